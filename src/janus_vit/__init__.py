@@ -1,0 +1,28 @@
+"""Janus-ViT: Vision Transformer inference that meets its deadline, across a device, a cloud and a changing network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from janus_vit.model.catalog import load_model
+    from janus_vit.runtime.cloud import Cloud
+    from janus_vit.runtime.device import Device
+
+__all__ = ["Cloud", "Device", "__version__", "load_model"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_model": "janus_vit.model.catalog",
+    "Device": "janus_vit.runtime.device",
+    "Cloud": "janus_vit.runtime.cloud",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use, so that `import janus_vit.planning` needs numpy alone."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Work done before and after: profiles, traces, emulated links, simulation, comparison."""

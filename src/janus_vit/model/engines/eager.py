@@ -1,0 +1,37 @@
+"""Plain PyTorch, any device it knows: the engine that all others must agree with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from janus_vit.model import stage
+from janus_vit.model.catalog import Model
+from janus_vit.model.stage import Activation
+
+
+class EagerEngine:
+    """Runs a model's own modules in float32, on the CPU or, if asked, on another torch device."""
+
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        self._fingerprint = model.fingerprint
+        self._device = torch.device(device)
+        self._network = model.network.to(self._device)
+
+    @torch.inference_mode()
+    def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
+        """See `Engine.embed`."""
+        return stage.embed(self._network, pixels.to(self._device), merges, self._fingerprint)
+
+    @torch.inference_mode()
+    def run(self, activation: Activation, stop: int) -> Activation:
+        """See `Engine.run`."""
+        tokens, sizes = activation.tokens.to(self._device), activation.sizes.to(self._device)
+        return stage.run_blocks(self._network, replace(activation, tokens=tokens, sizes=sizes), stop)
+
+    @torch.inference_mode()
+    def head(self, activation: Activation) -> Tensor:
+        """See `Engine.head`."""
+        return stage.head(self._network, activation).float().cpu()

@@ -1,0 +1,70 @@
+"""Token merging: bipartite soft matching and size-weighted means. Tensors in, tensors out; knows no model.
+
+Written from the published description of ToMe (Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023):
+mergeable tokens alternate between two sets A and B, each token of A proposes its most similar token of B by cosine
+similarity of attention keys averaged over heads, and the r best proposals are merged. Tokens keep their order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Matching(NamedTuple):
+    """Which tokens go and where to.
+
+    source [B, r] and target [B, r] are token indices: source merges into target.
+    kept [B, T - r] are the indices that stay, ascending.
+    """
+
+    source: Tensor
+    target: Tensor
+    kept: Tensor
+
+
+def match_tokens(keys: Tensor, merges: int, protected: int) -> Matching:
+    """Find the `merges` most similar pairs between alternating tokens.
+
+    Args:
+        keys: [B, heads, T, head_width] attention keys.
+        merges: r, at least 1 and at most half of the T - protected mergeable tokens.
+        protected: leading tokens that take no part (class and register tokens).
+    """
+    metric = keys.mean(dim=1)[:, protected:]
+    metric = metric / metric.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    batch, mergeable = metric.shape[0], metric.shape[1]
+    similarity = metric[:, 0::2] @ metric[:, 1::2].transpose(1, 2)  # [B, |A|, |B|]
+    best, partner = similarity.max(dim=-1)
+    chosen = best.topk(merges, dim=-1).indices  # [B, r] positions in A
+    source = protected + 2 * chosen
+    target = protected + 2 * partner.gather(1, chosen) + 1
+    stays = torch.ones(batch, protected + mergeable, dtype=torch.int8, device=keys.device)
+    stays.scatter_(1, source, 0)
+    # A stable sort brings the tokens that stay to the front in order, without asking the device how many there are.
+    kept = stays.argsort(dim=1, descending=True, stable=True)[:, : protected + mergeable - merges]
+    return Matching(source, target, kept)
+
+
+def merge_tokens(tokens: Tensor, sizes: Tensor, matching: Matching) -> tuple[Tensor, Tensor]:
+    """Replace each matched pair by its mean, weighted by how many patches each token stands for.
+
+    Args:
+        tokens: [B, T, C].
+        sizes: [B, T] patches each token stands for.
+
+    Returns:
+        tokens [B, T - r, C] and sizes [B, T - r].
+    """
+    source, target, kept = matching
+    width = tokens.shape[-1]
+    source_sizes = sizes.gather(1, source)
+    merged_sizes = sizes.scatter_add(1, target, source_sizes)
+    # Only targets change: target <- target * (own size / merged size) + sum of source * (source size / merged size).
+    share = source_sizes / merged_sizes.gather(1, target)
+    moved = tokens.gather(1, source[..., None].expand(-1, -1, width)) * share[..., None]
+    merged = tokens * (sizes / merged_sizes)[..., None]
+    merged = merged.scatter_add(1, target[..., None].expand(-1, -1, width), moved)
+    return merged.gather(1, kept[..., None].expand(-1, -1, width)), merged_sizes.gather(1, kept)

@@ -1,0 +1,55 @@
+"""State that crosses a split, and "run the blocks from here to there on it". Knows no network and no policy.
+
+A run that is cut at any block and resumed, here or on another machine, equals the uncut run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from janus_vit.model.vit import VisionTransformer
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Everything that the rest of a run needs.
+
+    Attributes:
+        tokens: [B, T, C].
+        sizes: [B, T] patches each token stands for, at least 1.
+        next_block: zero-based index of the next block, which is also the number of blocks already run.
+        merges: tokens that each of the remaining blocks has still to merge, `blocks - next_block` numbers.
+        fingerprint: identity of the model that made it.
+    """
+
+    tokens: Tensor
+    sizes: Tensor
+    next_block: int
+    merges: tuple[int, ...]
+    fingerprint: str
+
+
+def embed(model: VisionTransformer, pixels: Tensor, merges: tuple[int, ...], fingerprint: str) -> Activation:
+    """Stem and position embeddings: normalised pixels [B, 3, H, W] to the tokens that enter the first block."""
+    tokens = model.embed(pixels)
+    sizes = torch.ones(tokens.shape[:2], dtype=torch.float32, device=tokens.device)
+    return Activation(tokens, sizes, 0, merges, fingerprint)
+
+
+def run_blocks(model: VisionTransformer, activation: Activation, stop: int) -> Activation:
+    """Run blocks [activation.next_block, stop), merging as planned."""
+    tokens, sizes = activation.tokens, activation.sizes
+    count = stop - activation.next_block
+    for block, merges in zip(model.blocks[activation.next_block : stop], activation.merges, strict=False):
+        # While no token stands for more than one patch the attention bias is zero; skipping it is exact.
+        bias_sizes = sizes if tokens.shape[1] < model.architecture.tokens else None
+        tokens, sizes = block(tokens, sizes, bias_sizes, merges, model.architecture.protected)
+    return replace(activation, tokens=tokens, sizes=sizes, next_block=stop, merges=activation.merges[max(count, 0) :])
+
+
+def head(model: VisionTransformer, activation: Activation) -> Tensor:
+    """Final norm, pooling and classifier: logits [B, classes]."""
+    return model.head_logits(activation.tokens, activation.sizes)

@@ -1,0 +1,57 @@
+"""Corrects predicted compute from what really happened: throttling, other load, a profile from another day."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from janus_vit.planning.outcome import Outcome
+
+_WEIGHT = 0.2  # after 20 frames 99 % of a lasting change is taken in
+_NEGLIGIBLE_S = 1e-4  # timings shorter than this are noise
+
+
+@dataclass
+class Side:
+    """How one machine's measured compute relates to its profile.
+
+    Attributes:
+        log_ratio: average logarithm of measured over predicted.
+        spread: average distance of one frame's logarithm from that average.
+    """
+
+    log_ratio: float = 0.0
+    spread: float = 0.05
+
+    def observe(self, measured_s: float, predicted_s: float) -> None:
+        """Take in one frame's compute; the prediction was made with the current factor."""
+        if min(measured_s, predicted_s) < _NEGLIGIBLE_S:
+            return
+        error = math.log(measured_s / predicted_s)
+        self.log_ratio += _WEIGHT * error
+        self.spread += _WEIGHT * (abs(error) - self.spread)
+
+    @property
+    def factor(self) -> float:
+        """Multiply the profile by this for the expected time."""
+        return math.exp(self.log_ratio)
+
+    @property
+    def careful(self) -> float:
+        """Multiply the profile by this for a time that is rarely exceeded: two average errors more."""
+        return math.exp(self.log_ratio + 2 * self.spread)
+
+
+@dataclass
+class Correction:
+    """Both sides of a split."""
+
+    device: Side = field(default_factory=Side)
+    cloud: Side = field(default_factory=Side)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Learn from a frame's predicted and measured compute."""
+        predicted, measured = outcome.predicted, outcome.measured
+        self.device.observe(measured.device_s + measured.encode_s, predicted.device_s + predicted.encode_s)
+        if outcome.fallback is None:
+            self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s)

@@ -1,0 +1,133 @@
+"""Strict reading of the small JSON files a user sees: a damaged one is named with its line or field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from janus_vit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Section:
+    """One JSON object of a file, which names itself in errors."""
+
+    source: str
+    path: str
+    values: Mapping[str, Any]
+
+    def number(self, key: str, low: float = -math.inf) -> float:
+        """A finite number that is at least `low`."""
+        value = self._get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._wrong(key, f"must be a finite number, not {value!r}")
+        if value < low:
+            raise self._wrong(key, f"must be at least {low:g}, not {value!r}")
+        return float(value)
+
+    def integer(self, key: str, low: int = 0) -> int:
+        """A whole number that is at least `low`."""
+        value = self.number(key, low)
+        if value != int(value):
+            raise self._wrong(key, f"must be a whole number, not {value!r}")
+        return int(value)
+
+    def text(self, key: str) -> str:
+        """A string."""
+        value = self._get(key)
+        if not isinstance(value, str):
+            raise self._wrong(key, f"must be a text, not {value!r}")
+        return value
+
+    def section(self, key: str) -> Section:
+        """A nested object."""
+        value = self._get(key)
+        if not isinstance(value, dict):
+            raise self._wrong(key, f"must be an object, not {type(value).__name__}")
+        return Section(self.source, self._name(key), value)
+
+    def numbers(self, key: str, low: float = -math.inf) -> dict[str, float]:
+        """An object of finite numbers."""
+        inner = self.section(key)
+        return {name: inner.number(name, low) for name in inner.values}
+
+    def array(self, key: str) -> list[Any]:
+        """A list."""
+        value = self._get(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, f"must be a list, not {type(value).__name__}")
+        return value
+
+    def sections(self, key: str) -> list[Section]:
+        """A list of objects."""
+        found = []
+        for index, value in enumerate(self.array(key)):
+            if not isinstance(value, dict):
+                raise self._wrong(f"{key}[{index}]", f"must be an object, not {type(value).__name__}")
+            found.append(Section(self.source, self._name(f"{key}[{index}]"), value))
+        return found
+
+    def _name(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+    def _get(self, key: str) -> Any:
+        if key not in self.values:
+            raise self._wrong(key, "is missing")
+        return self.values[key]
+
+    def _wrong(self, key: str, what: str) -> InputError:
+        return InputError(f"{self.source}: field {self._name(key)} {what}: make the file again")
+
+
+def parse_json(text: str, source: str, schema: str) -> Section:
+    """Parse a file's text and check its schema line.
+
+    Args:
+        source: what the text is called in errors, usually its path.
+        schema: the value that the field "schema" must have.
+
+    Raises:
+        InputError: not JSON (with line and column), not an object, or another schema.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{source}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): make the file again"
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: must hold a JSON object, not {type(values).__name__}: make the file again")
+    section = Section(source, "", values)
+    if section.text("schema") != schema:
+        raise InputError(
+            f"{source}: field schema is {values['schema']!r} and {schema!r} is needed: make the file again "
+            "with this version"
+        )
+    return section
+
+
+def read_json(path: Path, schema: str) -> Section:
+    """Read a JSON file and check its schema; see `parse_json`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text: make the file again") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    return parse_json(text, str(path), schema)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error

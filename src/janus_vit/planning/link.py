@@ -1,0 +1,111 @@
+"""The link's future from its past: observe transfers, predict the next one. Knows no socket.
+
+`HarmonicMean` is the paper's point estimate. `RateForecast` gives a distribution instead: it tracks the rate and
+keeps how wrong its own last predictions were, so that a calm link gives a narrow distribution and a wild one a wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from janus_vit.planning.latency import Floats
+from janus_vit.planning.outcome import Transfer
+
+_SMALLEST_MBPS = 1e-3  # a stalled link; keeps divisions finite
+_INFORMATIVE_BYTES = 1500  # less than one packet says nothing about the rate
+
+
+class RoundTrip:
+    """The round trip: smallest of the last observations, since queues only ever add to it."""
+
+    def __init__(self, first_s: float, window: int = 20) -> None:
+        self._recent: deque[float] = deque([first_s], maxlen=window)
+
+    def observe(self, transfer: Transfer) -> None:
+        """Take in one transfer; one without an answer says nothing."""
+        if transfer.rtt_s is not None:
+            self._recent.append(max(transfer.rtt_s, 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Current estimate."""
+        return min(self._recent)
+
+
+class HarmonicMean:
+    """The paper's bandwidth: harmonic mean of the observed throughput, the offline mean before any.
+
+    Args:
+        cold_start_mbps: the offline mean.
+        window: how many observations count; the paper does not say.
+    """
+
+    def __init__(self, cold_start_mbps: float, window: int = 5) -> None:
+        self._cold_start_mbps = cold_start_mbps
+        self._recent: deque[float] = deque(maxlen=window)
+
+    def observe(self, transfer: Transfer) -> None:
+        """Take in one transfer; for one that was given up, the upper bound of its rate."""
+        if transfer.size_bytes >= _INFORMATIVE_BYTES:
+            self._recent.append(max(transfer.rate_mbps, _SMALLEST_MBPS))
+
+    @property
+    def rate_mbps(self) -> float:
+        """Current estimate in 10^6 bit/s."""
+        if not self._recent:
+            return self._cold_start_mbps
+        return len(self._recent) / sum(1 / rate for rate in self._recent)
+
+
+class RateForecast:
+    """A distribution of the next transfer's rate.
+
+    The centre is an exponential average of the logarithm of the rate. The spread is empirical: the last `window`
+    ratios of observed to predicted rate. Predicting is then looking up which share of past errors would have been
+    mild enough.
+    """
+
+    def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 48) -> None:
+        self._weight = weight
+        self._log_rate = math.log(max(cold_start_mbps, _SMALLEST_MBPS))
+        # Before observations: an unknown link may be several times faster or slower than its offline mean.
+        self._log_errors: deque[float] = deque(np.linspace(-1.6, 1.6, 9).tolist(), maxlen=window)
+        self._sorted = np.sort(np.array(self._log_errors))
+        self._last_s: float | None = None
+
+    def observe(self, transfer: Transfer) -> None:
+        """Take in one transfer; one that was given up can only lower the rate."""
+        if transfer.size_bytes < _INFORMATIVE_BYTES:
+            return
+        error = math.log(max(transfer.rate_mbps, _SMALLEST_MBPS)) - self._log_rate
+        if not transfer.delivered and error > 0:
+            return
+        # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
+        self._log_rate += (2 * self._weight if error < 0 else self._weight) * error
+        self._log_errors.append(error)
+        self._sorted = np.sort(np.array(self._log_errors))
+        self._last_s = transfer.at_s
+
+    @property
+    def rate_mbps(self) -> float:
+        """Centre of the distribution in 10^6 bit/s."""
+        return math.exp(self._log_rate)
+
+    @property
+    def last_observed_s(self) -> float | None:
+        """When the link was last seen, None if never."""
+        return self._last_s
+
+    def on_time(self, needed_mbps: Floats) -> Floats:
+        """Probability that the next transfer reaches at least each of the rates.
+
+        A rate of 0 is always reached. Nothing else is certain: a link can die at any time, so a rate below all
+        that was ever seen keeps half of the smallest rank as its risk.
+        """
+        error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
+        ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)
+        missed = np.interp(error, self._sorted, ranks, left=ranks[0] / 2, right=1.0)
+        return np.where(needed_mbps > 0, 1.0 - missed, 1.0)

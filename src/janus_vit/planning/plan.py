@@ -1,0 +1,73 @@
+"""What will happen to one frame, as plain numbers. Knows no tensor, no network and no policy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+
+from janus_vit.planning.payloads import LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """All that planning has to know about a model.
+
+    Attributes:
+        name: the name users know it by.
+        blocks: number of transformer blocks (the paper's N).
+        tokens: tokens that enter the first block, protected ones included (the paper's x_0).
+        protected: leading tokens that never merge: class and register tokens.
+        width: values in one token.
+        input_shape: one input as the model sees it, (3, height, width).
+    """
+
+    name: str
+    blocks: int
+    tokens: int
+    protected: int
+    width: int
+    input_shape: tuple[int, ...]
+
+    @property
+    def input_values(self) -> int:
+        """Values in one input tensor."""
+        return math.prod(self.input_shape)
+
+    @property
+    def splits(self) -> range:
+        """Every split point: 0 sends the input, `blocks` sends the last tokens, `blocks + 1` sends nothing."""
+        return range(self.blocks + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one frame is run.
+
+    Attributes:
+        family: the schedule's name ("exponential", "linear", "fixed", "none").
+        level: the pruning level (the paper's alpha); 0 merges nothing.
+        merges: tokens really merged away in each block, one number per block.
+        split: blocks that run on the device (the paper's s). 0 sends the input itself, blocks + 1 sends nothing.
+        payload: wire format of what crosses the network; `payloads.LOCAL` if nothing does.
+    """
+
+    family: str
+    level: float
+    merges: tuple[int, ...]
+    split: int
+    payload: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the whole frame runs on the device."""
+        return self.payload == LOCAL
+
+    def __str__(self) -> str:
+        where = "device only" if self.is_local else f"split {self.split}, {self.payload}"
+        return f"level {self.level:.2f}, {where}"
+
+
+def tokens_after_blocks(tokens: int, merges: tuple[int, ...]) -> tuple[int, ...]:
+    """Tokens before the first block and after each one: `len(merges) + 1` numbers."""
+    return tuple(accumulate(merges, lambda left, merged: left - merged, initial=tokens))

@@ -1,0 +1,1 @@
+"""A frame's life: the device's loop, the transport, the cloud's service, records."""
