@@ -3,6 +3,7 @@
     JanusError
     |-- InputError        what the user gave cannot be used: a file, an option, a value
     |-- WireError         bytes from the other side are not what they should be
+    |   `-- ModelMismatch     they belong to another model
     `-- TransportError    the cloud did not answer
         |-- Unreachable       no connection, or it broke
         |-- DeadlineExceeded  no answer in the time that was left
@@ -24,6 +25,10 @@ class InputError(JanusError):
 
 class WireError(JanusError):
     """Bytes from the other side are truncated, oversized, of another version or inconsistent."""
+
+
+class ModelMismatch(WireError):
+    """The other side runs another model."""
 
 
 class TransportError(JanusError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,6 +14,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.checkpoints import fingerprint, read_checkpoint
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
+from janus_vit.planning.accuracy import AccuracyTable, parse_accuracy
 from janus_vit.planning.plan import ModelShape
 
 BUILTIN = "janus-digits"
@@ -26,12 +27,14 @@ class Model:
     Attributes:
         name: as users write it. network: the weights, in evaluation mode.
         preprocessing: from frames to pixels. labels: one name a class.
+        accuracy: measured accuracy of its configurations, None if nobody measured it.
     """
 
     name: str
     network: VisionTransformer
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    accuracy: AccuracyTable | None = None
 
     @cached_property
     def shape(self) -> ModelShape:
@@ -75,8 +78,10 @@ def load_model(name: str = BUILTIN) -> Model:
 
 
 def _builtin() -> Model:
-    with as_file(files("janus_vit") / "data" / f"{BUILTIN}.safetensors") as path:
-        return _from_checkpoint(BUILTIN, path)
+    data = files("janus_vit") / "data"
+    accuracy = parse_accuracy((data / f"{BUILTIN}-accuracy.json").read_text("utf-8"), f"{BUILTIN}-accuracy.json")
+    with as_file(data / f"{BUILTIN}.safetensors") as path:
+        return replace(_from_checkpoint(BUILTIN, path), accuracy=accuracy)
 
 
 def _from_checkpoint(name: str, path: Path) -> Model:

@@ -1,0 +1,210 @@
+"""Profiler: measures what this machine takes for each part of a model, and fits the latency curves.
+
+Blocks are timed at token counts across the model's range with random merging, as in the paper; warm, and by the median.
+Repetitions go round all points, so that a busy moment of the machine does not fall on one of them.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.preprocessing import Frame
+from janus_vit.model.stage import Activation
+from janus_vit.planning.latency import Cost, PlatformProfile, fit_line, fit_quadratic
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.wire.images import decode_image, decode_tensor, encode_image, encode_tensor
+from janus_vit.wire.tokens import decode_tokens, encode_tokens
+
+TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
+IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
+Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much to measure: token counts, repetitions of each point, and a limit for the blocks."""
+
+    points: int
+    repeats: int
+    limit_s: float
+
+
+FULL = Effort(points=20, repeats=15, limit_s=120.0)
+QUICK = Effort(points=9, repeats=5, limit_s=10.0)
+
+
+def profile_machine(
+    model: Model,
+    engine: Engine,
+    frames: Sequence[Frame],
+    effort: Effort = FULL,
+    command: str = "",
+    progress: Progress = lambda share, what: None,
+) -> PlatformProfile:
+    """Measure this machine.
+
+    Args:
+        frames: real frames, for the sizes of image formats. command: recorded in the profile.
+    """
+    images = [model.preprocessing.crop(frame) for frame in frames]
+    pixels = model.preprocessing.normalise(images[0])
+    progress(0.0, "warming up")
+    unmerged = (0,) * model.shape.blocks
+    activation = engine.embed(pixels, unmerged)
+    final = engine.run(activation, model.shape.blocks)
+    engine.head(final)
+    progress(0.1, "stem and head")
+    stem_s = _median_s(lambda: engine.embed(pixels, unmerged), effort.repeats)
+    head_s = _median_s(lambda: engine.head(final), effort.repeats)
+    samples = _block_samples(model, engine, effort, progress)
+    tokens, seconds = [(before + 2 * after) / 3 for before, after, _ in samples], [sample[2] for sample in samples]
+    progress(0.8, "payload formats")
+    encode, decode, image_bytes, ratios = _payload_costs(model, activation, images, effort.repeats)
+    progress(1.0, "done")
+    return PlatformProfile(
+        model.name,
+        stem_s,
+        head_s,
+        fit_line(tokens, seconds),
+        fit_quadratic(tokens, seconds),
+        encode,
+        decode,
+        image_bytes,
+        ratios,
+        _about(model, command, effort),
+        samples,
+    )
+
+
+def _block_samples(
+    model: Model, engine: Engine, effort: Effort, progress: Progress
+) -> tuple[tuple[int, int, float], ...]:
+    shape = model.shape
+    rng = np.random.default_rng(0)
+    least = shape.protected + 2
+    befores = np.unique(np.geomspace(least, shape.tokens, effort.points).round().astype(int))
+    # Random merging, but one point without any: the whole input must be seen as it is.
+    merges = [int(rng.integers(0, (before - shape.protected) // 2 + 1)) for before in befores[:-1]] + [0]
+    states = [torch.from_numpy(rng.standard_normal((1, before, shape.width), np.float32)) for before in befores]
+    measured: list[list[float]] = [[] for _ in befores]
+    began_s = time.perf_counter()
+    for repeat in range(effort.repeats + 1):
+        block = repeat % shape.blocks  # another block each time: its weights are not in the cache, as in a real run
+        for point, (tokens, merged) in enumerate(zip(states, merges, strict=True)):
+            sizes = torch.ones(tokens.shape[:2])
+            start = Activation(tokens, sizes, block, (merged,), model.fingerprint)
+            seconds = _seconds(lambda: engine.run(start, block + 1))  # noqa: B023
+            if repeat:  # the first round warms up
+                measured[point].append(seconds)
+        progress(0.1 + 0.7 * (repeat + 1) / (effort.repeats + 1), f"blocks at {len(befores)} token counts")
+        if repeat >= 3 and time.perf_counter() - began_s > effort.limit_s:
+            break
+    return tuple(
+        (int(before), int(before) - merged, statistics.median(times))
+        for before, merged, times in zip(befores, merges, measured, strict=True)
+    )
+
+
+def _payload_costs(
+    model: Model, activation: Activation, images: Sequence[Frame], repeats: int
+) -> tuple[dict[str, Cost], dict[str, Cost], dict[str, float], dict[str, float]]:
+    encode: dict[str, Cost] = {}
+    decode: dict[str, Cost] = {}
+    sizes: dict[str, float] = {}
+    ratios: dict[str, float] = {}
+    for name in TOKEN_FORMATS:
+        encode[name], decode[name], ratio = _token_cost(name, activation, repeats)
+        if parse_payload(name).lossless_stage:
+            ratios[name] = ratio
+    for name in IMAGE_FORMATS:
+        encode[name], decode[name], size = _image_cost(name, model, images, repeats)
+        if parse_payload(name).base != "tensor":
+            sizes[name] = size
+    return encode, decode, sizes, ratios
+
+
+def _token_cost(name: str, activation: Activation, repeats: int) -> tuple[Cost, Cost, float]:
+    """Cost at the smallest and the largest number of tokens, joined by a line; and the lossless ratio."""
+    payload = parse_payload(name)
+    most, width = activation.tokens.shape[1:]
+    found = []
+    for count in (max(1, most // 16), most):
+        tokens, sizes = activation.tokens[0, :count], activation.sizes[0, :count]
+        body = encode_tokens(tokens, sizes, payload)
+        packing_s = _median_s(lambda: encode_tokens(tokens, sizes, payload), repeats)  # noqa: B023
+        unpacking_s = _median_s(lambda: decode_tokens(body, payload, count, width), repeats)  # noqa: B023
+        found.append((count * width, packing_s, unpacking_s))
+    ratio = len(body) / payload.token_bytes(most, width)
+    (few, fast_pack, fast_unpack), (many, slow_pack, slow_unpack) = found
+    return _line(few, fast_pack, many, slow_pack), _line(few, fast_unpack, many, slow_unpack), ratio
+
+
+def _line(few: int, fast_s: float, many: int, slow_s: float) -> Cost:
+    slope = max(0.0, (slow_s - fast_s) / max(many - few, 1))
+    return Cost(max(0.0, slow_s - slope * many), slope)
+
+
+def _image_cost(name: str, model: Model, images: Sequence[Frame], repeats: int) -> tuple[Cost, Cost, float]:
+    payload, normalise = parse_payload(name), model.preprocessing.normalise
+    first, size = images[0], model.preprocessing.image_size
+    if payload.base == "tensor":
+        body = encode_tensor(normalise(first)[0], lossless_stage=payload.lossless_stage)
+        packing_s = _median_s(
+            lambda: encode_tensor(normalise(first)[0], lossless_stage=payload.lossless_stage), repeats
+        )
+        unpacking_s = _median_s(
+            lambda: decode_tensor(body, model.shape.input_shape, lossless_stage=payload.lossless_stage), repeats
+        )
+        return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), len(body)
+    body = encode_image(first, payload)
+    packing_s = _median_s(lambda: encode_image(first, payload), repeats)
+    unpacking_s = _median_s(lambda: normalise(decode_image(body, payload, size, size)), repeats)
+    mean_bytes = statistics.fmean(len(encode_image(image, payload)) for image in images)
+    return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), mean_bytes
+
+
+def _median_s(call: Callable[[], object], repeats: int) -> float:
+    call()
+    return statistics.median(_seconds(call) for _ in range(repeats))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    call()
+    return time.perf_counter() - began_s
+
+
+def _about(model: Model, command: str, effort: Effort) -> dict[str, object]:
+    return {
+        "command": command,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "engine": "eager",
+        "fingerprint": model.fingerprint,
+        "threads": torch.get_num_threads(),
+        "repeats": effort.repeats,
+        "hardware": hardware(),
+        "versions": {name: version(name) for name in ("janus-vit", "torch", "numpy", "pillow")}
+        | {"python": platform.python_version()},
+    }
+
+
+def hardware() -> str:
+    """This machine's processor in words."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    name = names[0] if names else platform.processor() or "unknown processor"
+    return f"{name}, {len(names) or '?'} logical cores, {platform.machine()}"

@@ -1,0 +1,193 @@
+"""The simulator: the real device loop with a predicted engine, a recorded link and a virtual clock.
+
+Never a second implementation: `Device` and the policies are the live ones. Only the three things that cost real time
+are replaced. The same trace gives identical records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
+
+from janus_vit.errors import DeadlineExceeded
+from janus_vit.lab.traces import Trace
+from janus_vit.planning.outcome import Answer, Outcome, Transfer
+from janus_vit.planning.plan import Plan, tokens_after_blocks
+from janus_vit.planning.policies import Policy
+from janus_vit.planning.presets import Platforms
+from janus_vit.planning.schedules import Schedule
+from janus_vit.planning.table import Option, build_table
+from janus_vit.runtime.device import Device
+from janus_vit.runtime.worker import Packed
+from janus_vit.wire.messages import Greeting, Reply, Request
+
+_ANSWER = Answer((0,), (1.0,))
+
+
+class VirtualClock:
+    """Time that passes only when somebody says so."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def now(self) -> float:
+        """Current time in seconds."""
+        return self._now_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now_s += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCosts:
+    """What one plan takes on both sides, in seconds, and the bytes between them."""
+
+    device_s: float
+    encode_s: float
+    decode_s: float
+    cloud_s: float
+    finish_s: float
+    size_bytes: int
+
+
+class Costs:
+    """Predicted costs of any plan on two platforms, computed once a plan."""
+
+    def __init__(self, platforms: Platforms) -> None:
+        self._platforms = platforms
+        self._of_plan = lru_cache(maxsize=None)(self._compute)
+
+    def __getitem__(self, plan: Plan) -> PlanCosts:
+        return self._of_plan(plan)
+
+    def tokens(self, plan: Plan) -> tuple[int, ...]:
+        """Tokens before the first block of a plan and after each one."""
+        return tokens_after_blocks(self._platforms.shape.tokens, plan.merges)
+
+    def of_request(self, request: Request) -> PlanCosts:
+        """Costs of a request's plan; only the cloud's are those of the plan that made it."""
+        gone = self._platforms.shape.tokens - request.tokens
+        # How the tokens went before the split does not matter to the cloud: say that the first block merged them.
+        before = (gone, *(0,) * (request.split - 1)) if request.split else ()
+        return self[Plan("request", 0.0, (*before, *request.merges), request.split, request.payload)]
+
+    def _compute(self, plan: Plan) -> PlanCosts:
+        shape = self._platforms.shape
+        schedule = Schedule(plan.family, plan.level, plan.merges, plan.merges, self.tokens(plan))
+        option = Option(plan.split, plan.payload)
+        table = build_table(shape, [schedule], [option], self._platforms.device, self._platforms.cloud)
+        parts = (table.device_s, table.encode_s, table.decode_s, table.cloud_s, table.finish_s, table.size_bytes)
+        device_s, encode_s, decode_s, cloud_s, finish_s, size_bytes = (float(part[0, 0]) for part in parts)
+        return PlanCosts(device_s, encode_s, decode_s, cloud_s, finish_s, round(size_bytes))
+
+
+class PredictedWorker:
+    """A device that takes exactly as long as its profile says and answers nothing useful."""
+
+    fingerprint = "simulated"
+    classes = 1
+
+    def __init__(self, costs: Costs, clock: VirtualClock) -> None:
+        self._costs = costs
+        self._clock = clock
+        self._body = lru_cache(maxsize=4096)(bytes)  # zeros of the right length
+
+    def prepare(self, frame: None) -> None:
+        """A simulated frame has no pixels."""
+
+    def compute(self, prepared: None, plan: Plan) -> Plan:
+        """See `Worker.compute`."""
+        self._clock.advance(self._costs[plan].device_s)
+        return plan
+
+    def pack(self, state: Plan, plan: Plan) -> Packed:
+        """See `Worker.pack`."""
+        costs = self._costs[plan]
+        self._clock.advance(costs.encode_s)
+        tokens = self._costs.tokens(plan)[plan.split] if plan.split else 0
+        return Packed(self._body(costs.size_bytes), tokens, 0)
+
+    def finish(self, state: Plan) -> Answer:
+        """See `Worker.finish`."""
+        self._clock.advance(self._costs[state].finish_s)
+        return _ANSWER
+
+
+class RecordedLink:
+    """A transport over a recorded uplink to a cloud that takes as long as its profile says.
+
+    Sending integrates the trace: a rate of zero stalls. Half of the round trip passes before the cloud begins. A probe
+    shares the link with the frame that is sent after it.
+    """
+
+    def __init__(self, trace: Trace, rtt_s: float, costs: Costs, clock: VirtualClock) -> None:
+        self._trace = trace
+        self._rtt_s = rtt_s
+        self._costs = costs
+        self._clock = clock
+        self._free_s = 0.0  # when the link has sent what was given to it
+
+    def hello(self, timeout_s: float) -> Greeting:
+        """See `Transport.hello`."""
+        return Greeting("simulated", "simulated", "")
+
+    def infer(self, request: Request, timeout_s: float) -> Reply:
+        """See `Transport.infer`."""
+        began_s = self._clock.now()
+        receive_s = self._send(len(request.body)) - began_s
+        costs = self._costs.of_request(request)
+        elapsed_s = receive_s + self._rtt_s + costs.decode_s + costs.cloud_s
+        if elapsed_s > timeout_s:
+            self._free_s = min(self._free_s, began_s + timeout_s)  # the rest is never sent
+            self._clock.advance(timeout_s)
+            raise DeadlineExceeded("the recorded link did not deliver in time")
+        self._clock.advance(elapsed_s)
+        return Reply(_ANSWER, receive_s, costs.decode_s, 0.0, costs.cloud_s, 0.0)
+
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
+        """See `Transport.probe`."""
+        began_s = self._clock.now()
+        send_s = self._send(size_bytes) - began_s
+        if send_s + self._rtt_s > timeout_s:
+            self._free_s = min(self._free_s, began_s + timeout_s)
+            return _Arrival(Transfer(began_s + timeout_s, size_bytes, timeout_s, None), self._clock)
+        return _Arrival(Transfer(began_s + send_s + self._rtt_s, size_bytes, send_s, self._rtt_s), self._clock)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+
+    def _send(self, size_bytes: int) -> float:
+        """Give bytes to the link; when it has sent them."""
+        self._free_s = self._trace.finish_time(max(self._clock.now(), self._free_s), size_bytes)
+        return self._free_s
+
+
+class _Arrival(Future[Transfer]):
+    """A transfer that is known already and over when the virtual clock says so."""
+
+    def __init__(self, transfer: Transfer, clock: VirtualClock) -> None:
+        super().__init__()
+        self._over_s = transfer.at_s
+        self._clock = clock
+        self.set_result(transfer)
+
+    def done(self) -> bool:
+        """Whether the transfer is over."""
+        return self._clock.now() >= self._over_s
+
+
+def simulate(policy: Policy, platforms: Platforms, trace: Trace, sla_s: float, duration_s: float) -> Iterator[Outcome]:
+    """Run frames back to back for that long of the trace's time.
+
+    Args:
+        policy: a fresh one. platforms: both sides, and the link's round trip.
+    """
+    clock = VirtualClock()
+    costs = Costs(platforms)
+    link = RecordedLink(trace, platforms.rtt_s, costs, clock)
+    device = Device(PredictedWorker(costs, clock), link, policy, sla_s, clock=clock)
+    while clock.now() < duration_s:
+        yield device.infer(None)

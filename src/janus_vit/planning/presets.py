@@ -1,0 +1,103 @@
+"""Policies by name, each over the plans that it may choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from janus_vit.errors import InputError
+from janus_vit.planning.accuracy import AccuracyTable
+from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.link import HarmonicMean, RateForecast
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.policies import MostAccurateInTime, Policy, SmallestLevel
+from janus_vit.planning.schedules import Schedule, largest_level, levels, make_schedule
+from janus_vit.planning.splits import all_splits, candidate_splits
+from janus_vit.planning.table import Option, PlanTable, build_table, make_options
+
+POLICIES = {
+    "adaptive": "every way to run a frame; largest measured accuracy times probability to be in time (the default)",
+    "janus": "the paper's Algorithm 1: smallest pruning level that meets the SLA, float32 tokens",
+    "device-only": "everything on the device, a fixed number of tokens merged in each block",
+    "cloud-only": "the float32 input tensor to the cloud, merged as device-only",
+    "mixed": "the better of device-only and cloud-only as predicted",
+    "split-only": "the paper's splits without merging",
+    "cloud-jpeg": "a JPEG of quality 90 to the cloud, nothing merged",
+}
+_JPEG = "jpeg90"
+
+
+@dataclass(frozen=True, slots=True)
+class Platforms:
+    """What planning needs of both sides and of the link between them.
+
+    Attributes:
+        shape: the model. device, cloud: latency profiles. rate_mbps, rtt_s: of the link before any observation.
+        accuracy: measured accuracy of the model's configurations, None if there is none.
+        images_allowed: False keeps pixels on the device: only tokens may cross the network.
+    """
+
+    shape: ModelShape
+    device: PlatformProfile
+    cloud: PlatformProfile
+    rate_mbps: float
+    rtt_s: float
+    accuracy: AccuracyTable | None = None
+    images_allowed: bool = True
+
+
+def make_policy(name: str, platforms: Platforms) -> Policy:
+    """A fresh policy.
+
+    Raises:
+        InputError: unknown name, or profiles that lack a format it needs.
+    """
+    table = policy_table(name, platforms)
+    if name == "adaptive":
+        accuracy = None if platforms.accuracy is None else platforms.accuracy.of_plans(table)
+        return MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, accuracy)
+    return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
+
+
+def policy_table(name: str, platforms: Platforms) -> PlanTable:
+    """The plans among which a policy chooses."""
+    shape = platforms.shape
+    schedules, options = _space(name, platforms)
+    if not platforms.images_allowed:
+        options = tuple(option for option in options if option.split > 0)
+        if not options:
+            raise InputError(f"policy {name} can only send images, which are not allowed: choose another policy")
+    # The paper's policies predict with the paper's line, ours with the better curve.
+    curve = "quadratic" if name == "adaptive" else "line"
+    return build_table(shape, schedules, options, platforms.device, platforms.cloud, curve)
+
+
+def baseline_merges(shape: ModelShape) -> float:
+    """Tokens that a baseline merges in each block: 23 for 577 tokens in 24 blocks, as in the paper."""
+    return max(0.0, largest_level("fixed", shape) - 1)
+
+
+def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple[Option, ...]]:
+    shape = platforms.shape
+    whole = shape.blocks + 1
+    paper_splits = candidate_splits(shape.blocks)
+    rising = tuple(make_schedule("exponential", level, shape) for level in levels("exponential", shape))
+    unmerged = (make_schedule("none", 0.0, shape),)
+    fixed = (make_schedule("fixed", baseline_merges(shape), shape),)
+    tensor, tokens = ["tensor"], ["float32"]
+    if name == "adaptive":
+        known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
+        token_formats = [payload for payload in known if parse_payload(payload).of_tokens]
+        images = [payload for payload in known if not parse_payload(payload).of_tokens]
+        return rising, make_options(shape, all_splits(shape.blocks), token_formats, images)
+    spaces = {
+        "janus": (rising, make_options(shape, paper_splits, tokens, tensor)),
+        "split-only": (unmerged, make_options(shape, paper_splits, tokens, tensor)),
+        "device-only": (fixed, make_options(shape, [whole], [], [])),
+        "cloud-only": (fixed, make_options(shape, [0], [], tensor)),
+        "mixed": (fixed, make_options(shape, [0, whole], [], tensor)),
+        "cloud-jpeg": (unmerged, make_options(shape, [0], [], [_JPEG])),
+    }
+    if name not in spaces:
+        raise InputError(f"policy {name!r} is unknown: use one of {', '.join(POLICIES)}")
+    return spaces[name]

@@ -1,0 +1,86 @@
+"""From a model and an address to a device that is ready for frames: handshake, first look at the link, policy."""
+
+from __future__ import annotations
+
+import statistics
+
+import grpc
+
+from janus_vit.errors import InputError, ModelMismatch, TransportError
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.planning.latency import PlatformProfile, parse_profile
+from janus_vit.planning.presets import Platforms, make_policy
+from janus_vit.runtime.device import Device
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.worker import LocalWorker, Worker
+
+_HELLO_TIMEOUT_S = 10.0
+_PROBE_TIMEOUT_S = 5.0
+_PROBES_BYTES = (1_000, 1_000, 64_000, 64_000)  # two for the round trip, two for the rate
+_SLOWEST_MBPS = 0.1
+
+
+def connect(
+    model: Model,
+    address: str,
+    sla_s: float,
+    profile: PlatformProfile,
+    policy: str = "adaptive",
+    images_allowed: bool = True,
+    name: str = "device",
+    credentials: grpc.ChannelCredentials | None = None,
+    worker: Worker | None = None,
+) -> Device:
+    """Connect to a cloud and make it agree on the model.
+
+    Args:
+        address: "host:port". sla_s: time allowed for each frame. profile: this machine's latency.
+        policy: a name of `planning.presets.POLICIES`. images_allowed: False keeps pixels on this device.
+        name: tells devices apart at the cloud. credentials: for TLS. worker: runs the model; the default is plain.
+
+    Raises:
+        InputError: no cloud there, another model there, or an SLA or policy that cannot be used.
+    """
+    transport = GrpcTransport(address, model.network.architecture.classes, credentials)
+    try:
+        platforms = shake_hands(model, transport, address, profile, images_allowed)
+        chosen = make_policy(policy, platforms)
+        return Device(worker or LocalWorker(model, EagerEngine(model)), transport, chosen, sla_s, name)
+    except BaseException:
+        transport.close()
+        raise
+
+
+def shake_hands(
+    model: Model, transport: GrpcTransport, address: str, profile: PlatformProfile, images_allowed: bool = True
+) -> Platforms:
+    """Compare models, learn the cloud's latency, and take a first look at the link.
+
+    Raises:
+        InputError: nobody answers, or the cloud runs another model. WireError: something else answers.
+    """
+    if profile.model != model.name:
+        raise InputError(f"the profile is of model {profile.model!r}, not {model.name!r}: profile this model")
+    try:
+        greeting = transport.hello(_HELLO_TIMEOUT_S)
+    except TransportError as error:
+        raise InputError(f"no janus-vit cloud answers ({error}): start one there, or check host and port") from error
+    if greeting.fingerprint != model.fingerprint:
+        raise ModelMismatch(
+            f"the cloud at {address} runs {greeting.model} ({greeting.fingerprint}) and this device "
+            f"{model.name} ({model.fingerprint}): start both with the same --model"
+        )
+    cloud = parse_profile(greeting.profile_json, f"profile of {address}")
+    seen = [transport.measure_link(size_bytes, _PROBE_TIMEOUT_S) for size_bytes in _PROBES_BYTES]
+    rtts = [transfer.rtt_s for transfer in seen if transfer.rtt_s is not None]
+    rates = [transfer.rate_mbps for transfer in seen[2:] if transfer.delivered]
+    return Platforms(
+        model.shape,
+        profile,
+        cloud,
+        rate_mbps=max(statistics.harmonic_mean(rates), _SLOWEST_MBPS) if rates else _SLOWEST_MBPS,
+        rtt_s=min(rtts) if rtts else _PROBE_TIMEOUT_S,
+        accuracy=model.accuracy,
+        images_allowed=images_allowed,
+    )

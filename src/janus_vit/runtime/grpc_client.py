@@ -1,0 +1,112 @@
+"""The device's end of gRPC: a Transport. Foreign errors stop here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import grpc
+
+from janus_vit.errors import DeadlineExceeded, InputError, Rejected, TransportError, Unreachable, WireError
+from janus_vit.planning.outcome import Transfer
+from janus_vit.runtime.rpc import HELLO, INFER, KEEPALIVE, PROBE
+from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.messages import (
+    WIRE_VERSION,
+    Greeting,
+    Reply,
+    Request,
+    pack_request,
+    unpack_greeting,
+    unpack_reply,
+)
+
+_RECONNECT = [
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class GrpcTransport:
+    """A connection to one cloud, made on first use and again whenever it broke.
+
+    Args:
+        address: "host:port". classes: of the model, to check replies.
+        credentials: for TLS; None sends in the clear.
+
+    Raises:
+        InputError: the address has no port, or none from 1 to 65535.
+    """
+
+    def __init__(self, address: str, classes: int, credentials: grpc.ChannelCredentials | None = None) -> None:
+        check_address(address)
+        self._address = address
+        self._classes = classes
+        options = [*KEEPALIVE, *_RECONNECT, ("grpc.max_send_message_length", -1)]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options)
+        self._hello = self._channel.unary_unary(HELLO)
+        self._infer = self._channel.stream_unary(INFER)
+        self._probe = self._channel.stream_unary(PROBE)
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="janus-probe")
+
+    def hello(self, timeout_s: float) -> Greeting:
+        """See `Transport.hello`; waits for the connection."""
+        request = pb.HelloRequest(wire_version=WIRE_VERSION).SerializeToString()
+        return unpack_greeting(self._call(lambda: self._hello(request, timeout=timeout_s, wait_for_ready=True)))
+
+    def infer(self, request: Request, timeout_s: float) -> Reply:
+        """See `Transport.infer`; fails at once while there is no connection."""
+        message = pack_request(request)
+        return unpack_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._classes)
+
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
+        """See `Transport.probe`."""
+        return self._background.submit(self.measure_link, size_bytes, timeout_s)
+
+    def measure_link(self, size_bytes: int, timeout_s: float) -> Transfer:
+        """Send bytes that the cloud throws away, and say how long they took."""
+        message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
+        began_s = time.perf_counter()
+        try:
+            reply = self._call(lambda: self._probe(iter([message]), timeout=timeout_s))
+            receive_s = pb.ProbeReply.FromString(reply).receive_s
+        except (TransportError, WireError):
+            ended_s = time.perf_counter()
+            return Transfer(ended_s, size_bytes, ended_s - began_s, None)
+        ended_s = time.perf_counter()
+        return Transfer(ended_s, size_bytes, receive_s, max(0.0, ended_s - began_s - receive_s))
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._channel.close()
+        self._background.shutdown(cancel_futures=True)
+
+    def _call(self, call: Callable[[], bytes]) -> bytes:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: grpc.RpcError) -> TransportError:
+        code, details = error.code(), error.details()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"{self._address} did not answer in time")
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            return Unreachable(f"{self._address} cannot be reached ({details})")
+        return Rejected(f"{self._address} refused ({code.name.lower()}): {details}")
+
+
+def check_address(address: str) -> None:
+    """Require "host:port".
+
+    Raises:
+        InputError: no host, or no port from 1 to 65535.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"address {address!r} must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.5:50051")

@@ -1,0 +1,51 @@
+"""Outcomes as records: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from janus_vit.errors import InputError
+from janus_vit.planning.outcome import Outcome
+
+SCHEMA = "janus-vit/record/1"
+
+
+def to_record(outcome: Outcome, labels: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An outcome as plain JSON values; seconds and bytes as named.
+
+    Args:
+        labels: names of the classes; the best one's is added to the answer.
+    """
+    record = {"schema": SCHEMA, **asdict(outcome)}
+    record["predicted"]["total_s"] = outcome.predicted.total_s
+    record["met"] = outcome.met
+    record["deviation"] = outcome.deviation
+    if labels:
+        record["answer"]["label"] = labels[outcome.answer.classes[0]]
+    return record
+
+
+class RecordWriter:
+    """Appends records to a file, each line whole before the next begins.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, labels: tuple[str, ...] = ()) -> None:
+        self._labels = labels
+        try:
+            self._file: TextIO = path.open("w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
+
+    def write(self, outcome: Outcome) -> None:
+        """Append one record."""
+        self._file.write(json.dumps(to_record(outcome, self._labels)) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,16 @@
+"""Names and settings that both ends of the gRPC connection share."""
+
+from __future__ import annotations
+
+SERVICE = "janus.v1.Janus"
+HELLO = f"/{SERVICE}/Hello"
+INFER = f"/{SERVICE}/Infer"
+PROBE = f"/{SERVICE}/Probe"
+LARGEST_PROBE_BYTES = 1_000_000
+
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 10_000),  # a mobile link can vanish without a word
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]

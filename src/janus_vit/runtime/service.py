@@ -1,0 +1,105 @@
+"""The cloud's side of a frame: check, decode, queue, run, reply. A plain object that knows no gRPC."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.stage import Activation
+from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.outcome import Answer
+from janus_vit.planning.payloads import PayloadFormat
+from janus_vit.runtime.fairqueue import FairQueue
+from janus_vit.wire.images import decode_image, decode_tensor
+from janus_vit.wire.messages import Greeting, Reply, Request, check_request, largest_body_bytes
+from janus_vit.wire.tokens import decode_tokens
+
+_ANSWERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    answer: Answer
+    began_s: float
+    ended_s: float
+
+
+class CloudService:
+    """Finishes frames of several devices with one model.
+
+    Args:
+        model: what to run. engine: how. profile: this machine's latency, told to devices in the greeting.
+    """
+
+    def __init__(self, model: Model, engine: Engine, profile: PlatformProfile) -> None:
+        self._model = model
+        self._engine = engine
+        self._profile_json = profile.to_json()
+        self._queue: FairQueue[_Computed] = FairQueue()
+
+    @property
+    def largest_body_bytes(self) -> int:
+        """Bodies above this cannot be valid."""
+        return largest_body_bytes(self._model.shape)
+
+    def greeting(self) -> Greeting:
+        """What this cloud runs."""
+        return Greeting(self._model.name, self._model.fingerprint, self._profile_json)
+
+    def handle(self, request: Request, receive_s: float) -> Reply:
+        """Finish one frame.
+
+        Args:
+            receive_s: how long the request took to arrive, for the reply.
+
+        Raises:
+            WireError: the request cannot be right. ModelMismatch: it is for another model.
+            Rejected: too many requests of this device wait. DeadlineExceeded: it waited too long.
+        """
+        arrived_s = time.perf_counter()
+        payload = check_request(request, self._model.shape, self._model.fingerprint)
+        start = self._decode(request, payload)
+        decoded_s = time.perf_counter()
+        computing = self._queue.submit(request.device, lambda: self._run(start), arrived_s + request.time_left_s)
+        computed = computing.result()
+        return Reply(
+            computed.answer,
+            receive_s,
+            decode_s=decoded_s - arrived_s,
+            queue_s=computed.began_s - decoded_s,
+            compute_s=computed.ended_s - computed.began_s,
+            expected_queue_s=self._queue.expected_wait_s,
+        )
+
+    def close(self) -> None:
+        """Stop the worker; what waits fails with Unreachable."""
+        self._queue.close()
+
+    def _decode(self, request: Request, payload: PayloadFormat) -> Activation | tuple[Tensor, tuple[int, ...]]:
+        shape, preprocessing = self._model.shape, self._model.preprocessing
+        if payload.of_tokens:
+            tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)
+            return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
+        if payload.base == "tensor":
+            return decode_tensor(request.body, shape.input_shape, lossless_stage=payload.lossless_stage)[
+                None
+            ], request.merges
+        size = preprocessing.image_size
+        return preprocessing.normalise(decode_image(request.body, payload, size, size)), request.merges
+
+    def _run(self, start: Activation | tuple[Tensor, tuple[int, ...]]) -> _Computed:
+        began_s = time.perf_counter()
+        activation = start if isinstance(start, Activation) else self._engine.embed(*start)
+        answer = best_classes(self._engine.head(self._engine.run(activation, self._model.shape.blocks)))
+        return _Computed(answer, began_s, time.perf_counter())
+
+
+def best_classes(logits: Tensor) -> Answer:
+    """The most probable classes of logits [1, classes]."""
+    probabilities, classes = torch.softmax(logits[0], dim=0).topk(min(_ANSWERS, logits.shape[1]))
+    return Answer(tuple(classes.tolist()), tuple(probabilities.tolist()))

@@ -1,0 +1,213 @@
+"""Requests and replies as plain data, and their protobuf messages. Checks every field that comes from the network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from janus_vit.errors import InputError, ModelMismatch, WireError
+from janus_vit.planning.outcome import Answer
+from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
+from janus_vit.planning.plan import ModelShape
+from janus_vit.wire import janus_pb2 as pb
+
+WIRE_VERSION = 1
+HEADER_BYTES = 4096  # generous bound of everything in a request but its body
+_LONGEST_NAME = 64
+_LONGEST_WAIT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One frame on its way to the cloud; fields as in janus.proto."""
+
+    fingerprint: str
+    payload: str
+    split: int
+    merges: tuple[int, ...]
+    tokens: int
+    width: int
+    time_left_s: float
+    device: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The cloud's answer with its own durations in seconds; fields as in janus.proto."""
+
+    answer: Answer
+    receive_s: float
+    decode_s: float
+    queue_s: float
+    compute_s: float
+    expected_queue_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What the cloud says of itself: its model and how fast it is (a profile's JSON)."""
+
+    model: str
+    fingerprint: str
+    profile_json: str
+
+
+def pack_request(request: Request) -> bytes:
+    """A request's message."""
+    return pb.InferRequest(
+        wire_version=WIRE_VERSION,
+        fingerprint=request.fingerprint,
+        payload=request.payload,
+        split=request.split,
+        merges=request.merges,
+        tokens=request.tokens,
+        width=request.width,
+        time_left_s=request.time_left_s,
+        device=request.device,
+        body=request.body,
+    ).SerializeToString()
+
+
+def unpack_request(data: bytes) -> Request:
+    """Read a request; its fields still have to be checked against a model.
+
+    Raises:
+        WireError: not a message, or one of another version.
+    """
+    try:
+        message = pb.InferRequest.FromString(data)
+    except DecodeError as error:
+        raise WireError(
+            "the request is not a janus.v1 InferRequest message: use the same version on both sides"
+        ) from error
+    _check_version(message.wire_version)
+    return Request(
+        message.fingerprint,
+        message.payload,
+        message.split,
+        tuple(message.merges),
+        message.tokens,
+        message.width,
+        message.time_left_s,
+        message.device,
+        message.body,
+    )
+
+
+def check_request(request: Request, shape: ModelShape, fingerprint: str) -> PayloadFormat:
+    """Check every field against the model that would run it, and give the payload's format.
+
+    Raises:
+        ModelMismatch: the request is for another model.
+        WireError: a field is out of range; the message names it.
+    """
+    if request.fingerprint != fingerprint:
+        raise ModelMismatch(
+            f"the request is for model {request.fingerprint[:16]!r} and this cloud runs {shape.name} ({fingerprint}): "
+            "start both sides with the same model"
+        )
+    try:
+        payload = parse_payload(request.payload[:_LONGEST_NAME])
+    except InputError as error:
+        raise WireError(f"field payload: {error}") from error
+    _require(len(request.device) <= _LONGEST_NAME, "device", f"has more than {_LONGEST_NAME} characters")
+    _require(
+        0 < request.time_left_s <= _LONGEST_WAIT_S, "time_left_s", f"is {request.time_left_s}, not a positive time"
+    )
+    _require(request.split <= shape.blocks, "split", f"is {request.split} and the model has {shape.blocks} blocks")
+    _require(payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}")
+    if payload.of_tokens:
+        fits = shape.protected < request.tokens <= shape.tokens
+        _require(fits, "tokens", f"is {request.tokens}, not {shape.protected + 1} to {shape.tokens}")
+        _require(request.width == shape.width, "width", f"is {request.width}, not {shape.width}")
+    _check_merges(request, shape)
+    return payload
+
+
+def largest_body_bytes(shape: ModelShape) -> int:
+    """No valid body is larger: float32 tokens before any merge, or the float32 input."""
+    return max(parse_payload("float32").token_bytes(shape.tokens, shape.width), tensor_bytes(shape.input_values))
+
+
+def pack_reply(reply: Reply) -> bytes:
+    """A reply's message."""
+    return pb.InferReply(
+        classes=reply.answer.classes,
+        probabilities=reply.answer.probabilities,
+        receive_s=reply.receive_s,
+        decode_s=reply.decode_s,
+        queue_s=reply.queue_s,
+        compute_s=reply.compute_s,
+        expected_queue_s=reply.expected_queue_s,
+    ).SerializeToString()
+
+
+def unpack_reply(data: bytes, classes: int) -> Reply:
+    """Read and check a reply to a model with that many classes.
+
+    Raises:
+        WireError: not a message, or a field that cannot be true.
+    """
+    try:
+        message = pb.InferReply.FromString(data)
+    except DecodeError as error:
+        raise WireError("the reply is not a janus.v1 InferReply message: use the same version on both sides") from error
+    durations = (
+        message.receive_s, message.decode_s, message.queue_s, message.compute_s, message.expected_queue_s
+    )  # fmt: skip
+    _require(
+        all(math.isfinite(value) and value >= 0 for value in durations), "durations", "has a negative or no number"
+    )
+    same = 0 < len(message.classes) == len(message.probabilities)
+    _require(same, "classes", "is empty or does not match probabilities")
+    _require(all(index < classes for index in message.classes), "classes", f"exceeds the model's {classes} classes")
+    _require(all(0 <= value <= 1.001 for value in message.probabilities), "probabilities", "is outside 0 to 1")
+    return Reply(Answer(tuple(message.classes), tuple(message.probabilities)), *durations)
+
+
+def pack_greeting(greeting: Greeting) -> bytes:
+    """The message of a cloud's greeting."""
+    return pb.HelloReply(
+        wire_version=WIRE_VERSION,
+        model=greeting.model,
+        fingerprint=greeting.fingerprint,
+        profile_json=greeting.profile_json,
+    ).SerializeToString()
+
+
+def unpack_greeting(data: bytes) -> Greeting:
+    """Read a cloud's greeting.
+
+    Raises:
+        WireError: not a message, or one of another version.
+    """
+    try:
+        message = pb.HelloReply.FromString(data)
+    except DecodeError as error:
+        raise WireError("the greeting is not a janus.v1 HelloReply message: is a janus-vit cloud there?") from error
+    _check_version(message.wire_version)
+    return Greeting(message.model, message.fingerprint, message.profile_json)
+
+
+def _check_merges(request: Request, shape: ModelShape) -> None:
+    left = shape.blocks - request.split
+    _require(len(request.merges) == left, "merges", f"has {len(request.merges)} entries for {left} remaining blocks")
+    tokens = request.tokens if request.split else shape.tokens
+    for block, merges in enumerate(request.merges, start=request.split + 1):
+        most = (tokens - shape.protected) // 2
+        _require(merges <= most, "merges", f"asks for {merges} in block {block}, which can merge at most {most}")
+        tokens -= merges
+
+
+def _check_version(version: int) -> None:
+    _require(
+        version == WIRE_VERSION, "wire_version", f"is {version}, not {WIRE_VERSION}: use the same version on both sides"
+    )
+
+
+def _require(holds: bool, field: str, problem: str) -> None:
+    if not holds:
+        raise WireError(f"field {field} {problem}")

@@ -1,0 +1,81 @@
+"""Plain platforms and small models for all tests."""
+
+import numpy as np
+import pytest
+import torch
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.vit import Architecture, VisionTransformer
+from janus_vit.planning.latency import Cost, Curve, PlatformProfile
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.presets import Platforms
+
+FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd", "tensor", "png", "jpeg90")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)  # tests are small; threads only add noise
+
+
+@pytest.fixture(scope="session")
+def make_profile():
+    """A profile with simple numbers: so much for a block, so much more for each token."""
+
+    def make(per_token_s: float, fixed_s: float = 1e-4, model: str = "example") -> PlatformProfile:
+        curve = Curve(fixed_s, per_token_s, 0.0, 0.0, 0.0, 0.0, 1.0)
+        costs = {name: Cost(1e-4, 1e-9) for name in FORMATS}
+        sizes = {"jpeg90": 3000.0, "png": 9000.0}
+        ratios = {"float16+zstd": 0.8}
+        return PlatformProfile(model, 2 * fixed_s, fixed_s, curve, curve, costs, costs, sizes, ratios)
+
+    return make
+
+
+@pytest.fixture
+def platforms(make_profile):
+    """A slow device, a cloud twenty times as fast, and 10 Mbps with 20 ms between them."""
+    shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
+    return Platforms(shape, make_profile(2e-4), make_profile(1e-5), rate_mbps=10.0, rtt_s=0.02)
+
+
+def small_model(**changes) -> Model:
+    """A random ViT of 6 blocks and 17 tokens that runs in a millisecond."""
+    settings = {"image_size": 32, "patch_size": 8, "width": 24, "depth": 6, "heads": 3, "mlp_width": 48, "classes": 7}
+    arch = Architecture(**{**settings, **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        network = VisionTransformer(arch)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3 if parameter.dim() > 1 else 0.1)
+    labels = tuple(f"label {index}" for index in range(arch.classes))
+    return Model("small", network.eval().requires_grad_(False), Preprocessing(arch.image_size), labels)
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return small_model()
+
+
+@pytest.fixture(scope="session", params=["class", "mean", "conv", "registers"])
+def any_model(request) -> Model:
+    changes = {
+        "class": {},
+        "mean": {"pooling": "mean"},
+        "conv": {"stem": "conv", "pooling": "mean"},
+        "registers": {"registers": 3, "layer_scale": True},
+    }
+    return small_model(**changes[request.param])
+
+
+@pytest.fixture(scope="session")
+def engine(model) -> EagerEngine:
+    return EagerEngine(model)
+
+
+@pytest.fixture
+def frames():
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(4)]

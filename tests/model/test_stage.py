@@ -1,0 +1,70 @@
+"""A run that is cut anywhere equals the uncut run; a batch equals its members alone."""
+
+import pytest
+import torch
+
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.planning.schedules import levels, make_schedule
+
+
+def pixels(model, batch=1):
+    size = model.preprocessing.image_size
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_split_at_every_point_and_every_level_equals_unsplit(any_model):
+    engine, shape = EagerEngine(any_model), any_model.shape
+    for family in ("exponential", "linear", "fixed", "none"):
+        for level in levels(family, shape):
+            merges = make_schedule(family, level, shape).applied
+            start = engine.embed(pixels(any_model), merges)
+            whole = engine.head(engine.run(start, shape.blocks))
+            for split in range(shape.blocks + 1):
+                there = engine.run(start, split)
+                assert there.next_block == split
+                assert there.merges == merges[split:]
+                assert torch.equal(engine.head(engine.run(there, shape.blocks)), whole)
+
+
+def test_a_batch_equals_each_input_alone(any_model):
+    engine, shape = EagerEngine(any_model), any_model.shape
+    inputs = pixels(any_model, batch=5)
+    for level in levels("exponential", shape):
+        merges = make_schedule("exponential", level, shape).applied
+        together = engine.head(engine.run(engine.embed(inputs, merges), shape.blocks))
+        alone = [engine.head(engine.run(engine.embed(one[None], merges), shape.blocks)) for one in inputs]
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_sizes_always_add_up_to_all_tokens(any_model):
+    engine, shape = EagerEngine(any_model), any_model.shape
+    merges = make_schedule("exponential", levels("exponential", shape)[-1], shape).applied
+    activation = engine.embed(pixels(any_model, batch=2), merges)
+    for split in range(shape.blocks + 1):
+        activation = engine.run(activation, split)
+        assert activation.sizes.sum(dim=1).tolist() == [shape.tokens] * 2
+        assert activation.tokens.shape[1] == shape.tokens - sum(merges[:split])
+
+
+def test_protected_tokens_never_merge(any_model):
+    engine, shape = EagerEngine(any_model), any_model.shape
+    merges = make_schedule("fixed", levels("fixed", shape)[-1], shape).applied
+    last = engine.run(engine.embed(pixels(any_model), merges), shape.blocks)
+    assert last.sizes[0, : shape.protected].tolist() == [1.0] * shape.protected
+
+
+def test_merging_changes_the_answer_only_if_something_merges(model):
+    engine, shape = EagerEngine(model), model.shape
+    unmerged = engine.head(engine.run(engine.embed(pixels(model), (0,) * shape.blocks), shape.blocks))
+    merges = make_schedule("fixed", 1.0, shape).applied
+    merged = engine.head(engine.run(engine.embed(pixels(model), merges), shape.blocks))
+    assert not torch.allclose(unmerged, merged)
+
+
+@pytest.mark.parametrize("stop", [0, 3])
+def test_running_to_where_it_stands_changes_nothing(model, stop):
+    engine = EagerEngine(model)
+    there = engine.run(engine.embed(pixels(model), (1,) * 6), stop)
+    again = engine.run(there, stop)
+    assert torch.equal(there.tokens, again.tokens)
+    assert there.merges == again.merges
