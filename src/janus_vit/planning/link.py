@@ -71,10 +71,11 @@ class RateForecast:
     def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 48) -> None:
         self._weight = weight
         self._log_rate = math.log(max(cold_start_mbps, _SMALLEST_MBPS))
-        # Before observations: an unknown link may be several times faster or slower than its offline mean.
-        self._log_errors: deque[float] = deque(np.linspace(-1.6, 1.6, 9).tolist(), maxlen=window)
-        self._sorted = np.sort(np.array(self._log_errors))
-        self._last_s: float | None = None
+        # Before observations: an unknown link may be five times faster or slower than its offline mean. Each
+        # observation takes the place of the widest of these guesses.
+        self._guesses = sorted(np.linspace(-1.6, 1.6, 12).tolist(), key=abs)
+        self._log_errors: deque[float] = deque(maxlen=window)
+        self._sorted = np.sort(self._guesses)
 
     def observe(self, transfer: Transfer) -> None:
         """Take in one transfer; one that was given up can only lower the rate."""
@@ -86,18 +87,14 @@ class RateForecast:
         # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
         self._log_rate += (2 * self._weight if error < 0 else self._weight) * error
         self._log_errors.append(error)
-        self._sorted = np.sort(np.array(self._log_errors))
-        self._last_s = transfer.at_s
+        if self._guesses:
+            self._guesses.pop()
+        self._sorted = np.sort([*self._guesses, *self._log_errors])
 
     @property
     def rate_mbps(self) -> float:
         """Centre of the distribution in 10^6 bit/s."""
         return math.exp(self._log_rate)
-
-    @property
-    def last_observed_s(self) -> float | None:
-        """When the link was last seen, None if never."""
-        return self._last_s
 
     def on_time(self, needed_mbps: Floats) -> Floats:
         """Probability that the next transfer reaches at least each of the rates.

@@ -20,7 +20,7 @@ from janus_vit.planning.plan import Plan
 from janus_vit.planning.table import PlanTable
 
 PROBE_BYTES = 16_000
-PROBE_EVERY_S = 1.0
+PROBE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,95 @@
+"""Latency curves and profiles: fits, predictions, and files that are damaged."""
+
+import json
+
+import numpy as np
+import pytest
+
+from janus_vit.errors import InputError
+from janus_vit.planning.latency import fit_line, fit_quadratic, load_profile, parse_profile
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.presets import Platforms, policy_table
+
+
+def test_a_line_is_found_exactly():
+    tokens = np.array([10, 50, 200, 577])
+    line = fit_line(tokens, 0.002 + 4e-5 * tokens)
+    assert line.a_s == pytest.approx(0.002)
+    assert line.b_s == pytest.approx(4e-5)
+    assert line.c_s == 0.0
+    assert line.max_error == pytest.approx(0.0, abs=1e-9)
+    assert line.correlation == pytest.approx(1.0)
+
+
+def test_the_quadratic_is_far_better_on_small_inputs():
+    tokens = np.array([8, 16, 32, 64, 128, 256, 577])
+    seconds = 1e-4 + 2e-6 * tokens + 5e-8 * tokens**2
+    assert fit_quadratic(tokens, seconds).max_error < 1e-6
+    assert fit_line(tokens, seconds).max_error > 0.5
+
+
+def test_predictions_never_fall_below_what_was_measured():
+    tokens = np.array([50, 100, 200])
+    line = fit_line(tokens, np.array([0.001, 0.004, 0.010]))
+    assert float(line.seconds(1)) == 0.001
+
+
+def test_too_few_points_are_refused():
+    with pytest.raises(InputError, match="more than 2 points"):
+        fit_quadratic([1, 2], [0.1, 0.2])
+
+
+def test_a_profile_survives_its_file(make_profile, tmp_path):
+    profile = make_profile(1e-4)
+    profile.save(tmp_path / "p.json")
+    assert load_profile(tmp_path / "p.json") == profile
+
+
+def test_a_slowed_machine_takes_that_much_longer_for_everything(platforms):
+    slowed = Platforms(platforms.shape, platforms.device.slowed(3), platforms.cloud, 10, 0.02)
+    one, three = policy_table("adaptive", platforms), policy_table("adaptive", slowed)
+    np.testing.assert_allclose(three.device_s, 3 * one.device_s)
+    np.testing.assert_allclose(three.encode_s, 3 * one.encode_s)
+    np.testing.assert_allclose(three.cloud_s, one.cloud_s)
+    np.testing.assert_allclose(three.size_bytes, one.size_bytes)
+
+
+def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
+    shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
+    table = policy_table("adaptive", Platforms(shape, make_profile(1e-4), make_profile(1e-4), 10, 0.02))
+    whole = (table.device_s + table.cloud_s)[:, -1:]
+    np.testing.assert_allclose(table.device_s + table.cloud_s, np.broadcast_to(whole, table.device_s.shape))
+    np.testing.assert_allclose(table.device_s + table.finish_s, np.broadcast_to(whole, table.device_s.shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("stem_s"), "field stem_s is missing"),
+        (lambda v: v.update(stem_s="fast"), "field stem_s must be a finite number"),
+        (lambda v: v.update(head_s=-1), "field head_s must be at least 0"),
+        (lambda v: v["line"].pop("b_s"), "field line.b_s is missing"),
+        (lambda v: v["quadratic"].update(c_s=float("nan")), "field quadratic.c_s must be a finite number"),
+        (lambda v: v["encode"].update(float32=3), "field encode.float32 must be an object"),
+        (lambda v: v.update(samples=[[1, 2]]), r"field samples\[0\]"),
+        (lambda v: v.update(schema="janus-vit/profile/9"), "field schema"),
+    ],
+)
+def test_a_damaged_profile_names_its_field(make_profile, change, message):
+    values = json.loads(make_profile(1e-4).to_json())
+    change(values)
+    with pytest.raises(InputError, match=message) as error:
+        parse_profile(json.dumps(values), "here.json")
+    assert str(error.value).startswith("here.json")
+
+
+def test_broken_json_names_its_line(make_profile):
+    lines = make_profile(1e-4).to_json().splitlines()
+    lines[3] = lines[3].replace(":", "")
+    with pytest.raises(InputError, match="line 4, column"):
+        parse_profile("\n".join(lines), "here.json")
+
+
+def test_a_missing_profile_names_its_path(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.json"):
+        load_profile(tmp_path / "nowhere.json")

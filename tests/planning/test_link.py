@@ -1,0 +1,65 @@
+"""The forecast of the link: what it promises against what comes."""
+
+import numpy as np
+import pytest
+
+from janus_vit.planning.link import RateForecast, RoundTrip
+from janus_vit.planning.outcome import Transfer
+
+
+def sent(mbps, size_bytes=100_000, at_s=0.0):
+    return Transfer(at_s, size_bytes, size_bytes * 8e-6 / mbps, 0.02)
+
+
+def test_a_steady_link_is_trusted_close_to_its_rate():
+    link = RateForecast(cold_start_mbps=1.0)
+    for _ in range(60):
+        link.observe(sent(20.0))
+    assert link.rate_mbps == pytest.approx(20.0, rel=0.01)
+    near, beyond = link.on_time(np.array([18.0, 25.0]))
+    assert near > 0.95
+    assert beyond < 0.05
+
+
+def test_probability_falls_with_the_rate_that_is_needed_and_is_never_certain():
+    link = RateForecast(cold_start_mbps=10.0)
+    on_time = link.on_time(np.array([0.0, 0.001, 1.0, 5.0, 10.0, 20.0, 1e6]))
+    assert on_time[0] == 1.0
+    assert 0.9 < on_time[1] < 1.0
+    assert np.all(np.diff(on_time) <= 0)
+    assert on_time[-1] == 0.0
+
+
+def test_promises_are_kept_about_as_often_as_promised():
+    rng = np.random.default_rng(0)
+    link, promised, kept = RateForecast(10.0), [], []
+    for rate in np.exp(rng.normal(np.log(10), 0.5, 3000)):
+        needed = float(rng.uniform(2, 20))
+        promised.append(float(link.on_time(np.array([needed]))[0]))
+        kept.append(rate >= needed)
+        link.observe(sent(rate))
+    promised, kept = np.array(promised), np.array(kept)
+    for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
+        chosen = (promised >= low) & (promised < high)
+        assert kept[chosen].mean() == pytest.approx(promised[chosen].mean(), abs=0.08)
+
+
+def test_a_transfer_that_was_given_up_only_lowers_the_rate():
+    link = RateForecast(10.0)
+    link.observe(Transfer(0.0, 1_000_000, 0.01, None))  # cannot have been faster than 800 Mbps: says nothing
+    assert link.rate_mbps == pytest.approx(10.0)
+    link.observe(Transfer(0.0, 100_000, 2.0, None))
+    assert link.rate_mbps < 5.0
+
+
+def test_a_handful_of_bytes_says_nothing_about_the_rate():
+    link = RateForecast(10.0)
+    link.observe(sent(0.5, size_bytes=200))
+    assert link.rate_mbps == pytest.approx(10.0)
+
+
+def test_the_round_trip_is_the_smallest_recent_one():
+    rtt = RoundTrip(0.05)
+    for seconds in (0.09, 0.04, None, 0.08):
+        rtt.observe(Transfer(0.0, 1000, 0.01, seconds))
+    assert rtt.seconds == 0.04

@@ -1,0 +1,171 @@
+"""The scheduler against brute force, and what each policy may choose from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from janus_vit.errors import InputError
+from janus_vit.planning.link import HarmonicMean, RateForecast
+from janus_vit.planning.outcome import Transfer
+from janus_vit.planning.payloads import LOCAL, parse_payload
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.policies import MostAccurateInTime, Situation, SmallestLevel
+from janus_vit.planning.presets import POLICIES, Platforms, make_policy, policy_table
+from janus_vit.planning.schedules import levels, make_schedule
+from janus_vit.planning.splits import candidate_splits
+
+
+def algorithm_1(platforms, sla_s):
+    """The paper's Algorithm 1 with plain loops, straight from the profiles."""
+    shape, device, cloud = platforms.shape, platforms.device, platforms.cloud
+    for level in levels("exponential", shape):
+        schedule = make_schedule("exponential", level, shape)
+        best = None
+        for split in candidate_splits(shape.blocks):
+            total_s = 0.0
+            for block in range(1, shape.blocks + 1):
+                effective = (schedule.tokens[block - 1] + 2 * schedule.tokens[block]) / 3
+                side = device if block <= split else cloud
+                total_s += float(side.line.seconds(effective))
+            total_s += device.stem_s if split > 0 else cloud.stem_s
+            total_s += device.head_s if split == shape.blocks + 1 else cloud.head_s
+            if split <= shape.blocks:
+                payload = "float32" if split else "tensor"
+                values = schedule.tokens[split] * shape.width if split else shape.input_values
+                plain = parse_payload("float32").token_bytes(schedule.tokens[split], shape.width)
+                size_bytes = plain if split else 4 * shape.input_values
+                total_s += float(device.encode[payload].seconds(values) + cloud.decode[payload].seconds(values))
+                total_s += platforms.rtt_s + size_bytes * 8e-6 / platforms.rate_mbps
+            if best is None or total_s < best[0] - 1e-12:
+                best = (total_s, level, split)
+        if best[0] <= sla_s:
+            return best
+    return best
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    rate_mbps=st.floats(0.05, 500),
+    rtt_s=st.floats(0, 0.1),
+    sla_s=st.floats(0.005, 0.5),
+    device=st.floats(1e-6, 1e-3),
+    cloud=st.floats(1e-7, 1e-4),
+    blocks=st.integers(1, 14),
+)
+def test_the_scheduler_is_algorithm_1_by_brute_force(make_profile, rate_mbps, rtt_s, sla_s, device, cloud, blocks):
+    shape = ModelShape("example", blocks, 65, 1, 32, (3, 64, 64))
+    platforms = Platforms(shape, make_profile(device), make_profile(cloud), rate_mbps, rtt_s)
+    decision = make_policy("janus", platforms).choose(Situation(0.0, sla_s))
+    total_s, level, split = algorithm_1(platforms, sla_s)
+    assert decision.predicted.total_s == pytest.approx(total_s)
+    if not np.isclose(total_s, sla_s):
+        assert decision.plan.level == level
+        assert decision.predicted.total_s <= sla_s or level == levels("exponential", shape)[-1]
+    assert decision.plan.split == split or decision.predicted.total_s == pytest.approx(total_s, rel=1e-9)
+
+
+def test_a_faster_link_never_asks_for_more_merging(platforms):
+    chosen = []
+    for rate_mbps in (0.1, 1, 3, 10, 30, 100, 1000):
+        policy = make_policy("janus", dataclasses.replace(platforms, rate_mbps=rate_mbps))
+        chosen.append(policy.choose(Situation(0.0, 0.06)).plan.level)
+    assert chosen == sorted(chosen, reverse=True)
+    assert chosen[0] > chosen[-1]
+
+
+def test_each_baseline_chooses_only_its_own_plans(platforms):
+    kinds = {name: {(o.split, o.payload) for o in policy_table(name, platforms).options} for name in POLICIES}
+    assert kinds["device-only"] == {(7, LOCAL)}
+    assert kinds["cloud-only"] == {(0, "tensor")}
+    assert kinds["mixed"] == {(0, "tensor"), (7, LOCAL)}
+    assert kinds["cloud-jpeg"] == {(0, "jpeg90")}
+    assert kinds["adaptive"] > kinds["janus"] == kinds["split-only"] > kinds["mixed"]
+
+
+def test_baselines_merge_23_tokens_a_block_on_the_papers_image_model(make_profile):
+    shape = ModelShape("vit-large-384", 24, 577, 1, 1024, (3, 384, 384))
+    platforms = Platforms(shape, make_profile(1e-4), make_profile(1e-5), 10, 0.02)
+    assert set(policy_table("mixed", platforms).schedules[0].wanted) == {23}
+    assert {sum(schedule.applied) for schedule in policy_table("split-only", platforms).schedules} == {0}
+
+
+def test_private_frames_never_leave_as_images(platforms):
+    private = dataclasses.replace(platforms, images_allowed=False)
+    assert all(option.split > 0 for option in policy_table("adaptive", private).options)
+    with pytest.raises(InputError, match="only send images"):
+        make_policy("cloud-jpeg", private)
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones(platforms):
+    with pytest.raises(InputError, match="adaptive, janus"):
+        make_policy("best", platforms)
+
+
+def policy_with(platforms, accuracy):
+    table = policy_table("adaptive", platforms)
+    return MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, accuracy(table)), table
+
+
+def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
+    def accuracy(table):
+        return np.random.default_rng(5).uniform(0.5, 1.0, table.size_bytes.shape)
+
+    for sla_s in (0.01, 0.03, 0.05, 0.1, 0.3):
+        policy, table = policy_with(platforms, accuracy)
+        chosen = policy.choose(Situation(0.0, sla_s)).predicted
+        link = RateForecast(platforms.rate_mbps)
+        best = 0.0
+        for row, column in np.ndindex(*table.size_bytes.shape):
+            careful = np.exp(0.1)  # two average errors of 5 % on compute
+            compute_s = careful * sum(
+                float(part[row, column]) for part in (table.device_s, table.encode_s, table.cloud_s, table.decode_s)
+            )
+            megabits = float(table.size_bytes[row, column]) * 8e-6
+            slack_s = sla_s - compute_s - (platforms.rtt_s if megabits else 0.0)
+            on_time = float(link.on_time(np.array([megabits / slack_s]))[0]) if slack_s > 0 else 0.0
+            best = max(best, on_time * float(accuracy(table)[row, column]))
+        assert chosen.on_time * chosen.accuracy == pytest.approx(best, abs=1e-4)
+
+
+def test_plans_without_a_measurement_are_not_chosen_while_measured_ones_exist(platforms):
+    def only_local(table):
+        return np.array([[0.8 if o.payload == LOCAL else np.nan for o in table.options]] * len(table.schedules))
+
+    policy, _ = policy_with(platforms, only_local)
+    assert policy.choose(Situation(0.0, 10.0)).plan.is_local
+
+
+def test_without_measurements_ours_keeps_the_papers_order(platforms):
+    policy = make_policy("adaptive", platforms)
+    generous = policy.choose(Situation(0.0, 10.0))
+    assert generous.plan.level == 0.0
+    assert generous.plan.payload == "png"  # nothing is lost, and faster than the device
+    assert generous.predicted.accuracy is None
+    hurried = policy.choose(Situation(0.0, 0.04))
+    assert hurried.plan.level > 0 or not hurried.plan.is_local
+
+
+def test_a_stale_link_is_probed_only_by_policies_that_could_use_it(platforms):
+    slow = dataclasses.replace(platforms, rate_mbps=0.01)
+    assert make_policy("adaptive", slow).choose(Situation(0.0, 10.0)).probe_bytes > 0
+    assert make_policy("device-only", slow).choose(Situation(0.0, 10.0)).probe_bytes == 0
+    policy = make_policy("janus", slow)
+    assert policy.choose(Situation(0.0, 0.2)).probe_bytes > 0
+    assert policy.choose(Situation(0.1, 0.2)).probe_bytes == 0
+
+
+def test_the_harmonic_mean_starts_from_the_offline_mean_and_then_forgets_it():
+    link = HarmonicMean(cold_start_mbps=7.0)
+    assert link.rate_mbps == 7.0
+    link.observe(Transfer(0.0, 1_000_000, 1.0, 0.01))
+    link.observe(Transfer(0.0, 1_000_000, 0.5, 0.01))
+    assert link.rate_mbps == pytest.approx(2 / (1 / 8 + 1 / 16))
+
+
+def test_algorithm_1_returns_the_largest_level_when_nothing_is_in_time(platforms):
+    table = policy_table("janus", platforms)
+    decision = SmallestLevel(table, HarmonicMean(0.001), 0.02).choose(Situation(0.0, 1e-6))
+    assert decision.plan.level == levels("exponential", platforms.shape)[-1]

@@ -1,0 +1,154 @@
+"""The device's loop: every frame is answered, and the record says how."""
+
+import numpy as np
+import pytest
+
+from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
+from janus_vit.lab.profiler import QUICK, profile_machine
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.planning.outcome import Prediction
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.policies import Decision
+from janus_vit.planning.presets import POLICIES, Platforms, make_policy
+from janus_vit.planning.schedules import levels, make_schedule
+from janus_vit.planning.splits import all_splits
+from janus_vit.runtime.device import Device, patience_s
+from janus_vit.runtime.metrics import to_record
+from janus_vit.runtime.service import CloudService
+from janus_vit.runtime.transport import InProcess
+from janus_vit.runtime.worker import LocalWorker
+
+
+class Always:
+    """A policy with one plan."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.seen = []
+
+    def observe(self, outcome):
+        self.seen.append(outcome)
+
+    def choose(self, situation):
+        return Decision(self.plan, Prediction(0.01, 0.0, 0.01, 0.0, 0.0, 0.01, 0.01, 1000.0))
+
+
+class Broken(InProcess):
+    """A transport that fails in one way."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def infer(self, request, timeout_s):
+        raise self.error
+
+
+@pytest.fixture(scope="module")
+def profile(model, engine):
+    rng = np.random.default_rng(0)
+    return profile_machine(model, engine, [rng.integers(0, 256, (32, 32, 3), np.uint8)], QUICK)
+
+
+@pytest.fixture
+def service(model, engine, profile):
+    service = CloudService(model, engine, profile)
+    yield service
+    service.close()
+
+
+def plan_at(model, split, level=0.0, payload=None):
+    schedule = make_schedule("exponential", level, model.shape)
+    kind = "local" if split > model.shape.blocks else "float32" if split else "png"
+    return Plan("exponential", level, schedule.applied, split, payload or kind)
+
+
+def test_every_split_and_level_gives_the_device_only_answer(any_model, profile, frames):
+    engine = EagerEngine(any_model)
+    service = CloudService(any_model, engine, profile)
+    worker = LocalWorker(any_model, engine)
+    for level in levels("exponential", any_model.shape):
+        last = any_model.shape.blocks + 1
+        alone = Device(worker, InProcess(service), Always(plan_at(any_model, last, level)), 1.0).infer(frames[0])
+        for split in all_splits(any_model.shape.blocks):
+            outcome = Device(worker, InProcess(service), Always(plan_at(any_model, split, level)), 1.0).infer(frames[0])
+            assert outcome.answer == alone.answer
+            assert outcome.fallback is None
+    service.close()
+
+
+@pytest.mark.parametrize("payload", ["float16", "float8", "int8", "int4", "float16+zstd", "float32+zstd"])
+def test_every_token_format_reaches_the_cloud(model, engine, service, frames, payload):
+    policy = Always(plan_at(model, 3, payload=payload))
+    outcome = Device(LocalWorker(model, engine), InProcess(service), policy, 1.0).infer(frames[0])
+    assert outcome.fallback is None
+    assert outcome.size_bytes > 0
+
+
+@pytest.mark.parametrize("payload", ["tensor", "tensor+zstd", "jpeg90", "webp75"])
+def test_every_image_format_reaches_the_cloud(model, engine, service, frames, payload):
+    policy = Always(plan_at(model, 0, payload=payload))
+    outcome = Device(LocalWorker(model, engine), InProcess(service), policy, 1.0).infer(frames[0])
+    assert outcome.fallback is None
+    assert outcome.measured.cloud_s > 0
+
+
+@pytest.mark.parametrize("split", [0, 1, 3, 6])
+@pytest.mark.parametrize(
+    "error", [Unreachable("gone"), DeadlineExceeded("late"), Rejected("full"), WireError("bad reply")]
+)
+def test_no_frame_is_lost_when_the_cloud_fails(model, engine, service, frames, split, error):
+    worker = LocalWorker(model, engine)
+    alone = Device(worker, InProcess(service), Always(plan_at(model, 7)), 1.0).infer(frames[1])
+    policy = Always(plan_at(model, split))
+    outcome = Device(worker, Broken(error), policy, 1.0).infer(frames[1])
+    assert outcome.answer == alone.answer
+    assert outcome.fallback == f"{type(error).__name__}: {error}"
+    assert not outcome.transfers[-1].delivered
+    assert outcome.measured.fallback_s > 0
+    assert policy.seen == [outcome]
+
+
+def test_every_policy_runs_a_stream(model, engine, service, profile, frames):
+    platforms = Platforms(model.shape, profile, profile, rate_mbps=50.0, rtt_s=0.005)
+    for name in POLICIES:
+        device = Device(LocalWorker(model, engine), InProcess(service), make_policy(name, platforms), 0.2)
+        outcomes = [device.infer(frame) for frame in frames]
+        assert [outcome.frame for outcome in outcomes] == [0, 1, 2, 3]
+        assert all(outcome.fallback is None for outcome in outcomes)
+
+
+def test_frames_of_any_size_are_taken_and_wrong_ones_refused(model, engine, service):
+    device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 7)), 1.0)
+    assert device.infer(np.zeros((71, 45, 3), np.uint8)).answer.classes
+    for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)):
+        with pytest.raises(InputError, match="uint8"):
+            device.infer(wrong)
+
+
+@pytest.mark.parametrize("sla_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_sla_is_refused(model, engine, service, sla_s):
+    with pytest.raises(InputError, match="SLA"):
+        Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 7)), sla_s)
+
+
+def test_a_record_is_plain_json_with_predicted_and_measured_side_by_side(model, engine, service, frames):
+    device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 3)), 1.0)
+    record = to_record(device.infer(frames[0]), model.labels)
+    assert record["plan"]["split"] == 3
+    assert record["met"] is True
+    assert record["answer"]["label"].startswith("label")
+    assert set(record["measured"]) >= {"device_s", "encode_s", "send_s", "rtt_s", "queue_s", "cloud_s", "total_s"}
+    assert set(record["predicted"]) >= {"device_s", "encode_s", "transfer_s", "queue_s", "cloud_s", "total_s"}
+
+
+def prediction(finish_s, remote_s):
+    return Prediction(0.0, 0.0, remote_s, 0.0, 0.0, 0.0, finish_s, 1000.0)
+
+
+def test_the_device_waits_until_it_can_just_save_the_deadline_itself():
+    assert patience_s(prediction(finish_s=0.1, remote_s=0.05), time_left_s=0.3) == pytest.approx(0.2)
+
+
+def test_when_it_cannot_save_the_deadline_it_waits_at_least_for_it():
+    assert patience_s(prediction(finish_s=0.28, remote_s=0.05), time_left_s=0.3) == 0.3
+    assert patience_s(prediction(finish_s=0.5, remote_s=0.05), time_left_s=-0.1) == 0.5
