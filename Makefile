@@ -1,0 +1,39 @@
+# Each target sets itself up: `make demo` and `make test` work on a fresh machine with Python 3.10 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find src tests benchmarks scripts -name '*.py' 2>/dev/null)
+
+.PHONY: demo test check fix bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/janus-vit demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+# Everything that CI runs, the tests last so that their summary closes the output.
+check: $(VENV)/.ready $(VENV)/.checked test
+
+fix: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.checked: $(VENV)/.ready $(SOURCES) src/janus_vit/wire/janus.proto
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/check_floors.py
+	$(BIN)/python scripts/compile_proto.py --check
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

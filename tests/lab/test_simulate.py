@@ -1,0 +1,64 @@
+"""The simulator against cases that can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from janus_vit.lab.simulate import Costs, simulate
+from janus_vit.lab.traces import Trace
+from janus_vit.planning.presets import POLICIES, make_policy
+from janus_vit.runtime.metrics import to_record
+
+
+def constant(mbps, seconds=10):
+    return Trace("constant", 1.0, np.full(seconds, float(mbps)), {})
+
+
+def test_a_constant_link_takes_size_over_rate_and_one_round_trip(platforms):
+    outcomes = list(simulate(make_policy("cloud-only", platforms), platforms, constant(8.0), 0.5, 5.0))
+    costs = Costs(platforms)[outcomes[0].plan]
+    expected_s = costs.encode_s + 49_152 / 1e6 + platforms.rtt_s + costs.decode_s + costs.cloud_s
+    assert costs.size_bytes == 49_152
+    for outcome in outcomes:
+        assert outcome.measured.total_s == pytest.approx(expected_s)
+        assert outcome.predicted.total_s == pytest.approx(expected_s, rel=0.2)
+        assert outcome.met
+
+
+def test_device_only_never_looks_at_the_link(platforms):
+    outcomes = list(simulate(make_policy("device-only", platforms), platforms, constant(0.001), 0.5, 2.0))
+    assert {outcome.size_bytes for outcome in outcomes} == {0}
+    assert all(outcome.measured.total_s == pytest.approx(outcome.predicted.total_s) for outcome in outcomes)
+
+
+def test_in_an_outage_the_device_finishes_the_frame_and_comes_back_afterwards(platforms):
+    trace = Trace("outage", 1.0, np.array([20.0] * 5 + [0.0] * 5 + [20.0] * 20), {})
+    outcomes = list(simulate(make_policy("adaptive", platforms), platforms, trace, 0.5, 29.0))
+    inside = [outcome for outcome in outcomes if 5.3 < outcome.at_s < 9.5]
+    assert inside
+    assert all(outcome.met for outcome in outcomes)
+    assert any(outcome.fallback for outcome in outcomes if 4.4 < outcome.at_s < 6.5)
+    assert all(outcome.plan.is_local or outcome.fallback for outcome in inside)
+    assert any(outcome.size_bytes and outcome.fallback is None for outcome in outcomes if outcome.at_s > 11.0)
+
+
+def test_the_same_trace_gives_identical_records(platforms):
+    rng = np.random.default_rng(4)
+    trace = Trace("wild", 0.1, rng.lognormal(1.5, 1.0, 300), {})
+    for name in POLICIES:
+        runs = [
+            [to_record(outcome) for outcome in simulate(make_policy(name, platforms), platforms, trace, 0.08, 10.0)]
+            for _ in range(2)
+        ]
+        assert runs[0] == runs[1]
+        assert len(runs[0]) > 10
+
+
+def test_ours_meets_at_least_as_many_deadlines_as_every_other_policy(platforms):
+    rng = np.random.default_rng(11)
+    steps = np.repeat(rng.lognormal(1.0, 1.2, 60), 10)
+    trace = Trace("steps", 0.1, steps, {})
+    missed = {}
+    for name in POLICIES:
+        outcomes = list(simulate(make_policy(name, platforms), platforms, trace, 0.075, 60.0))
+        missed[name] = sum(not outcome.met for outcome in outcomes) / len(outcomes)
+    assert missed["adaptive"] <= min(missed.values()) + 0.01

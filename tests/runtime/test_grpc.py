@@ -1,0 +1,242 @@
+"""A real server on loopback: handshake, answers, several devices, and peers that send nonsense."""
+
+import dataclasses
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+import torch
+
+from janus_vit.errors import InputError, ModelMismatch, Rejected
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.runtime.cloud import Cloud
+from janus_vit.runtime.connect import connect
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.rpc import INFER, PROBE
+from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.messages import Request, pack_request
+from janus_vit.wire.tokens import encode_tokens
+
+
+@pytest.fixture
+def profile(make_profile):
+    return make_profile(1e-5, model="small")
+
+
+@pytest.fixture
+def cloud(model, profile):
+    with Cloud(model, profile) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def address(cloud):
+    return f"127.0.0.1:{cloud.port}"
+
+
+@pytest.fixture
+def transport(model, address):
+    transport = GrpcTransport(address, classes=7)
+    yield transport
+    transport.close()
+
+
+def image_request(model, **changes):
+    body = np.zeros(model.shape.input_shape, np.float32).tobytes()
+    request = Request(model.fingerprint, "tensor", 0, (0,) * 6, 0, 0, 5.0, "test", body)
+    return dataclasses.replace(request, **changes)
+
+
+def token_request(model, **changes):
+    tokens = torch.randn(17, 24, generator=torch.Generator().manual_seed(0))
+    body = encode_tokens(tokens, torch.ones(17), parse_payload("int8"))
+    request = Request(model.fingerprint, "int8", 2, (1, 1, 0, 0), 17, 24, 5.0, "test", body)
+    return dataclasses.replace(request, **changes)
+
+
+def test_a_stream_over_loopback_answers_as_the_device_alone(model, engine, address, profile, frames):
+    device = connect(model, address, 1.0, profile, policy="cloud-only")
+    alone = connect(model, address, 1.0, profile, policy="device-only")
+    try:
+        for frame in frames:
+            there, here = device.infer(frame), alone.infer(frame)
+            assert there.fallback is None
+            assert there.answer.classes == here.answer.classes
+            np.testing.assert_allclose(there.answer.probabilities, here.answer.probabilities, rtol=1e-4)
+            parts = there.measured
+            assert 0 < parts.cloud_s < parts.total_s
+            assert 0 <= parts.send_s + parts.rtt_s <= parts.total_s
+    finally:
+        device.close()
+        alone.close()
+
+
+def test_several_devices_share_one_cloud(model, address, profile, frames):
+    def stream(index):
+        device = connect(model, address, 5.0, profile, policy="cloud-jpeg", name=f"device {index}")
+        try:
+            return [device.infer(frame).fallback for frame in frames * 3]
+        finally:
+            device.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(fallbacks == [None] * 12 for fallbacks in pool.map(stream, range(6)))
+
+
+def test_a_cloud_that_stops_midway_loses_no_frame(model, profile, frames):
+    cloud = Cloud(model, profile)
+    device = connect(model, f"127.0.0.1:{cloud.port}", 1.0, profile, policy="cloud-only")
+    assert device.infer(frames[0]).fallback is None
+    cloud.close()
+    stopped = [device.infer(frame) for frame in frames]
+    device.close()
+    assert all(outcome.fallback.startswith("Unreachable") for outcome in stopped)
+    assert all(outcome.answer.classes for outcome in stopped)
+
+
+def test_the_handshake_refuses_another_model(any_model, address, profile, model):
+    if any_model.fingerprint == model.fingerprint:
+        return
+    with pytest.raises(ModelMismatch, match="same --model"):
+        connect(any_model, address, 1.0, profile)
+
+
+def test_a_port_without_a_cloud_is_refused_in_one_sentence(model, profile, monkeypatch):
+    monkeypatch.setattr("janus_vit.runtime.connect._HELLO_TIMEOUT_S", 0.3)
+    with pytest.raises(InputError, match="no janus-vit cloud answers"):
+        connect(model, "127.0.0.1:9", 1.0, profile)
+
+
+@pytest.mark.parametrize("address", ["localhost", "host:", ":50051", "host:0", "host:99999", "host:x"])
+def test_an_address_without_host_or_port_is_refused(address):
+    with pytest.raises(InputError, match="HOST:PORT"):
+        GrpcTransport(address, 7)
+
+
+def test_a_taken_port_is_refused(model, profile, cloud):
+    with pytest.raises(InputError, match="cannot listen"):
+        Cloud(model, profile, f"127.0.0.1:{cloud.port}")
+
+
+BAD_REQUESTS = {
+    "fingerprint": (token_request, {"fingerprint": "0" * 16}, "FAILED_PRECONDITION"),
+    "payload": (token_request, {"payload": "float5"}, "INVALID_ARGUMENT"),
+    "image at a split": (token_request, {"payload": "jpeg90"}, "INVALID_ARGUMENT"),
+    "tokens without a split": (image_request, {"payload": "int8"}, "INVALID_ARGUMENT"),
+    "split": (token_request, {"split": 7}, "INVALID_ARGUMENT"),
+    "merges too few": (token_request, {"merges": (1,)}, "INVALID_ARGUMENT"),
+    "merges too large": (token_request, {"merges": (9, 0, 0, 0)}, "INVALID_ARGUMENT"),
+    "tokens": (token_request, {"tokens": 4_000_000_000}, "INVALID_ARGUMENT"),
+    "no tokens": (token_request, {"tokens": 1}, "INVALID_ARGUMENT"),
+    "width": (token_request, {"width": 25}, "INVALID_ARGUMENT"),
+    "time": (token_request, {"time_left_s": float("nan")}, "INVALID_ARGUMENT"),
+    "no time": (token_request, {"time_left_s": 0.0}, "INVALID_ARGUMENT"),
+    "device": (token_request, {"device": "x" * 65}, "INVALID_ARGUMENT"),
+    "body cut": (token_request, {"body": b"123"}, "INVALID_ARGUMENT"),
+    "no body": (image_request, {"body": b""}, "INVALID_ARGUMENT"),
+    "not an image": (image_request, {"payload": "png", "body": b"GIF89a"}, "INVALID_ARGUMENT"),
+    "NaN scales": (token_request, {"body": b"\x01\x00" * 17 + b"\xff" * 17 * 28}, "INVALID_ARGUMENT"),
+    "NaN pixels": (image_request, {"body": b"\xff" * 4 * 3 * 32 * 32}, "INVALID_ARGUMENT"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_a_bad_request_gets_its_status_and_the_stream_goes_on(model, transport, case):
+    make, changes, status = BAD_REQUESTS[case]
+    with pytest.raises(Rejected) as refused:
+        transport.infer(make(model, **changes), 5.0)
+    assert refused.value.__cause__.code().name == status
+    assert transport.infer(make(model), 5.0).answer.classes
+
+
+def raw(address, method, message):
+    with grpc.insecure_channel(address, [("grpc.max_send_message_length", -1)]) as channel:
+        call = channel.stream_unary(method)
+        return call(iter([message] if message is not None else []), timeout=5.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        (b"\xff\xff\xff", "INVALID_ARGUMENT"),
+        (b"", "INVALID_ARGUMENT"),
+        (None, "INVALID_ARGUMENT"),
+        (pb.InferRequest(wire_version=2).SerializeToString(), "INVALID_ARGUMENT"),
+        (bytes(20_000_000), "RESOURCE_EXHAUSTED"),
+    ],
+)
+def test_garbage_and_oversized_messages_get_a_status(model, address, transport, message, status):
+    for method in (INFER, PROBE):
+        if method == PROBE and message is not None and not message.startswith((b"\xff", b"\x00")):
+            continue  # an empty probe is a probe
+        with pytest.raises(grpc.RpcError) as refused:
+            raw(address, method, message)
+        assert refused.value.code().name == status
+    assert transport.infer(image_request(model), 5.0).answer.classes
+
+
+def test_random_damage_never_breaks_the_server(model, address, transport):
+    rng = np.random.default_rng(0)
+    good = pack_request(token_request(model))
+    statuses = set()
+    with grpc.insecure_channel(address) as channel:
+        call = channel.stream_unary(INFER)
+        for _ in range(150):
+            damaged = bytearray(good)
+            for position in rng.integers(0, len(damaged), 3):
+                damaged[position] = int(rng.integers(0, 256))
+            try:
+                call(iter([bytes(damaged[: int(rng.integers(1, len(damaged) + 1))])]), timeout=5.0)
+            except grpc.RpcError as error:
+                statuses.add(error.code().name)
+    assert statuses <= {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "DEADLINE_EXCEEDED"}
+    assert transport.infer(token_request(model), 5.0).answer.classes
+
+
+def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
+    with Cloud(model, profile) as cloud:
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", 7)
+        with ThreadPoolExecutor(8) as pool:
+            calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
+            while sum(call.done() for call in calls) < 3:  # one runs, four wait, three are refused
+                time.sleep(0.01)
+            release.set()
+            refused = [call.exception() for call in calls if call.exception()]
+        transport.close()
+    assert len(refused) == 3
+    assert all("RESOURCE_EXHAUSTED" in str(error.__cause__.code()) for error in refused)
+
+
+def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monkeypatch):
+    release = threading.Event()
+    heads = []
+    monkeypatch.setattr(
+        EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
+    )
+    with Cloud(model, profile) as cloud:
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", 7)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
+            while not heads:
+                time.sleep(0.01)
+            late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.01), 10.0)
+            time.sleep(0.1)
+            release.set()
+            assert first.result().answer.classes
+            assert "passed while the request waited" in str(late.exception().__cause__.details())
+        transport.close()
+    assert len(heads) == 1
+
+
+def test_the_link_is_measured_without_a_frame(transport):
+    seen = transport.probe(100_000, 5.0).result(timeout=5.0)
+    assert seen.delivered
+    assert seen.size_bytes == 100_000
+    assert seen.send_s >= 0
+    assert seen.rtt_s > 0
