@@ -1,0 +1,187 @@
+"""How long payloads take to encode and decode on one core, and how large they are.
+
+    python benchmarks/wire_speed.py [--tokens 577 --width 1024 --image 384 --rounds 100 --warm-up 10]
+
+The tokens are normal with a spread that differs between channels and a few outlier channels; the frame is a smooth
+pattern with noise. The floor is the time to copy as many bytes as go in and come out, at the bandwidth measured
+here. Prints a table and one JSON line. Takes a few seconds; other load on the machine shows in the p99.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+import zstandard
+from torch import Tensor
+
+from janus_vit.planning.payloads import TOKEN_FORMATS, parse_payload
+from janus_vit.wire.images import decode_image, decode_tensor, encode_image, encode_tensor
+from janus_vit.wire.tokens import decode_tokens, encode_tokens
+
+IMAGES = ("jpeg75", "jpeg90", "webp90", "png")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One payload: how to make it, how to read it, and the bytes that it stands for."""
+
+    name: str
+    raw_bytes: int
+    encode: Callable[[], bytes]
+    decode: Callable[[bytes], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Times in ms."""
+
+    payload: str
+    bytes: int
+    encode_median_ms: float
+    encode_p99_ms: float
+    decode_median_ms: float
+    decode_p99_ms: float
+    floor_ms: float
+
+
+def main() -> None:
+    options = parse_options()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    bytes_per_ms = copy_bandwidth(options)
+    print(f"{'payload':<13} {'bytes':>9} {'encode ms':>10} {'p99':>7} {'decode ms':>10} {'p99':>7} {'floor ms':>9}")
+    rows = []
+    for case in (*token_cases(options.tokens, options.width), *image_cases(options.image)):
+        row = measure(case, bytes_per_ms, options)
+        print(
+            f"{row.payload:<13} {row.bytes:9d} {row.encode_median_ms:10.3f} {row.encode_p99_ms:7.3f} "
+            f"{row.decode_median_ms:10.3f} {row.decode_p99_ms:7.3f} {row.floor_ms:9.3f}"
+        )
+        rows.append(asdict(row))
+    print(json.dumps({"benchmark": "wire_speed", **circumstances(), **vars(options), "rows": rows}))
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=577)
+    parser.add_argument("--width", type=int, default=1024, help="values in a token")
+    parser.add_argument("--image", type=int, default=384, help="height and width in pixels")
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--warm-up", type=int, default=10, help="rounds before the measured ones")
+    return parser.parse_args()
+
+
+def token_cases(tokens: int, width: int) -> Iterator[Case]:
+    values = activations(tokens, width)
+    sizes = torch.ones(tokens)
+    for name in (*TOKEN_FORMATS, *(f"{name}+zstd" for name in TOKEN_FORMATS)):
+        payload = parse_payload(name)
+        yield Case(
+            name,
+            4 * values.numel(),
+            lambda payload=payload: encode_tokens(values, sizes, payload),  # type: ignore[misc]
+            lambda data, payload=payload: decode_tokens(data, payload, tokens, width),  # type: ignore[misc]
+        )
+
+
+def image_cases(side: int) -> Iterator[Case]:
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    smooth = np.stack((rows, columns, np.sin(9 * rows * columns) ** 2), axis=-1) * 220
+    frame = (smooth + np.random.default_rng(0).normal(16, 4, smooth.shape)).clip(0, 255).astype(np.uint8)
+    for name in IMAGES:
+        payload = parse_payload(name)
+        yield Case(
+            name,
+            frame.size,
+            lambda payload=payload: encode_image(frame, payload),  # type: ignore[misc]
+            lambda data, payload=payload: decode_image(data, payload, side, side),  # type: ignore[misc]
+        )
+    pixels = torch.from_numpy(frame).permute(2, 0, 1).contiguous() / 127.5 - 1
+    for name, lossless in (("tensor", False), ("tensor+zstd", True)):
+        yield Case(
+            name,
+            4 * pixels.numel(),
+            lambda lossless=lossless: encode_tensor(pixels, lossless_stage=lossless),  # type: ignore[misc]
+            lambda data, lossless=lossless: decode_tensor(data, (3, side, side), lossless_stage=lossless),  # type: ignore[misc]
+        )
+
+
+def activations(tokens: int, width: int) -> Tensor:
+    """[tokens, width] with the channel statistics of a trained transformer: unequal spreads, offsets, outliers."""
+    values = torch.randn(tokens, width) * torch.exp(torch.randn(width) / 2) + torch.randn(width) / 3
+    values[:, ::200] *= 40
+    return values
+
+
+def measure(case: Case, bytes_per_ms: float, options: argparse.Namespace) -> Row:
+    data = case.encode()
+    encode_ms = timed(case.encode, options)
+    decode_ms = timed(lambda: case.decode(data), options)
+    times = [np.percentile(each, q) for each in (encode_ms, decode_ms) for q in (50, 99)]
+    floor = (case.raw_bytes + len(data)) / 2 / bytes_per_ms
+    return Row(case.name, len(data), *(round(float(value), 4) for value in (*times, floor)))
+
+
+def copy_bandwidth(options: argparse.Namespace) -> float:
+    """Bytes copied in a ms, for as many as the tokens have in float32."""
+    source = torch.zeros(options.tokens, options.width)
+    target = torch.empty_like(source)
+    return float(4 * source.numel() / min(timed(lambda: target.copy_(source), options)))
+
+
+def timed(action: Callable[[], object], options: argparse.Namespace) -> list[float]:
+    """Durations in ms."""
+    for _ in range(options.warm_up):
+        action()
+    durations = []
+    for _ in range(options.rounds):
+        start = time.perf_counter()
+        action()
+        durations.append(1e3 * (time.perf_counter() - start))
+    return durations
+
+
+def circumstances() -> dict[str, object]:
+    return {
+        "hardware": hardware(),
+        "threads": 1,
+        "commit": commit(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+            "zstandard": zstandard.__version__,
+        },
+    }
+
+
+def hardware() -> str:
+    """The processor's name, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else f"{platform.machine()} {platform.processor()}".strip()
+
+
+def commit() -> str | None:
+    """The checked-out commit, None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Tokens to bytes and back, in every token format. Knows no request, model or network.
+
+A body, little-endian as the hosts that PyTorch runs on:
+
+    sizes   uint16 [T]       patches that each token stands for, at least 1
+    scales  float32 [T]      in the scaled formats only
+    values  row by row       float32, float16, float8 (e4m3fn), int8, or two int4 a byte, low nibble first
+
+With the lossless stage the whole body is one zstd frame, and the values of float32 and float16 lie in byte planes.
+
+What a format may lose is `error_bound`. float16 clamps what is beyond its range (65,504) instead of overflowing.
+The scaled formats map each token's largest magnitude to the largest code: float8 448, int8 127, int4 7. The codes
+-128 and -8 are never written and are read as the numbers that they are. Bits that pad an odd row are ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from janus_vit.errors import WireError
+from janus_vit.planning.payloads import SCALE_BYTES, SIZE_BYTES, TOKEN_FORMATS, PayloadFormat
+from janus_vit.wire.lossless import Bytes, compress, join_planes, read_body, split_planes
+
+_LARGEST_SIZE = 2**16 - 1
+_FLOAT32 = torch.finfo(torch.float32)
+_LARGEST_FLOAT16 = torch.finfo(torch.float16).max
+_FLOAT8_VALUES = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).to(torch.float32)
+_ROUNDING = 2.0**-20  # float32 arithmetic on scales and codes, with slack
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBound:
+    """|decoded - value| <= of_value * |value| + of_absmax * (largest magnitude of the token) + absolute."""
+
+    of_value: float
+    of_absmax: float
+    absolute: float
+
+    def limits(self, tokens: Tensor) -> Tensor:
+        """Largest error allowed for each value: [T, C] to float64 [T, C]."""
+        magnitudes = tokens.to(torch.float64).abs()
+        absmax = magnitudes.amax(dim=1, keepdim=True)
+        return self.of_value * magnitudes + self.of_absmax * absmax + self.absolute
+
+
+def error_bound(payload_base: str) -> ErrorBound:
+    """What a format may lose of a float32 value.
+
+        float32  nothing
+        float16  1/2048 of the value, or 2^-25 below 2^-14; beyond 65,504 everything above 65,504
+        float8   1/16 of the value, or 1/458,752 of the token's largest magnitude
+        int8     1/254 of the token's largest magnitude
+        int4     1/14 of the token's largest magnitude
+
+    The scaled formats may lose 2^-20 of that magnitude and 1.2e-38 on top, for float32 arithmetic.
+    """
+    return _CODECS[payload_base].bound
+
+
+def encode_tokens(tokens: Tensor, sizes: Tensor, payload: PayloadFormat) -> bytes:
+    """Tokens [T, C] of any float type, on a CPU or a CUDA device, and their sizes [T] to a body.
+
+    Raises:
+        WireError: a value is not finite in float32, a size is no whole number from 1 to 65,535, the shapes do not
+            match or hold nothing, or the payload is an image.
+    """
+    _require_token_payload(payload)
+    if tokens.dim() != 2 or sizes.shape != tokens.shape[:1] or tokens.numel() == 0:
+        raise WireError(f"tokens {list(tokens.shape)} with sizes {list(sizes.shape)} are not [T, C] with [T]")
+    values = tokens.detach().to(torch.float32).contiguous()
+    require_finite(values, "the token tensor to encode")
+    codec = _CODECS[payload.base]
+    parts = [_encode_sizes(sizes)]
+    if codec.peak:
+        scales = _scales(values, codec.peak)
+        parts.append(_bytes(scales))
+        values = values * scales.reciprocal()
+    codes = _bytes(codec.encode(values))
+    if not payload.lossless_stage:
+        return b"".join(part.data for part in [*parts, codes])
+    planes = split_planes(codes, _value_bytes(payload))
+    return compress(b"".join(part.data for part in [*parts, planes]))
+
+
+def decode_tokens(data: bytes | memoryview, payload: PayloadFormat, tokens: int, width: int) -> tuple[Tensor, Tensor]:
+    """A body to its tokens, float32 [tokens, width], and their sizes, float32 [tokens]; both may be written to.
+
+    The caller bounds tokens and width, both at least 1. Whatever the bytes are, the result is finite.
+
+    Raises:
+        WireError: another length, a damaged zstd frame, a size of 0, a scale that is negative or not finite, a
+            value that is not finite, or the payload is an image.
+    """
+    _require_token_payload(payload)
+    body = read_body(data, payload.token_bytes(tokens, width), lossless_stage=payload.lossless_stage)
+    codec = _CODECS[payload.base]
+    scales_at = tokens * SIZE_BYTES
+    codes_at = scales_at + (tokens * SCALE_BYTES if codec.peak else 0)
+    sizes = _decode_sizes(body[:scales_at])
+    codes = body[codes_at:]
+    codes = join_planes(codes, _value_bytes(payload)) if payload.lossless_stage else codes.copy()
+    values = codec.decode(torch.from_numpy(codes).view(tokens, -1))[:, :width].contiguous()
+    if codec.peak:
+        values.mul_(_decode_scales(body[scales_at:codes_at]))
+    require_finite(values, "field body")
+    return values, sizes
+
+
+def require_finite(values: Tensor, source: str) -> None:
+    """Check values of any shape, at least one.
+
+    Raises:
+        WireError: a value is not finite; `source` says where.
+    """
+    low, high = torch.aminmax(values)  # NaN wins in both; ten times as fast as isfinite().all()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise WireError(f"{source} holds a value that is not finite")
+
+
+def _scales(values: Tensor, peak: float) -> Tensor:
+    """Value of the code 1, one a row: [T, C] to [T, 1]. No scale is zero or subnormal, so it can be inverted."""
+    absmax = torch.maximum(values.amax(dim=1, keepdim=True), values.amin(dim=1, keepdim=True).neg())
+    largest = _FLOAT32.max / peak * (1 - 2**-22)  # peak * scale must not round to infinity
+    return (absmax / peak).clamp(_FLOAT32.tiny, largest)
+
+
+def _encode_float16(values: Tensor) -> Tensor:
+    return values.clamp(-_LARGEST_FLOAT16, _LARGEST_FLOAT16).to(torch.float16)
+
+
+def _encode_int4(values: Tensor) -> Tensor:
+    """[T, C] to uint8 [T, ceil(C / 2)], through int16 pairs: the even value is the low byte."""
+    codes = values.round().to(torch.int8)
+    pairs = F.pad(codes, (0, codes.shape[1] % 2)).view(torch.int16)
+    return ((pairs & 0x0F) | ((pairs >> 4) & 0xF0)).to(torch.uint8)
+
+
+def _decode_float8(codes: Tensor) -> Tensor:
+    """A table is three times as fast as the conversion; a NaN code stays NaN."""
+    return _FLOAT8_VALUES.index_select(0, codes.to(torch.int32).view(-1)).view(codes.shape)
+
+
+def _decode_int4(codes: Tensor) -> Tensor:
+    """uint8 [T, ceil(C / 2)] to [T, C], or one value more where C is odd; shifts of int8 keep the sign."""
+    low = (codes << 4).view(torch.int8) >> 4
+    high = codes.view(torch.int8) >> 4
+    return torch.stack((low, high), dim=-1).view(codes.shape[0], -1).to(torch.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """One format.
+
+    Attributes:
+        encode: float32 [T, C], in units of the row's scale if there is one, to the format's own type.
+        decode: uint8 [T, bytes of a row] back to float32 [T, C].
+        bound: what the format may lose.
+        peak: largest code of a scaled format, None without scales.
+    """
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    bound: ErrorBound
+    peak: float | None = None
+
+
+_CODECS = {
+    "float32": _Codec(
+        lambda values: values,
+        lambda codes: codes.view(torch.float32),
+        ErrorBound(0.0, 0.0, 0.0),
+    ),
+    "float16": _Codec(
+        _encode_float16,
+        lambda codes: codes.view(torch.float16).to(torch.float32),
+        ErrorBound(2.0**-11, 0.0, 2.0**-25),
+    ),
+    "float8": _Codec(
+        lambda values: values.to(torch.float8_e4m3fn),
+        _decode_float8,
+        ErrorBound(2.0**-4, 2.0**-10 / 448 + _ROUNDING, _FLOAT32.tiny),
+        peak=448,
+    ),
+    "int8": _Codec(
+        lambda values: values.round().to(torch.int8),
+        lambda codes: codes.view(torch.int8).to(torch.float32),
+        ErrorBound(0.0, 0.5 / 127 + _ROUNDING, _FLOAT32.tiny),
+        peak=127,
+    ),
+    "int4": _Codec(
+        _encode_int4,
+        _decode_int4,
+        ErrorBound(0.0, 0.5 / 7 + _ROUNDING, _FLOAT32.tiny),
+        peak=7,
+    ),
+}
+
+
+def _bytes(values: Tensor) -> Bytes:
+    return values.view(torch.uint8).cpu().numpy().reshape(-1)
+
+
+def _encode_sizes(sizes: Tensor) -> Bytes:
+    counts = sizes.detach().to("cpu", torch.float32).numpy()
+    if not ((counts >= 1) & (counts <= _LARGEST_SIZE) & (counts == np.rint(counts))).all():
+        raise WireError(f"the token sizes to encode are not all whole numbers from 1 to {_LARGEST_SIZE}")
+    return counts.astype("<u2").view(np.uint8)
+
+
+def _decode_sizes(data: Bytes) -> Tensor:
+    sizes = data.view("<u2").astype(np.float32)
+    if not sizes.all():
+        raise WireError("field body holds a token size of 0, and a token stands for at least 1 patch")
+    return torch.from_numpy(sizes)
+
+
+def _decode_scales(data: Bytes) -> Tensor:
+    """Bytes, not aligned where T is odd, to float32 [T, 1]."""
+    scales = data.view("<f4").astype(np.float32)
+    if not (np.isfinite(scales) & (scales >= 0)).all():
+        raise WireError("field body holds a scale that is negative or not finite")
+    return torch.from_numpy(scales).unsqueeze(1)
+
+
+def _value_bytes(payload: PayloadFormat) -> int:
+    """Bytes of a value and so its planes; a byte of two int4 counts as one value."""
+    return max(TOKEN_FORMATS[payload.base][0] // 8, 1)
+
+
+def _require_token_payload(payload: PayloadFormat) -> None:
+    if not payload.of_tokens:
+        raise WireError(f"payload {payload.name} carries an image, not tokens")
