@@ -10,18 +10,12 @@ here. Prints a table and one JSON line. Takes a few seconds; other load on the m
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
-import PIL
 import torch
-import zstandard
+from _common import print_json, timed_ms
 from torch import Tensor
 
 from janus_vit.planning.payloads import TOKEN_FORMATS, parse_payload
@@ -68,7 +62,7 @@ def main() -> None:
             f"{row.decode_median_ms:10.3f} {row.decode_p99_ms:7.3f} {row.floor_ms:9.3f}"
         )
         rows.append(asdict(row))
-    print(json.dumps({"benchmark": "wire_speed", **circumstances(), **vars(options), "rows": rows}))
+    print_json("wire_speed", options.warm_up, rows)
 
 
 def parse_options() -> argparse.Namespace:
@@ -125,8 +119,8 @@ def activations(tokens: int, width: int) -> Tensor:
 
 def measure(case: Case, bytes_per_ms: float, options: argparse.Namespace) -> Row:
     data = case.encode()
-    encode_ms = timed(case.encode, options)
-    decode_ms = timed(lambda: case.decode(data), options)
+    encode_ms = timed_ms(case.encode, options.rounds, options.warm_up)
+    decode_ms = timed_ms(lambda: case.decode(data), options.rounds, options.warm_up)
     times = [np.percentile(each, q) for each in (encode_ms, decode_ms) for q in (50, 99)]
     floor = (case.raw_bytes + len(data)) / 2 / bytes_per_ms
     return Row(case.name, len(data), *(round(float(value), 4) for value in (*times, floor)))
@@ -136,51 +130,7 @@ def copy_bandwidth(options: argparse.Namespace) -> float:
     """Bytes copied in a ms, for as many as the tokens have in float32."""
     source = torch.zeros(options.tokens, options.width)
     target = torch.empty_like(source)
-    return float(4 * source.numel() / min(timed(lambda: target.copy_(source), options)))
-
-
-def timed(action: Callable[[], object], options: argparse.Namespace) -> list[float]:
-    """Durations in ms."""
-    for _ in range(options.warm_up):
-        action()
-    durations = []
-    for _ in range(options.rounds):
-        start = time.perf_counter()
-        action()
-        durations.append(1e3 * (time.perf_counter() - start))
-    return durations
-
-
-def circumstances() -> dict[str, object]:
-    return {
-        "hardware": hardware(),
-        "threads": 1,
-        "commit": commit(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "pillow": PIL.__version__,
-            "zstandard": zstandard.__version__,
-        },
-    }
-
-
-def hardware() -> str:
-    """The processor's name, as far as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else f"{platform.machine()} {platform.processor()}".strip()
-
-
-def commit() -> str | None:
-    """The checked-out commit, None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return float(4 * source.numel() / min(timed_ms(lambda: target.copy_(source), options.rounds, options.warm_up)))
 
 
 if __name__ == "__main__":

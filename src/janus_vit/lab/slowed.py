@@ -1,0 +1,45 @@
+"""An honest slow device: runs the real model, then waits until as much time has passed as a slower one would need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from janus_vit.planning.outcome import Answer
+from janus_vit.planning.plan import Plan
+from janus_vit.runtime.worker import Packed, Worker
+
+Result = TypeVar("Result")
+
+
+class SlowedWorker:
+    """A worker that takes `factor` times as long for its share of a frame."""
+
+    def __init__(self, worker: Worker, factor: float) -> None:
+        self._worker = worker
+        self._factor = factor
+        self.fingerprint = worker.fingerprint
+        self.classes = worker.classes
+
+    def prepare(self, frame: Any) -> Any:
+        """Not slowed: a camera delivers frames of the right size."""
+        return self._worker.prepare(frame)
+
+    def compute(self, prepared: Any, plan: Plan) -> Any:
+        """See `Worker.compute`."""
+        return self._stretched(lambda: self._worker.compute(prepared, plan))
+
+    def pack(self, state: Any, plan: Plan) -> Packed:
+        """See `Worker.pack`."""
+        return self._stretched(lambda: self._worker.pack(state, plan))
+
+    def finish(self, state: Any) -> Answer:
+        """See `Worker.finish`."""
+        return self._stretched(lambda: self._worker.finish(state))
+
+    def _stretched(self, part: Callable[[], Result]) -> Result:
+        began_s = time.perf_counter()
+        result = part()
+        time.sleep((self._factor - 1) * (time.perf_counter() - began_s))
+        return result

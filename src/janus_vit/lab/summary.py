@@ -1,0 +1,83 @@
+"""A stream in a few numbers: the paper's metrics and what an engineer asks next."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from janus_vit.planning.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Metrics of one stream.
+
+    Attributes:
+        violation_ratio: share of frames over the SLA. deviation: mean of max(0, (latency - SLA) / SLA).
+        throughput_fps: frames a second, first frame's begin to last frame's end.
+        accuracy: share of right answers, late ones included; None without labels.
+        in_time_accuracy: share of answers that are right and in time; None without labels.
+        mean_level: mean pruning level of the exponential plans.
+        fallbacks: frames that the device had to finish itself.
+        kinds: share of frames by what crossed the network: "image", "tokens", "nothing".
+    """
+
+    frames: int
+    violation_ratio: float
+    deviation: float
+    mean_s: float
+    median_s: float
+    p99_s: float
+    throughput_fps: float
+    mean_bytes: float
+    mean_level: float
+    accuracy: float | None
+    in_time_accuracy: float | None
+    fallbacks: int
+    kinds: dict[str, float]
+
+
+def summarise(outcomes: Sequence[Outcome], labels: Sequence[int | None] = ()) -> Summary | None:
+    """Metrics of a stream; None for a stream without frames.
+
+    Args:
+        labels: the true class of each frame, or None where unknown.
+    """
+    if not outcomes:
+        return None
+    totals_s = [outcome.measured.total_s for outcome in outcomes]
+    duration_s = outcomes[-1].at_s + totals_s[-1] - outcomes[0].at_s
+    known = [
+        (outcome.answer.classes[0] == label, outcome.met)
+        for outcome, label in zip(outcomes, labels, strict=False)
+        if label is not None
+    ]
+    kinds = Counter(kind_of(outcome) for outcome in outcomes)
+    return Summary(
+        frames=len(outcomes),
+        violation_ratio=statistics.fmean(not outcome.met for outcome in outcomes),
+        deviation=statistics.fmean(outcome.deviation for outcome in outcomes),
+        mean_s=statistics.fmean(totals_s),
+        median_s=statistics.median(totals_s),
+        p99_s=float(np.percentile(totals_s, 99)),
+        throughput_fps=len(outcomes) / max(duration_s, 1e-9),
+        mean_bytes=statistics.fmean(outcome.size_bytes for outcome in outcomes),
+        mean_level=statistics.fmean(
+            outcome.plan.level if outcome.plan.family == "exponential" else 0.0 for outcome in outcomes
+        ),
+        accuracy=statistics.fmean(right for right, _ in known) if known else None,
+        in_time_accuracy=statistics.fmean(right and met for right, met in known) if known else None,
+        fallbacks=sum(outcome.fallback is not None for outcome in outcomes),
+        kinds={kind: count / len(outcomes) for kind, count in kinds.most_common()},
+    )
+
+
+def kind_of(outcome: Outcome) -> str:
+    """What crossed the network."""
+    if outcome.plan.is_local:
+        return "nothing"
+    return "tokens" if outcome.plan.split else "image"
