@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from janus_vit.errors import InputError, TransportError, WireError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies import Policy, Situation
+from janus_vit.planning.policies import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, WallClock
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Packed, Worker
-from janus_vit.wire.messages import Reply, Request
+from janus_vit.wire.messages import Request
 
 _PROBE_TIMEOUT_S = 2.0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class _Remote:
-    """How the hand-over went: a reply, or why there is none."""
+class _Run:
+    """A frame that is over: its answer and how it came about."""
 
-    elapsed_s: float
-    reply: Reply | None
-    reason: str | None
+    answer: Answer
+    measured: Measured
+    size_bytes: int = 0
+    fallback: str | None = None
+    transfers: tuple[Transfer, ...] = ()
 
 
 class Device:
@@ -66,35 +71,28 @@ class Device:
         Raises:
             InputError: the frame is not an RGB frame of bytes.
         """
-        now = self._clock.now
-        began_s = now()
-        prepared = self._worker.prepare(frame)
-        prepared_s = now()
-        time_left_s = self._sla_s - (prepared_s - began_s)
-        decision = self._policy.choose(Situation(prepared_s, time_left_s, self._cloud_queue_s))
-        plan, predicted = decision.plan, decision.predicted
+        began_s = self._clock.now()
+        prepared, prepare_s = self._timed(lambda: self._worker.prepare(frame))
+        decision, plan_s = self._timed(lambda: self._policy.choose(self._situation(began_s)))
         self._start_probe(decision.probe_bytes)
-        decided_s = now()
-        state = self._worker.compute(prepared, plan)
-        computed_s = now()
-        measured = Measured(prepare_s=prepared_s - began_s, plan_s=decided_s - prepared_s)
-        transfers, fallback, size_bytes = self._finished_probe(), None, 0
-        if plan.is_local:
-            answer = self._worker.finish(state)
-            measured = replace(measured, device_s=now() - decided_s)
+        state, device_s = self._timed(lambda: self._worker.compute(prepared, decision.plan))
+        measured = Measured(prepare_s=prepare_s, plan_s=plan_s, device_s=device_s)
+        looked = self._finished_probe()
+        if decision.plan.is_local:
+            run = self._run_locally(state, measured)
         else:
-            packed = self._worker.pack(state, plan)
-            packed_s = now()
-            size_bytes = len(packed.body)
-            time_left_s = began_s + self._sla_s - packed_s
-            remote = self._hand_over(plan, predicted, packed, time_left_s)
-            measured = replace(measured, device_s=computed_s - decided_s, encode_s=packed_s - computed_s)
-            transfers += (self._transfer(remote, size_bytes),)
-            fallback = remote.reason
-            answer, measured = self._close(remote, state, measured)
-        measured = replace(measured, total_s=now() - began_s)
+            run = self._run_with_cloud(decision, state, measured, began_s + self._sla_s)
         outcome = Outcome(
-            self._frames, began_s, self._sla_s, plan, predicted, measured, size_bytes, answer, fallback, transfers
+            self._frames,
+            began_s,
+            self._sla_s,
+            decision.plan,
+            decision.predicted,
+            replace(run.measured, total_s=self._clock.now() - began_s),
+            run.size_bytes,
+            run.answer,
+            run.fallback,
+            looked + run.transfers,
         )
         self._frames += 1
         self._policy.observe(outcome)
@@ -104,9 +102,53 @@ class Device:
         """Let go of the connection."""
         self._transport.close()
 
-    def _hand_over(self, plan: Plan, predicted: Prediction, packed: Packed, time_left_s: float) -> _Remote:
-        wait_s = patience_s(predicted, time_left_s)
-        request = Request(
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _situation(self, began_s: float) -> Situation:
+        now_s = self._clock.now()
+        return Situation(now_s, began_s + self._sla_s - now_s, self._cloud_queue_s)
+
+    def _run_locally(self, state: Any, measured: Measured) -> _Run:
+        answer, head_s = self._timed(lambda: self._worker.finish(state))
+        return _Run(answer, replace(measured, device_s=measured.device_s + head_s))
+
+    def _run_with_cloud(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Run:
+        packed, encode_s = self._timed(lambda: self._worker.pack(state, decision.plan))
+        measured = replace(measured, encode_s=encode_s)
+        size_bytes = len(packed.body)
+        sent_s = self._clock.now()
+        wait_s = patience_s(decision.predicted, deadline_s - sent_s)
+        try:
+            reply = self._transport.infer(self._request(decision.plan, packed, wait_s), wait_s)
+        except (TransportError, WireError) as error:
+            now_s = self._clock.now()
+            gave_up = Transfer(now_s, size_bytes, now_s - sent_s, None)
+            answer, fallback_s = self._timed(lambda: self._worker.finish(state))
+            measured = replace(measured, waited_s=gave_up.send_s, fallback_s=fallback_s)
+            return _Run(answer, measured, size_bytes, f"{type(error).__name__}: {error}", (gave_up,))
+        now_s = self._clock.now()
+        work_s = reply.decode_s + reply.queue_s + reply.compute_s
+        # What of the elapsed time was neither the payload nor the cloud's work is the round trip.
+        rtt_s = max(0.0, now_s - sent_s - reply.receive_s - work_s)
+        self._cloud_queue_s = reply.expected_queue_s
+        measured = replace(
+            measured,
+            send_s=reply.receive_s,
+            rtt_s=rtt_s,
+            decode_s=reply.decode_s,
+            queue_s=reply.queue_s,
+            cloud_s=reply.compute_s,
+        )
+        return _Run(reply.answer, measured, size_bytes, None, (Transfer(now_s, size_bytes, reply.receive_s, rtt_s),))
+
+    def _request(self, plan: Plan, packed: Packed, wait_s: float) -> Request:
+        return Request(
             self._worker.fingerprint,
             plan.payload,
             plan.split,
@@ -117,35 +159,11 @@ class Device:
             self._name,
             packed.body,
         )
+
+    def _timed(self, part: Callable[[], Result]) -> tuple[Result, float]:
         began_s = self._clock.now()
-        try:
-            reply = self._transport.infer(request, wait_s)
-        except (TransportError, WireError) as error:
-            return _Remote(self._clock.now() - began_s, None, f"{type(error).__name__}: {error}")
-        return _Remote(self._clock.now() - began_s, reply, None)
-
-    def _close(self, remote: _Remote, state: Any, measured: Measured) -> tuple[Answer, Measured]:
-        reply = remote.reply
-        if reply is None:
-            began_s = self._clock.now()
-            answer = self._worker.finish(state)
-            spent = replace(measured, waited_s=remote.elapsed_s, fallback_s=self._clock.now() - began_s)
-            return answer, spent
-        self._cloud_queue_s = reply.expected_queue_s
-        return reply.answer, replace(
-            measured,
-            send_s=reply.receive_s,
-            rtt_s=_round_trip_s(remote.elapsed_s, reply),
-            decode_s=reply.decode_s,
-            queue_s=reply.queue_s,
-            cloud_s=reply.compute_s,
-        )
-
-    def _transfer(self, remote: _Remote, size_bytes: int) -> Transfer:
-        at_s, reply = self._clock.now(), remote.reply
-        if reply is None:
-            return Transfer(at_s, size_bytes, remote.elapsed_s, None)
-        return Transfer(at_s, size_bytes, reply.receive_s, _round_trip_s(remote.elapsed_s, reply))
+        result = part()
+        return result, self._clock.now() - began_s
 
     def _start_probe(self, size_bytes: int) -> None:
         if size_bytes and self._probe is None:
@@ -169,8 +187,3 @@ def patience_s(predicted: Prediction, time_left_s: float) -> float:
     if until_rescue_s >= 1.2 * predicted.remote_s:
         return until_rescue_s
     return max(time_left_s, predicted.finish_s, 1e-3)
-
-
-def _round_trip_s(elapsed_s: float, reply: Reply) -> float:
-    """What of the elapsed time was neither the payload nor the cloud's work."""
-    return max(0.0, elapsed_s - reply.receive_s - reply.decode_s - reply.queue_s - reply.compute_s)
