@@ -1,0 +1,93 @@
+"""Requests and replies survive their bytes; anything else raises our error."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from janus_vit.errors import WireError
+from janus_vit.planning.outcome import Answer
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.planning.plan import ModelShape
+from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.messages import (
+    HEADER_BYTES,
+    Greeting,
+    Reply,
+    Request,
+    check_request,
+    largest_body_bytes,
+    pack_greeting,
+    pack_reply,
+    pack_request,
+    unpack_greeting,
+    unpack_reply,
+    unpack_request,
+)
+
+SHAPE = ModelShape("example", 4, 20, 1, 8, (3, 16, 16))
+TIME_S = st.floats(0, 100)
+
+
+@given(
+    split=st.integers(1, 4),
+    body=st.binary(max_size=300),
+    tokens=st.integers(2, 20),
+    time_left_s=st.floats(0.001, 3600),
+    device=st.text(max_size=64),
+)
+def test_a_request_survives_its_bytes_and_passes_its_check(split, body, tokens, time_left_s, device):
+    request = Request("abc", "int8", split, (0,) * (4 - split), tokens, 8, time_left_s, device, body)
+    received = unpack_request(pack_request(request))
+    assert received == request
+    assert check_request(received, SHAPE, "abc") == parse_payload("int8")
+
+
+@given(TIME_S, TIME_S, TIME_S, TIME_S, TIME_S)
+def test_a_reply_survives_its_bytes(receive_s, decode_s, queue_s, compute_s, expected_s):
+    reply = Reply(Answer((3, 1), (0.75, 0.25)), receive_s, decode_s, queue_s, compute_s, expected_s)
+    assert unpack_reply(pack_reply(reply), classes=4) == reply
+
+
+def test_a_greeting_survives_its_bytes():
+    greeting = Greeting("model", "abc", "{}")
+    assert unpack_greeting(pack_greeting(greeting)) == greeting
+
+
+@given(st.binary(max_size=200), st.sampled_from([unpack_request, unpack_greeting, lambda data: unpack_reply(data, 10)]))
+def test_garbage_raises_our_error_or_is_a_message(data, unpack):
+    with contextlib.suppress(WireError):
+        assert unpack(data) is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"classes": [], "probabilities": []}, "classes"),
+        ({"classes": [1, 2], "probabilities": [0.5]}, "classes"),
+        ({"classes": [10], "probabilities": [0.5]}, "classes"),
+        ({"classes": [1], "probabilities": [float("nan")]}, "probabilities"),
+        ({"classes": [1], "probabilities": [0.5], "queue_s": -1.0}, "durations"),
+        ({"classes": [1], "probabilities": [0.5], "compute_s": float("inf")}, "durations"),
+    ],
+)
+def test_a_reply_that_cannot_be_true_names_its_field(fields, named):
+    with pytest.raises(WireError, match=named):
+        unpack_reply(pb.InferReply(**fields).SerializeToString(), classes=10)
+
+
+def test_another_version_is_refused_with_the_remedy():
+    newer = pb.InferRequest(wire_version=99).SerializeToString()
+    with pytest.raises(WireError, match="wire_version is 99, not 1: use the same version"):
+        unpack_request(newer)
+
+
+def test_the_header_never_needs_more_than_its_bound():
+    widest = Request("f" * 16, "float32+zstd", 1, (999,) * 100, 10**9, 10**9, 1e3, "ü" * 64, b"")
+    assert len(pack_request(widest)) < HEADER_BYTES
+
+
+def test_the_largest_body_is_unmerged_float32_or_the_float32_input():
+    assert largest_body_bytes(SHAPE) == 4 * 3 * 16 * 16
+    assert largest_body_bytes(ModelShape("m", 4, 200, 1, 64, (3, 16, 16))) == 200 * (4 * 64 + 2)
