@@ -1,0 +1,79 @@
+"""The command `janus-vit`: all commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from janus_vit import __version__
+from janus_vit.cli.cloud import cloud
+from janus_vit.cli.device import device
+from janus_vit.cli.models import models
+from janus_vit.cli.plan import plan
+from janus_vit.cli.profile import profile
+from janus_vit.errors import JanusError
+
+# One function a command, in the order of --help.
+COMMANDS: tuple[Callable[..., None], ...] = (models, profile, plan, cloud, device)
+
+_WRONG_INPUT = 2
+_INTERRUPTED = 130
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.callback(invoke_without_command=True)
+def janus_vit(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Run a Vision Transformer within a deadline, across a device, a cloud and a network that nobody controls.
+
+    \b
+    In the cloud:       janus-vit cloud --listen 0.0.0.0:50051
+    On the device:      janus-vit device --cloud HOST:50051 --sla 300ms
+    What would it do?   janus-vit plan --bandwidth 20 --rtt 20ms --sla 300ms
+    """
+    if version:
+        typer.echo(f"janus-vit {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for command in COMMANDS:
+    app.command()(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0, 2 for what the user can mend, 130 after an interrupt.
+
+    Args:
+        arguments: those of the command line if absent.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log would surround our one line
+    try:
+        code = app(arguments, prog_name="janus-vit", standalone_mode=False) or 0
+    except JanusError as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):  # which of them depends on typer's version; the newest gives 130
+        code = _INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's usage errors; their class moved between its versions
+            raise
+        return _fail(f"{error.format_message().rstrip('.')}: see janus-vit --help")
+    if code == _INTERRUPTED:
+        print("janus-vit: interrupted", file=sys.stderr)
+    return int(code)
+
+
+def _fail(message: str) -> int:
+    print("janus-vit: error:", " ".join(message.split()), file=sys.stderr)
+    return _WRONG_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

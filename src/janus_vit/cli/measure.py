@@ -1,0 +1,55 @@
+"""Profiles for commands: read from a file, or measured on this machine with a progress bar."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from janus_vit.cli.console import messages, progress, say
+from janus_vit.errors import InputError
+from janus_vit.planning.latency import PlatformProfile, load_profile
+
+if TYPE_CHECKING:
+    from janus_vit.lab.sources import Source
+    from janus_vit.model.catalog import Model
+
+_FRAMES = 8  # for the mean size of each image format
+
+
+def read_profile(path: Path, model: Model) -> PlatformProfile:
+    """A profile of this model from its file.
+
+    Raises:
+        InputError: damaged, or of another model.
+    """
+    profile = load_profile(path)
+    if profile.model != model.name:
+        raise InputError(f"{path}: is the profile of model {profile.model!r}, not {model.name!r}: profile this model")
+    return profile
+
+
+def measure(model: Model, source: Source | None, quick: bool) -> PlatformProfile:
+    """Measure this machine, on the built-in frames if there is no source."""
+    from janus_vit.lab.profiler import FULL, QUICK, profile_machine
+    from janus_vit.lab.sources import BUILTIN, open_source
+    from janus_vit.model.engines.eager import EagerEngine
+
+    samples = (source or open_source(BUILTIN)).first(_FRAMES)
+    effort = QUICK if quick else FULL
+    command = shlex.join(["janus-vit", *sys.argv[1:]])
+    with progress(f"measuring {model.name}") as show:
+        return profile_machine(model, EagerEngine(model), [sample.frame for sample in samples], effort, command, show)
+
+
+def read_or_measure(path: Path | None, model: Model, source: Source | None = None) -> PlatformProfile:
+    """The profile in the file, or a quick one of this machine where there is no file.
+
+    Raises:
+        InputError: the file is damaged or of another model.
+    """
+    if path is not None:
+        return read_profile(path, model)
+    say(messages(), f"measuring {model.name} on this machine; 'janus-vit profile' does it once and better", "dim")
+    return measure(model, source, quick=True)

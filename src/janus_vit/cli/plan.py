@@ -1,0 +1,167 @@
+"""`janus-vit plan`: one decision, explained, without any network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.padding import Padding
+
+from janus_vit.cli.console import milliseconds, plain_table, results, say
+from janus_vit.cli.measure import read_or_measure, read_profile
+from janus_vit.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_POLICY,
+    AsJson,
+    ModelName,
+    PolicyName,
+    Private,
+    Sla,
+    check_policy,
+    check_positive,
+    parse_duration,
+)
+from janus_vit.cli.ranking import Candidate, rank, reason, shortlist
+from janus_vit.planning.presets import Platforms
+
+if TYPE_CHECKING:
+    from janus_vit.model.catalog import Model
+
+
+def plan(
+    model: ModelName = DEFAULT_MODEL,
+    bandwidth: Annotated[float, typer.Option("--bandwidth", metavar="MBPS", help="Uplink in 10^6 bit/s.")] = 20.0,
+    rtt: Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round trip, such as 20ms.")] = "20ms",
+    sla: Sla = "300ms",
+    device_profile: Annotated[
+        Path | None, typer.Option("--device-profile", metavar="FILE", help="The device; default: this machine.")
+    ] = None,
+    cloud_profile: Annotated[
+        Path | None, typer.Option("--cloud-profile", metavar="FILE", help="The cloud; default: this machine.")
+    ] = None,
+    device_slowdown: Annotated[
+        float, typer.Option("--device-slowdown", metavar="K", help="The device takes K times as long as its profile.")
+    ] = 1.0,
+    policy: PolicyName = DEFAULT_POLICY,
+    private: Private = False,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many candidates to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Explain how one frame would run over a given link, and what else could be done.
+
+    \b
+    The table has the best --top ways to split and pack, and the best of each
+    kind: all on the device, the image to the cloud, tokens between the two.
+    Each stands at the pruning level that the policy would choose for it.
+
+    \b
+    Example:   janus-vit plan --bandwidth 20 --sla 50ms --device-slowdown 8
+    """
+    from janus_vit.model.catalog import load_model
+
+    check_policy(policy)
+    sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
+    check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
+    check_positive(device_slowdown, "--device-slowdown", "8")
+    platforms = _platforms(load_model(model), bandwidth, rtt_s, device_profile, cloud_profile, device_slowdown, private)
+    ranked = rank(policy, platforms, sla_s)
+    shown, why = shortlist(ranked, top), reason(policy, ranked[0], sla_s)
+    if as_json:
+        print(json.dumps(_as_values(policy, platforms, sla_s, shown, why), indent=1, allow_nan=False))
+    else:
+        _print(policy, platforms, sla_s, shown, why)
+
+
+def _platforms(
+    model: Model,
+    rate_mbps: float,
+    rtt_s: float,
+    device_file: Path | None,
+    cloud_file: Path | None,
+    slowdown: float,
+    private: bool,
+) -> Platforms:
+    cloud = None if cloud_file is None else read_profile(cloud_file, model)  # a damaged file first, then slow work
+    device = read_or_measure(device_file, model)
+    if cloud is None:
+        cloud = device if device_file is None else read_or_measure(None, model)
+    return Platforms(
+        model.shape, device.slowed(slowdown), cloud, rate_mbps, rtt_s, model.accuracy, images_allowed=not private
+    )
+
+
+def _print(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Candidate], why: str) -> None:
+    console = results()
+    link = f"{platforms.rate_mbps:g} Mbps, round trip {1e3 * platforms.rtt_s:g} ms"
+    say(console, f"{platforms.shape.name}, policy {policy}, {link}, SLA {1e3 * sla_s:g} ms; times in ms")
+    times = ("device", "encode", "link", "decode", "cloud", "total")
+    table = plain_table("  plan", "level", "kB", *times, "in\ntime", "right")
+    table.show_edge = False
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # on a narrow terminal plans wrap, not numbers
+    for index, candidate in enumerate(shown):
+        plan, *numbers = _cells(candidate)
+        table.add_row(Padding(plan, (0, 0, 0, 2)) if index else f"> {plan}", *numbers, style=None if index else "bold")
+    console.print("", table, "", sep="\n")
+    say(console, f"Chosen: {shown[0].plan}")
+    say(console, f"Why: {why}.")
+
+
+def _cells(candidate: Candidate) -> list[str]:
+    plan, predicted = candidate.plan, candidate.predicted
+    times_s = (
+        predicted.device_s,
+        predicted.encode_s,
+        predicted.transfer_s,
+        predicted.decode_s,
+        predicted.cloud_s,
+        predicted.total_s,
+    )
+    return [
+        f"{candidate.kind}, {plan.payload}" if plan.split == 0 else str(plan).partition(", ")[2],
+        f"{plan.level:.2f}",
+        _kilobytes(predicted.size_bytes),
+        *(milliseconds(time_s) for time_s in times_s),
+        _percent(predicted.on_time),
+        _percent(predicted.accuracy),
+    ]
+
+
+def _kilobytes(size_bytes: float) -> str:
+    return f"{size_bytes / 1e3:,.{0 if size_bytes >= 1e5 else 1}f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None or math.isnan(share) else f"{share:.1%}"
+
+
+def _as_values(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Candidate], why: str) -> dict[str, Any]:
+    return {
+        "model": platforms.shape.name,
+        "policy": policy,
+        "rate_mbps": platforms.rate_mbps,
+        "rtt_s": platforms.rtt_s,
+        "sla_s": sla_s,
+        "why": why,
+        "candidates": [
+            {
+                "chosen": index == 0,
+                "kind": candidate.kind,
+                "plan": asdict(candidate.plan),
+                "predicted": _predicted(candidate),
+            }
+            for index, candidate in enumerate(shown)
+        ],
+    }
+
+
+def _predicted(candidate: Candidate) -> dict[str, Any]:
+    values = {**asdict(candidate.predicted), "total_s": candidate.predicted.total_s}
+    # JSON has no NaN, which is what an unmeasured accuracy is beside measured ones.
+    return {name: None if value != value else value for name, value in values.items()}

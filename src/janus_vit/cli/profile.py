@@ -1,0 +1,83 @@
+"""`janus-vit profile`: measure this machine once, for all that is planned on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janus_vit.cli.console import milliseconds, people, plain_table, say, warn
+from janus_vit.cli.measure import measure
+from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, SourceSpec, Threads, check_writable, use_threads
+from janus_vit.planning.latency import PlatformProfile
+
+
+def profile(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the profile is written.")],
+    model: ModelName = DEFAULT_MODEL,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of a minute or two; less exact.")] = False,
+    threads: Threads = None,
+    source: SourceSpec = "builtin",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how long this machine takes for each part of a model.
+
+    \b
+    Run it once on the device and once on the cloud machine, with nothing else
+    running. The frames of --source tell how large the image formats become.
+
+    \b
+    Example:   janus-vit profile --out device.json
+    """
+    from janus_vit.lab.sources import open_source
+    from janus_vit.model.catalog import load_model
+
+    check_writable(out)
+    frames = open_source(source, warn=warn)
+    use_threads(threads)
+    measured = measure(load_model(model), frames, quick)
+    measured.save(out)
+    if as_json:
+        print(measured.to_json(), end="")
+    else:
+        _print(measured)
+    say(people(as_json), f"written to {out}")
+
+
+def _print(measured: PlatformProfile) -> None:
+    console = people(as_json=False)
+    about = measured.about
+    say(console, f"{measured.model} on {about['hardware']}, {about['threads']} threads")
+    curves = plain_table("block latency", "mean error %", "max error %", "correlation")
+    for name, curve in (("line (the paper's)", measured.line), ("quadratic", measured.quadratic)):
+        errors = (f"{100 * error:.1f}" for error in (curve.mean_error, curve.max_error))
+        curves.add_row(name, *errors, f"{curve.correlation:.3f}")
+    console.print(curves)
+    console.print(_parts(measured))
+    console.print(_formats(measured))
+
+
+def _parts(measured: PlatformProfile) -> object:
+    parts = plain_table("part", "ms")
+    parts.add_row("stem", milliseconds(measured.stem_s))
+    slowest = max(measured.samples)
+    parts.add_row(f"one block, {slowest[0]} tokens", milliseconds(slowest[2]))
+    parts.add_row("head", milliseconds(measured.head_s))
+    return parts
+
+
+def _formats(measured: PlatformProfile) -> object:
+    """Costs at the model's whole input, which is what the profiler measured last."""
+    formats = plain_table("payload", "encode: fixed ms", "ns a value", "decode: fixed ms", "ns a value", "kB an image")
+    for name, encode in measured.encode.items():
+        decode, size_bytes = measured.decode[name], measured.image_bytes.get(name)
+        formats.add_row(
+            name,
+            milliseconds(encode.fixed_s),
+            f"{encode.per_value_s * 1e9:.2f}",
+            milliseconds(decode.fixed_s),
+            f"{decode.per_value_s * 1e9:.2f}",
+            "" if size_bytes is None else f"{size_bytes / 1e3:.1f}",
+        )
+    return formats

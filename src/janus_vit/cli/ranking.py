@@ -1,0 +1,94 @@
+"""What a policy thinks of every way to run a frame, by asking it again without what it chose before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from janus_vit.planning.latency import Floats
+from janus_vit.planning.link import HarmonicMean, RateForecast
+from janus_vit.planning.outcome import Prediction
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.policies import Decision, MostAccurateInTime, Policy, Situation, SmallestLevel
+from janus_vit.planning.presets import Platforms, policy_table
+from janus_vit.planning.table import PlanTable
+
+KINDS = ("device only", "image", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to split and pack, at the level that the policy would run it at."""
+
+    plan: Plan
+    predicted: Prediction
+
+    @property
+    def kind(self) -> str:
+        """What crosses the network, in words."""
+        if self.plan.is_local:
+            return KINDS[0]
+        return KINDS[2] if self.plan.split else KINDS[1]
+
+
+def rank(policy: str, platforms: Platforms, sla_s: float) -> list[Candidate]:
+    """Every split point and payload, the policy's choice for a first frame at the front.
+
+    Raises:
+        InputError: unknown policy, or profiles that lack a format it needs.
+    """
+    table = policy_table(policy, platforms)
+    worth = None if platforms.accuracy is None else platforms.accuracy.of_plans(table)
+    found: list[Candidate] = []
+    left = list(range(len(table.options)))
+    while left:
+        decision = _choose(policy, platforms, _columns(table, left), None if worth is None else worth[:, left], sla_s)
+        found.append(Candidate(decision.plan, decision.predicted))
+        chosen = (decision.plan.split, decision.plan.payload)
+        left = [column for column in left if (table.options[column].split, table.options[column].payload) != chosen]
+    return found
+
+
+def shortlist(ranked: Sequence[Candidate], top: int) -> list[Candidate]:
+    """The first `top`, and the best of each kind even if it comes later; still in order."""
+    best = [next((candidate for candidate in ranked if candidate.kind == kind), None) for kind in KINDS]
+    return [candidate for index, candidate in enumerate(ranked) if index < top or candidate in best]
+
+
+def reason(policy: str, chosen: Candidate, sla_s: float) -> str:
+    """Why the policy chose it, in a sentence."""
+    predicted = chosen.predicted
+    if predicted.on_time is not None and predicted.accuracy is not None:
+        worth = predicted.on_time * predicted.accuracy
+        return (
+            f"right and in time {worth:.1%} of the time ({predicted.on_time:.1%} in time, "
+            f"{predicted.accuracy:.1%} right): no plan reaches more"
+        )
+    if predicted.on_time is not None:
+        return (
+            f"in time with probability {predicted.on_time:.1%}; no accuracy was measured for this model, so among the "
+            "plans that are sure enough the one that changes the frame least"
+        )
+    if predicted.total_s <= sla_s:
+        return f"the smallest level of policy {policy} whose fastest way takes no longer than the SLA"
+    return f"no plan of policy {policy} meets the SLA: its largest level, the fastest way"
+
+
+def _choose(policy: str, platforms: Platforms, table: PlanTable, worth: Floats | None, sla_s: float) -> Decision:
+    chooser: Policy = SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
+    if policy == "adaptive":
+        chooser = MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, worth)
+    return chooser.choose(Situation(0.0, sla_s))
+
+
+def _columns(table: PlanTable, columns: list[int]) -> PlanTable:
+    return replace(
+        table,
+        options=tuple(table.options[column] for column in columns),
+        device_s=table.device_s[:, columns],
+        encode_s=table.encode_s[:, columns],
+        cloud_s=table.cloud_s[:, columns],
+        decode_s=table.decode_s[:, columns],
+        finish_s=table.finish_s[:, columns],
+        size_bytes=table.size_bytes[:, columns],
+    )
