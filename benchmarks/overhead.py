@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from _common import median_p99, print_json, timed_ms
 
-from janus_vit.lab.profiler import QUICK, profile_machine
+from janus_vit.lab.profiler import profile_machine
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.runtime.cloud import Cloud
@@ -47,7 +46,7 @@ def serve(pipe: Connection) -> None:
     """The other process: a cloud and an echo."""
     torch.set_num_threads(1)
     model = tiny_model()
-    profile = profile_machine(model, EagerEngine(model), [np.zeros((SIDE, SIDE, 3), np.uint8)], QUICK)
+    profile = profile_machine(model, [np.zeros((SIDE, SIDE, 3), np.uint8)])
     echo = grpc.server(ThreadPoolExecutor(2))
     handler = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
     echo.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo", {"Echo": handler}),))
@@ -79,7 +78,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = tiny_model()
     frame = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    profile = profile_machine(model, EagerEngine(model), [frame], QUICK)
+    profile = profile_machine(model, [frame])
     with other_process() as (port, echo_port):
         transport = GrpcTransport(f"127.0.0.1:{port}", 10)
         empty_ms = statistics.median(timed_ms(lambda: transport.hello(5.0), ROUNDS, WARM_UP))

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 import janus_vit
 from janus_vit.cli.main import main
 from janus_vit.cli.options import parse_duration
-from janus_vit.cli.ranking import KINDS, rank, shortlist
 from janus_vit.errors import InputError
 from janus_vit.lab import sources
 from janus_vit.model import catalog
 from janus_vit.model.checkpoints import checkpoint_metadata
 from janus_vit.planning.policies import Situation
 from janus_vit.planning.presets import POLICIES, make_policy
+from janus_vit.planning.ranking import KINDS, rank, shortlist
 from janus_vit.runtime import connect
 from janus_vit.runtime.cloud import Cloud
 

@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,7 +112,6 @@ def test_video_without_pyav_names_the_extra(tmp_path, monkeypatch):
 
 
 def test_video_gives_its_frames(tmp_path):
-    av = pytest.importorskip("av")
     with av.open(str(tmp_path / "v.mp4"), "w") as file:
         stream = file.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
-from janus_vit.lab.profiler import QUICK, profile_machine
+from janus_vit.lab.profiler import profile_machine
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.outcome import Prediction
 from janus_vit.planning.plan import Plan
@@ -46,7 +46,7 @@ class Broken(InProcess):
 @pytest.fixture(scope="module")
 def profile(model, engine):
     rng = np.random.default_rng(0)
-    return profile_machine(model, engine, [rng.integers(0, 256, (32, 32, 3), np.uint8)], QUICK)
+    return profile_machine(model, [rng.integers(0, 256, (32, 32, 3), np.uint8)])
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import ssl
 import time
 from collections import deque
@@ -86,7 +84,7 @@ def device(
     from janus_vit.model.catalog import load_model
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.grpc_client import check_address
-    from janus_vit.runtime.metrics import RecordWriter
+    from janus_vit.runtime.metrics import RecordWriter, to_record
 
     sla_s = parse_duration(sla, "--sla")
     check_policy(policy)
@@ -100,7 +98,7 @@ def device(
     measured = read_or_measure(profile, loaded, samples)
     console = messages()
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
-        connected = connect(loaded, cloud, sla_s, measured, policy, not private, _name(), credentials)
+        connected = connect(loaded, cloud, sla_s, measured, policy, not private, credentials=credentials)
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     view = StreamView(loaded.labels, samples.length)
     kept: deque[tuple[Outcome, int | None]] = deque(maxlen=_KEPT)
@@ -111,9 +109,10 @@ def device(
                     outcome = connected.infer(sample.frame)
                     kept.append((outcome, _label(sample, loaded)))
                     if writer is not None:
-                        writer.write(outcome)
+                        writer.write(outcome, sample.name, _label(sample, loaded))
                     if as_json:
-                        _print_record(outcome, loaded)
+                        record = to_record(outcome, loaded.labels, sample.name, _label(sample, loaded))
+                        print(json.dumps(record), flush=True)
                     view.show(sample.name, outcome)
         finally:  # also when the camera is pulled out
             _print_summary(kept, samples, people(as_json))
@@ -133,12 +132,6 @@ def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:
 def _label(sample: Sample, model: Model) -> int | None:
     """The true class. Only the built-in frames have one: a digit, which says nothing about a model of other classes."""
     return sample.label if model.labels == _DIGITS else None
-
-
-def _print_record(outcome: Outcome, model: Model) -> None:
-    from janus_vit.runtime.metrics import to_record
-
-    print(json.dumps(to_record(outcome, model.labels)), flush=True)
 
 
 def _print_summary(kept: Collection[tuple[Outcome, int | None]], samples: Source, console: Console) -> None:
@@ -163,11 +156,6 @@ def _print_summary(kept: Collection[tuple[Outcome, int | None]], samples: Source
     if samples.skipped:
         table.add_row("images skipped", f"{len(samples.skipped)}")
     console.print(table)
-
-
-def _name() -> str:
-    """Tells this device from others at the cloud."""
-    return f"{socket.gethostname()}-{os.getpid()}"[-64:]
 
 
 def _credentials(tls_ca: Path | None) -> grpc.ChannelCredentials | None:

@@ -11,6 +11,7 @@ import typer
 
 from janus_vit import __version__
 from janus_vit.cli.cloud import cloud
+from janus_vit.cli.demo import demo
 from janus_vit.cli.device import device
 from janus_vit.cli.models import models
 from janus_vit.cli.plan import plan
@@ -18,7 +19,7 @@ from janus_vit.cli.profile import profile
 from janus_vit.errors import JanusError
 
 # One function a command, in the order of --help.
-COMMANDS: tuple[Callable[..., None], ...] = (models, profile, plan, cloud, device)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, cloud, device, profile, plan, models)
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130

@@ -34,13 +34,13 @@ def measure(model: Model, source: Source | None, quick: bool) -> PlatformProfile
     """Measure this machine, on the built-in frames if there is no source."""
     from janus_vit.lab.profiler import FULL, QUICK, profile_machine
     from janus_vit.lab.sources import BUILTIN, open_source
-    from janus_vit.model.engines.eager import EagerEngine
 
     samples = (source or open_source(BUILTIN)).first(_FRAMES)
+    frames = [sample.frame for sample in samples]
     effort = QUICK if quick else FULL
     command = shlex.join(["janus-vit", *sys.argv[1:]])
     with progress(f"measuring {model.name}") as show:
-        return profile_machine(model, EagerEngine(model), [sample.frame for sample in samples], effort, command, show)
+        return profile_machine(model, frames, effort=effort, command=command, progress=show)
 
 
 def read_or_measure(path: Path | None, model: Model, source: Source | None = None) -> PlatformProfile:

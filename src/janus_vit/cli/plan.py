@@ -26,8 +26,8 @@ from janus_vit.cli.options import (
     check_positive,
     parse_duration,
 )
-from janus_vit.cli.ranking import Candidate, rank, reason, shortlist
 from janus_vit.planning.presets import Platforms
+from janus_vit.planning.ranking import Candidate, rank, reason, shortlist
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model

@@ -19,6 +19,7 @@ import torch
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
+from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
 from janus_vit.planning.latency import Cost, PlatformProfile, fit_line, fit_quadratic
@@ -46,17 +47,19 @@ QUICK = Effort(points=9, repeats=5, limit_s=10.0)
 
 def profile_machine(
     model: Model,
-    engine: Engine,
     frames: Sequence[Frame],
-    effort: Effort = FULL,
+    engine: Engine | None = None,
+    effort: Effort = QUICK,
     command: str = "",
     progress: Progress = lambda share, what: None,
 ) -> PlatformProfile:
     """Measure this machine.
 
     Args:
-        frames: real frames, for the sizes of image formats. command: recorded in the profile.
+        frames: real frames, for the sizes of image formats. engine: runs the model; default: plain PyTorch.
+        effort: how much to measure. command: recorded in the profile. progress: told how far it is.
     """
+    engine = engine or EagerEngine(model)
     images = [model.preprocessing.crop(frame) for frame in frames]
     pixels = model.preprocessing.normalise(images[0])
     progress(0.0, "warming up")

@@ -13,12 +13,13 @@ FRAMES_FILE = "janus-digits-frames.npz"
 
 
 def builtin_frames() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Scenes with a framed handwritten digit, drawn from digits that the built-in model never saw.
+    """Cluttered scenes with one handwritten digit, drawn from digits that the built-in model never saw.
 
     The file has the arrays `grey` [n, S, S] uint8 and `labels` [n] uint8.
 
     Returns:
-        frames [n, S, S, 3] uint8 whose three channels are equal (a read-only view), and labels [n], the digits 0 to 9.
+        frames [n, S, S, 3] uint8 whose three channels are equal (a read-only view), and labels [n]: the digits, 0
+        to 9.
 
     Raises:
         InputError: the file is missing from the package or damaged.

@@ -18,6 +18,16 @@ _SMALLEST_MBPS = 1e-3  # a stalled link; keeps divisions finite
 _INFORMATIVE_BYTES = 1500  # less than one packet says nothing about the rate
 
 
+def _seen_mbps(transfer: Transfer, expected_mbps: float) -> float:
+    """The rate that a transfer stands for.
+
+    One that failed shows an upper bound only, and none at all if it was refused at once: it counts as half of what
+    was expected, or as its bound if that is less.
+    """
+    rate_mbps = transfer.rate_mbps if transfer.delivered else min(transfer.rate_mbps, expected_mbps / 2)
+    return max(rate_mbps, _SMALLEST_MBPS)
+
+
 class RoundTrip:
     """The round trip: smallest of the last observations, since queues only ever add to it."""
 
@@ -48,9 +58,9 @@ class HarmonicMean:
         self._recent: deque[float] = deque(maxlen=window)
 
     def observe(self, transfer: Transfer) -> None:
-        """Take in one transfer; for one that was given up, the upper bound of its rate."""
+        """Take in one transfer."""
         if transfer.size_bytes >= _INFORMATIVE_BYTES:
-            self._recent.append(max(transfer.rate_mbps, _SMALLEST_MBPS))
+            self._recent.append(_seen_mbps(transfer, self.rate_mbps))
 
     @property
     def rate_mbps(self) -> float:
@@ -78,12 +88,10 @@ class RateForecast:
         self._sorted = np.sort(self._guesses)
 
     def observe(self, transfer: Transfer) -> None:
-        """Take in one transfer; one that was given up can only lower the rate."""
+        """Take in one transfer."""
         if transfer.size_bytes < _INFORMATIVE_BYTES:
             return
-        error = math.log(max(transfer.rate_mbps, _SMALLEST_MBPS)) - self._log_rate
-        if not transfer.delivered and error > 0:
-            return
+        error = math.log(_seen_mbps(transfer, self.rate_mbps)) - self._log_rate
         # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
         self._log_rate += (2 * self._weight if error < 0 else self._weight) * error
         self._log_errors.append(error)

@@ -21,6 +21,7 @@ from janus_vit.planning.table import PlanTable
 
 PROBE_BYTES = 16_000
 PROBE_EVERY_S = 0.5
+_COARSE = 0.5  # fidelity below which a payload is not trusted without a measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ class MostAccurateInTime:
 
     With measured accuracy A and the probability P of meeting the deadline, it maximises P * A: an answer that comes
     late counts as wrong. Without measurements it keeps the paper's order: among the plans that are on time with
-    `confidence`, the smallest level, then the least lossy format, then the fastest.
+    `confidence`, the smallest level, then the least lossy format, then the fastest; formats as coarse as int4 come
+    last.
     """
 
     def __init__(
@@ -166,9 +168,14 @@ class MostAccurateInTime:
             device.factor,
             cloud.factor,
             float(on_time[row, column]),
-            None if self._accuracy is None else float(self._accuracy[row, column]),
+            self._measured_accuracy(row, column),
         )
         return self._probing.decide(Decision(self._table.plan(row, column), predicted), situation.now_s)
+
+    def _measured_accuracy(self, row: int, column: int) -> float | None:
+        if self._accuracy is None or np.isnan(self._accuracy[row, column]):
+            return None
+        return float(self._accuracy[row, column])
 
     def _best(self, on_time: Floats, total_s: Floats) -> tuple[int, int]:
         if self._accuracy is None:
@@ -229,10 +236,14 @@ class _Probing:
 
 
 def _paper_order(table: PlanTable) -> Floats:
-    """A value in (0, 1] for each plan that only orders: smallest level first, then the least lossy format."""
-    levels = np.arange(len(table.schedules), 0, -1.0)[:, None]
+    """A value in (0, 1] for each plan that only orders: smallest level first, then the least lossy format.
+
+    Coarse formats come last: how much they cost is the model's own, and nobody measured it.
+    """
+    rows = len(table.schedules)
+    levels = np.arange(rows, 0, -1.0)[:, None]
     formats = np.array([_fidelity(option.payload) for option in table.options])[None, :]
-    return np.asarray((levels + 0.9 * formats) / (len(table.schedules) + 1))
+    return np.asarray((levels + 0.9 * formats + rows * (formats >= _COARSE)) / (2 * rows + 1))
 
 
 def _fidelity(payload: str) -> float:

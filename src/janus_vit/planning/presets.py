@@ -52,7 +52,11 @@ def make_policy(name: str, platforms: Platforms) -> Policy:
     Raises:
         InputError: unknown name, or profiles that lack a format it needs.
     """
-    table = policy_table(name, platforms)
+    return policy_over(policy_table(name, platforms), name, platforms)
+
+
+def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
+    """A fresh policy of that kind that chooses from the plans of `table`."""
     if name == "adaptive":
         accuracy = None if platforms.accuracy is None else platforms.accuracy.of_plans(table)
         return MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, accuracy)

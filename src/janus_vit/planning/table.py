@@ -6,7 +6,7 @@ All that does not depend on the link is computed once; a decision is then a few 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -58,6 +58,19 @@ class PlanTable:
         """The plan in one cell."""
         schedule, option = self.schedules[row], self.options[column]
         return Plan(schedule.family, schedule.level, schedule.applied, option.split, option.payload)
+
+    def only(self, columns: list[int]) -> PlanTable:
+        """The same plans without all other options."""
+        return replace(
+            self,
+            options=tuple(self.options[column] for column in columns),
+            device_s=self.device_s[:, columns],
+            encode_s=self.encode_s[:, columns],
+            cloud_s=self.cloud_s[:, columns],
+            decode_s=self.decode_s[:, columns],
+            finish_s=self.finish_s[:, columns],
+            size_bytes=self.size_bytes[:, columns],
+        )
 
 
 def make_options(

@@ -9,8 +9,10 @@ import grpc
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.latency import PlatformProfile
+from janus_vit.runtime.connect import warm_up
 from janus_vit.runtime.grpc_server import start_server
 from janus_vit.runtime.service import CloudService
+from janus_vit.runtime.worker import LocalWorker
 
 
 class Cloud:
@@ -32,7 +34,9 @@ class Cloud:
         listen: str = "127.0.0.1:0",
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
-        self._service = CloudService(model, EagerEngine(model), profile)
+        engine = EagerEngine(model)
+        warm_up(LocalWorker(model, engine), model)
+        self._service = CloudService(model, engine, profile)
         self._server, self.port = start_server(self._service, listen, credentials)
 
     def wait(self) -> None:

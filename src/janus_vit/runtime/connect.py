@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import statistics
 
 import grpc
+import numpy as np
 
 from janus_vit.errors import InputError, ModelMismatch, TransportError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.latency import PlatformProfile, parse_profile
+from janus_vit.planning.payloads import LOCAL
+from janus_vit.planning.plan import Plan
 from janus_vit.planning.presets import Platforms, make_policy
+from janus_vit.planning.schedules import make_schedule
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.worker import LocalWorker, Worker
@@ -28,7 +34,7 @@ def connect(
     profile: PlatformProfile,
     policy: str = "adaptive",
     images_allowed: bool = True,
-    name: str = "device",
+    name: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     worker: Worker | None = None,
 ) -> Device:
@@ -37,7 +43,8 @@ def connect(
     Args:
         address: "host:port". sla_s: time allowed for each frame. profile: this machine's latency.
         policy: a name of `planning.presets.POLICIES`. images_allowed: False keeps pixels on this device.
-        name: tells devices apart at the cloud. credentials: for TLS. worker: runs the model; the default is plain.
+        name: tells devices apart at the cloud; default: host and process. credentials: for TLS.
+        worker: runs the model; the default is plain.
 
     Raises:
         InputError: no cloud there, another model there, or an SLA or policy that cannot be used.
@@ -46,10 +53,22 @@ def connect(
     try:
         platforms = shake_hands(model, transport, address, profile, images_allowed)
         chosen = make_policy(policy, platforms)
-        return Device(worker or LocalWorker(model, EagerEngine(model)), transport, chosen, sla_s, name)
+        worker = worker or LocalWorker(model, EagerEngine(model))
+        warm_up(worker, model)
+        return Device(worker, transport, chosen, sla_s, name or f"{socket.gethostname()}-{os.getpid()}"[-64:])
     except BaseException:
         transport.close()
         raise
+
+
+def warm_up(worker: Worker, model: Model) -> None:
+    """Run one empty frame, so that the first real one does not pay for memory and thread pools."""
+    shape = model.shape
+    schedule = make_schedule("fixed", 1.0, shape)
+    size = model.preprocessing.image_size
+    frame = np.zeros((size, size, 3), np.uint8)
+    plan = Plan(schedule.family, schedule.level, schedule.applied, shape.blocks + 1, LOCAL)
+    worker.finish(worker.compute(worker.prepare(frame), plan))
 
 
 def shake_hands(

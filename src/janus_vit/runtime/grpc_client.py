@@ -55,9 +55,9 @@ class GrpcTransport:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="janus-probe")
 
     def hello(self, timeout_s: float) -> Greeting:
-        """See `Transport.hello`; waits for the connection."""
+        """See `Transport.hello`."""
         request = pb.HelloRequest(wire_version=WIRE_VERSION).SerializeToString()
-        return unpack_greeting(self._call(lambda: self._hello(request, timeout=timeout_s, wait_for_ready=True)))
+        return unpack_greeting(self._call(lambda: self._hello(request, timeout=timeout_s)))
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once while there is no connection."""

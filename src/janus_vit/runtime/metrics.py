@@ -13,13 +13,16 @@ from janus_vit.planning.outcome import Outcome
 SCHEMA = "janus-vit/record/1"
 
 
-def to_record(outcome: Outcome, labels: tuple[str, ...] = ()) -> dict[str, Any]:
+def to_record(
+    outcome: Outcome, labels: tuple[str, ...] = (), name: str | None = None, truth: int | None = None
+) -> dict[str, Any]:
     """An outcome as plain JSON values; seconds and bytes as named.
 
     Args:
         labels: names of the classes; the best one's is added to the answer.
+        name: where the frame came from. truth: its true class, if known.
     """
-    record = {"schema": SCHEMA, **asdict(outcome)}
+    record = {"schema": SCHEMA, "name": name, "truth": truth, **asdict(outcome)}
     record["predicted"]["total_s"] = outcome.predicted.total_s
     record["met"] = outcome.met
     record["deviation"] = outcome.deviation
@@ -42,9 +45,9 @@ class RecordWriter:
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
 
-    def write(self, outcome: Outcome) -> None:
-        """Append one record."""
-        self._file.write(json.dumps(to_record(outcome, self._labels)) + "\n")
+    def write(self, outcome: Outcome, name: str | None = None, truth: int | None = None) -> None:
+        """Append one record; name and truth as in `to_record`."""
+        self._file.write(json.dumps(to_record(outcome, self._labels, name, truth)) + "\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from janus_vit.planning.latency import Floats
-from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.outcome import Prediction
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies import Decision, MostAccurateInTime, Policy, Situation, SmallestLevel
-from janus_vit.planning.presets import Platforms, policy_table
-from janus_vit.planning.table import PlanTable
+from janus_vit.planning.policies import Situation
+from janus_vit.planning.presets import Platforms, policy_over, policy_table
 
 KINDS = ("device only", "image", "tokens")
 
@@ -38,11 +35,10 @@ def rank(policy: str, platforms: Platforms, sla_s: float) -> list[Candidate]:
         InputError: unknown policy, or profiles that lack a format it needs.
     """
     table = policy_table(policy, platforms)
-    worth = None if platforms.accuracy is None else platforms.accuracy.of_plans(table)
     found: list[Candidate] = []
     left = list(range(len(table.options)))
     while left:
-        decision = _choose(policy, platforms, _columns(table, left), None if worth is None else worth[:, left], sla_s)
+        decision = policy_over(table.only(left), policy, platforms).choose(Situation(0.0, sla_s))
         found.append(Candidate(decision.plan, decision.predicted))
         chosen = (decision.plan.split, decision.plan.payload)
         left = [column for column in left if (table.options[column].split, table.options[column].payload) != chosen]
@@ -72,23 +68,3 @@ def reason(policy: str, chosen: Candidate, sla_s: float) -> str:
     if predicted.total_s <= sla_s:
         return f"the smallest level of policy {policy} whose fastest way takes no longer than the SLA"
     return f"no plan of policy {policy} meets the SLA: its largest level, the fastest way"
-
-
-def _choose(policy: str, platforms: Platforms, table: PlanTable, worth: Floats | None, sla_s: float) -> Decision:
-    chooser: Policy = SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
-    if policy == "adaptive":
-        chooser = MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, worth)
-    return chooser.choose(Situation(0.0, sla_s))
-
-
-def _columns(table: PlanTable, columns: list[int]) -> PlanTable:
-    return replace(
-        table,
-        options=tuple(table.options[column] for column in columns),
-        device_s=table.device_s[:, columns],
-        encode_s=table.encode_s[:, columns],
-        cloud_s=table.cloud_s[:, columns],
-        decode_s=table.decode_s[:, columns],
-        finish_s=table.finish_s[:, columns],
-        size_bytes=table.size_bytes[:, columns],
-    )
