@@ -199,8 +199,8 @@ def test_random_damage_never_breaks_the_server(model, address, transport):
 
 def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
     with Cloud(model, profile) as cloud:
+        monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", 7)
         with ThreadPoolExecutor(8) as pool:
             calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
@@ -216,10 +216,10 @@ def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
 def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monkeypatch):
     release = threading.Event()
     heads = []
-    monkeypatch.setattr(
-        EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
-    )
     with Cloud(model, profile) as cloud:
+        monkeypatch.setattr(
+            EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
+        )
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", 7)
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
