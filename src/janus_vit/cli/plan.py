@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -138,7 +137,7 @@ def _kilobytes(size_bytes: float) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None or math.isnan(share) else f"{share:.1%}"
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _as_values(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Candidate], why: str) -> dict[str, Any]:
@@ -154,14 +153,8 @@ def _as_values(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[
                 "chosen": index == 0,
                 "kind": candidate.kind,
                 "plan": asdict(candidate.plan),
-                "predicted": _predicted(candidate),
+                "predicted": {**asdict(candidate.predicted), "total_s": candidate.predicted.total_s},
             }
             for index, candidate in enumerate(shown)
         ],
     }
-
-
-def _predicted(candidate: Candidate) -> dict[str, Any]:
-    values = {**asdict(candidate.predicted), "total_s": candidate.predicted.total_s}
-    # JSON has no NaN, which is what an unmeasured accuracy is beside measured ones.
-    return {name: None if value != value else value for name, value in values.items()}

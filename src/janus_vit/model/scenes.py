@@ -115,8 +115,8 @@ def _between(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
 
 def _fragments(rng: np.random.Generator, clutter: NDArray[np.generic], count: int) -> Grey:
     """[count, 8, 8] digits of which only a part, moved to the middle, is left."""
-    chosen = (clutter[rng.integers(0, len(clutter), count)] / _DIGIT_WHITE).astype(np.float32)
-    pieces = np.zeros_like(chosen)
+    chosen: Grey = (clutter[rng.integers(0, len(clutter), count)] / _DIGIT_WHITE).astype(np.float32)
+    pieces: Grey = np.zeros_like(chosen)
     for piece, source in zip(pieces, chosen, strict=True):
         height, width = rng.integers(3, 5, 2)
         top, left = rng.integers(0, _DIGIT_SIDE - height + 1), rng.integers(0, _DIGIT_SIDE - width + 1)
