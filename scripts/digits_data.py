@@ -35,7 +35,8 @@ class Recipe:
         young_depth: blocks that are trained first; the others are put before them when the model grows.
         grown_at: share of the time at which it grows.
         batch: scenes in a step.
-        rate: largest learning rate, reached after `warmup` steps, then a cosine down to 1 % of it.
+        rate: largest learning rate, reached after `warmup` steps, then a cosine down to 1 % of it at the growth.
+        grown_rate: learning rate once the model has grown.
         decay: weight decay of matrices.
         smoothing: label smoothing.
         average: decay of the running mean of the weights, which is what is stored.
@@ -46,25 +47,30 @@ class Recipe:
     """
 
     seed: int = 0
-    minutes: float = 24.0
-    young_depth: int = 5
-    grown_at: float = 0.85
+    minutes: float = 13.0
+    young_depth: int = 4
+    grown_at: float = 0.9
     batch: int = 64
     rate: float = 1.5e-3
     warmup: int = 150
-    decay: float = 0.05
-    smoothing: float = 0.05
+    grown_rate: float = 5e-5
+    decay: float = 0.1
+    smoothing: float = 0.1
     average: float = 0.995
     memory: int = 400
-    mean: float = 0.35
-    std: float = 0.18
+    mean: float = 0.37
+    std: float = 0.2
     test_digits: int = 360
     frames: int = 1000
 
     def rate_at(self, step: int, done: float) -> float:
         """Learning rate of a step at a share of the whole time."""
         warm = min(1.0, (step + 1) / self.warmup)
-        return self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+        return self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done / self.grown_at, 1.0))))
+
+    def grown_rate_at(self, step: int) -> float:
+        """Learning rate of a step after the model has grown."""
+        return self.grown_rate * min(1.0, (step + 1) / 40)
 
 
 class Digits(NamedTuple):

@@ -1,6 +1,6 @@
 """Train the small model that ships in the package, and draw its held-out frames.
 
-    PYTHONPATH=src python scripts/train_digits.py --seed 0 --minutes 24
+    PYTHONPATH=src python scripts/train_digits.py --seed 0 --minutes 13
 
 Reads scikit-learn's handwritten digits, splits them once by the seed, composes endless cluttered scenes from the
 training digits (`janus_vit.model.scenes`), trains without merging, and writes the checkpoint, the frames drawn from
@@ -51,7 +51,7 @@ ARCHITECTURE = Architecture(
     patch_size=8,
     width=96,
     depth=12,
-    heads=3,
+    heads=12,
     mlp_width=384,
     classes=10,
     pooling="mean",
@@ -165,16 +165,17 @@ def train(recipe: Recipe, log: Log) -> VisionTransformer:
     digits, rng = split_digits(recipe)[0], np.random.default_rng((recipe.seed, 5))
     fresh = draw(digits, rng.integers(0, len(digits.labels), _FRESH), rng)
     tally, begin = Tally(), log.seconds
+    grown: int | None = None  # the step at which the model grew
     for step, batch in enumerate(batches(recipe)):
         done = (log.seconds - begin) / (60 * recipe.minutes)
         if done >= 1:
             log(f"{step} steps in {log.seconds - begin:.0f} s")
             break
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_at(step, done)
+            group["lr"] = recipe.rate_at(step, done) if grown is None else recipe.grown_rate_at(step - grown)
         if done >= recipe.grown_at and len(model.blocks) < ARCHITECTURE.depth:
             model, mean_model = grow(model, recipe.seed), grow(mean_model, recipe.seed)
-            optimizer = make_optimizer(model, recipe)
+            optimizer, grown = make_optimizer(model, recipe), step
             log(f"grown from {recipe.young_depth} to {ARCHITECTURE.depth} blocks after {step} steps")
         train_step(model, optimizer, normalise(batch.grey, recipe), torch.from_numpy(batch.labels), recipe, tally)
         update_mean(mean_model, model, min(recipe.average, step / (step + 20)))
@@ -292,7 +293,7 @@ def main() -> None:
     """Train, test and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of split, scenes and weights (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=24.0, help="length of the training (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=13.0, help="length of the training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=DATA, help="where the files go (default: %(default)s)")
     arguments = parser.parse_args()

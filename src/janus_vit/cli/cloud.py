@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 
 from janus_vit.cli.console import messages, say, until_stopped
 from janus_vit.cli.measure import read_or_measure
-from janus_vit.cli.options import DEFAULT_MODEL, ModelName, ProfileFile, Threads, read_bytes, use_threads
+from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, ProfileFile, Threads, read_bytes, use_threads
 from janus_vit.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def cloud(
     model: ModelName = DEFAULT_MODEL,
     profile: ProfileFile = None,
     threads: Threads = None,
+    as_json: AsJson = False,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM); serves with TLS.")
     ] = None,
@@ -50,6 +52,9 @@ def cloud(
     measured = read_or_measure(profile, served)
     with until_stopped() as stop, Cloud(served, measured, listen, credentials) as server:
         say(messages(), f"serving {served.name} on {host}:{server.port}; Ctrl-C stops it")
+        if as_json:
+            where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
+            print(json.dumps(where), flush=True)
         stop.wait()
         say(messages(), "stopping")
 

@@ -82,8 +82,8 @@ def demo(
     model = load_model(DEFAULT_MODEL)
     profile = measure(model, None, quick=True)
     link = LinkSpec(trace, delay_s=_RTT_S / 2)
-    say(console, f"{model.name} on {network} (mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms), ")
-    say(console, f"SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine\n")
+    say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
+    say(console, f"link {network}: mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
     with Rig(model, profile, link, slowdown) as rig:
         for name, (policy, images_allowed) in RUNS.items():

@@ -28,6 +28,7 @@ class SceneStyle:
         digit_pixels: smallest and largest side of the digit.
         jitter: farthest that the digit stands from the middle, in pixels along each side.
         contrast: smallest and largest brightness of the digit's ink above the background, 0 to 1.
+        weight: exponent of the digit's ink, below 1 for bold and above for thin.
         tilt: largest rotation either way in radians.
         shear: largest horizontal shear either way, pixels per pixel.
         fragments: fewest and most fragments of other digits.
@@ -39,17 +40,18 @@ class SceneStyle:
     """
 
     size: int = 64
-    digit_pixels: tuple[int, int] = (36, 52)
-    jitter: float = 6.0
-    contrast: tuple[float, float] = (0.4, 0.7)
-    tilt: float = 0.2
-    shear: float = 0.15
+    digit_pixels: tuple[int, int] = (40, 54)
+    jitter: float = 4.0
+    contrast: tuple[float, float] = (0.5, 0.8)
+    weight: tuple[float, float] = (0.6, 1.5)
+    tilt: float = 0.25
+    shear: float = 0.2
     fragments: tuple[int, int] = (2, 4)
     strokes: tuple[int, int] = (1, 2)
-    faint: tuple[float, float] = (0.4, 0.8)
+    faint: tuple[float, float] = (0.3, 0.6)
     blobs: tuple[int, int] = (1, 3)
-    texture: float = 0.08
-    noise: float = 0.05
+    texture: float = 0.07
+    noise: float = 0.04
 
 
 STYLE = SceneStyle()
@@ -79,7 +81,7 @@ def compose_scene(
         _paint(ink, patch * np.float32(brightness * rng.uniform(*style.faint)), place)
     _draw_strokes(rng, ink, brightness, style)
     middle = style.size / 2 + rng.uniform(-style.jitter, style.jitter, 2)
-    target = np.asarray(digit, np.float32)[None] / _DIGIT_WHITE
+    target = (np.asarray(digit, np.float32)[None] / _DIGIT_WHITE) ** np.float32(rng.uniform(*style.weight))
     _paint(ink, _warp(rng, target, np.array([side]), style)[0] * np.float32(brightness), middle)
     canvas = _background(rng, style) + ink
     canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(style.noise)
@@ -115,7 +117,7 @@ def _between(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
 
 def _fragments(rng: np.random.Generator, clutter: NDArray[np.generic], count: int) -> Grey:
     """[count, 8, 8] digits of which only a part, moved to the middle, is left."""
-    chosen: Grey = (clutter[rng.integers(0, len(clutter), count)] / _DIGIT_WHITE).astype(np.float32)
+    chosen = np.asarray(clutter[rng.integers(0, len(clutter), count)], np.float32) / _DIGIT_WHITE
     pieces: Grey = np.zeros_like(chosen)
     for piece, source in zip(pieces, chosen, strict=True):
         height, width = rng.integers(3, 5, 2)

@@ -65,7 +65,8 @@ class Plan:
 
     def __str__(self) -> str:
         where = "device only" if self.is_local else f"split {self.split}, {self.payload}"
-        return f"level {self.level:.2f}, {where}"
+        pruning = f"{self.level:.0f} merged a block" if self.family == "fixed" else f"level {self.level:.2f}"
+        return f"{pruning}, {where}"
 
 
 def tokens_after_blocks(tokens: int, merges: tuple[int, ...]) -> tuple[int, ...]:
