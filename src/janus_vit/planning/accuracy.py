@@ -13,6 +13,7 @@ from janus_vit.errors import InputError
 from janus_vit.planning.jsonfile import Section, parse_json, read_json, write_text
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.payloads import LOCAL
+from janus_vit.planning.plan import Plan
 from janus_vit.planning.table import PlanTable
 
 SCHEMA = "janus-vit/accuracy/1"
@@ -59,6 +60,14 @@ class AccuracyTable:
                 found[:, column] = np.interp(levels, self.levels, by_level, right=np.nan)
         found[~np.array(known)] = np.nan
         return found
+
+    def of_plan(self, plan: Plan) -> float | None:
+        """Accuracy of one plan, None where nothing near was measured."""
+        grid = self.accuracy.get(plan.payload)
+        measured_family = plan.family == self.family or not any(plan.merges)
+        if grid is None or not measured_family or plan.level > self.levels[-1]:
+            return None
+        return float(np.interp(plan.level, self.levels, self._at_split(grid, plan.split)))
 
     def _at_split(self, grid: Floats, split: int) -> Floats:
         if grid.shape[1] == 1:
