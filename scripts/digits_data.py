@@ -31,12 +31,10 @@ class Recipe:
 
     Attributes:
         seed: of the split, the scenes and the weights.
-        minutes: length of the training; rate and growth follow the clock.
-        young_depth: blocks that are trained first; the others are put before them when the model grows.
-        grown_at: share of the time at which it grows.
+        minutes: length of the training; the rate follows the clock.
+        young_depth: blocks that are trained; the others are put before them in the end.
         batch: scenes in a step.
-        rate: largest learning rate, reached after `warmup` steps, then a cosine down to 1 % of it at the growth.
-        grown_rate: learning rate once the model has grown.
+        rate: largest learning rate, reached after `warmup` steps, then a cosine down to 1 % of it.
         decay: weight decay of matrices.
         smoothing: label smoothing.
         average: decay of the running mean of the weights, which is what is stored.
@@ -47,13 +45,11 @@ class Recipe:
     """
 
     seed: int = 0
-    minutes: float = 13.0
-    young_depth: int = 4
-    grown_at: float = 0.9
+    minutes: float = 9.0
+    young_depth: int = 3
     batch: int = 64
     rate: float = 1.5e-3
     warmup: int = 150
-    grown_rate: float = 5e-5
     decay: float = 0.1
     smoothing: float = 0.1
     average: float = 0.995
@@ -66,11 +62,7 @@ class Recipe:
     def rate_at(self, step: int, done: float) -> float:
         """Learning rate of a step at a share of the whole time."""
         warm = min(1.0, (step + 1) / self.warmup)
-        return self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done / self.grown_at, 1.0))))
-
-    def grown_rate_at(self, step: int) -> float:
-        """Learning rate of a step after the model has grown."""
-        return self.grown_rate * min(1.0, (step + 1) / 40)
+        return self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
 class Digits(NamedTuple):

@@ -1,16 +1,15 @@
 """Train the small model that ships in the package, and draw its held-out frames.
 
-    PYTHONPATH=src python scripts/train_digits.py --seed 0 --minutes 13
+    PYTHONPATH=src python scripts/train_digits.py --seed 0 --minutes 9
 
 Reads scikit-learn's handwritten digits, splits them once by the seed, composes endless cluttered scenes from the
 training digits (`janus_vit.model.scenes`), trains without merging, and writes the checkpoint, the frames drawn from
 the test digits only, the provenance and the log.
 
-The model is trained with its last blocks only, which is more than twice as fast, and grown late: new blocks that
-change nothing yet (Chen et al., "Net2Net", ICLR 2016) are put before them and all are trained on together. The early
-blocks of the grown model do little work, so tokens merge there before most of it is done, as they do in a large model
-whose work is spread over many blocks. A model of this size that is trained whole works in its first blocks and hardly
-notices merging.
+Only the model's last blocks are trained, which is several times as fast. In the end it is grown: blocks that change
+nothing (Chen et al., "Net2Net", ICLR 2016) are put before them. In the grown model tokens merge before any of the work
+is done, as most do in a large model whose work is spread over many blocks. A model of this size that is trained whole
+works in its first blocks and hardly notices merging.
 """
 
 from __future__ import annotations
@@ -165,18 +164,13 @@ def train(recipe: Recipe, log: Log) -> VisionTransformer:
     digits, rng = split_digits(recipe)[0], np.random.default_rng((recipe.seed, 5))
     fresh = draw(digits, rng.integers(0, len(digits.labels), _FRESH), rng)
     tally, begin = Tally(), log.seconds
-    grown: int | None = None  # the step at which the model grew
     for step, batch in enumerate(batches(recipe)):
         done = (log.seconds - begin) / (60 * recipe.minutes)
         if done >= 1:
             log(f"{step} steps in {log.seconds - begin:.0f} s")
             break
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_at(step, done) if grown is None else recipe.grown_rate_at(step - grown)
-        if done >= recipe.grown_at and len(model.blocks) < ARCHITECTURE.depth:
-            model, mean_model = grow(model, recipe.seed), grow(mean_model, recipe.seed)
-            optimizer, grown = make_optimizer(model, recipe), step
-            log(f"grown from {recipe.young_depth} to {ARCHITECTURE.depth} blocks after {step} steps")
+            group["lr"] = recipe.rate_at(step, done)
         train_step(model, optimizer, normalise(batch.grey, recipe), torch.from_numpy(batch.labels), recipe, tally)
         update_mean(mean_model, model, min(recipe.average, step / (step + 20)))
         log.progress.update(bar, completed=done)
@@ -184,8 +178,8 @@ def train(recipe: Recipe, log: Log) -> VisionTransformer:
             log(f"step {step + 1:5d}  blocks {len(model.blocks):2d}  {tally}")
             tally = Tally()
         if (step + 1) % (5 * _REPORT) == 0:
-            log(f"fresh training scenes: {report_merging(whole(mean_model, recipe), fresh, recipe)}")
-    return mean_model
+            log(f"fresh training scenes: {report_merging(grow(mean_model, recipe.seed), fresh, recipe)}")
+    return grow(mean_model, recipe.seed)
 
 
 def train_step(
@@ -229,11 +223,6 @@ def count_correct(model: VisionTransformer, frames: Batch, recipe: Recipe, level
         logits = forward(model, pixels, merges)
         correct += int((logits.argmax(1).numpy() == frames.labels[start : start + recipe.batch]).sum())
     return correct
-
-
-def whole(model: VisionTransformer, recipe: Recipe) -> VisionTransformer:
-    """The model at its full depth."""
-    return model if len(model.blocks) == ARCHITECTURE.depth else grow(model, recipe.seed)
 
 
 def report_merging(model: VisionTransformer, frames: Batch, recipe: Recipe) -> str:
@@ -293,7 +282,7 @@ def main() -> None:
     """Train, test and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of split, scenes and weights (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=13.0, help="length of the training (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=9.0, help="length of the training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=DATA, help="where the files go (default: %(default)s)")
     arguments = parser.parse_args()

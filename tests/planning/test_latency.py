@@ -72,6 +72,8 @@ def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
         (lambda v: v["quadratic"].update(c_s=float("nan")), "field quadratic.c_s must be a finite number"),
         (lambda v: v["encode"].update(float32=3), "field encode.float32 must be an object"),
         (lambda v: v.update(samples=[[1, 2]]), r"field samples\[0\]"),
+        (lambda v: v.update(samples=[[1, 2, float("inf")]]), r"field samples\[0\]"),
+        (lambda v: v.update(stem_s=10**400), "field stem_s must be a finite number"),
         (lambda v: v.update(schema="janus-vit/profile/9"), "field schema"),
     ],
 )
@@ -88,6 +90,12 @@ def test_broken_json_names_its_line(make_profile):
     lines[3] = lines[3].replace(":", "")
     with pytest.raises(InputError, match="line 4, column"):
         parse_profile("\n".join(lines), "here.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": ' + "9" * 5000 + "}"])
+def test_json_that_breaks_parsers_is_refused(text):
+    with pytest.raises(InputError, match=r"here\.json"):
+        parse_profile(text, "here.json")
 
 
 def test_a_missing_profile_names_its_path(tmp_path):

@@ -62,14 +62,25 @@ def test_a_cloud_that_refuses_at_once_is_soon_not_counted_on():
     assert link.rate_mbps > 25.0
 
 
-def test_a_handful_of_bytes_says_nothing_about_the_rate():
+def test_a_handful_of_bytes_shows_only_that_the_link_is_at_least_so_fast():
     link = RateForecast(10.0)
-    link.observe(sent(0.5, size_bytes=200))
+    link.observe(sent(5.0, size_bytes=2000))  # 3.2 ms: perhaps the software's, not the link's
     assert link.rate_mbps == pytest.approx(10.0)
+    link.observe(sent(40.0, size_bytes=2000))
+    assert link.rate_mbps > 10.0
+    link.observe(sent(0.1, size_bytes=2000))  # 160 ms: the link's
+    assert link.rate_mbps < 5.0
 
 
-def test_the_round_trip_is_the_smallest_recent_one():
+def test_a_small_transfer_that_fails_counts_as_any_other():
+    link = RateForecast(20.0)
+    for _ in range(5):
+        link.observe(Transfer(0.0, 1400, 0.1, None))
+    assert link.rate_mbps < 1.0
+
+
+def test_the_round_trip_is_the_median_of_the_recent_ones():
     rtt = RoundTrip(0.05)
-    for seconds in (0.09, 0.04, None, 0.08):
+    for seconds in (0.5, 0.04, None, 0.04, 0.06):
         rtt.observe(Transfer(0.0, 1000, 0.01, seconds))
-    assert rtt.seconds == 0.04
+    assert rtt.seconds == 0.05

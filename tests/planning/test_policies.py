@@ -13,7 +13,7 @@ from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.policies import MostAccurateInTime, Situation, SmallestLevel
-from janus_vit.planning.presets import POLICIES, Platforms, make_policy, policy_table
+from janus_vit.planning.presets import POLICIES, Platforms, baseline_merges, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 
@@ -89,6 +89,7 @@ def test_baselines_merge_23_tokens_a_block_on_the_papers_image_model(make_profil
     shape = ModelShape("vit-large-384", 24, 577, 1, 1024, (3, 384, 384))
     platforms = Platforms(shape, make_profile(1e-4), make_profile(1e-5), 10, 0.02)
     assert set(policy_table("mixed", platforms).schedules[0].wanted) == {23}
+    assert baseline_merges(dataclasses.replace(shape, tokens=1569)) == 65
     assert {sum(schedule.applied) for schedule in policy_table("split-only", platforms).schedules} == {0}
 
 

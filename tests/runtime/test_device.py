@@ -146,9 +146,11 @@ def prediction(finish_s, remote_s):
 
 
 def test_the_device_waits_until_it_can_just_save_the_deadline_itself():
-    assert patience_s(prediction(finish_s=0.1, remote_s=0.05), time_left_s=0.3) == pytest.approx(0.2)
+    patience = patience_s(prediction(finish_s=0.1, remote_s=0.05), time_left_s=0.3)
+    assert 0.15 < patience < 0.2
+    assert patience_s(prediction(finish_s=0.02, remote_s=0.07), time_left_s=0.1) < 0.08
 
 
-def test_when_it_cannot_save_the_deadline_it_waits_at_least_for_it():
+def test_when_the_plan_was_a_bet_on_the_cloud_it_waits_at_least_for_the_deadline():
     assert patience_s(prediction(finish_s=0.28, remote_s=0.05), time_left_s=0.3) == 0.3
     assert patience_s(prediction(finish_s=0.5, remote_s=0.05), time_left_s=-0.1) == 0.5

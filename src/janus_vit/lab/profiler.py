@@ -68,7 +68,7 @@ def profile_machine(
     final = engine.run(activation, model.shape.blocks)
     engine.head(final)
     progress(0.1, "stem and head")
-    stem_s = _median_s(lambda: engine.embed(pixels, unmerged), effort.repeats)
+    stem_s = _median_s(lambda: engine.embed(model.preprocessing.normalise(images[0]), unmerged), effort.repeats)
     head_s = _median_s(lambda: engine.head(final), effort.repeats)
     samples = _block_samples(model, engine, effort, progress)
     tokens, seconds = [(before + 2 * after) / 3 for before, after, _ in samples], [sample[2] for sample in samples]

@@ -60,9 +60,11 @@ class Rig:
         self._pipe = ours
         try:
             if not ours.poll(_START_TIMEOUT_S):
+                self.close()
                 raise Unreachable("the cloud process did not start in time")
             self._port: int = ours.recv()
         except EOFError as error:
+            self.close()
             raise Unreachable("the cloud process stopped while it started") from error
 
     def stream(

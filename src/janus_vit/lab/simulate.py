@@ -24,6 +24,7 @@ from janus_vit.runtime.worker import Packed
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 _ANSWER = Answer((0,), (1.0,))
+_BUFFERED_BYTES = 256 * 1024  # as the emulated link's queue
 
 
 class VirtualClock:
@@ -78,7 +79,8 @@ class Costs:
         shape = self._platforms.shape
         schedule = Schedule(plan.family, plan.level, plan.merges, plan.merges, self.tokens(plan))
         option = Option(plan.split, plan.payload)
-        table = build_table(shape, [schedule], [option], self._platforms.device, self._platforms.cloud)
+        # Between the samples, not on a fitted curve: that would favour the policies that plan with it.
+        table = build_table(shape, [schedule], [option], self._platforms.device, self._platforms.cloud, "measured")
         parts = (table.device_s, table.encode_s, table.decode_s, table.cloud_s, table.finish_s, table.size_bytes)
         device_s, encode_s, decode_s, cloud_s, finish_s, size_bytes = (float(part[0, 0]) for part in parts)
         return PlanCosts(device_s, encode_s, decode_s, cloud_s, finish_s, round(size_bytes))
@@ -141,7 +143,7 @@ class RecordedLink:
         costs = self._costs.of_request(request)
         elapsed_s = receive_s + self._rtt_s + costs.decode_s + costs.cloud_s
         if elapsed_s > timeout_s:
-            self._free_s = min(self._free_s, began_s + timeout_s)  # the rest is never sent
+            self._abandon(began_s + timeout_s)
             self._clock.advance(timeout_s)
             raise DeadlineExceeded("the recorded link did not deliver in time")
         self._clock.advance(elapsed_s)
@@ -152,12 +154,16 @@ class RecordedLink:
         began_s = self._clock.now()
         send_s = self._send(size_bytes) - began_s
         if send_s + self._rtt_s > timeout_s:
-            self._free_s = min(self._free_s, began_s + timeout_s)
+            self._abandon(began_s + timeout_s)
             return _Arrival(Transfer(began_s + timeout_s, size_bytes, timeout_s, None), self._clock)
         return _Arrival(Transfer(began_s + send_s + self._rtt_s, size_bytes, send_s, self._rtt_s), self._clock)
 
     def close(self) -> None:
         """See `Transport.close`."""
+
+    def _abandon(self, at_s: float) -> None:
+        """Give up a transfer: what buffers on the way hold already is sent all the same."""
+        self._free_s = min(self._free_s, self._trace.finish_time(at_s, _BUFFERED_BYTES))
 
     def _send(self, size_bytes: int) -> float:
         """Give bytes to the link; when it has sent them."""

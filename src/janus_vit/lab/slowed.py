@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.plan import Plan
 from janus_vit.runtime.worker import Packed, Worker
@@ -14,9 +15,18 @@ Result = TypeVar("Result")
 
 
 class SlowedWorker:
-    """A worker that takes `factor` times as long for its share of a frame."""
+    """A worker that takes `factor` times as long for its share of a frame.
+
+    What is multiplied is processor time, not wall time, so that a moment for which another program held the processor
+    stays a moment. Needs a worker that computes in the calling thread alone (torch with one thread).
+
+    Raises:
+        InputError: a factor below 1.
+    """
 
     def __init__(self, worker: Worker, factor: float) -> None:
+        if not factor >= 1:
+            raise InputError(f"a slowdown of {factor:g} would be faster than this machine: give 1 or more")
         self._worker = worker
         self._factor = factor
         self.fingerprint = worker.fingerprint
@@ -39,7 +49,8 @@ class SlowedWorker:
         return self._stretched(lambda: self._worker.finish(state))
 
     def _stretched(self, part: Callable[[], Result]) -> Result:
-        began_s = time.perf_counter()
+        began_s, worked_s = time.perf_counter(), time.thread_time()
         result = part()
-        time.sleep((self._factor - 1) * (time.perf_counter() - began_s))
+        over_s = began_s + self._factor * (time.thread_time() - worked_s)
+        time.sleep(max(0.0, over_s - time.perf_counter()))
         return result

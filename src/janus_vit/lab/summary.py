@@ -77,7 +77,7 @@ def summarise(outcomes: Sequence[Outcome], labels: Sequence[int | None] = ()) ->
 
 
 def kind_of(outcome: Outcome) -> str:
-    """What crossed the network."""
+    """What the plan sends over the network; a frame that fell back counts by its plan."""
     if outcome.plan.is_local:
         return "nothing"
     return "tokens" if outcome.plan.split else "image"

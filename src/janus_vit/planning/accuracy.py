@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from janus_vit.errors import InputError
-from janus_vit.planning.jsonfile import Section, parse_json, read_json, write_text
+from janus_vit.planning.jsonfile import Section, is_number, parse_json, read_json, write_text
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan
@@ -121,7 +121,7 @@ def _table(section: Section) -> AccuracyTable:
 
 def _ascending(section: Section, key: str) -> tuple[float, ...]:
     values = section.array(key)
-    numbers = all(isinstance(value, int | float) for value in values)
+    numbers = all(map(is_number, values))
     if not values or not numbers or any(b <= a for a, b in zip(values, values[1:], strict=False)):
         raise InputError(f"{section.source}: field {key} must be ascending numbers: measure the table again")
     return tuple(values)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from janus_vit.planning.outcome import Outcome
 
 _WEIGHT = 0.2  # after 20 frames 99 % of a lasting change is taken in
+_FORGET = 0.03  # an unseen side is half forgotten after 23 frames
+_SPREAD = 0.05  # before anything was seen
 _NEGLIGIBLE_S = 1e-4  # timings shorter than this are noise
 
 
@@ -21,15 +23,20 @@ class Side:
     """
 
     log_ratio: float = 0.0
-    spread: float = 0.05
+    spread: float = _SPREAD
 
     def observe(self, measured_s: float, predicted_s: float) -> None:
         """Take in one frame's compute; the prediction was made with the current factor."""
         if min(measured_s, predicted_s) < _NEGLIGIBLE_S:
             return
-        error = math.log(measured_s / predicted_s)
+        error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one odd frame is not a trend
         self.log_ratio += _WEIGHT * error
         self.spread += _WEIGHT * (abs(error) - self.spread)
+
+    def forget(self) -> None:
+        """Nothing was seen for a frame: move a little back to the profile, else a slow side is never tried again."""
+        self.log_ratio *= 1 - _FORGET
+        self.spread += _FORGET * (_SPREAD - self.spread)
 
     @property
     def factor(self) -> float:
@@ -53,5 +60,7 @@ class Correction:
         """Learn from a frame's predicted and measured compute."""
         predicted, measured = outcome.predicted, outcome.measured
         self.device.observe(measured.device_s + measured.encode_s, predicted.device_s + predicted.encode_s)
-        if outcome.fallback is None:
+        if outcome.fallback is None and not outcome.plan.is_local:
             self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s)
+        else:
+            self.cloud.forget()

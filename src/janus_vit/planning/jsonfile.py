@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # False for NaN and infinity too
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Section:
     def number(self, key: str, low: float = -math.inf) -> float:
         """A finite number that is at least `low`."""
         value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_number(value):
             raise self._wrong(key, f"must be a finite number, not {value!r}")
         if value < low:
             raise self._wrong(key, f"must be at least {low:g}, not {value!r}")
@@ -99,6 +107,8 @@ def parse_json(text: str, source: str, schema: str) -> Section:
         raise InputError(
             f"{source}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): make the file again"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, endless nesting
+        raise InputError(f"{source}: holds a value that no such file has ({error}): make the file again") from error
     if not isinstance(values, dict):
         raise InputError(f"{source}: must hold a JSON object, not {type(values).__name__}: make the file again")
     section = Section(source, "", values)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from janus_vit.errors import InputError
-from janus_vit.planning.jsonfile import Section, parse_json, read_json, write_text
+from janus_vit.planning.jsonfile import Section, is_number, parse_json, read_json, write_text
 
 SCHEMA = "janus-vit/profile/1"
 Floats = NDArray[np.float64]
@@ -113,6 +113,20 @@ class PlatformProfile:
     about: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[tuple[int, int, float], ...] = ()
 
+    def block_seconds(self, tokens: ArrayLike, curve: str) -> Floats:
+        """Seconds of one block for each entry of `tokens` (effective tokens).
+
+        Args:
+            curve: "line" (paper), "quadratic", or "measured": interpolated between the samples, for simulations.
+        """
+        if curve != "measured":
+            fitted: Curve = getattr(self, curve)
+            return fitted.seconds(tokens)
+        if not self.samples:
+            return self.quadratic.seconds(tokens)
+        points = sorted((float(effective_tokens(before, after)), seconds) for before, after, seconds in self.samples)
+        return np.asarray(np.interp(np.asarray(tokens, float), *np.array(points).T))
+
     def slowed(self, factor: float) -> PlatformProfile:
         """The profile of a machine that takes `factor` times as long for everything."""
         return PlatformProfile(
@@ -188,8 +202,7 @@ def _costs(section: Section) -> dict[str, Cost]:
 def _samples(section: Section) -> tuple[tuple[int, int, float], ...]:
     found = []
     for index, row in enumerate(section.array("samples")):
-        numbers = isinstance(row, list) and all(isinstance(x, int | float) for x in row)
-        if not numbers or len(row) != 3:
+        if not isinstance(row, list) or len(row) != 3 or not all(map(is_number, row)):
             raise InputError(
                 f"{section.source}: field samples[{index}] must be [tokens before, tokens after, seconds]: "
                 "make the file again"

@@ -7,6 +7,7 @@ keeps how wrong its own last predictions were, so that a calm link gives a narro
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 
 import numpy as np
@@ -15,7 +16,7 @@ from janus_vit.planning.latency import Floats
 from janus_vit.planning.outcome import Transfer
 
 _SMALLEST_MBPS = 1e-3  # a stalled link; keeps divisions finite
-_INFORMATIVE_BYTES = 1500  # less than one packet says nothing about the rate
+_SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, a transfer's time is mostly the software's own millisecond
 
 
 def _seen_mbps(transfer: Transfer, expected_mbps: float) -> float:
@@ -28,8 +29,13 @@ def _seen_mbps(transfer: Transfer, expected_mbps: float) -> float:
     return max(rate_mbps, _SMALLEST_MBPS)
 
 
+def _only_at_least(transfer: Transfer) -> bool:
+    """Whether a transfer shows only that the link is at least as fast as this."""
+    return transfer.delivered and transfer.size_bytes < _SMALL_BYTES and transfer.send_s < _SHORT_S
+
+
 class RoundTrip:
-    """The round trip: smallest of the last observations, since queues only ever add to it."""
+    """The round trip: median of the last observations, which one frame stuck in a queue does not move."""
 
     def __init__(self, first_s: float, window: int = 20) -> None:
         self._recent: deque[float] = deque([first_s], maxlen=window)
@@ -42,7 +48,7 @@ class RoundTrip:
     @property
     def seconds(self) -> float:
         """Current estimate."""
-        return min(self._recent)
+        return statistics.median(self._recent)
 
 
 class HarmonicMean:
@@ -59,7 +65,7 @@ class HarmonicMean:
 
     def observe(self, transfer: Transfer) -> None:
         """Take in one transfer."""
-        if transfer.size_bytes >= _INFORMATIVE_BYTES:
+        if not _only_at_least(transfer) or transfer.rate_mbps > self.rate_mbps:
             self._recent.append(_seen_mbps(transfer, self.rate_mbps))
 
     @property
@@ -89,9 +95,9 @@ class RateForecast:
 
     def observe(self, transfer: Transfer) -> None:
         """Take in one transfer."""
-        if transfer.size_bytes < _INFORMATIVE_BYTES:
-            return
         error = math.log(_seen_mbps(transfer, self.rate_mbps)) - self._log_rate
+        if _only_at_least(transfer) and error < 0:
+            return
         # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
         self._log_rate += (2 * self._weight if error < 0 else self._weight) * error
         self._log_errors.append(error)

@@ -60,14 +60,6 @@ class Policy(Protocol):
         """Decide how the next frame runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """One decision's view of the whole table, [levels, options]."""
-
-    fixed_s: Floats
-    total_s: Floats
-
-
 class SmallestLevel:
     """The paper's Algorithm 1: the smallest pruning level that meets the SLA, at its fastest split.
 

@@ -99,7 +99,7 @@ def build_table(
     """Lay out every plan.
 
     Args:
-        curve: which block latency to use, "line" (paper) or "quadratic".
+        curve: which block latency to use, see `PlatformProfile.block_seconds`.
 
     Raises:
         InputError: no schedules or options, an option that the model cannot run, or a format without a profile.
@@ -140,7 +140,7 @@ def build_table(
 
 def _time_before(tokens: Floats, profile: PlatformProfile, curve: str) -> Floats:
     """Compute before the hand-over at each split 0..blocks + 1: [levels, blocks + 2]."""
-    blocks_s = getattr(profile, curve).seconds(effective_tokens(tokens[:, :-1], tokens[:, 1:]))
+    blocks_s = profile.block_seconds(effective_tokens(tokens[:, :-1], tokens[:, 1:]), curve)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # At split 0 the input itself is sent: not even the stem runs before.

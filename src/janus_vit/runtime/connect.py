@@ -55,7 +55,7 @@ def connect(
         chosen = make_policy(policy, platforms)
         worker = worker or LocalWorker(model, EagerEngine(model))
         warm_up(worker, model)
-        return Device(worker, transport, chosen, sla_s, name or f"{socket.gethostname()}-{os.getpid()}"[-64:])
+        return Device(worker, transport, chosen, sla_s, (name or f"{socket.gethostname()}-{os.getpid()}")[-64:])
     except BaseException:
         transport.close()
         raise

@@ -16,9 +16,10 @@ from janus_vit.planning.policies import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, WallClock
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Packed, Worker
-from janus_vit.wire.messages import Request
+from janus_vit.wire.messages import LONGEST_WAIT_S, Request
 
 _PROBE_TIMEOUT_S = 2.0
+_RESCUE_MARGIN_S = 0.002  # of timers and threads
 Result = TypeVar("Result")
 
 
@@ -62,7 +63,7 @@ class Device:
         self._name = name
         self._clock = clock or WallClock()
         self._frames = 0
-        self._cloud_queue_s = 0.0
+        self._cloud_free_s = 0.0  # when the cloud's queue will be empty, as far as it said
         self._probe: Future[Transfer] | None = None
 
     def infer(self, frame: Any) -> Outcome:
@@ -112,14 +113,17 @@ class Device:
 
     def _situation(self, began_s: float) -> Situation:
         now_s = self._clock.now()
-        return Situation(now_s, began_s + self._sla_s - now_s, self._cloud_queue_s)
+        return Situation(now_s, began_s + self._sla_s - now_s, max(0.0, self._cloud_free_s - now_s))
 
     def _run_locally(self, state: Any, measured: Measured) -> _Run:
         answer, head_s = self._timed(lambda: self._worker.finish(state))
         return _Run(answer, replace(measured, device_s=measured.device_s + head_s))
 
     def _run_with_cloud(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Run:
-        packed, encode_s = self._timed(lambda: self._worker.pack(state, decision.plan))
+        try:
+            packed, encode_s = self._timed(lambda: self._worker.pack(state, decision.plan))
+        except WireError as error:  # an activation that no format can carry
+            return replace(self._run_locally(state, measured), fallback=f"{type(error).__name__}: {error}")
         measured = replace(measured, encode_s=encode_s)
         size_bytes = len(packed.body)
         sent_s = self._clock.now()
@@ -136,7 +140,7 @@ class Device:
         work_s = reply.decode_s + reply.queue_s + reply.compute_s
         # What of the elapsed time was neither the payload nor the cloud's work is the round trip.
         rtt_s = max(0.0, now_s - sent_s - reply.receive_s - work_s)
-        self._cloud_queue_s = reply.expected_queue_s
+        self._cloud_free_s = now_s + reply.expected_queue_s
         measured = replace(
             measured,
             send_s=reply.receive_s,
@@ -179,11 +183,11 @@ class Device:
 def patience_s(predicted: Prediction, time_left_s: float) -> float:
     """How long to wait for the cloud before the device finishes the frame itself.
 
-    While finishing here would still be in time, wait until just before that moment, if the answer is expected by then.
-    Otherwise the device cannot save the deadline: wait for it, and past it for as long as finishing would take, which
-    costs at most twice the better of the two (the ski-rental rule).
+    If the answer is expected while finishing here would still be in time, wait until just before that is over: the
+    deadline is then met either way. If not, the plan was a bet on the cloud: wait for the deadline, and in any case for
+    as long as finishing here would take (the ski-rental rule: once late, at most twice as late as with foresight).
     """
-    until_rescue_s = time_left_s - predicted.finish_s
-    if until_rescue_s >= 1.2 * predicted.remote_s:
-        return until_rescue_s
-    return max(time_left_s, predicted.finish_s, 1e-3)
+    rescue_s = time_left_s - 1.1 * predicted.finish_s - _RESCUE_MARGIN_S
+    if rescue_s >= predicted.remote_s:
+        return min(rescue_s, LONGEST_WAIT_S)
+    return min(max(time_left_s, predicted.finish_s, 1e-3), LONGEST_WAIT_S)

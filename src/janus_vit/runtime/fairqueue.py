@@ -95,7 +95,7 @@ class FairQueue(Generic[Result]):
     def _count(self, job_s: float) -> None:
         with self._changed:
             self._running = 0
-            self._job_s += _WEIGHT * (job_s - self._job_s)
+            self._job_s = job_s if self._job_s == 0 else self._job_s + _WEIGHT * (job_s - self._job_s)
 
     def _next(self) -> _Job[Result] | None:
         with self._changed:

@@ -19,6 +19,7 @@ from janus_vit.wire.messages import (
     Request,
     pack_request,
     unpack_greeting,
+    unpack_probe_reply,
     unpack_reply,
 )
 
@@ -73,8 +74,7 @@ class GrpcTransport:
         message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
         began_s = time.perf_counter()
         try:
-            reply = self._call(lambda: self._probe(iter([message]), timeout=timeout_s))
-            receive_s = pb.ProbeReply.FromString(reply).receive_s
+            receive_s = unpack_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
         except (TransportError, WireError):
             ended_s = time.perf_counter()
             return Transfer(ended_s, size_bytes, ended_s - began_s, None)

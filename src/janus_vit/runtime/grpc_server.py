@@ -14,7 +14,7 @@ from janus_vit.errors import DeadlineExceeded, InputError, ModelMismatch, Reject
 from janus_vit.runtime.rpc import HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
 from janus_vit.runtime.service import CloudService
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import HEADER_BYTES, pack_greeting, pack_reply, unpack_request
+from janus_vit.wire.messages import HEADER_BYTES, LONGEST_WAIT_S, pack_greeting, pack_reply, unpack_request
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _CALLS_AT_ONCE = 64
@@ -66,11 +66,11 @@ def _handlers(service: CloudService) -> grpc.GenericRpcHandler:
         return pack_greeting(service.greeting())
 
     def infer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        message, receive_s = _timed_message(requests)
+        message, receive_s = _timed_message(requests, context)
         return pack_reply(service.handle(unpack_request(message), receive_s))
 
     def probe(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        message, receive_s = _timed_message(requests)
+        message, receive_s = _timed_message(requests, context)
         try:
             pb.ProbeRequest.FromString(message)
         except DecodeError as error:
@@ -90,9 +90,12 @@ def _handlers(service: CloudService) -> grpc.GenericRpcHandler:
     )
 
 
-def _timed_message(requests: Iterator[bytes]) -> tuple[bytes, float]:
+def _timed_message(requests: Iterator[bytes], context: grpc.ServicerContext) -> tuple[bytes, float]:
     """The stream's one message, and the time from the call's headers to the message's last byte."""
     headers_s = time.perf_counter()
+    time_left_s = context.time_remaining()
+    if time_left_s is None or time_left_s > LONGEST_WAIT_S + 1:  # an idle stream would hold its thread for ever
+        raise WireError(f"the call has no deadline within {LONGEST_WAIT_S:.0f} s: set one")
     message = next(requests, None)
     if message is None:
         raise WireError("the call ended without a message")

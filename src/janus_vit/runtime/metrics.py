@@ -32,7 +32,7 @@ def to_record(
 
 
 class RecordWriter:
-    """Appends records to a file, each line whole before the next begins.
+    """Writes records to a new file, each line whole before the next begins.
 
     Raises:
         InputError: the file cannot be opened.

@@ -65,7 +65,8 @@ class CloudService:
         payload = check_request(request, self._model.shape, self._model.fingerprint)
         start = self._decode(request, payload)
         decoded_s = time.perf_counter()
-        computing = self._queue.submit(request.device, lambda: self._run(start), arrived_s + request.time_left_s)
+        deadline_s = arrived_s - receive_s + request.time_left_s  # the time left was counted when sending began
+        computing = self._queue.submit(request.device, lambda: self._run(start), deadline_s)
         computed = computing.result()
         return Reply(
             computed.answer,

@@ -16,7 +16,7 @@ from janus_vit.wire import janus_pb2 as pb
 WIRE_VERSION = 1
 HEADER_BYTES = 4096  # generous bound of everything in a request but its body
 _LONGEST_NAME = 64
-_LONGEST_WAIT_S = 3600.0
+LONGEST_WAIT_S = 60.0  # no frame is worth holding a thread of the cloud for longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
         raise WireError(f"field payload: {error}") from error
     _require(len(request.device) <= _LONGEST_NAME, "device", f"has more than {_LONGEST_NAME} characters")
     _require(
-        0 < request.time_left_s <= _LONGEST_WAIT_S, "time_left_s", f"is {request.time_left_s}, not a positive time"
+        0 < request.time_left_s <= LONGEST_WAIT_S, "time_left_s", f"is {request.time_left_s}, not a time up to 60 s"
     )
     _require(request.split <= shape.blocks, "split", f"is {request.split} and the model has {shape.blocks} blocks")
     _require(payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}")
@@ -166,6 +166,20 @@ def unpack_reply(data: bytes, classes: int) -> Reply:
     _require(all(index < classes for index in message.classes), "classes", f"exceeds the model's {classes} classes")
     _require(all(0 <= value <= 1.001 for value in message.probabilities), "probabilities", "is outside 0 to 1")
     return Reply(Answer(tuple(message.classes), tuple(message.probabilities)), *durations)
+
+
+def unpack_probe_reply(data: bytes) -> float:
+    """Read how long a probe took to arrive, in seconds.
+
+    Raises:
+        WireError: not a message, or not a time.
+    """
+    try:
+        receive_s = pb.ProbeReply.FromString(data).receive_s
+    except DecodeError as error:
+        raise WireError("the reply is not a janus.v1 ProbeReply message: use the same version on both sides") from error
+    _require(math.isfinite(receive_s) and receive_s >= 0, "receive_s", f"is {receive_s}, not a time")
+    return receive_s
 
 
 def pack_greeting(greeting: Greeting) -> bytes:
