@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from janus_vit.model.scenes import compose_scene
+from janus_vit.model.scenes import STYLE, SceneStyle, compose_scene
 
 ATTRIBUTION = (
     "Digits: scikit-learn's load_digits, a copy of the test set of the UCI ML data set 'Optical Recognition of "
@@ -89,9 +89,9 @@ def split_digits(recipe: Recipe) -> tuple[Digits, Digits]:
     return train, test
 
 
-def draw(digits: Digits, targets: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+def draw(digits: Digits, targets: NDArray[np.int64], rng: np.random.Generator, style: SceneStyle = STYLE) -> Batch:
     """A scene for each target, cluttered with fragments of the same digits."""
-    grey = np.stack([compose_scene(rng, digits.images[target], digits.images) for target in targets])
+    grey = np.stack([compose_scene(rng, digits.images[target], digits.images, style) for target in targets])
     return Batch(grey, digits.labels[targets])
 
 

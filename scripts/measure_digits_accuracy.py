@@ -35,7 +35,7 @@ from janus_vit.wire.tokens import decode_tokens, encode_tokens
 
 DATA = Path("src/janus_vit/data")
 FAMILY = "exponential"
-LEVEL_STEP = 0.04
+LEVEL_STEP = 0.08
 LOSSLESS = ("local", "float32", "tensor", "png")
 TOKENS = ("float16", "float8", "int8", "int4")
 IMAGES = ("jpeg90", "jpeg75", "jpeg50", "webp75")

@@ -1,10 +1,10 @@
-"""Train the small model that ships in the package, and draw its held-out frames.
+"""Train the small model that ships in the package.
 
     PYTHONPATH=src python scripts/train_digits.py --seed 0 --minutes 9
 
 Reads scikit-learn's handwritten digits, splits them once by the seed, composes endless cluttered scenes from the
-training digits (`janus_vit.model.scenes`), trains without merging, and writes the checkpoint, the frames drawn from
-the test digits only, the provenance and the log.
+training digits (`janus_vit.model.scenes`), trains without merging, and writes the checkpoint, the provenance and the
+log. `draw_digits_frames.py` then draws the frames that ship.
 
 Only the model's last blocks are trained, which is several times as fast. In the end it is grown: blocks that change
 nothing (Chen et al., "Net2Net", ICLR 2016) are put before them. In the grown model tokens merge before any of the work
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
-from digits_data import ATTRIBUTION, Batch, Digits, Recipe, batches, draw, split_digits
+from digits_data import ATTRIBUTION, Batch, Recipe, batches, draw, split_digits
 from numpy.typing import NDArray
 from rich.progress import Progress
 from safetensors.torch import save_file
@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from janus_vit.model import stage
 from janus_vit.model.checkpoints import checkpoint_metadata
 from janus_vit.model.preprocessing import Preprocessing
-from janus_vit.model.scenes import STYLE
+from janus_vit.model.scenes import STYLE, SceneStyle
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import largest_level, make_schedule
@@ -207,10 +207,10 @@ def update_mean(mean_model: VisionTransformer, model: VisionTransformer, keep: f
         mean.lerp_(now, 1 - keep)
 
 
-def draw_frames(recipe: Recipe, test: Digits) -> Batch:
-    """The frames that ship: every test digit about equally often."""
-    rng = np.random.default_rng((recipe.seed, 3))
-    return draw(test, np.resize(rng.permutation(len(test.labels)), recipe.frames), rng)
+def draw_frames(recipe: Recipe, style: SceneStyle) -> Batch:
+    """Held-out frames: every test digit about equally often."""
+    test, rng = split_digits(recipe)[1], np.random.default_rng((recipe.seed, 3))
+    return draw(test, np.resize(rng.permutation(len(test.labels)), recipe.frames), rng, style)
 
 
 @torch.inference_mode()
@@ -233,7 +233,7 @@ def report_merging(model: VisionTransformer, frames: Batch, recipe: Recipe) -> s
 
 
 def save(model: VisionTransformer, frames: Batch, recipe: Recipe, log: Log, folder: Path) -> None:
-    """Write checkpoint, frames, provenance and log."""
+    """Write checkpoint, provenance and log."""
     stored = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     model.load_state_dict({name: value.float() for name, value in stored.items()})  # what is stored is what is tested
     correct = count_correct(model, frames, recipe, 0.0)
@@ -250,7 +250,6 @@ def save(model: VisionTransformer, frames: Batch, recipe: Recipe, log: Log, fold
     metadata = checkpoint_metadata(ARCHITECTURE, Preprocessing(ARCHITECTURE.image_size, *colour), labels, about)
     save_file(stored, folder / f"{NAME}.safetensors", metadata)
     (folder / f"{NAME}.safetensors").chmod(0o644)
-    np.savez_compressed(folder / f"{NAME}-frames.npz", grey=frames.grey, labels=frames.labels.astype(np.uint8))
     text = json.dumps(provenance(recipe, about, log), indent=1)
     (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
     (folder / f"{NAME}-training.log").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
@@ -294,7 +293,7 @@ def main() -> None:
         for part in (recipe, ARCHITECTURE, STYLE):
             log(str(part))
         model = train(recipe, log)
-        frames = draw_frames(recipe, split_digits(recipe)[1])
+        frames = draw_frames(recipe, STYLE)
         save(model, frames, recipe, log, arguments.output)
 
 
