@@ -49,13 +49,13 @@ def demo(
         typer.Option(
             "--network", metavar="SPEC", help="A generated link such as lte-driving, a trace file, or constant:20."
         ),
-    ] = "lte-driving",
-    sla: Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame.")] = "100ms",
+    ] = "wifi-walking",
+    sla: Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame.")] = "150ms",
     seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="How long each policy runs.")] = 12.0,
     slowdown: Annotated[
         float, typer.Option("--slowdown", metavar="K", help="The device is K times slower than this machine.")
-    ] = 30.0,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")] = 2,
+    ] = 12.0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")] = 24,
     as_json: AsJson = False,
 ) -> None:
     """Watch pruning level and split point follow a mobile link, and compare with the paper's baselines.
@@ -75,7 +75,7 @@ def demo(
 
     sla_s = parse_duration(sla, "--sla")
     check_positive(seconds, "--seconds", "12")
-    check_positive(slowdown, "--slowdown", "30")
+    check_positive(slowdown, "--slowdown", "12")
     console = people(as_json)
     trace = trace_from(network, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side

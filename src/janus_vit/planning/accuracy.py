@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class AccuracyTable:
     splits: tuple[int, ...]
     accuracy: Mapping[str, Floats]
     about: Mapping[str, object]
+
+    @property
+    def resolution(self) -> float:
+        """Standard error of the best measured accuracy: what is closer together was not told apart."""
+        best = max((float(grid.max()) for grid in self.accuracy.values()), default=0.5)
+        return math.sqrt(best * (1 - best) / self.frames)
 
     def of_plans(self, table: PlanTable) -> Floats:
         """Accuracy of every plan, [levels, options]; NaN where nothing near was measured.

@@ -104,7 +104,8 @@ class MostAccurateInTime:
     """Ours: the plan with the largest expected accuracy inside the SLA, over every way to run a frame.
 
     With measured accuracy A and the probability P of meeting the deadline, it maximises P * A: an answer that comes
-    late counts as wrong. Without measurements it keeps the paper's order: among the plans that are on time with
+    late counts as wrong. Plans closer together than the measurement's own `resolution` are equal; the fastest of
+    them is taken. Without measurements it keeps the paper's order: among the plans that are on time with
     `confidence`, the smallest level, then the least lossy format, then the fastest; formats as coarse as int4 come
     last.
     """
@@ -115,6 +116,7 @@ class MostAccurateInTime:
         link: RateForecast,
         rtt_s: float,
         accuracy: Floats | None = None,
+        resolution: float = 0.0,
         confidence: float = 0.95,
     ) -> None:
         self._table = table
@@ -122,6 +124,7 @@ class MostAccurateInTime:
         self._rtt = RoundTrip(rtt_s)
         self._probing = _Probing(table)
         self._accuracy = accuracy
+        self._resolution = resolution
         self._confidence = confidence
         self._correction = Correction()
         self._megabits = table.size_bytes * 8e-6
@@ -171,11 +174,10 @@ class MostAccurateInTime:
 
     def _best(self, on_time: Floats, total_s: Floats) -> tuple[int, int]:
         if self._accuracy is None:
-            sure = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
+            worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
         else:
-            sure = on_time * self._value
-        # Equal worth: the faster one. A second of latency weighs a thousandth of a point of accuracy.
-        best = int((sure - 1e-5 * np.minimum(total_s, 60.0)).argmax())
+            worth = on_time * self._value
+        best = int(np.where(worth >= worth.max() - self._resolution - 1e-6, total_s, np.inf).argmin())
         return best // total_s.shape[1], best % total_s.shape[1]
 
 

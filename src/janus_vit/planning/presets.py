@@ -58,8 +58,10 @@ def make_policy(name: str, platforms: Platforms) -> Policy:
 def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
     """A fresh policy of that kind that chooses from the plans of `table`."""
     if name == "adaptive":
-        accuracy = None if platforms.accuracy is None else platforms.accuracy.of_plans(table)
-        return MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, accuracy)
+        link, measured = RateForecast(platforms.rate_mbps), platforms.accuracy
+        if measured is None:
+            return MostAccurateInTime(table, link, platforms.rtt_s)
+        return MostAccurateInTime(table, link, platforms.rtt_s, measured.of_plans(table), measured.resolution)
     return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
 
 
