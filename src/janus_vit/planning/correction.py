@@ -10,7 +10,7 @@ from janus_vit.planning.outcome import Outcome
 _WEIGHT = 0.2  # after 20 frames 99 % of a lasting change is taken in
 _FORGET = 0.03  # an unseen side is half forgotten after 23 frames
 _SPREAD = 0.05  # before anything was seen
-_NEGLIGIBLE_S = 1e-4  # timings shorter than this are noise
+_NEGLIGIBLE = 0.1  # of the SLA
 
 
 @dataclass
@@ -25,9 +25,12 @@ class Side:
     log_ratio: float = 0.0
     spread: float = _SPREAD
 
-    def observe(self, measured_s: float, predicted_s: float) -> None:
-        """Take in one frame's compute; the prediction was made with the current factor."""
-        if min(measured_s, predicted_s) < _NEGLIGIBLE_S:
+    def observe(self, measured_s: float, predicted_s: float, sla_s: float) -> None:
+        """Take in one frame's compute; the prediction was made with the current factor.
+
+        What is short beside the SLA is mostly noise and decides nothing.
+        """
+        if max(measured_s, predicted_s) < _NEGLIGIBLE * sla_s or min(measured_s, predicted_s) <= 0:
             return
         error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one odd frame is not a trend
         self.log_ratio += _WEIGHT * error
@@ -58,9 +61,9 @@ class Correction:
 
     def observe(self, outcome: Outcome) -> None:
         """Learn from a frame's predicted and measured compute."""
-        predicted, measured = outcome.predicted, outcome.measured
-        self.device.observe(measured.device_s + measured.encode_s, predicted.device_s + predicted.encode_s)
+        predicted, measured, sla_s = outcome.predicted, outcome.measured, outcome.sla_s
+        self.device.observe(measured.device_s + measured.encode_s, predicted.device_s + predicted.encode_s, sla_s)
         if outcome.fallback is None and not outcome.plan.is_local:
-            self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s)
+            self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s, sla_s)
         else:
             self.cloud.forget()
