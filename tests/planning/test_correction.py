@@ -29,7 +29,7 @@ def test_a_slow_side_that_is_not_seen_is_tried_again_some_day():
     side = Side()
     for _ in range(20):
         side.observe(measured_s=0.4, predicted_s=0.1 * side.factor, sla_s=0.3)
-    careful = side.careful
+    slow = side.factor
     for _ in range(150):
         side.forget()
-    assert side.careful < 1.2 < careful
+    assert side.factor < 1.1 < slow

@@ -120,13 +120,14 @@ def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
         link = RateForecast(platforms.rate_mbps)
         best = 0.0
         for row, column in np.ndindex(*table.size_bytes.shape):
-            careful = np.exp(0.1)  # two average errors of 5 % on compute
-            compute_s = careful * sum(
+            compute_s = sum(
                 float(part[row, column]) for part in (table.device_s, table.encode_s, table.cloud_s, table.decode_s)
             )
             megabits = float(table.size_bytes[row, column]) * 8e-6
-            slack_s = sla_s - compute_s - (platforms.rtt_s if megabits else 0.0)
+            budget_s = max(sla_s - (platforms.rtt_s if megabits else 0.0), 1e-9)
+            slack_s = budget_s - compute_s
             on_time = float(link.on_time(np.array([megabits / slack_s]))[0]) if slack_s > 0 else 0.0
+            on_time /= 1 + np.exp(-1.7 * np.clip(np.log(budget_s / compute_s) / (1.25 * 0.05), -30, 30))
             best = max(best, on_time * float(accuracy(table)[row, column]))
         assert chosen.on_time * chosen.accuracy == pytest.approx(best, abs=1e-4)
 

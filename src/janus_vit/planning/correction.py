@@ -46,11 +46,6 @@ class Side:
         """Multiply the profile by this for the expected time."""
         return math.exp(self.log_ratio)
 
-    @property
-    def careful(self) -> float:
-        """Multiply the profile by this for a time that is rarely exceeded: two average errors more."""
-        return math.exp(self.log_ratio + 2 * self.spread)
-
 
 @dataclass
 class Correction:
