@@ -70,15 +70,6 @@ class Section:
             raise self._wrong(key, f"must be a list, not {type(value).__name__}")
         return value
 
-    def sections(self, key: str) -> list[Section]:
-        """A list of objects."""
-        found = []
-        for index, value in enumerate(self.array(key)):
-            if not isinstance(value, dict):
-                raise self._wrong(f"{key}[{index}]", f"must be an object, not {type(value).__name__}")
-            found.append(Section(self.source, self._name(f"{key}[{index}]"), value))
-        return found
-
     def _name(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
 
