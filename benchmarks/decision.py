@@ -26,10 +26,11 @@ LIMITS_US = {"janus": 50.0, "adaptive": 300.0}
 def profile(slower: float) -> PlatformProfile:
     """The paper's Jetson Orin Nano, roughly; the cloud is the same with a factor."""
     curve = Curve(0.5e-3 * slower, 0.044e-3 * slower, 0.0, 0.0, 0.0, 0.0, 1.0)
+    none = Cost(0.0, 0.0)
     costs = {name: Cost(1e-4, 1e-9) for name in TOKENS + IMAGES}
     sizes = dict.fromkeys(IMAGES, 45000.0)
     return PlatformProfile(
-        SHAPE.name, 1e-3 * slower, 2e-4 * slower, curve, curve, costs, costs, sizes, {"float16+zstd": 0.87}
+        SHAPE.name, 1e-3 * slower, 2e-4 * slower, curve, curve, none, costs, costs, sizes, {"float16+zstd": 0.87}
     )
 
 

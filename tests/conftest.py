@@ -29,7 +29,9 @@ def make_profile():
         costs = {name: Cost(1e-4, 1e-9) for name in FORMATS}
         sizes = {"jpeg90": 3000.0, "png": 9000.0}
         ratios = {"float16+zstd": 0.8}
-        return PlatformProfile(model, 2 * fixed_s, fixed_s, curve, curve, costs, costs, sizes, ratios)
+        return PlatformProfile(
+            model, 2 * fixed_s, fixed_s, curve, curve, Cost(fixed_s / 10, 0.0), costs, costs, sizes, ratios
+        )
 
     return make
 

@@ -61,8 +61,9 @@ def _print(measured: PlatformProfile) -> None:
 def _parts(measured: PlatformProfile) -> object:
     parts = plain_table("part", "ms")
     parts.add_row("stem", milliseconds(measured.stem_s))
-    slowest = max(measured.samples)
+    slowest = max(sample for sample in measured.samples if sample[0] == sample[1])
     parts.add_row(f"one block, {slowest[0]} tokens", milliseconds(slowest[2]))
+    parts.add_row("merging in it", milliseconds(float(measured.merge.seconds(slowest[0]))))
     parts.add_row("head", milliseconds(measured.head_s))
     return parts
 

@@ -1,7 +1,9 @@
 """Profiler: measures what this machine takes for each part of a model, and fits the latency curves.
 
-Blocks are timed at token counts across the model's range with random merging, as in the paper; warm, and by the median.
-Repetitions go round all points, so that a busy moment of the machine does not fall on one of them.
+Blocks are timed at token counts across the model's range, without merging and with random merging as in the paper;
+warm, and by the median. Repetitions go round all points, so that a busy moment of the machine does not fall on one of
+them. A short pause comes before each: between frames a device waits for its camera or its network, and caches and
+clocks cool down; timed in a tight loop, a small model looks a third faster than it runs in a stream.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
-from janus_vit.planning.latency import Cost, PlatformProfile, fit_line, fit_quadratic
+from janus_vit.planning.latency import Cost, Curve, PlatformProfile, effective_tokens, fit_cost, fit_line, fit_quadratic
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.wire.images import decode_image, decode_tensor, encode_image, encode_tensor
 from janus_vit.wire.tokens import decode_tokens, encode_tokens
@@ -30,6 +32,8 @@ from janus_vit.wire.tokens import decode_tokens, encode_tokens
 TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
 IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
+_PAUSE_S = 0.02
+_VISIT_S = 0.05  # consecutive blocks are timed together for this long: a small model's whole stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,6 @@ def profile_machine(
     stem_s = _median_s(lambda: engine.embed(model.preprocessing.normalise(images[0]), unmerged), effort.repeats)
     head_s = _median_s(lambda: engine.head(final), effort.repeats)
     samples = _block_samples(model, engine, effort, progress)
-    tokens, seconds = [(before + 2 * after) / 3 for before, after, _ in samples], [sample[2] for sample in samples]
     progress(0.8, "payload formats")
     encode, decode, image_bytes, ratios = _payload_costs(model, activation, images, effort.repeats)
     progress(1.0, "done")
@@ -79,8 +82,7 @@ def profile_machine(
         model.name,
         stem_s,
         head_s,
-        fit_line(tokens, seconds),
-        fit_quadratic(tokens, seconds),
+        *_fits(samples),
         encode,
         decode,
         image_bytes,
@@ -90,6 +92,15 @@ def profile_machine(
     )
 
 
+def _fits(samples: Sequence[tuple[int, int, float]]) -> tuple[Curve, Curve, Cost]:
+    """The paper's line, our quadratic, and what merging itself costs on top."""
+    plain = [(before, seconds) for before, after, seconds in samples if before == after]
+    tokens, block_s = np.array(plain).T
+    merged = np.array([sample for sample in samples if sample[1] < sample[0]])
+    unmerged_s = np.interp(effective_tokens(merged[:, 0], merged[:, 1]), tokens, block_s)
+    return fit_line(tokens, block_s), fit_quadratic(tokens, block_s), fit_cost(merged[:, 0], merged[:, 2] - unmerged_s)
+
+
 def _block_samples(
     model: Model, engine: Engine, effort: Effort, progress: Progress
 ) -> tuple[tuple[int, int, float], ...]:
@@ -97,17 +108,14 @@ def _block_samples(
     rng = np.random.default_rng(0)
     least = shape.protected + 2
     befores = np.unique(np.geomspace(least, shape.tokens, effort.points).round().astype(int))
-    # Random merging, but one point without any: the whole input must be seen as it is.
-    merges = [int(rng.integers(0, (before - shape.protected) // 2 + 1)) for before in befores[:-1]] + [0]
-    states = [torch.from_numpy(rng.standard_normal((1, before, shape.width), np.float32)) for before in befores]
-    measured: list[list[float]] = [[] for _ in befores]
+    points = [(before, 0) for before in befores]
+    points += [(before, int(rng.integers(1, (before - shape.protected) // 2 + 1))) for before in befores]
+    states = [torch.from_numpy(rng.standard_normal((1, before, shape.width), np.float32)) for before, _ in points]
+    measured: list[list[float]] = [[] for _ in points]
     began_s = time.perf_counter()
     for repeat in range(effort.repeats + 1):
-        block = repeat % shape.blocks  # another block each time: its weights are not in the cache, as in a real run
-        for point, (tokens, merged) in enumerate(zip(states, merges, strict=True)):
-            sizes = torch.ones(tokens.shape[:2])
-            start = Activation(tokens, sizes, block, (merged,), model.fingerprint)
-            seconds = _seconds(lambda: engine.run(start, block + 1))  # noqa: B023
+        for point, (tokens, (_, merged)) in enumerate(zip(states, points, strict=True)):
+            seconds = _block_seconds(model, engine, tokens, merged, repeat)
             if repeat:  # the first round warms up
                 measured[point].append(seconds)
         progress(0.1 + 0.7 * (repeat + 1) / (effort.repeats + 1), f"blocks at {len(befores)} token counts")
@@ -115,8 +123,24 @@ def _block_samples(
             break
     return tuple(
         (int(before), int(before) - merged, statistics.median(times))
-        for before, merged, times in zip(befores, merges, measured, strict=True)
+        for (before, merged), times in zip(points, measured, strict=True)
     )
+
+
+def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: int, first: int) -> float:
+    """Mean time of a block over one visit, each on the same tokens. Another first block each time."""
+    # Where merging goes on, tokens stand for several patches and attention pays for its size bias.
+    sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
+    blocks = [(first + step) % model.shape.blocks for step in range(model.shape.blocks)]
+    starts = [Activation(tokens, sizes, block, (merged,), model.fingerprint) for block in blocks]
+    time.sleep(_PAUSE_S)
+    began_s = time.perf_counter()
+    for count, start in enumerate(starts, 1):
+        engine.run(start, start.next_block + 1)
+        elapsed_s = time.perf_counter() - began_s
+        if elapsed_s > _VISIT_S:
+            break
+    return elapsed_s / count
 
 
 def _payload_costs(
@@ -183,6 +207,7 @@ def _median_s(call: Callable[[], object], repeats: int) -> float:
 
 
 def _seconds(call: Callable[[], object]) -> float:
+    time.sleep(_PAUSE_S)
     began_s = time.perf_counter()
     call()
     return time.perf_counter() - began_s

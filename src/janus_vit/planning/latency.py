@@ -76,7 +76,7 @@ def _fit(x: Floats, y: Floats, degree: int, relative: bool) -> Curve:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Time of packing or unpacking a payload: a fixed part and a part for each value."""
+    """A fixed time and a time for each value: of packing or unpacking a payload, or of merging tokens."""
 
     fixed_s: float
     per_value_s: float
@@ -86,6 +86,17 @@ class Cost:
         return np.asarray(self.fixed_s + self.per_value_s * np.asarray(values, float))
 
 
+def fit_cost(values: ArrayLike, seconds: ArrayLike) -> Cost:
+    """Least squares with both parts at least 0."""
+    x, y = np.asarray(values, float), np.asarray(seconds, float)
+    slope, fixed = np.polyfit(x, y, 1) if np.ptp(x) else (0.0, float(y.mean()))
+    if slope < 0:
+        slope, fixed = 0.0, float(y.mean())
+    elif fixed < 0:
+        slope, fixed = float(x @ y) / float(x @ x), 0.0
+    return Cost(max(float(fixed), 0.0), max(float(slope), 0.0))
+
+
 @dataclass(frozen=True)
 class PlatformProfile:
     """What one machine takes for each part of one model.
@@ -93,7 +104,8 @@ class PlatformProfile:
     Attributes:
         model: the model's name.
         stem_s, head_s: seconds before the first and after the last block.
-        line, quadratic: block latency, the paper's fit and ours.
+        line, quadratic: latency of a block that does not merge, the paper's fit and ours.
+        merge: what merging adds to a block, by the tokens before it.
         encode, decode: cost of each payload format by name.
         image_bytes: mean size of each image format on the measured frames.
         lossless_ratio: compressed by plain size of each format with a lossless stage.
@@ -106,6 +118,7 @@ class PlatformProfile:
     head_s: float
     line: Curve
     quadratic: Curve
+    merge: Cost = Cost(0.0, 0.0)
     encode: Mapping[str, Cost] = field(default_factory=dict)
     decode: Mapping[str, Cost] = field(default_factory=dict)
     image_bytes: Mapping[str, float] = field(default_factory=dict)
@@ -113,19 +126,21 @@ class PlatformProfile:
     about: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[tuple[int, int, float], ...] = ()
 
-    def block_seconds(self, tokens: ArrayLike, curve: str) -> Floats:
-        """Seconds of one block for each entry of `tokens` (effective tokens).
+    def block_seconds(self, before: ArrayLike, after: ArrayLike, curve: str) -> Floats:
+        """Seconds of one block for each entry of tokens before and after its merge.
 
         Args:
             curve: "line" (paper), "quadratic", or "measured": interpolated between the samples, for simulations.
         """
+        merging_s = np.where(np.asarray(before) > np.asarray(after), self.merge.seconds(before), 0.0)
+        return np.asarray(self._plain_seconds(effective_tokens(before, after), curve) + merging_s)
+
+    def _plain_seconds(self, tokens: Floats, curve: str) -> Floats:
         if curve != "measured":
             fitted: Curve = getattr(self, curve)
             return fitted.seconds(tokens)
-        if not self.samples:
-            return self.quadratic.seconds(tokens)
-        points = sorted((float(effective_tokens(before, after)), seconds) for before, after, seconds in self.samples)
-        return np.asarray(np.interp(np.asarray(tokens, float), *np.array(points).T))
+        points = sorted((before, seconds) for before, after, seconds in self.samples if before == after)
+        return np.asarray(np.interp(tokens, *np.array(points).T)) if points else self.quadratic.seconds(tokens)
 
     def slowed(self, factor: float) -> PlatformProfile:
         """The profile of a machine that takes `factor` times as long for everything."""
@@ -135,6 +150,7 @@ class PlatformProfile:
             self.head_s * factor,
             _slow_curve(self.line, factor),
             _slow_curve(self.quadratic, factor),
+            _slow_cost(self.merge, factor),
             {name: _slow_cost(cost, factor) for name, cost in self.encode.items()},
             {name: _slow_cost(cost, factor) for name, cost in self.decode.items()},
             self.image_bytes,
@@ -173,6 +189,7 @@ def _profile(section: Section) -> PlatformProfile:
         head_s=section.number("head_s", 0),
         line=_curve(section.section("line")),
         quadratic=_curve(section.section("quadratic")),
+        merge=_cost(section.section("merge")),
         encode=_costs(section.section("encode")),
         decode=_costs(section.section("decode")),
         image_bytes=section.numbers("image_bytes", 0),
@@ -195,8 +212,11 @@ def _curve(section: Section) -> Curve:
 
 
 def _costs(section: Section) -> dict[str, Cost]:
-    inner = {name: section.section(name) for name in section.values}
-    return {name: Cost(cost.number("fixed_s", 0), cost.number("per_value_s")) for name, cost in inner.items()}
+    return {name: _cost(section.section(name)) for name in section.values}
+
+
+def _cost(section: Section) -> Cost:
+    return Cost(section.number("fixed_s", 0), section.number("per_value_s"))
 
 
 def _samples(section: Section) -> tuple[tuple[int, int, float], ...]:

@@ -16,6 +16,7 @@ from janus_vit.planning.latency import Floats
 from janus_vit.planning.outcome import Transfer
 
 _SMALLEST_MBPS = 1e-3  # a stalled link; keeps divisions finite
+_MEMORY = 0.9  # of what followed a failure, per later one
 _SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, a transfer's time is mostly the software's own millisecond
 
 
@@ -79,9 +80,12 @@ class HarmonicMean:
 class RateForecast:
     """A distribution of the next transfer's rate.
 
-    The centre is an exponential average of the logarithm of the rate. The spread is empirical: the last `window`
-    ratios of observed to predicted rate. Predicting is then looking up which share of past errors would have been
-    mild enough.
+    While the link delivers, the centre is an exponential average of the logarithm of the rate, and the spread is
+    empirical: the last `window` ratios of observed to predicted rate. Predicting is then looking up which share of
+    past errors would have been mild enough.
+
+    A transfer that fails is another matter: the link may be dead, and how it was before says little. From then on, until
+    one is delivered, every plan that sends is a bet, won as often as a transfer after a failed one was delivered so far.
     """
 
     def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 48) -> None:
@@ -92,18 +96,34 @@ class RateForecast:
         self._guesses = sorted(np.linspace(-1.6, 1.6, 12).tolist(), key=abs)
         self._log_errors: deque[float] = deque(maxlen=window)
         self._sorted = np.sort(self._guesses)
+        self._seen = 1  # transfers since the average began
+        self._stalled = False
+        self._after_failure = [1.0, 1.0]  # delivered, failed again: one of each before anything was seen
 
     def observe(self, transfer: Transfer) -> None:
         """Take in one transfer."""
-        error = math.log(_seen_mbps(transfer, self.rate_mbps)) - self._log_rate
-        if _only_at_least(transfer) and error < 0:
-            return
+        log_seen = math.log(_seen_mbps(transfer, self.rate_mbps))
+        recovered = self._stalled and transfer.delivered
+        if self._stalled:
+            self._count_after_failure(transfer.delivered)
+        self._stalled = not transfer.delivered
+        if self._stalled or recovered:
+            self._log_rate, self._seen = log_seen, 1  # another regime: the average starts anew
+        elif not (_only_at_least(transfer) and log_seen < self._log_rate):
+            self._follow(log_seen - self._log_rate)
+
+    def _follow(self, error: float) -> None:
+        self._seen += 1
         # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
-        self._log_rate += (2 * self._weight if error < 0 else self._weight) * error
+        self._log_rate += max(2 * self._weight if error < 0 else self._weight, 1 / self._seen) * error
         self._log_errors.append(error)
         if self._guesses:
             self._guesses.pop()
         self._sorted = np.sort([*self._guesses, *self._log_errors])
+
+    def _count_after_failure(self, delivered: bool) -> None:
+        self._after_failure = [_MEMORY * count for count in self._after_failure]
+        self._after_failure[0 if delivered else 1] += 1.0
 
     @property
     def rate_mbps(self) -> float:
@@ -119,4 +139,5 @@ class RateForecast:
         error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
         ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)
         missed = np.interp(error, self._sorted, ranks, left=ranks[0] / 2, right=1.0)
-        return np.where(needed_mbps > 0, 1.0 - missed, 1.0)
+        alive = self._after_failure[0] / sum(self._after_failure) if self._stalled else 1.0
+        return np.where(needed_mbps > 0, alive * (1.0 - missed), 1.0)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from janus_vit.planning.plan import Plan
+
+_RESCUE_MARGIN_S = 0.002  # of timers and threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Prediction:
     Attributes:
         transfer_s: round trip and sending time. finish_s: finishing on the device from the split instead.
         rate_mbps: the rate that was assumed, None for a policy that does not look.
+        spread: by how much, relatively, the device's compute errs on average.
         on_time: probability of meeting the deadline, None if the policy does not estimate it.
         accuracy: measured accuracy of the plan, None if it was not measured.
     """
@@ -55,6 +61,7 @@ class Prediction:
     finish_s: float
     size_bytes: float
     rate_mbps: float | None = None
+    spread: float = 0.05
     on_time: float | None = None
     accuracy: float | None = None
 
@@ -133,3 +140,19 @@ class Outcome:
     def deviation(self) -> float:
         """The paper's latency deviation rate: max(0, (measured - SLA) / SLA)."""
         return max(0.0, (self.measured.total_s - self.sla_s) / self.sla_s)
+
+
+def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike, spread: float) -> NDArray[np.float64]:
+    """How long to wait for the cloud before the device finishes the frame itself; for one plan or for arrays of them.
+
+    If the answer is expected while finishing here would still be in time, wait until just before that is over: the
+    deadline is then met either way. If not, the plan was a bet on the cloud: wait for the deadline, and in any case for
+    as long as finishing here would take (the ski-rental rule: once late, at most twice as late as with foresight).
+
+    Args:
+        time_left_s: from sending to the deadline. finish_s: what finishing here takes. remote_s: expected time from
+            sending to the answer. spread: relative error of finish_s; twice that is kept in reserve.
+    """
+    rescue_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - _RESCUE_MARGIN_S
+    bet_s = np.maximum(np.maximum(time_left_s, finish_s), 1e-3)
+    return np.where(rescue_s >= np.asarray(remote_s, float), rescue_s, bet_s)

@@ -11,16 +11,17 @@ from typing import Protocol
 
 import numpy as np
 
-from janus_vit.planning.correction import Correction
+from janus_vit.planning.correction import Correction, Side
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import HarmonicMean, RateForecast, RoundTrip
-from janus_vit.planning.outcome import Outcome, Prediction
+from janus_vit.planning.outcome import Outcome, Prediction, patience_s
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.table import PlanTable
 
 PROBE_BYTES = 16_000
 PROBE_EVERY_S = 0.5
+EXACT = Side()  # a machine that is as its profile says
 _COARSE = 0.5  # fidelity below which a payload is not trusted without a measurement
 
 
@@ -145,14 +146,10 @@ class MostAccurateInTime:
     def choose(self, situation: Situation) -> Decision:
         """Pick the plan with the largest expected accuracy in time."""
         rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
-        wait_s = rtt_s + situation.cloud_queue_s
-        compute_s = device.factor * self._device_s + cloud.factor * self._cloud_s
-        budget_s = np.maximum(situation.time_left_s - self._uses_link * wait_s, 1e-9)
-        slack_s = budget_s - compute_s
-        on_time = self._link.on_time(self._megabits / np.maximum(slack_s, 1e-9))
-        on_time *= in_budget(compute_s, budget_s, max(device.spread, cloud.spread))
-        on_time[slack_s <= 0] = 0.0
-        total_s = compute_s + self._uses_link * wait_s + self._megabits / self._link.rate_mbps
+        before_s = device.factor * self._device_s
+        after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
+        on_time = self._on_time(before_s, after_s, situation.time_left_s)
+        total_s = before_s + after_s + self._megabits / self._link.rate_mbps
         row, column = self._best(on_time, total_s)
         predicted = predict(
             self._table,
@@ -161,12 +158,31 @@ class MostAccurateInTime:
             self._link.rate_mbps,
             rtt_s,
             situation.cloud_queue_s,
-            device.factor,
-            cloud.factor,
+            device,
+            cloud,
             float(on_time[row, column]),
             self._measured_accuracy(row, column),
         )
         return self._probing.decide(Decision(self._table.plan(row, column), predicted), situation.now_s)
+
+    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float) -> Floats:
+        """Probability that each plan meets the deadline: by the cloud's answer, or else by finishing here in time.
+
+        Args:
+            before_s: until the payload is packed. after_s: from the last byte's arrival to the answer, if in time.
+        """
+        device, cloud = self._correction.device, self._correction.cloud
+        left_s = time_left_s - before_s
+        finish_s = device.factor * self._table.finish_s
+        wait_s = patience_s(left_s, finish_s, after_s + self._megabits / self._link.rate_mbps, device.spread)
+        slack_s = np.minimum(wait_s, left_s) - after_s
+        answered = self._link.on_time(self._megabits / np.maximum(slack_s, 1e-9))
+        answered[slack_s < 0] = 0.0
+        compute_s = before_s + cloud.factor * self._cloud_s
+        spread = np.hypot(device.spread * before_s, cloud.spread * cloud.factor * self._cloud_s) / compute_s
+        in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud.factor * self._cloud_s), spread)
+        rescued = in_budget(finish_s, left_s - wait_s, device.spread)
+        return np.asarray(in_time + (1.0 - answered) * rescued)
 
     def _measured_accuracy(self, row: int, column: int) -> float | None:
         if self._accuracy is None or np.isnan(self._accuracy[row, column]):
@@ -182,12 +198,12 @@ class MostAccurateInTime:
         return best // total_s.shape[1], best % total_s.shape[1]
 
 
-def in_budget(compute_s: Floats, budget_s: Floats, spread: float) -> Floats:
+def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Floats:
     """Probability that compute stays inside its budget, if its logarithm errs by `spread` on average.
 
     The logistic curve that is closest to the normal one, whose deviation is 1.25 times its average error.
     """
-    distance = np.log(budget_s / np.maximum(compute_s, 1e-9)) / (1.25 * spread)
+    distance = np.log(np.maximum(budget_s, 1e-9) / np.maximum(compute_s, 1e-9)) / (1.25 * spread)
     return np.asarray(1.0 / (1.0 + np.exp(-1.7 * np.clip(distance, -30.0, 30.0))))
 
 
@@ -198,8 +214,8 @@ def predict(
     rate_mbps: float,
     rtt_s: float,
     queue_s: float,
-    device_factor: float = 1.0,
-    cloud_factor: float = 1.0,
+    device: Side = EXACT,
+    cloud: Side = EXACT,
     on_time: float | None = None,
     accuracy: float | None = None,
 ) -> Prediction:
@@ -207,15 +223,16 @@ def predict(
     size_bytes = float(table.size_bytes[row, column])
     sends = size_bytes > 0
     return Prediction(
-        device_s=float(table.device_s[row, column]) * device_factor,
-        encode_s=float(table.encode_s[row, column]) * device_factor,
+        device_s=float(table.device_s[row, column]) * device.factor,
+        encode_s=float(table.encode_s[row, column]) * device.factor,
         transfer_s=rtt_s + size_bytes * 8e-6 / rate_mbps if sends else 0.0,
         queue_s=queue_s if sends else 0.0,
-        decode_s=float(table.decode_s[row, column]) * cloud_factor,
-        cloud_s=float(table.cloud_s[row, column]) * cloud_factor,
-        finish_s=float(table.finish_s[row, column]) * device_factor,
+        decode_s=float(table.decode_s[row, column]) * cloud.factor,
+        cloud_s=float(table.cloud_s[row, column]) * cloud.factor,
+        finish_s=float(table.finish_s[row, column]) * device.factor,
         size_bytes=size_bytes,
         rate_mbps=rate_mbps,
+        spread=device.spread,
         on_time=on_time,
         accuracy=accuracy,
     )

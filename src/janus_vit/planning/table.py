@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from janus_vit.errors import InputError
-from janus_vit.planning.latency import Floats, PlatformProfile, effective_tokens
+from janus_vit.planning.latency import Floats, PlatformProfile
 from janus_vit.planning.payloads import LOCAL, parse_payload, tensor_bytes
 from janus_vit.planning.plan import ModelShape, Plan
 from janus_vit.planning.schedules import Schedule
@@ -140,7 +140,7 @@ def build_table(
 
 def _time_before(tokens: Floats, profile: PlatformProfile, curve: str) -> Floats:
     """Compute before the hand-over at each split 0..blocks + 1: [levels, blocks + 2]."""
-    blocks_s = profile.block_seconds(effective_tokens(tokens[:, :-1], tokens[:, 1:]), curve)
+    blocks_s = profile.block_seconds(tokens[:, :-1], tokens[:, 1:], curve)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # At split 0 the input itself is sent: not even the stem runs before.

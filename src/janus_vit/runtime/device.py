@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from janus_vit.errors import InputError, TransportError, WireError
-from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, WallClock
@@ -18,8 +18,7 @@ from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Packed, Worker
 from janus_vit.wire.messages import LONGEST_WAIT_S, Request
 
-_PROBE_TIMEOUT_S = 2.0
-_RESCUE_MARGIN_S = 0.002  # of timers and threads
+_PROBE_TIMEOUT_S = 1.0
 Result = TypeVar("Result")
 
 
@@ -127,7 +126,9 @@ class Device:
         measured = replace(measured, encode_s=encode_s)
         size_bytes = len(packed.body)
         sent_s = self._clock.now()
-        wait_s = patience_s(decision.predicted, deadline_s - sent_s)
+        expected = decision.predicted
+        patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, expected.spread)
+        wait_s = min(float(patience), LONGEST_WAIT_S)
         try:
             reply = self._transport.infer(self._request(decision.plan, packed, wait_s), wait_s)
         except (TransportError, WireError) as error:
@@ -178,16 +179,3 @@ class Device:
             return ()
         seen, self._probe = self._probe.result(), None
         return (seen,)
-
-
-def patience_s(predicted: Prediction, time_left_s: float) -> float:
-    """How long to wait for the cloud before the device finishes the frame itself.
-
-    If the answer is expected while finishing here would still be in time, wait until just before that is over: the
-    deadline is then met either way. If not, the plan was a bet on the cloud: wait for the deadline, and in any case for
-    as long as finishing here would take (the ski-rental rule: once late, at most twice as late as with foresight).
-    """
-    rescue_s = time_left_s - 1.1 * predicted.finish_s - _RESCUE_MARGIN_S
-    if rescue_s >= predicted.remote_s:
-        return min(rescue_s, LONGEST_WAIT_S)
-    return min(max(time_left_s, predicted.finish_s, 1e-3), LONGEST_WAIT_S)
