@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from janus_vit.errors import InputError
-from janus_vit.planning.latency import fit_line, fit_quadratic, load_profile, parse_profile
+from janus_vit.planning.latency import Cost, fit_cost, fit_line, fit_quadratic, load_profile, parse_profile
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.presets import Platforms, policy_table
 
@@ -32,6 +32,18 @@ def test_predictions_never_fall_below_what_was_measured():
     tokens = np.array([50, 100, 200])
     line = fit_line(tokens, np.array([0.001, 0.004, 0.010]))
     assert float(line.seconds(1)) == 0.001
+
+
+def test_a_cost_is_never_negative():
+    assert fit_cost([10, 100], [0.2, 0.1]) == Cost(pytest.approx(0.15), 0.0)
+    assert fit_cost([10, 100], [0.0, 0.9]).fixed_s == 0.0
+    assert float(fit_cost([10, 100], [0.2, 0.2]).seconds(1000)) == pytest.approx(0.2)
+
+
+def test_a_block_that_merges_pays_for_it(make_profile):
+    profile = make_profile(1e-4)
+    plain, merging = profile.block_seconds([60, 60], [60, 60], "line"), profile.block_seconds([66], [57], "line")
+    assert merging[0] == pytest.approx(plain[0] + profile.merge.fixed_s)
 
 
 def test_too_few_points_are_refused():
@@ -70,6 +82,7 @@ def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
         (lambda v: v.update(head_s=-1), "field head_s must be at least 0"),
         (lambda v: v["line"].pop("b_s"), "field line.b_s is missing"),
         (lambda v: v["quadratic"].update(c_s=float("nan")), "field quadratic.c_s must be a finite number"),
+        (lambda v: v["merge"].update(fixed_s=-1), "field merge.fixed_s must be at least 0"),
         (lambda v: v["encode"].update(float32=3), "field encode.float32 must be an object"),
         (lambda v: v.update(samples=[[1, 2]]), r"field samples\[0\]"),
         (lambda v: v.update(samples=[[1, 2, float("inf")]]), r"field samples\[0\]"),

@@ -62,6 +62,29 @@ def test_a_cloud_that_refuses_at_once_is_soon_not_counted_on():
     assert link.rate_mbps > 25.0
 
 
+def test_after_a_transfer_that_failed_everything_sent_is_a_bet():
+    link = RateForecast(20.0)
+    for _ in range(50):
+        link.observe(sent(20.0))
+    assert float(link.on_time(np.array([0.01]))[0]) > 0.95
+    link.observe(Transfer(0.0, 16_000, 1.0, None))
+    assert float(link.on_time(np.array([0.01]))[0]) < 0.55
+    for _ in range(4):
+        link.observe(Transfer(0.0, 16_000, 1.0, None))
+    assert float(link.on_time(np.array([0.01]))[0]) < 0.3
+
+
+def test_a_link_that_comes_back_is_believed_at_once():
+    link = RateForecast(20.0)
+    for _ in range(10):
+        link.observe(sent(20.0))
+    for _ in range(10):
+        link.observe(Transfer(0.0, 16_000, 1.0, None))
+    link.observe(sent(30.0))
+    assert link.rate_mbps == pytest.approx(30.0)
+    assert float(link.on_time(np.array([3.0]))[0]) > 0.9
+
+
 def test_a_handful_of_bytes_shows_only_that_the_link_is_at_least_so_fast():
     link = RateForecast(10.0)
     link.observe(sent(5.0, size_bytes=2000))  # 3.2 ms: perhaps the software's, not the link's

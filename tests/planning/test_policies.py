@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from janus_vit.errors import InputError
 from janus_vit.planning.link import HarmonicMean, RateForecast
-from janus_vit.planning.outcome import Transfer
+from janus_vit.planning.outcome import Transfer, patience_s
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.policies import MostAccurateInTime, Situation, SmallestLevel
@@ -30,6 +30,8 @@ def algorithm_1(platforms, sla_s):
                 effective = (schedule.tokens[block - 1] + 2 * schedule.tokens[block]) / 3
                 side = device if block <= split else cloud
                 total_s += float(side.line.seconds(effective))
+                if schedule.tokens[block] < schedule.tokens[block - 1]:
+                    total_s += float(side.merge.seconds(schedule.tokens[block - 1]))
             total_s += device.stem_s if split > 0 else cloud.stem_s
             total_s += device.head_s if split == shape.blocks + 1 else cloud.head_s
             if split <= shape.blocks:
@@ -110,6 +112,12 @@ def policy_with(platforms, accuracy):
     return MostAccurateInTime(table, RateForecast(platforms.rate_mbps), platforms.rtt_s, accuracy(table)), table
 
 
+def share_in_budget(compute_s, budget_s, spread):
+    if budget_s <= 0 or compute_s <= 0:
+        return float(budget_s > compute_s)
+    return 1 / (1 + np.exp(-1.7 * np.clip(np.log(budget_s / compute_s) / (1.25 * spread), -30, 30)))
+
+
 def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
     def accuracy(table):
         return np.random.default_rng(5).uniform(0.5, 1.0, table.size_bytes.shape)
@@ -120,14 +128,21 @@ def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
         link = RateForecast(platforms.rate_mbps)
         best = 0.0
         for row, column in np.ndindex(*table.size_bytes.shape):
-            compute_s = sum(
-                float(part[row, column]) for part in (table.device_s, table.encode_s, table.cloud_s, table.decode_s)
-            )
-            megabits = float(table.size_bytes[row, column]) * 8e-6
-            budget_s = max(sla_s - (platforms.rtt_s if megabits else 0.0), 1e-9)
-            slack_s = budget_s - compute_s
-            on_time = float(link.on_time(np.array([megabits / slack_s]))[0]) if slack_s > 0 else 0.0
-            on_time /= 1 + np.exp(-1.7 * np.clip(np.log(budget_s / compute_s) / (1.25 * 0.05), -30, 30))
+            before_s = float(table.device_s[row, column] + table.encode_s[row, column])
+            cloud_s = float(table.cloud_s[row, column] + table.decode_s[row, column])
+            finish_s, megabits = float(table.finish_s[row, column]), float(table.size_bytes[row, column]) * 8e-6
+            rtt_s = platforms.rtt_s if megabits else 0.0
+            remote_s = cloud_s + rtt_s + megabits / platforms.rate_mbps
+            left_s = sla_s - before_s
+            wait_s = min(left_s, float(patience_s(left_s, finish_s, remote_s, 0.05)))
+            slack_s = wait_s - cloud_s - rtt_s
+            answered = 1.0
+            if megabits:
+                answered = float(link.on_time(np.array([megabits / slack_s]))[0]) if slack_s > 0 else 0.0
+            spread = 0.05 * np.hypot(before_s, cloud_s) / (before_s + cloud_s)
+            on_time = answered * share_in_budget(before_s + cloud_s, sla_s - rtt_s, spread)
+            if wait_s < left_s:
+                on_time += (1 - answered) * share_in_budget(finish_s, left_s - wait_s, 0.05)
             best = max(best, on_time * float(accuracy(table)[row, column]))
         assert chosen.on_time * chosen.accuracy == pytest.approx(best, abs=1e-4)
 

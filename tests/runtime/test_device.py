@@ -6,13 +6,13 @@ import pytest
 from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
 from janus_vit.lab.profiler import profile_machine
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.planning.outcome import Prediction
+from janus_vit.planning.outcome import Prediction, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies import Decision
 from janus_vit.planning.presets import POLICIES, Platforms, make_policy
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import all_splits
-from janus_vit.runtime.device import Device, patience_s
+from janus_vit.runtime.device import Device
 from janus_vit.runtime.metrics import to_record
 from janus_vit.runtime.service import CloudService
 from janus_vit.runtime.transport import InProcess
@@ -141,16 +141,16 @@ def test_a_record_is_plain_json_with_predicted_and_measured_side_by_side(model, 
     assert set(record["predicted"]) >= {"device_s", "encode_s", "transfer_s", "queue_s", "cloud_s", "total_s"}
 
 
-def prediction(finish_s, remote_s):
-    return Prediction(0.0, 0.0, remote_s, 0.0, 0.0, 0.0, finish_s, 1000.0)
-
-
 def test_the_device_waits_until_it_can_just_save_the_deadline_itself():
-    patience = patience_s(prediction(finish_s=0.1, remote_s=0.05), time_left_s=0.3)
-    assert 0.15 < patience < 0.2
-    assert patience_s(prediction(finish_s=0.02, remote_s=0.07), time_left_s=0.1) < 0.08
+    assert 0.15 < patience_s(time_left_s=0.3, finish_s=0.1, remote_s=0.05, spread=0.05) < 0.2
+    assert patience_s(time_left_s=0.1, finish_s=0.02, remote_s=0.07, spread=0.05) < 0.08
+
+
+def test_the_less_compute_can_be_foretold_the_earlier_the_device_takes_over():
+    calm, wild = (patience_s(time_left_s=0.3, finish_s=0.1, remote_s=0.05, spread=spread) for spread in (0.01, 0.2))
+    assert wild < calm
 
 
 def test_when_the_plan_was_a_bet_on_the_cloud_it_waits_at_least_for_the_deadline():
-    assert patience_s(prediction(finish_s=0.28, remote_s=0.05), time_left_s=0.3) == 0.3
-    assert patience_s(prediction(finish_s=0.5, remote_s=0.05), time_left_s=-0.1) == 0.5
+    assert patience_s(time_left_s=0.3, finish_s=0.28, remote_s=0.05, spread=0.05) == 0.3
+    assert patience_s(time_left_s=-0.1, finish_s=0.5, remote_s=0.05, spread=0.05) == 0.5

@@ -54,7 +54,7 @@ def demo(
     seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="How long each policy runs.")] = 12.0,
     slowdown: Annotated[
         float, typer.Option("--slowdown", metavar="K", help="The device is K times slower than this machine.")
-    ] = 12.0,
+    ] = 14.0,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")] = 24,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +75,7 @@ def demo(
 
     sla_s = parse_duration(sla, "--sla")
     check_positive(seconds, "--seconds", "12")
-    check_positive(slowdown, "--slowdown", "12")
+    check_positive(slowdown, "--slowdown", "14")
     console = people(as_json)
     trace = trace_from(network, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side

@@ -134,13 +134,11 @@ def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: i
     blocks = [(first + step) % model.shape.blocks for step in range(model.shape.blocks)]
     starts = [Activation(tokens, sizes, block, (merged,), model.fingerprint) for block in blocks]
     time.sleep(_PAUSE_S)
-    began_s = time.perf_counter()
-    for count, start in enumerate(starts, 1):
-        engine.run(start, start.next_block + 1)
-        elapsed_s = time.perf_counter() - began_s
-        if elapsed_s > _VISIT_S:
-            break
-    return elapsed_s / count
+    began_s, visited, elapsed_s = time.perf_counter(), 0, 0.0
+    while visited < len(starts) and elapsed_s < _VISIT_S:
+        engine.run(starts[visited], starts[visited].next_block + 1)
+        visited, elapsed_s = visited + 1, time.perf_counter() - began_s
+    return elapsed_s / visited
 
 
 def _payload_costs(

@@ -84,8 +84,8 @@ class RateForecast:
     empirical: the last `window` ratios of observed to predicted rate. Predicting is then looking up which share of
     past errors would have been mild enough.
 
-    A transfer that fails is another matter: the link may be dead, and how it was before says little. From then on, until
-    one is delivered, every plan that sends is a bet, won as often as a transfer after a failed one was delivered so far.
+    A transfer that fails is another matter: the link may be dead, and how it was before says little. From then on,
+    until one is delivered, every plan that sends is a bet, won as often as a transfer after a failed one was so far.
     """
 
     def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 48) -> None:

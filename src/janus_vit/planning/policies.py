@@ -177,11 +177,11 @@ class MostAccurateInTime:
         wait_s = patience_s(left_s, finish_s, after_s + self._megabits / self._link.rate_mbps, device.spread)
         slack_s = np.minimum(wait_s, left_s) - after_s
         answered = self._link.on_time(self._megabits / np.maximum(slack_s, 1e-9))
-        answered[slack_s < 0] = 0.0
+        answered[(slack_s <= 0) & (self._megabits > 0)] = 0.0
         compute_s = before_s + cloud.factor * self._cloud_s
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud.factor * self._cloud_s) / compute_s
         in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud.factor * self._cloud_s), spread)
-        rescued = in_budget(finish_s, left_s - wait_s, device.spread)
+        rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
         return np.asarray(in_time + (1.0 - answered) * rescued)
 
     def _measured_accuracy(self, row: int, column: int) -> float | None:
