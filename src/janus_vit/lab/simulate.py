@@ -24,6 +24,7 @@ from janus_vit.runtime.worker import Packed
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 _ANSWER = Answer((0,), (1.0,))
+_ROUNDING = 1e-9
 _BUFFERED_BYTES = 256 * 1024  # as the emulated link's queue
 
 
@@ -185,15 +186,28 @@ class _Arrival(Future[Transfer]):
         return self._clock.now() >= self._over_s
 
 
-def simulate(policy: Policy, platforms: Platforms, trace: Trace, sla_s: float, duration_s: float) -> Iterator[Outcome]:
-    """Run frames back to back for that long of the trace's time.
+def simulate(
+    policy: Policy, platforms: Platforms, trace: Trace, sla_s: float, duration_s: float, period_s: float | None = None
+) -> Iterator[Outcome]:
+    """Run a stream for that long of the trace's time.
 
     Args:
         policy: a fresh one. platforms: both sides, and the link's round trip.
+        period_s: of a camera whose newest frame is taken, so that frames which no one waited for are dropped; frames
+            back to back if None, as in the paper.
     """
     clock = VirtualClock()
     costs = Costs(platforms)
     link = RecordedLink(trace, platforms.rtt_s, costs, clock)
     device = Device(PredictedWorker(costs, clock), link, policy, sla_s, clock=clock)
+    captured = -1
     while clock.now() < duration_s:
-        yield device.infer(None)
+        if period_s is None:
+            yield device.infer(None)
+            continue
+        newest = int(clock.now() / period_s + _ROUNDING)
+        if newest == captured:
+            newest += 1
+            clock.advance(newest * period_s - clock.now())
+        captured = newest
+        yield device.infer(None, newest * period_s)

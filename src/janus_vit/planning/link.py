@@ -17,6 +17,7 @@ from janus_vit.planning.outcome import Transfer
 
 _SMALLEST_MBPS = 1e-3  # a stalled link; keeps divisions finite
 _MEMORY = 0.9  # of what followed a failure, per later one
+_SLOW_RANGE = math.log(100)
 _SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, a transfer's time is mostly the software's own millisecond
 
 
@@ -84,8 +85,9 @@ class RateForecast:
     empirical: the last `window` ratios of observed to predicted rate. Predicting is then looking up which share of
     past errors would have been mild enough.
 
-    A transfer that fails is another matter: the link may be dead, and how it was before says little. From then on,
-    until one is delivered, every plan that sends is a bet, won as often as a transfer after a failed one was so far.
+    A transfer that fails is another matter: the link is slower than the failure shows, if not dead, or it was a short
+    gap and all is as before. Until one is delivered, the second is as probable as a transfer after a failed one was
+    delivered so far, and in the first case the rate may be anything down to a hundredth of the failure's bound.
     """
 
     def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 48) -> None:
@@ -97,17 +99,18 @@ class RateForecast:
         self._log_errors: deque[float] = deque(maxlen=window)
         self._sorted = np.sort(self._guesses)
         self._seen = 1  # transfers since the average began
-        self._stalled = False
-        self._after_failure = [1.0, 1.0]  # delivered, failed again: one of each before anything was seen
+        self._bound_mbps: float | None = None  # what the last transfer shows if it failed
+        self._after_failure = [0.0, 0.0]  # how many transfers after a failed one were delivered, how many failed again
 
     def observe(self, transfer: Transfer) -> None:
         """Take in one transfer."""
-        log_seen = math.log(_seen_mbps(transfer, self.rate_mbps))
-        recovered = self._stalled and transfer.delivered
-        if self._stalled:
+        stalled, self._bound_mbps = self._bound_mbps is not None, None
+        if stalled:
             self._count_after_failure(transfer.delivered)
-        self._stalled = not transfer.delivered
-        if self._stalled or recovered:
+        log_seen = math.log(_seen_mbps(transfer, self.rate_mbps))
+        if not transfer.delivered:
+            self._bound_mbps = math.exp(log_seen)
+        elif stalled:
             self._log_rate, self._seen = log_seen, 1  # another regime: the average starts anew
         elif not (_only_at_least(transfer) and log_seen < self._log_rate):
             self._follow(log_seen - self._log_rate)
@@ -127,7 +130,7 @@ class RateForecast:
 
     @property
     def rate_mbps(self) -> float:
-        """Centre of the distribution in 10^6 bit/s."""
+        """Centre of the distribution in 10^6 bit/s, as long as the link delivers."""
         return math.exp(self._log_rate)
 
     def on_time(self, needed_mbps: Floats) -> Floats:
@@ -138,6 +141,9 @@ class RateForecast:
         """
         error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
         ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)
-        missed = np.interp(error, self._sorted, ranks, left=ranks[0] / 2, right=1.0)
-        alive = self._after_failure[0] / sum(self._after_failure) if self._stalled else 1.0
-        return np.where(needed_mbps > 0, alive * (1.0 - missed), 1.0)
+        reached = 1.0 - np.interp(error, self._sorted, ranks, left=ranks[0] / 2, right=1.0)
+        if self._bound_mbps is not None:
+            back, gone = (count + 1.0 for count in self._after_failure)
+            slow = np.clip(np.log(self._bound_mbps / np.maximum(needed_mbps, 1e-300)) / _SLOW_RANGE, 0.0, 1.0)
+            reached = (back * reached + gone * slow) / (back + gone)
+        return np.where(needed_mbps > 0, reached, 1.0)

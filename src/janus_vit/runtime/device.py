@@ -65,13 +65,17 @@ class Device:
         self._cloud_free_s = 0.0  # when the cloud's queue will be empty, as far as it said
         self._probe: Future[Transfer] | None = None
 
-    def infer(self, frame: Any) -> Outcome:
+    def infer(self, frame: Any, captured_s: float | None = None) -> Outcome:
         """Answer one frame [H, W, 3] uint8; always gives an answer, whatever the network does.
+
+        Args:
+            frame: of any size. captured_s: when it was taken, on the device's clock; the SLA counts from then. Now if
+                left out.
 
         Raises:
             InputError: the frame is not an RGB frame of bytes.
         """
-        began_s = self._clock.now()
+        began_s = self._clock.now() if captured_s is None else captured_s
         prepared, prepare_s = self._timed(lambda: self._worker.prepare(frame))
         decision, plan_s = self._timed(lambda: self._policy.choose(self._situation(began_s)))
         self._start_probe(decision.probe_bytes)
