@@ -12,8 +12,8 @@ import torch
 from _common import median_p99, print_json, timed_ms
 from torch import nn
 
+from janus_vit.model.layers import Block
 from janus_vit.model.merging import match_tokens, merge_tokens
-from janus_vit.model.vit import Architecture, Block
 
 TOKENS, WIDTH, HEADS = 577, 1024, 16
 MERGES = 74  # the first block's at the paper's largest level
@@ -25,7 +25,7 @@ LIMIT_PERCENT = 2.0
 def main() -> None:
     """Print the table and the JSON line."""
     torch.manual_seed(0)
-    block = Block(Architecture(384, 16, WIDTH, 1, HEADS, 4 * WIDTH, 10)).eval()
+    block = Block(WIDTH, HEADS, 4 * WIDTH).eval()
     peer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, 0.0, "gelu", norm_first=True, batch_first=True).eval()
     tokens, sizes = torch.randn(1, TOKENS, WIDTH), torch.ones(1, TOKENS)
     keys = torch.randn(1, HEADS, TOKENS, WIDTH // HEADS)

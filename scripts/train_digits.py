@@ -54,15 +54,16 @@ ARCHITECTURE = Architecture(
     mlp_width=384,
     classes=10,
     pooling="mean",
+    prefix=0,
     stem="conv",
 )
 SHAPE = ModelShape(
     NAME,
     ARCHITECTURE.depth,
     ARCHITECTURE.tokens,
-    ARCHITECTURE.protected,
+    ARCHITECTURE.prefix,
     ARCHITECTURE.width,
-    (3, STYLE.size, STYLE.size),
+    ARCHITECTURE.input_shape,
 )
 _REPORT = 100  # steps between two lines of the log
 _FRESH = 256  # training scenes that only the log's accuracies are measured on

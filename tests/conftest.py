@@ -65,9 +65,9 @@ def model() -> Model:
 def any_model(request) -> Model:
     changes = {
         "class": {},
-        "mean": {"pooling": "mean"},
-        "conv": {"stem": "conv", "pooling": "mean"},
-        "registers": {"registers": 3, "layer_scale": True},
+        "mean": {"pooling": "mean", "prefix": 0},
+        "conv": {"stem": "conv", "pooling": "mean", "prefix": 0},
+        "registers": {"prefix": 4, "layer_scale": True},
     }
     return small_model(**changes[request.param])
 

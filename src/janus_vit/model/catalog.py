@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from janus_vit.errors import InputError
-from janus_vit.model.checkpoints import fingerprint, read_checkpoint
+from janus_vit.model.checkpoints import CLASSIFY, TASKS, fingerprint, read_checkpoint
+from janus_vit.model.hub import HUBS, fetch
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.accuracy import AccuracyTable, parse_accuracy
@@ -26,8 +27,9 @@ class Model:
 
     Attributes:
         name: as users write it. network: the weights, in evaluation mode.
-        preprocessing: from frames to pixels. labels: one name a class.
+        preprocessing: from frames to pixels. labels: one name a class, none for a model that embeds.
         accuracy: measured accuracy of its configurations, None if nobody measured it.
+        task: "classify" gives probabilities of labels, "embed" a vector.
     """
 
     name: str
@@ -35,13 +37,13 @@ class Model:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     accuracy: AccuracyTable | None = None
+    task: str = CLASSIFY
 
     @cached_property
     def shape(self) -> ModelShape:
         """What planning has to know."""
         arch = self.network.architecture
-        size = arch.image_size
-        return ModelShape(self.name, arch.depth, arch.tokens, arch.protected, arch.width, (3, size, size))
+        return ModelShape(self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -58,23 +60,34 @@ class Entry:
     load: Callable[[], Model]
 
 
-def load_model(name: str = BUILTIN) -> Model:
-    """Load a model by its catalog name or from a checkpoint file.
+def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | None = None) -> Model:
+    """Load a model.
 
     Args:
-        name: a name that `janus-vit models` lists, or the path of a janus-vit `.safetensors` file.
+        name: a name that `janus-vit models` lists; a checkpoint's file or folder, of janus-vit, timm or transformers;
+            `timm:NAME` or `hf:ORG/NAME` from the hub.
+        image_size: run a checkpoint at this resolution instead of its own.
+        task: "classify" or "embed"; "embed" leaves out a classifier's last layer. The model's own task if None.
 
     Raises:
-        InputError: unknown name, or a file that cannot be used.
+        InputError: unknown name, or a checkpoint that cannot be used.
     """
-    if name in CATALOG:
+    if task is not None and task not in TASKS:
+        raise InputError(f"task {task!r} is unknown: use {' or '.join(TASKS)}")
+    if name in CATALOG and image_size is None and task in (None, CLASSIFY):
         return CATALOG[name].load()
-    if name.endswith(".safetensors"):
-        path = Path(name)
-        return _from_checkpoint(path.stem, path)
-    raise InputError(
-        f"model {name!r} is unknown: use one of {', '.join(CATALOG)}, or the path of a .safetensors checkpoint"
-    )
+    if name == BUILTIN:
+        with as_file(files("janus_vit") / "data" / f"{BUILTIN}.safetensors") as path:
+            return _from_checkpoint(BUILTIN, path, image_size, task)
+    if name in CATALOG:
+        raise InputError(f"model {name!r} has random weights and one size: choose another name of the catalog")
+    path = fetch(name) if name.startswith(HUBS) else Path(name)
+    if not path.exists():
+        raise InputError(
+            f"model {name!r} is unknown: use one of {', '.join(CATALOG)}, the path of a checkpoint's file or folder, "
+            "timm:NAME or hf:ORG/NAME"
+        )
+    return _from_checkpoint(name if name.startswith(HUBS) else path.resolve().stem, path, image_size, task)
 
 
 def _builtin() -> Model:
@@ -84,24 +97,26 @@ def _builtin() -> Model:
         return replace(_from_checkpoint(BUILTIN, path), accuracy=accuracy)
 
 
-def _from_checkpoint(name: str, path: Path) -> Model:
-    network, preprocessing, labels = read_checkpoint(path)
-    return Model(name, network, preprocessing, labels)
+def _from_checkpoint(name: str, path: Path, image_size: int | None = None, task: str | None = None) -> Model:
+    found = read_checkpoint(path, image_size, task)
+    return Model(name, found.network, found.preprocessing, found.labels, task=found.task)
 
 
 # name: width, depth, heads (Dosovitskiy et al. 2021; tiny and small from Touvron et al. 2021)
 _SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 
-def _random(name: str, size: str, image_size: int) -> Callable[[], Model]:
+def _random(name: str, size: str, image_size: int, video: bool = False) -> Callable[[], Model]:
     def load() -> Model:
         width, depth, heads = _SIZES[size]
         arch = Architecture(image_size, 16, width, depth, heads, 4 * width, classes=1000)
+        if video:  # as VideoMAE (Tong et al., NeurIPS 2022)
+            arch = replace(arch, frames=16, tubelet=2, classes=400, pooling="mean", prefix=0, pooled_norm=True)
         with torch.random.fork_rng():
             torch.manual_seed(0)  # both sides of a split make the same weights
             network = VisionTransformer(arch).eval().requires_grad_(False)
         labels = tuple(f"class {index}" for index in range(arch.classes))
-        return Model(name, network, Preprocessing(image_size), labels)
+        return Model(name, network, Preprocessing(image_size, frames=arch.frames), labels)
 
     return load
 
@@ -113,6 +128,9 @@ def _catalog() -> dict[str, Entry]:
             name = f"vit-{size}-{image_size}"
             summary = f"ViT-{size}/16, {depth} blocks of width {width}, random weights: for measuring speed"
             entries.append(Entry(name, summary, _random(name, size, image_size)))
+    name = "vit-large-video-224"
+    summary = "ViT-large/16 on clips of 16 frames, random weights: for measuring speed"
+    entries.append(Entry(name, summary, _random(name, "large", 224, video=True)))
     return {entry.name: entry for entry in entries}
 
 

@@ -1,46 +1,69 @@
-"""Weights on disk: janus-vit's own safetensors files. Unexpected tensors are listed by name in one error."""
+"""Checkpoints on disk: janus-vit's own safetensors files, and those of timm and of Hugging Face transformers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import nn
 
 from janus_vit.errors import InputError
+from janus_vit.model.assemble import assemble, fill, interpolate_positions
+from janus_vit.model.families import embeds, find_facts, find_labels
 from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.processors import at_size, of_hugging_face, of_timm
 from janus_vit.model.vit import Architecture, VisionTransformer
-from janus_vit.planning.jsonfile import Section, parse_json
+from janus_vit.model.weights import Weights, find_weights, read_weights
+from janus_vit.planning.jsonfile import Section, parse_json, read_json
 
 METADATA_SCHEMA = "janus-vit/model/1"
+CLASSIFY, EMBED = "classify", "embed"
+TASKS = (CLASSIFY, EMBED)
 _SAMPLED_VALUES = 4096  # of each tensor enter the fingerprint: two trainings differ everywhere
 
 
-def read_checkpoint(path: Path) -> tuple[VisionTransformer, Preprocessing, tuple[str, ...]]:
-    """Read a network (evaluation mode, float32), its preprocessing and its labels.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: the network (evaluation mode, float32), and how to use it."""
+
+    network: VisionTransformer
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    task: str
+
+
+def read_checkpoint(path: Path, image_size: int | None = None, task: str | None = None) -> Checkpoint:
+    """Read a file or a folder.
+
+    Args:
+        path: a weight file, or the folder of one with its config files.
+        image_size: run at this resolution instead of the checkpoint's own.
+        task: "embed" leaves out a classifier's last layer; the checkpoint's own task if None.
 
     Raises:
-        InputError: no such file, not safetensors, metadata or tensors that do not fit.
+        InputError: no such file, an unsupported family, config or tensors that do not fit; all tensors are listed.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file: check the path") from error
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}): copy it again") from error
-    if "janus" not in metadata:
-        raise InputError(f"{path}: metadata field janus is missing: this is not a checkpoint of janus-vit")
-    section = parse_json(metadata["janus"], f"{path}: metadata", METADATA_SCHEMA)
-    network = VisionTransformer(_architecture(section.section("architecture"), path)).eval()
-    _check_tensors(network, tensors, path)
-    network.load_state_dict(tensors, assign=True)
-    return network.requires_grad_(False), _preprocessing(section), tuple(map(str, section.array("labels")))
+    file = find_weights(path)
+    weights = read_weights(file)
+    if "janus" in weights.metadata:
+        found = _own(weights, image_size)
+        return _without_head(found) if task == EMBED and found.task == CLASSIFY else _as_asked(found, task, path)
+    config = _beside(file, "config.json")
+    own_task = EMBED if embeds(weights, config) else CLASSIFY
+    with_head = not (task == EMBED and own_task == CLASSIFY)
+    preprocessing = _preprocessing(file, config, weights, with_head)
+    size = image_size or (preprocessing.image_size if preprocessing else None)
+    network = assemble(weights, find_facts(weights, config, with_head), size)
+    arch = network.architecture
+    _check_size(path, arch)
+    preprocessing = at_size(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch.image_size)
+    if not with_head or own_task == EMBED:
+        return _as_asked(Checkpoint(network, preprocessing, (), EMBED), task, path)
+    return Checkpoint(network, preprocessing, find_labels(config, arch.classes), CLASSIFY)
 
 
 def checkpoint_metadata(
@@ -71,39 +94,64 @@ def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str
     return digest.hexdigest()[:16]
 
 
-def _architecture(section: Section, path: Path) -> Architecture:
-    known = {item.name for item in fields(Architecture)}
-    if set(section.values) != known:
-        odd = ", ".join(sorted(set(section.values) ^ known))
-        raise InputError(f"{path}: metadata field architecture has missing or unknown keys ({odd})")
-    return Architecture(**section.values)
+def _own(weights: Weights, image_size: int | None) -> Checkpoint:
+    source = f"{weights.path}: metadata"
+    section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
+    trained = Architecture(**_known(section.section("architecture"), Architecture))
+    preprocessing = Preprocessing(**_known(section.section("preprocessing"), Preprocessing))
+    architecture = replace(trained, image_size=image_size or trained.image_size)
+    _check_size(weights.path, architecture)
+    tensors = {name: tensor.float() for name, tensor in weights.tensors.items()}
+    if "pos_embed" in tensors:
+        tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
+    network = fill(architecture, tensors, weights, {})
+    labels = tuple(map(str, section.array("labels")))
+    return Checkpoint(network, at_size(preprocessing, architecture.image_size), labels, CLASSIFY if labels else EMBED)
 
 
-def _preprocessing(section: Section) -> Preprocessing:
-    inner = section.section("preprocessing")
-    mean, std = (tuple(float(value) for value in inner.array(key)) for key in ("mean", "std"))
-    return Preprocessing(
-        inner.integer("image_size", 1),
-        (mean[0], mean[1], mean[2]),
-        (std[0], std[1], std[2]),
-        inner.number("crop_fraction", 0),
-    )
+def _known(section: Section, kind: type) -> dict[str, Any]:
+    """The fields of a dataclass; one that was added later may be left out and has its default then."""
+    known = {item.name for item in fields(kind)}
+    unknown = sorted(set(section.values) - known)
+    if unknown:
+        raise InputError(
+            f"{section.source}: field {section.path} has unknown keys ({', '.join(unknown)}): "
+            "was it made by a newer janus-vit?"
+        )
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in section.values.items()}
 
 
-def _check_tensors(network: VisionTransformer, tensors: dict[str, Tensor], path: Path) -> None:
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    missing = sorted(wanted.keys() - found.keys())
-    surplus = sorted(found.keys() - wanted.keys())
-    misshaped = [
-        f"{name} {found[name]} instead of {wanted[name]}"
-        for name in sorted(wanted.keys() & found.keys())
-        if wanted[name] != found[name]
-    ]
-    problems = [
-        f"{what}: {', '.join(names)}"
-        for what, names in (("missing", missing), ("surplus", surplus), ("mis-shaped", misshaped))
-        if names
-    ]
-    if problems:
-        raise InputError(f"{path}: tensors do not fit the architecture: {'; '.join(problems)}")
+def _preprocessing(file: Path, config: Section | None, weights: Weights, with_head: bool) -> Preprocessing | None:
+    """What the files beside the weights say, None if they say nothing."""
+    if config is not None and "pretrained_cfg" in config.values:
+        pretrained = config.section("pretrained_cfg")
+        return of_timm(pretrained, int(pretrained.array("input_size")[-1]))
+    processor = _beside(file, "preprocessor_config.json") or _beside(file, "processor_config.json")
+    if processor is None:
+        return None
+    return of_hugging_face(processor, find_facts(weights, config, with_head).frames)
+
+
+def _without_head(checkpoint: Checkpoint) -> Checkpoint:
+    network = checkpoint.network
+    network.architecture = replace(network.architecture, classes=0)
+    network.head, network.head_dist = nn.Identity(), None
+    return replace(checkpoint, labels=(), task=EMBED)
+
+
+def _as_asked(checkpoint: Checkpoint, task: str | None, path: Path) -> Checkpoint:
+    if task not in (None, checkpoint.task):
+        raise InputError(f"{path}: this model was made to {checkpoint.task}: leave out --task {task}, or use another")
+    return checkpoint
+
+
+def _check_size(path: Path, arch: Architecture) -> None:
+    if arch.image_size < arch.patch_size or arch.image_size % arch.patch_size:
+        raise InputError(
+            f"{path}: an image size of {arch.image_size} is no multiple of the patches' {arch.patch_size}: use another"
+        )
+
+
+def _beside(file: Path, name: str) -> Section | None:
+    path = file.parent / name
+    return read_json(path, None) if path.is_file() else None

@@ -33,7 +33,7 @@ class Activation:
 
 
 def embed(model: VisionTransformer, pixels: Tensor, merges: tuple[int, ...], fingerprint: str) -> Activation:
-    """Stem and position embeddings: normalised pixels [B, 3, H, W] to the tokens that enter the first block."""
+    """Stem and position embeddings: normalised pixels [B, *input_shape] to the tokens that enter the first block."""
     tokens = model.embed(pixels)
     sizes = torch.ones(tokens.shape[:2], dtype=torch.float32, device=tokens.device)
     return Activation(tokens, sizes, 0, merges, fingerprint)
@@ -46,7 +46,7 @@ def run_blocks(model: VisionTransformer, activation: Activation, stop: int) -> A
     for block, merges in zip(model.blocks[activation.next_block : stop], activation.merges, strict=False):
         # While no token stands for more than one patch the attention bias is zero; skipping it is exact.
         bias_sizes = sizes if tokens.shape[1] < model.architecture.tokens else None
-        tokens, sizes = block(tokens, sizes, bias_sizes, merges, model.architecture.protected)
+        tokens, sizes = block(tokens, sizes, bias_sizes, merges, model.architecture.prefix)
     return replace(activation, tokens=tokens, sizes=sizes, next_block=stop, merges=activation.merges[max(count, 0) :])
 
 

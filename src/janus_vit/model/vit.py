@@ -1,7 +1,8 @@
 """The Vision Transformer: stem, blocks that can merge tokens, head. Knows no split, network or policy.
 
-Layout of the published ViT (Dosovitskiy et al., ICLR 2021) with fused qkv; optional layer scale (CaiT) and register
-tokens (Darcet et al., ICLR 2024); class token or mean pooling; patch or small convolutional stem.
+Layout of the published ViT (Dosovitskiy et al., ICLR 2021) with fused qkv, and the variations of its descendants:
+DeiT's distillation token, DINOv2's registers, layer scale and SwiGLU, CLIP's norm before the blocks, SigLIP's attention
+pooling, VideoMAE's tubelets.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from janus_vit.model.merging import match_tokens, merge_tokens
+from janus_vit.model.layers import AttentionPool, Block
+
+POOLINGS = ("class", "mean", "class+mean", "attention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,18 @@ class Architecture:
         depth: number of blocks.
         heads: attention heads.
         mlp_width: hidden values of the MLP.
-        classes: number of labels.
-        pooling: "class" reads the class token, "mean" averages the patches weighted by size.
-        registers: extra learned tokens that are never merged or read.
+        classes: number of labels; of values in the embedding for a model that embeds; 0 for no last layer at all.
+        pooling: what the head reads: the "class" token, the "mean" of the patches weighted by size, "class+mean" one
+            behind the other, or "attention" over all tokens.
+        prefix: tokens before the patches, which never merge: class, distillation and register tokens.
+        distilled: the second token is DeiT's distillation token; the logits of both heads are averaged.
         stem: "patch" is one strided convolution, "conv" a stack of small ones.
+        frames, tubelet: of a clip, and how many of them one token spans; 1 and 1 for images.
+        activation: of the MLPs: "gelu", "gelu_tanh", "quick_gelu" or "swiglu".
         layer_scale: whether each residual branch has a learned scale.
-        norm_eps: epsilon of the layer norms.
+        stem_norm: whether tokens are normalised before the first block.
+        pooled_norm: whether the last norm comes after pooling, instead of before.
+        norm_eps: epsilon of the layer norms. last_norm_eps: of the last one, if it is another.
     """
 
     image_size: int
@@ -42,92 +50,40 @@ class Architecture:
     mlp_width: int
     classes: int
     pooling: str = "class"
-    registers: int = 0
+    prefix: int = 1
+    distilled: bool = False
     stem: str = "patch"
+    frames: int = 1
+    tubelet: int = 1
+    activation: str = "gelu"
     layer_scale: bool = False
+    stem_norm: bool = False
+    pooled_norm: bool = False
     norm_eps: float = 1e-6
+    last_norm_eps: float | None = None
 
     @property
-    def protected(self) -> int:
-        """Leading tokens that never merge."""
-        return self.registers + (1 if self.pooling == "class" else 0)
+    def patches(self) -> int:
+        """Tokens that stand for a piece of the input."""
+        return (self.image_size // self.patch_size) ** 2 * (self.frames // self.tubelet)
 
     @property
     def tokens(self) -> int:
         """Tokens that enter the first block."""
-        return (self.image_size // self.patch_size) ** 2 + self.protected
+        return self.patches + self.prefix
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention with fused qkv; also gives its keys, by which tokens are matched."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores. Gives output and keys."""
-        batch, count, width = x.shape
-        qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
-        bias = None if sizes is None else sizes.log().to(x.dtype)[:, None, None, :].expand(-1, -1, count, -1)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.proj(out.transpose(1, 2).reshape(batch, count, width)), key
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU between."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, C] to [B, T, C]."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
-
-
-class LayerScale(nn.Module):
-    """A learned scale a channel."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., C] to [..., C]."""
-        return x * self.gamma
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block that merges tokens between attention and MLP."""
-
-    def __init__(self, arch: Architecture) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(arch.width, eps=arch.norm_eps)
-        self.attn = Attention(arch.width, arch.heads)
-        self.ls1 = LayerScale(arch.width) if arch.layer_scale else nn.Identity()
-        self.norm2 = nn.LayerNorm(arch.width, eps=arch.norm_eps)
-        self.mlp = Mlp(arch.width, arch.mlp_width)
-        self.ls2 = LayerScale(arch.width) if arch.layer_scale else nn.Identity()
-
-    def forward(
-        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
-    ) -> tuple[Tensor, Tensor]:
-        """Run the block on x [B, T, C] and sizes [B, T], removing `merges` tokens on the way."""
-        attended, keys = self.attn(self.norm1(x), bias_sizes)
-        x = x + self.ls1(attended)
-        if merges:
-            x, sizes = merge_tokens(x, sizes, match_tokens(keys, merges, protected))
-        return x + self.ls2(self.mlp(self.norm2(x))), sizes
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One input as the model sees it: (3, height, width), or (3, frames, height, width) for clips."""
+        size = (self.image_size, self.image_size)
+        return (3, *size) if self.frames == 1 else (3, self.frames, *size)
 
 
 def patch_stem(arch: Architecture) -> nn.Module:
     """One convolution whose stride is its size."""
+    if arch.frames > 1:
+        kernel = (arch.tubelet, arch.patch_size, arch.patch_size)
+        return nn.Conv3d(3, arch.width, kernel, stride=kernel)
     return nn.Conv2d(3, arch.width, arch.patch_size, stride=arch.patch_size)
 
 
@@ -142,41 +98,60 @@ def conv_stem(arch: Architecture) -> nn.Module:
 
 
 class VisionTransformer(nn.Module):
-    """Stem, blocks and head of an image ViT. Run it through `janus_vit.model.stage`."""
+    """Stem, blocks and head of an image or video ViT. Run it through `janus_vit.model.stage`.
+
+    Positions of the prefix tokens are part of these tokens: `pos_embed` is of the patches only.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         arch = self.architecture = architecture
         self.stem = conv_stem(arch) if arch.stem == "conv" else patch_stem(arch)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, arch.width)) if arch.pooling == "class" else None
-        self.reg_token = nn.Parameter(torch.zeros(1, arch.registers, arch.width)) if arch.registers else None
-        patches = arch.tokens - arch.protected
-        has_class = arch.pooling == "class"
-        self.pos_embed = nn.Parameter(torch.randn(1, patches + has_class, arch.width) * 0.02)
-        self.blocks = nn.ModuleList(Block(arch) for _ in range(arch.depth))
-        self.norm = nn.LayerNorm(arch.width, eps=arch.norm_eps)
-        self.head = nn.Linear(arch.width, arch.classes)
+        self.prefix_tokens = nn.Parameter(torch.zeros(1, arch.prefix, arch.width)) if arch.prefix else None
+        self.pos_embed = nn.Parameter(torch.randn(1, arch.patches, arch.width) * 0.02)
+        self.stem_norm = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.stem_norm else nn.Identity()
+        self.blocks = nn.ModuleList(
+            Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
+            for _ in range(arch.depth)
+        )
+        self.norm = nn.LayerNorm(arch.width, eps=arch.last_norm_eps or arch.norm_eps)
+        pooled = 2 * arch.width if arch.pooling == "class+mean" else arch.width
+        if arch.pooling == "attention":
+            self.pool = AttentionPool(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.norm_eps)
+        self.head = nn.Linear(pooled, arch.classes) if arch.classes else nn.Identity()
+        self.head_dist = nn.Linear(pooled, arch.classes) if arch.distilled and arch.classes else None
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, H, W] to tokens [B, T, C]: class token, registers, patches row by row."""
-        x: Tensor = self.stem(pixels).flatten(2).transpose(1, 2)
-        if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
-        x = x + self.pos_embed  # registers have no position
-        if self.reg_token is not None:
-            registers = self.reg_token.expand(x.shape[0], -1, -1)
-            at = 1 if self.cls_token is not None else 0
-            x = torch.cat([x[:, :at], registers, x[:, at:]], dim=1)
-        return x
+        """Normalised pixels [B, *input_shape] to tokens [B, T, C]: prefix tokens, then patches in reading order."""
+        x: Tensor = self.stem(pixels).flatten(2).transpose(1, 2) + self.pos_embed
+        if self.prefix_tokens is not None:
+            x = torch.cat([self.prefix_tokens.expand(x.shape[0], -1, -1), x], dim=1)
+        tokens: Tensor = self.stem_norm(x)
+        return tokens
 
     def head_logits(self, tokens: Tensor, sizes: Tensor) -> Tensor:
-        """Tokens [B, T, C] and sizes [B, T] to logits [B, classes]."""
-        x: Tensor = self.norm(tokens)
-        if self.architecture.pooling == "class":
-            pooled = x[:, 0]
-        else:
-            patches = x[:, self.architecture.protected :]
-            weights = sizes[:, self.architecture.protected :].to(x.dtype)
-            pooled = (patches * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
-        logits: Tensor = self.head(pooled)
-        return logits
+        """Tokens [B, T, C] and sizes [B, T] to logits or embeddings [B, D]."""
+        arch = self.architecture
+        # Per token, the norm may wait for the pooling that only picks tokens: far fewer have to be normalised.
+        picks = arch.pooling == "class"
+        x: Tensor = tokens if arch.pooled_norm or picks else self.norm(tokens)
+        if arch.distilled:
+            first: Tensor = self.norm(x[:, 0])
+            second: Tensor = self.norm(x[:, 1])
+            if self.head_dist is not None:
+                first, second = self.head(first), self.head_dist(second)
+            return (first + second) / 2
+        pooled = self._pool(x, sizes)
+        output: Tensor = self.head(self.norm(pooled) if arch.pooled_norm or picks else pooled)
+        return output
+
+    def _pool(self, x: Tensor, sizes: Tensor) -> Tensor:
+        arch = self.architecture
+        if arch.pooling == "class":
+            return x[:, 0]
+        if arch.pooling == "attention":
+            pooled: Tensor = self.pool(x, sizes)
+            return pooled
+        weights = sizes[:, arch.prefix :].to(x.dtype)
+        mean = (x[:, arch.prefix :] * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+        return mean if arch.pooling == "mean" else torch.cat([x[:, 0], mean], dim=1)

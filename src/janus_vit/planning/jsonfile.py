@@ -82,12 +82,12 @@ class Section:
         return InputError(f"{self.source}: field {self._name(key)} {what}: make the file again")
 
 
-def parse_json(text: str, source: str, schema: str) -> Section:
+def parse_json(text: str, source: str, schema: str | None) -> Section:
     """Parse a file's text and check its schema line.
 
     Args:
         source: what the text is called in errors, usually its path.
-        schema: the value that the field "schema" must have.
+        schema: the value that the field "schema" must have; None for files of others, which have none.
 
     Raises:
         InputError: not JSON (with line and column), not an object, or another schema.
@@ -103,7 +103,7 @@ def parse_json(text: str, source: str, schema: str) -> Section:
     if not isinstance(values, dict):
         raise InputError(f"{source}: must hold a JSON object, not {type(values).__name__}: make the file again")
     section = Section(source, "", values)
-    if section.text("schema") != schema:
+    if schema is not None and section.text("schema") != schema:
         raise InputError(
             f"{source}: field schema is {values['schema']!r} and {schema!r} is needed: make the file again "
             "with this version"
@@ -111,7 +111,7 @@ def parse_json(text: str, source: str, schema: str) -> Section:
     return section
 
 
-def read_json(path: Path, schema: str) -> Section:
+def read_json(path: Path, schema: str | None) -> Section:
     """Read a JSON file and check its schema; see `parse_json`."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,0 +1,41 @@
+"""Checkpoints by name from the Hugging Face hub, where `timm` publishes too. Needs the extra `janus-vit[hub]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from janus_vit.errors import InputError
+
+HUBS = ("timm:", "hf:")
+_FILES = ["*.json", "*.safetensors"]
+
+
+def fetch(name: str) -> Path:
+    """The local folder of `timm:NAME` or `hf:ORG/NAME`, downloaded once.
+
+    Raises:
+        InputError: a malformed name, the extra is missing, no such model, or no way to the hub.
+    """
+    hub, _, model = name.partition(":")
+    repository = f"timm/{model}" if hub == "timm" and "/" not in model else model
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise InputError(f"model {name!r} is no name on the hub: write timm:NAME or hf:ORG/NAME")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise InputError(
+            f"model {name!r} is on the hub: install what fetches it with pip install 'janus-vit[hub]'"
+        ) from error
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_FILES))
+    except HFValidationError as error:
+        raise InputError(f"model {name!r} is no name on the hub ({error}): write timm:NAME or hf:ORG/NAME") from error
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"model {name!r} was never fetched and the hub cannot be reached: connect once, or copy its folder here "
+            "and give its path"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"model {name!r} cannot be fetched ({reason}): check the name and your access") from error

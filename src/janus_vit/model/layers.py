@@ -1,0 +1,134 @@
+"""Layers of a Vision Transformer: attention that gives its keys and merges tokens, MLPs, pooling by attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from janus_vit.model.merging import match_tokens, merge_tokens
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),  # CLIP's
+}
+GATED = "swiglu"
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with fused qkv; also gives its keys, by which tokens are matched."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores. Gives output and keys."""
+        batch, count, width = x.shape
+        qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=size_bias(sizes, x.dtype, count))
+        return self.proj(out.transpose(1, 2).reshape(batch, count, width)), key
+
+
+def size_bias(sizes: Tensor | None, dtype: torch.dtype, queries: int) -> Tensor | None:
+    """Proportional attention: log(size) of each key [B, T] for all queries, [B, 1, queries, T]."""
+    return None if sizes is None else sizes.log().to(dtype)[:, None, None, :].expand(-1, -1, queries, -1)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between."""
+
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to [..., C]."""
+        out: Tensor = self.fc2(self.activation(self.fc1(x)))
+        return out
+
+
+class GatedMlp(nn.Module):
+    """SwiGLU (Shazeer, 2020) with both inputs in one layer, as in DINOv2's giant."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 2 * hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to [..., C]."""
+        gate, value = self.fc1(x).chunk(2, dim=-1)
+        out: Tensor = self.fc2(F.silu(gate) * value)
+        return out
+
+
+class LayerScale(nn.Module):
+    """A learned scale a channel (CaiT)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to [..., C]."""
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block that merges tokens between attention and MLP."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, activation: str = "gelu", scaled: bool = False, eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width, heads)
+        self.ls1 = LayerScale(width) if scaled else nn.Identity()
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = GatedMlp(width, hidden) if activation == GATED else Mlp(width, hidden, activation)
+        self.ls2 = LayerScale(width) if scaled else nn.Identity()
+
+    def forward(
+        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
+    ) -> tuple[Tensor, Tensor]:
+        """Run the block on x [B, T, C] and sizes [B, T], removing `merges` tokens on the way."""
+        attended, keys = self.attn(self.norm1(x), bias_sizes)
+        x = x + self.ls1(attended)
+        if merges:
+            x, sizes = merge_tokens(x, sizes, match_tokens(keys, merges, protected))
+        return x + self.ls2(self.mlp(self.norm2(x))), sizes
+
+
+class AttentionPool(nn.Module):
+    """One learned query over all tokens, then an MLP (Zhai et al., CVPR 2022; SigLIP's head)."""
+
+    def __init__(self, width: int, heads: int, hidden: int, activation: str, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.latent = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, hidden, activation)
+
+    def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
+        """Tokens [B, T, C] and sizes [B, T] to [B, C]; merged tokens count as often as they stand for."""
+        batch, count, width = x.shape
+        head_width = width // self.heads
+        query = self.q(self.latent.expand(batch, -1, -1)).view(batch, 1, self.heads, head_width).transpose(1, 2)
+        key, value = self.kv(x).view(batch, count, 2, self.heads, head_width).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=size_bias(sizes, x.dtype, 1))
+        pooled: Tensor = self.proj(out.transpose(1, 2).reshape(batch, width))
+        refined: Tensor = self.mlp(self.norm(pooled))
+        return pooled + refined

@@ -1,0 +1,91 @@
+"""Tensor names of other libraries' checkpoints, turned into one vocabulary. Knows no file and no architecture.
+
+The vocabulary is that of `VisionTransformer`, and where that holds several tensors in one, their parts:
+
+    cls dist reg pos            prefix tokens and positions
+    blocks.N.q/k/v              parts of blocks.N.attn.qkv
+    blocks.N.mlp.gate/up        parts of a SwiGLU's first layer
+    pool.in                     query, key and value of the attention pooling
+    fc_norm                     a last norm that comes after pooling
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_Rule = tuple[str, str]
+
+# Names of transformers 4 and of 5 differ; files on the hub have either.
+_HUGGING_FACE: tuple[_Rule, ...] = (
+    (r"^(vit|deit|dinov2|dinov2_with_registers|videomae|vision_model)\.", ""),
+    (r"^(?:encoder\.)?layers?\.(\d+)\.", r"blocks.\1."),
+    (r"^(blocks\.\d+)\.(?:attention\.attention|attention|self_attn)\.([qkv])_bias$", r"\1.\2.bias"),
+    (r"^(blocks\.\d+)\.attention\.attention\.(q)uery\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.attention\.attention\.(k)ey\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.attention\.attention\.(v)alue\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.(?:attention|self_attn)\.([qkv])_proj\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.(?:attention\.output\.dense|attention\.o_proj|self_attn\.out_proj)\.", r"\1.attn.proj."),
+    (r"^(blocks\.\d+)\.intermediate\.dense\.", r"\1.mlp.fc1."),
+    (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+    (r"^(blocks\.\d+)\.mlp\.weights_in\.", r"\1.mlp.fc1."),
+    (r"^(blocks\.\d+)\.mlp\.weights_out\.", r"\1.mlp.fc2."),
+    (r"^(blocks\.\d+)\.mlp\.(gate|up)_proj\.", r"\1.mlp.\2."),
+    (r"^(blocks\.\d+)\.mlp\.down_proj\.", r"\1.mlp.fc2."),
+    (r"^(blocks\.\d+)\.(?:layernorm_before|layer_norm1)\.", r"\1.norm1."),
+    (r"^(blocks\.\d+)\.(?:layernorm_after|layer_norm2)\.", r"\1.norm2."),
+    (r"^(blocks\.\d+)\.layer_scale([12])\.lambda1$", r"\1.ls\2.gamma"),
+    (r"^embeddings\.(?:cls_token|class_embedding)$", "cls"),
+    (r"^embeddings\.distillation_token$", "dist"),
+    (r"^embeddings\.register_tokens$", "reg"),
+    (r"^embeddings\.(?:position_embeddings|position_embedding\.weight)$", "pos"),
+    (r"^embeddings\.(?:patch_embeddings\.projection|patch_embedding)\.", "stem."),
+    (r"^(?:layernorm|post_layernorm)\.", "norm."),
+    (r"^pre_layrnorm\.", "stem_norm."),
+    (r"^head\.probe$", "pool.latent"),
+    (r"^head\.attention\.in_proj_(weight|bias)$", r"pool.in.\1"),
+    (r"^head\.attention\.out_proj\.", "pool.proj."),
+    (r"^head\.layernorm\.", "pool.norm."),
+    (r"^head\.mlp\.", "pool.mlp."),
+    (r"^(?:classifier|cls_classifier|visual_projection)\.", "head."),
+    (r"^distillation_classifier\.", "head_dist."),
+)
+_TIMM: tuple[_Rule, ...] = (
+    (r"^patch_embed\.proj\.", "stem."),
+    (r"^cls_token$", "cls"),
+    (r"^dist_token$", "dist"),
+    (r"^reg_token$", "reg"),
+    (r"^pos_embed$", "pos"),
+    (r"^norm_pre\.", "stem_norm."),
+    (r"^attn_pool\.", "pool."),
+    (r"^(blocks\.\d+)\.mlp\.fc1_g\.", r"\1.mlp.gate."),
+    (r"^(blocks\.\d+)\.mlp\.fc1_x\.", r"\1.mlp.up."),
+)
+# Parts of a checkpoint that inference on images does not need: text towers, decoders, training's mask.
+_UNUSED = re.compile(
+    r"^(text_model|text_projection|logit_scale|logit_bias|decoder|mask_token|pooler)\b"
+    r"|(^|\.)(embeddings\.(mask_token|position_ids)|pooler\.dense\.(weight|bias))$"
+)
+
+
+def is_timm(names: Iterable[str]) -> bool:
+    """Whether the names are those of timm's Vision Transformers."""
+    return any(name.startswith("patch_embed.proj.") for name in names)
+
+
+def is_hugging_face(names: Iterable[str]) -> bool:
+    """Whether the names are those of transformers' vision models."""
+    return any("embeddings.patch_embedding" in name for name in names)
+
+
+def common_names(names: Iterable[str]) -> dict[str, str]:
+    """Name in our vocabulary -> name in the checkpoint, without what is not needed. Unknown names stay as they are."""
+    found = list(names)
+    rules = _TIMM if is_timm(found) else _HUGGING_FACE
+    return {_renamed(name, rules): name for name in found if not _UNUSED.search(name)}
+
+
+def _renamed(name: str, rules: tuple[_Rule, ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -1,0 +1,95 @@
+"""Image preprocessing from the files that come with a checkpoint, to agree with the peers' own processors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from janus_vit.errors import InputError
+from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
+from janus_vit.planning.jsonfile import Section
+
+_BY_NUMBER = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # as Pillow numbers its filters
+_SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose plain number for a size means the shorter side
+
+
+def of_hugging_face(processor: Section, frames: int) -> Preprocessing:
+    """Read preprocessor_config.json.
+
+    Raises:
+        InputError: a field is missing, or asks for what is not supported.
+    """
+    if "image_processor" in processor.values:
+        processor = processor.section("image_processor")
+    if not processor.values.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    else:
+        mean, std = _channels(processor, "image_mean"), _channels(processor, "image_std")
+    squash, resize = _size(processor)
+    crops = bool(processor.values.get("do_center_crop", False)) and "crop_size" in processor.values
+    image_size = _square(processor, "crop_size") if crops else resize
+    number = processor.values.get("resample", 2)
+    if not isinstance(number, int) or not 0 <= number < len(_BY_NUMBER):
+        raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
+    return Preprocessing(image_size, mean, std, resize, squash, _BY_NUMBER[number], frames=frames)
+
+
+def of_timm(pretrained: Section, image_size: int) -> Preprocessing:
+    """Read pretrained_cfg of timm's config.json, for a model that sees images of that size.
+
+    Raises:
+        InputError: a field is missing, or asks for what is not supported.
+    """
+    values = pretrained.values
+    mode = values.get("crop_mode") or "center"
+    if mode not in ("center", "squash"):
+        raise InputError(f"{pretrained.source}: field crop_mode is {mode!r}: supported are center and squash")
+    interpolation = str(values.get("interpolation") or "bicubic")
+    fraction = pretrained.number("crop_pct", 0) if values.get("crop_pct") else 0.875
+    return Preprocessing(
+        image_size,
+        _channels(pretrained, "mean"),
+        _channels(pretrained, "std"),
+        math.floor(image_size / (fraction or 1.0)),
+        mode == "squash",
+        interpolation if interpolation in INTERPOLATIONS else "bilinear",
+        rounds_crop=True,
+    )
+
+
+def at_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
+    """The same for another resolution: the margin that is cropped away keeps its share."""
+    if preprocessing.image_size == image_size:
+        return preprocessing
+    resize = preprocessing.resize
+    scaled = None if resize is None else round(resize * image_size / preprocessing.image_size)
+    return replace(preprocessing, image_size=image_size, resize=scaled)
+
+
+def _size(processor: Section) -> tuple[bool, int]:
+    """Whether both sides are resized to one length, and that length."""
+    size: Any = processor.values.get("size")
+    if isinstance(size, dict) and "shortest_edge" in size:
+        return False, processor.section("size").integer("shortest_edge", 1)
+    name = str(processor.values.get("image_processor_type") or processor.values.get("feature_extractor_type") or "")
+    if isinstance(size, int):
+        return not name.startswith(_SHORTER_SIDE), size
+    return True, _square(processor, "size")
+
+
+def _square(section: Section, field: str) -> int:
+    if isinstance(section.values.get(field), int):
+        return section.integer(field, 1)
+    inner = section.section(field)
+    height, width = inner.integer("height", 1), inner.integer("width", 1)
+    if height != width:
+        raise InputError(f"{section.source}: field {field} is {height} x {width}: only square inputs are supported")
+    return height
+
+
+def _channels(section: Section, field: str) -> tuple[float, float, float]:
+    values = section.array(field)
+    if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+        raise InputError(f"{section.source}: field {field} must be three numbers, one for each of red, green and blue")
+    return float(values[0]), float(values[1]), float(values[2])

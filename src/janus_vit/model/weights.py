@@ -1,0 +1,113 @@
+"""Tensors on disk: safetensors, in one file or several, and PyTorch files read as weights only, never as code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from janus_vit.errors import InputError
+
+PYTORCH_SUFFIXES = (".bin", ".pth", ".pt")
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_NESTED = ("state_dict", "model", "model_ema")  # keys under which training scripts put the weights
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All tensors of a checkpoint.
+
+    Attributes:
+        path: for errors. tensors: by name, in the file's own type; safetensors are mapped, not read, until used.
+        metadata: a safetensors file's own notes.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def find_weights(path: Path) -> Path:
+    """The file with the weights (or their index) of a folder; a file is itself.
+
+    Raises:
+        InputError: nothing there.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder: check the path")
+    if path.is_file():
+        return path
+    for name in (*_WHOLE, *_SHARDED):
+        if (path / name).is_file():
+            return path / name
+    others = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", *PYTORCH_SUFFIXES))
+    if len(others) == 1:
+        return others[0]
+    found = f"{len(others)} weight files and no index" if others else "no weight file"
+    raise InputError(f"{path}: the folder holds {found}: it needs {' or '.join(_WHOLE)}, or name one file")
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a file, or all files that an index names.
+
+    Raises:
+        InputError: unreadable, damaged, or code where weights were expected.
+    """
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in PYTORCH_SUFFIXES:
+        return Weights(path, _read_pytorch(path), {})
+    raise InputError(f"{path}: not a weight file by its name: use .safetensors or one of {', '.join(PYTORCH_SUFFIXES)}")
+
+
+def _read_safetensors(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Weights(path, {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}): copy it again") from error
+
+
+def _read_pytorch(path: Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds more than weights, and code from a checkpoint is never run: save its state_dict()"
+        ) from error
+    except Exception as error:  # torch's readers raise many types on damaged files
+        raise InputError(f"{path}: not a readable PyTorch file ({error}): copy it again") from error
+    for key in _NESTED:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise InputError(f"{path}: holds no state_dict of tensors by name: save the model's state_dict()")
+    return found
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _read_shards(path: Path) -> Weights:
+    try:
+        names = sorted(set(json.loads(path.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: field weight_map is missing or damaged: copy the file again") from error
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        if Path(name).name != name:
+            raise InputError(f"{path}: field weight_map names {name!r}, which is outside the folder: copy it again")
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path}: its part {name} is missing: copy the whole folder")
+        tensors |= read_weights(path.parent / name).tensors
+    return Weights(path, tensors, {})

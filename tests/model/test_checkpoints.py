@@ -1,0 +1,81 @@
+"""Checkpoints of timm and of transformers against what these libraries make of them themselves."""
+
+import numpy as np
+import pytest
+import torch
+from peers import FAMILIES
+
+from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.planning.schedules import levels, make_schedule
+
+
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
+def peer(request, tmp_path_factory):
+    return FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session")
+def pictures(peer):
+    """Frames of several shapes, or clips, as smooth as photographs."""
+    rng = np.random.default_rng(4)
+    frames = load_model(str(peer.folder)).preprocessing.frames
+    shapes = [(90, 61), (55, 120), (64, 64)]
+    made = []
+    for shape in shapes:
+        coarse = rng.integers(0, 256, (max(frames, 1), 6, 6, 3)).astype(np.float32)
+        fine = torch.nn.functional.interpolate(torch.from_numpy(coarse).permute(0, 3, 1, 2), shape, mode="bilinear")
+        clip = fine.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy()
+        made.append(clip if frames > 1 else clip[0])
+    return made
+
+
+def close(found, wanted):
+    return torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+def run(engine, pixels, merges, splits=()):
+    activation = engine.embed(pixels, merges)
+    for split in (*splits, len(merges)):
+        activation = engine.run(activation, split)
+    return engine.head(activation)
+
+
+def test_preprocessing_agrees_with_the_peers_own_within_a_grey_level(peer, pictures):
+    preprocessing = load_model(str(peer.folder)).preprocessing
+    grey = 1 / 255 / np.array(preprocessing.std).min()
+    for picture in pictures:
+        ours, theirs = preprocessing.normalise(preprocessing.crop(picture)), peer.preprocess(picture)
+        if preprocessing.frames > 1:
+            theirs = theirs.transpose(1, 2)  # theirs has frames before channels
+        assert ours.shape == theirs.shape
+        assert float((ours - theirs).abs().max()) <= 1.01 * grey
+
+
+def test_answers_agree_with_the_peers_own_unsplit_and_split_anywhere(peer, pictures):
+    model = load_model(str(peer.folder))
+    engine, unmerged = EagerEngine(model), (0,) * model.shape.blocks
+    for picture in pictures:
+        theirs = peer.preprocess(picture)
+        wanted = peer.forward(theirs)
+        pixels = theirs.transpose(1, 2) if model.preprocessing.frames > 1 else theirs
+        assert close(run(engine, pixels, unmerged), wanted)
+        for split in range(model.shape.blocks + 1):
+            assert close(run(engine, pixels, unmerged, [split]), wanted)
+
+
+def test_merged_runs_split_anywhere_are_the_unsplit_ones(peer, pictures):
+    model = load_model(str(peer.folder))
+    engine = EagerEngine(model)
+    pixels = model.preprocessing.normalise(model.preprocessing.crop(pictures[0]))
+    merges = make_schedule("exponential", levels("exponential", model.shape)[-1], model.shape).applied
+    assert sum(merges) > 0
+    whole = run(engine, pixels, merges)
+    for split in range(model.shape.blocks + 1):
+        assert torch.equal(run(engine, pixels, merges, [split]), whole)
+
+
+def test_the_task_and_the_labels_are_the_checkpoints(peer):
+    model = load_model(str(peer.folder))
+    assert model.task == {"logits": "classify", "embedding": "embed"}[peer.output]
+    assert len(model.labels) == (model.network.architecture.classes if peer.output == "logits" else 0)
