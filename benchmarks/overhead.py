@@ -29,6 +29,7 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.runtime.cloud import Cloud
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.wire.messages import Outputs
 
 SIDE = 92  # 3 * 92 * 92 * 4 = 101,568 bytes
 ROUNDS, WARM_UP = 400, 50
@@ -80,7 +81,7 @@ def main() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     profile = profile_machine(model, [frame])
     with other_process() as (port, echo_port):
-        transport = GrpcTransport(f"127.0.0.1:{port}", 10)
+        transport = GrpcTransport(f"127.0.0.1:{port}", Outputs(10))
         empty_ms = statistics.median(timed_ms(lambda: transport.hello(5.0), ROUNDS, WARM_UP))
         transport.close()
         with grpc.insecure_channel(f"127.0.0.1:{echo_port}") as channel:

@@ -53,7 +53,9 @@ def small_model(**changes) -> Model:
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3 if parameter.dim() > 1 else 0.1)
     labels = tuple(f"label {index}" for index in range(arch.classes))
-    return Model("small", network.eval().requires_grad_(False), Preprocessing(arch.image_size), labels)
+    preprocessing = Preprocessing(arch.image_size, frames=arch.frames)
+    task = "classify" if arch.classes else "embed"
+    return Model("small", network.eval().requires_grad_(False), preprocessing, labels, task=task)
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +63,15 @@ def model() -> Model:
     return small_model()
 
 
-@pytest.fixture(scope="session", params=["class", "mean", "conv", "registers"])
+@pytest.fixture(scope="session", params=["class", "mean", "conv", "registers", "embed", "clip"])
 def any_model(request) -> Model:
     changes = {
         "class": {},
         "mean": {"pooling": "mean", "prefix": 0},
         "conv": {"stem": "conv", "pooling": "mean", "prefix": 0},
         "registers": {"prefix": 4, "layer_scale": True},
+        "embed": {"classes": 0, "pooling": "attention", "prefix": 0, "activation": "gelu_tanh"},
+        "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
     }
     return small_model(**changes[request.param])
 

@@ -8,8 +8,7 @@ from janus_vit.planning.schedules import levels, make_schedule
 
 
 def pixels(model, batch=1):
-    size = model.preprocessing.image_size
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(batch, *model.shape.input_shape, generator=torch.Generator().manual_seed(1))
 
 
 def test_split_at_every_point_and_every_level_equals_unsplit(any_model):

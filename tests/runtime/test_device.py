@@ -66,11 +66,12 @@ def test_every_split_and_level_gives_the_device_only_answer(any_model, profile, 
     engine = EagerEngine(any_model)
     service = CloudService(any_model, engine, profile)
     worker = LocalWorker(any_model, engine)
+    picture = frames[0] if any_model.preprocessing.frames == 1 else np.stack(frames)
     for level in levels("exponential", any_model.shape):
         last = any_model.shape.blocks + 1
-        alone = Device(worker, InProcess(service), Always(plan_at(any_model, last, level)), 1.0).infer(frames[0])
+        alone = Device(worker, InProcess(service), Always(plan_at(any_model, last, level)), 1.0).infer(picture)
         for split in all_splits(any_model.shape.blocks):
-            outcome = Device(worker, InProcess(service), Always(plan_at(any_model, split, level)), 1.0).infer(frames[0])
+            outcome = Device(worker, InProcess(service), Always(plan_at(any_model, split, level)), 1.0).infer(picture)
             assert outcome.answer == alone.answer
             assert outcome.fallback is None
     service.close()

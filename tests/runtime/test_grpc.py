@@ -18,7 +18,7 @@ from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.rpc import INFER, PROBE
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import Request, pack_request
+from janus_vit.wire.messages import Outputs, Request, pack_request
 from janus_vit.wire.tokens import encode_tokens
 
 
@@ -40,7 +40,7 @@ def address(cloud):
 
 @pytest.fixture
 def transport(model, address):
-    transport = GrpcTransport(address, classes=7)
+    transport = GrpcTransport(address, Outputs(7))
     yield transport
     transport.close()
 
@@ -73,6 +73,22 @@ def test_a_stream_over_loopback_answers_as_the_device_alone(model, engine, addre
     finally:
         device.close()
         alone.close()
+
+
+def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model, profile, frames):
+    picture = frames[0] if any_model.preprocessing.frames == 1 else np.stack(frames)
+    with Cloud(any_model, profile) as cloud:
+        address = f"127.0.0.1:{cloud.port}"
+        with (
+            connect(any_model, address, 1.0, profile, policy="cloud-only") as device,
+            connect(any_model, address, 1.0, profile, policy="device-only") as alone,
+        ):
+            there, here = device.infer(picture), alone.infer(picture)
+    assert there.fallback is None
+    assert there.answer.classes == here.answer.classes
+    assert len(there.answer.vector) == (any_model.network.output_width if any_model.task == "embed" else 0)
+    np.testing.assert_allclose(there.answer.vector, here.answer.vector, atol=1e-5)
+    assert here.answer.classes or np.linalg.norm(here.answer.vector) == pytest.approx(1.0, rel=1e-5)
 
 
 def test_several_devices_share_one_cloud(model, address, profile, frames):
@@ -114,7 +130,7 @@ def test_a_port_without_a_cloud_is_refused_in_one_sentence(model, profile, monke
 @pytest.mark.parametrize("address", ["localhost", "host:", ":50051", "host:0", "host:99999", "host:x"])
 def test_an_address_without_host_or_port_is_refused(address):
     with pytest.raises(InputError, match="HOST:PORT"):
-        GrpcTransport(address, 7)
+        GrpcTransport(address, Outputs(7))
 
 
 def test_a_taken_port_is_refused(model, profile, cloud):
@@ -201,7 +217,7 @@ def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
     release = threading.Event()
     with Cloud(model, profile) as cloud:
         monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
-        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", 7)
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(8) as pool:
             calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
             while sum(call.done() for call in calls) < 3:  # one runs, four wait, three are refused
@@ -220,7 +236,7 @@ def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monke
         monkeypatch.setattr(
             EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
         )
-        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", 7)
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
             while not heads:

@@ -14,6 +14,7 @@ from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
     HEADER_BYTES,
     Greeting,
+    Outputs,
     Reply,
     Request,
     check_request,
@@ -47,7 +48,7 @@ def test_a_request_survives_its_bytes_and_passes_its_check(split, body, tokens, 
 @given(TIME_S, TIME_S, TIME_S, TIME_S, TIME_S)
 def test_a_reply_survives_its_bytes(receive_s, decode_s, queue_s, compute_s, expected_s):
     reply = Reply(Answer((3, 1), (0.75, 0.25)), receive_s, decode_s, queue_s, compute_s, expected_s)
-    assert unpack_reply(pack_reply(reply), classes=4) == reply
+    assert unpack_reply(pack_reply(reply), Outputs(4)) == reply
 
 
 def test_a_greeting_survives_its_bytes():
@@ -55,7 +56,10 @@ def test_a_greeting_survives_its_bytes():
     assert unpack_greeting(pack_greeting(greeting)) == greeting
 
 
-@given(st.binary(max_size=200), st.sampled_from([unpack_request, unpack_greeting, lambda data: unpack_reply(data, 10)]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([unpack_request, unpack_greeting, lambda data: unpack_reply(data, Outputs(10))]),
+)
 def test_garbage_raises_our_error_or_is_a_message(data, unpack):
     with contextlib.suppress(WireError):
         assert unpack(data) is not None
@@ -74,7 +78,20 @@ def test_garbage_raises_our_error_or_is_a_message(data, unpack):
 )
 def test_a_reply_that_cannot_be_true_names_its_field(fields, named):
     with pytest.raises(WireError, match=named):
-        unpack_reply(pb.InferReply(**fields).SerializeToString(), classes=10)
+        unpack_reply(pb.InferReply(**fields).SerializeToString(), Outputs(10))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"vector": [1.0]}, {"vector": [0.0, float("nan")]}, {"vector": [0.6, 0.8], "classes": [0]}, {}]
+)
+def test_a_reply_of_a_model_that_embeds_is_checked_too(fields):
+    with pytest.raises(WireError, match=r"field (vector|classes)"):
+        unpack_reply(pb.InferReply(**fields).SerializeToString(), Outputs(0, 2))
+
+
+def test_an_embedding_survives_its_bytes():
+    reply = Reply(Answer((), (), (0.5, -0.5, 0.25)), 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert unpack_reply(pack_reply(reply), Outputs(0, 3)) == reply
 
 
 def test_another_version_is_refused_with_the_remedy():

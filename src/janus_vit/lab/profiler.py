@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -26,11 +27,12 @@ from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
 from janus_vit.planning.latency import Cost, Curve, PlatformProfile, effective_tokens, fit_cost, fit_line, fit_quadratic
 from janus_vit.planning.payloads import parse_payload
-from janus_vit.wire.images import decode_image, decode_tensor, encode_image, encode_tensor
+from janus_vit.wire.inputs import decode_input, encode_input
 from janus_vit.wire.tokens import decode_tokens, encode_tokens
 
 TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
 IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
+CLIP_FORMATS = ("tensor", "jpeg90", "jpeg75", "jpeg50", "h264q23", "h264q30")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
 _PAUSE_S = 0.02
 _VISIT_S = 0.05  # consecutive blocks are timed together for this long: a small model's whole stack
@@ -152,7 +154,7 @@ def _payload_costs(
         encode[name], decode[name], ratio = _token_cost(name, activation, repeats)
         if parse_payload(name).lossless_stage:
             ratios[name] = ratio
-    for name in IMAGE_FORMATS:
+    for name in input_formats(model):
         encode[name], decode[name], size = _image_cost(name, model, images, repeats)
         if parse_payload(name).base != "tensor":
             sizes[name] = size
@@ -180,22 +182,20 @@ def _line(few: int, fast_s: float, many: int, slow_s: float) -> Cost:
     return Cost(max(0.0, slow_s - slope * many), slope)
 
 
+def input_formats(model: Model) -> tuple[str, ...]:
+    """What may cross the network at split 0; H.264 only where PyAV is installed."""
+    if model.preprocessing.frames == 1:
+        return IMAGE_FORMATS
+    return tuple(name for name in CLIP_FORMATS if find_spec("av") or not parse_payload(name).of_clips)
+
+
 def _image_cost(name: str, model: Model, images: Sequence[Frame], repeats: int) -> tuple[Cost, Cost, float]:
-    payload, normalise = parse_payload(name), model.preprocessing.normalise
-    first, size = images[0], model.preprocessing.image_size
-    if payload.base == "tensor":
-        body = encode_tensor(normalise(first)[0], lossless_stage=payload.lossless_stage)
-        packing_s = _median_s(
-            lambda: encode_tensor(normalise(first)[0], lossless_stage=payload.lossless_stage), repeats
-        )
-        unpacking_s = _median_s(
-            lambda: decode_tensor(body, model.shape.input_shape, lossless_stage=payload.lossless_stage), repeats
-        )
-        return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), len(body)
-    body = encode_image(first, payload)
-    packing_s = _median_s(lambda: encode_image(first, payload), repeats)
-    unpacking_s = _median_s(lambda: normalise(decode_image(body, payload, size, size)), repeats)
-    mean_bytes = statistics.fmean(len(encode_image(image, payload)) for image in images)
+    payload, normalise, shape = parse_payload(name), model.preprocessing.normalise, model.shape.input_shape
+    first = images[0]
+    body = encode_input(first, payload, normalise)
+    packing_s = _median_s(lambda: encode_input(first, payload, normalise), repeats)
+    unpacking_s = _median_s(lambda: decode_input(body, payload, shape, normalise), repeats)
+    mean_bytes = statistics.fmean(len(encode_input(image, payload, normalise)) for image in images)
     return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), mean_bytes
 
 

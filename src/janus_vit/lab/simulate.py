@@ -91,7 +91,6 @@ class PredictedWorker:
     """A device that takes exactly as long as its profile says and answers nothing useful."""
 
     fingerprint = "simulated"
-    classes = 1
 
     def __init__(self, costs: Costs, clock: VirtualClock) -> None:
         self._costs = costs

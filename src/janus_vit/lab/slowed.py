@@ -30,7 +30,6 @@ class SlowedWorker:
         self._worker = worker
         self._factor = factor
         self.fingerprint = worker.fingerprint
-        self.classes = worker.classes
 
     def prepare(self, frame: Any) -> Any:
         """Not slowed: a camera delivers frames of the right size."""

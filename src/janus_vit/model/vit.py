@@ -121,9 +121,16 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(pooled, arch.classes) if arch.classes else nn.Identity()
         self.head_dist = nn.Linear(pooled, arch.classes) if arch.distilled and arch.classes else None
 
+    @property
+    def output_width(self) -> int:
+        """Values that the head gives: classes, or those of an embedding."""
+        arch = self.architecture
+        return arch.classes or (2 if arch.pooling == "class+mean" else 1) * arch.width
+
     def embed(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, *input_shape] to tokens [B, T, C]: prefix tokens, then patches in reading order."""
-        x: Tensor = self.stem(pixels).flatten(2).transpose(1, 2) + self.pos_embed
+        # In the layout of a decoded payload, so that a cut run rounds exactly like an uncut one.
+        x: Tensor = self.stem(pixels).flatten(2).transpose(1, 2).contiguous() + self.pos_embed
         if self.prefix_tokens is not None:
             x = torch.cat([self.prefix_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         tokens: Tensor = self.stem_norm(x)

@@ -103,10 +103,17 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The most probable classes, best first, with their probabilities."""
+    """What the model says of a frame.
+
+    Attributes:
+        classes: the most probable ones, best first; none from a model that embeds.
+        probabilities: theirs.
+        vector: of length 1, from a model that embeds; empty from one that classifies.
+    """
 
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
+    vector: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

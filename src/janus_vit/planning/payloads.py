@@ -4,6 +4,7 @@ A payload's name is its format, with `+zstd` behind it for a lossless stage:
 
     tokens  float32 float16 float8 int8 int4
     image   tensor (the float32 input, the paper's cloud-only) png jpegQ webpQ, Q = quality 1..100
+    clip    tensor (the float32 input), png jpegQ webpQ (each frame one such file), h264qQ, Q = CRF 1..51, low is good
     local   nothing is sent
 """
 
@@ -27,7 +28,9 @@ TOKEN_FORMATS: dict[str, tuple[int, bool]] = {
     "int8": (8, True),
     "int4": (4, True),
 }
-_IMAGE = re.compile(r"(tensor|png|(?:jpeg|webp)(?:100|[1-9][0-9]?))")
+_H264 = "h264q"
+_LARGEST_CRF = 51
+_INPUT = re.compile(rf"tensor|png|(?:jpeg|webp)(?:100|[1-9][0-9]?)|{_H264}(?:5[01]|[1-4][0-9]|[1-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,10 @@ class PayloadFormat:
     """One payload format, parsed from its name.
 
     Attributes:
-        name: as users write it, e.g. "float8", "jpeg90", "float16+zstd".
+        name: as users write it, e.g. "float8", "jpeg90", "h264q23", "float16+zstd".
         base: the name without the lossless stage.
         lossless_stage: whether zstd follows.
-        of_tokens: True for tokens, False for an image.
+        of_tokens: True for tokens, False for an image or a clip.
     """
 
     name: str
@@ -52,8 +55,20 @@ class PayloadFormat:
         return not self.lossless_stage and (self.of_tokens or self.base == "tensor")
 
     @property
+    def of_clips(self) -> bool:
+        """Whether only a clip can be sent in this format: H.264 says how frames change."""
+        return self.base.startswith(_H264)
+
+    @property
+    def crf(self) -> int:
+        """Constant rate factor of H.264, 1 to 51; less is better."""
+        return int(self.base.removeprefix(_H264))
+
+    @property
     def quality(self) -> int:
-        """Quality of a lossy image format, 1 to 100."""
+        """Quality of a lossy image or clip format, 1 to 100; of H.264 it only orders its own rate factors."""
+        if self.of_clips:
+            return 100 * (_LARGEST_CRF + 1 - self.crf) // _LARGEST_CRF
         return int(self.base.removeprefix("jpeg").removeprefix("webp"))
 
     def token_bytes(self, tokens: int, width: int) -> int:
@@ -71,10 +86,11 @@ def parse_payload(name: str) -> PayloadFormat:
     """
     base = name.removesuffix(LOSSLESS_SUFFIX)
     of_tokens = base in TOKEN_FORMATS
-    if not of_tokens and not _IMAGE.fullmatch(base):
+    if not of_tokens and not _INPUT.fullmatch(base):
         raise InputError(
             f"payload format {name!r} is unknown: use one of {', '.join(TOKEN_FORMATS)} for tokens or "
-            f"tensor, png, jpeg1..jpeg100, webp1..webp100 for images, optionally with {LOSSLESS_SUFFIX}"
+            "tensor, png, jpeg1..jpeg100, webp1..webp100 for images and the frames of clips, or "
+            f"{_H264}1..{_H264}{_LARGEST_CRF} for clips, optionally with {LOSSLESS_SUFFIX}"
         )
     return PayloadFormat(name, base, name != base, of_tokens)
 

@@ -19,6 +19,7 @@ from janus_vit.planning.presets import Platforms, make_policy
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.service import outputs_of
 from janus_vit.runtime.worker import LocalWorker, Worker
 
 _HELLO_TIMEOUT_S = 10.0
@@ -49,7 +50,7 @@ def connect(
     Raises:
         InputError: no cloud there, another model there, or an SLA or policy that cannot be used.
     """
-    transport = GrpcTransport(address, model.network.architecture.classes, credentials)
+    transport = GrpcTransport(address, outputs_of(model), credentials)
     try:
         platforms = shake_hands(model, transport, address, profile, images_allowed)
         chosen = make_policy(policy, platforms)
@@ -65,8 +66,8 @@ def warm_up(worker: Worker, model: Model) -> None:
     """Run one empty frame, so that the first real one does not pay for memory and thread pools."""
     shape = model.shape
     schedule = make_schedule("fixed", 1.0, shape)
-    size = model.preprocessing.image_size
-    frame = np.zeros((size, size, 3), np.uint8)
+    channels, *size = model.shape.input_shape
+    frame = np.zeros((*size, channels), np.uint8)
     plan = Plan(schedule.family, schedule.level, schedule.applied, shape.blocks + 1, LOCAL)
     worker.finish(worker.compute(worker.prepare(frame), plan))
 

@@ -15,6 +15,7 @@ from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
     WIRE_VERSION,
     Greeting,
+    Outputs,
     Reply,
     Request,
     pack_request,
@@ -34,17 +35,17 @@ class GrpcTransport:
     """A connection to one cloud, made on first use and again whenever it broke.
 
     Args:
-        address: "host:port". classes: of the model, to check replies.
+        address: "host:port". outputs: of the model, to check replies.
         credentials: for TLS; None sends in the clear.
 
     Raises:
         InputError: the address has no port, or none from 1 to 65535.
     """
 
-    def __init__(self, address: str, classes: int, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(self, address: str, outputs: Outputs, credentials: grpc.ChannelCredentials | None = None) -> None:
         check_address(address)
         self._address = address
-        self._classes = classes
+        self._outputs = outputs
         options = [*KEEPALIVE, *_RECONNECT, ("grpc.max_send_message_length", -1)]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options)
@@ -63,7 +64,7 @@ class GrpcTransport:
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once while there is no connection."""
         message = pack_request(request)
-        return unpack_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._classes)
+        return unpack_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
         """See `Transport.probe`."""

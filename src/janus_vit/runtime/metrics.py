@@ -26,7 +26,7 @@ def to_record(
     record["predicted"]["total_s"] = outcome.predicted.total_s
     record["met"] = outcome.met
     record["deviation"] = outcome.deviation
-    if labels:
+    if labels and outcome.answer.classes:
         record["answer"]["label"] = labels[outcome.answer.classes[0]]
     return record
 

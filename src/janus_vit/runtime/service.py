@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model
+from janus_vit.model.checkpoints import EMBED
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.stage import Activation
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.payloads import PayloadFormat
 from janus_vit.runtime.fairqueue import FairQueue
-from janus_vit.wire.images import decode_image, decode_tensor
-from janus_vit.wire.messages import Greeting, Reply, Request, check_request, largest_body_bytes
+from janus_vit.wire.inputs import decode_input
+from janus_vit.wire.messages import Greeting, Outputs, Reply, Request, check_request, largest_body_bytes
 from janus_vit.wire.tokens import decode_tokens
 
 _ANSWERS = 5
@@ -82,25 +83,29 @@ class CloudService:
         self._queue.close()
 
     def _decode(self, request: Request, payload: PayloadFormat) -> Activation | tuple[Tensor, tuple[int, ...]]:
-        shape, preprocessing = self._model.shape, self._model.preprocessing
         if payload.of_tokens:
             tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)
             return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
-        if payload.base == "tensor":
-            return decode_tensor(request.body, shape.input_shape, lossless_stage=payload.lossless_stage)[
-                None
-            ], request.merges
-        size = preprocessing.image_size
-        return preprocessing.normalise(decode_image(request.body, payload, size, size)), request.merges
+        pixels = decode_input(request.body, payload, self._model.shape.input_shape, self._model.preprocessing.normalise)
+        return pixels, request.merges
 
     def _run(self, start: Activation | tuple[Tensor, tuple[int, ...]]) -> _Computed:
         began_s = time.perf_counter()
         activation = start if isinstance(start, Activation) else self._engine.embed(*start)
-        answer = best_classes(self._engine.head(self._engine.run(activation, self._model.shape.blocks)))
+        output = self._engine.head(self._engine.run(activation, self._model.shape.blocks))
+        answer = answer_of(output, self._model.task)
         return _Computed(answer, began_s, time.perf_counter())
 
 
-def best_classes(logits: Tensor) -> Answer:
-    """The most probable classes of logits [1, classes]."""
-    probabilities, classes = torch.softmax(logits[0], dim=0).topk(min(_ANSWERS, logits.shape[1]))
+def outputs_of(model: Model) -> Outputs:
+    """What replies about a model must hold."""
+    width = model.network.output_width
+    return Outputs(0, width) if model.task == EMBED else Outputs(width)
+
+
+def answer_of(output: Tensor, task: str) -> Answer:
+    """The answer in a model's output [1, D]: the most probable classes of logits, or an embedding of length 1."""
+    if task == EMBED:
+        return Answer((), (), tuple(torch.nn.functional.normalize(output[0], dim=0).tolist()))
+    probabilities, classes = torch.softmax(output[0], dim=0).topk(min(_ANSWERS, output.shape[1]))
     return Answer(tuple(classes.tolist()), tuple(probabilities.tolist()))

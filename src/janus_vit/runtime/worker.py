@@ -12,8 +12,8 @@ from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import Plan
-from janus_vit.runtime.service import best_classes
-from janus_vit.wire.images import encode_image, encode_tensor
+from janus_vit.runtime.service import answer_of
+from janus_vit.wire.inputs import encode_input
 from janus_vit.wire.tokens import encode_tokens
 
 
@@ -30,7 +30,6 @@ class Worker(Protocol):
     """Runs a frame's parts on the device. What `compute` gives is handed back to `pack` and `finish` unseen."""
 
     fingerprint: str
-    classes: int
 
     def prepare(self, frame: Any) -> Any:
         """A camera's frame to what the model sees."""
@@ -60,7 +59,6 @@ class LocalWorker:
         self._engine = engine
         self._blocks = model.shape.blocks
         self.fingerprint = model.fingerprint
-        self.classes = model.network.architecture.classes
 
     def prepare(self, frame: Frame) -> Frame:
         """Resize and crop a frame [H, W, 3] uint8 of any size."""
@@ -77,21 +75,13 @@ class LocalWorker:
         if state.activation is not None:
             tokens, sizes = state.activation.tokens[0], state.activation.sizes[0]
             return Packed(encode_tokens(tokens, sizes, payload), *tokens.shape)
-        if payload.base == "tensor":
-            return Packed(
-                encode_tensor(
-                    self._model.preprocessing.normalise(state.image)[0], lossless_stage=payload.lossless_stage
-                ),
-                0,
-                0,
-            )
-        return Packed(encode_image(state.image, payload), 0, 0)
+        return Packed(encode_input(state.image, payload, self._model.preprocessing.normalise), 0, 0)
 
     def finish(self, state: _Begun) -> Answer:
         """Run what is left."""
         activation = self._run(state, self._blocks).activation
         assert activation is not None
-        return best_classes(self._engine.head(activation))
+        return answer_of(self._engine.head(activation), self._model.task)
 
     def _run(self, state: _Begun, stop: int) -> _Begun:
         activation = state.activation

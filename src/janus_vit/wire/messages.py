@@ -47,6 +47,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model answers: probabilities of so many classes, or a vector of so many values; the other is 0."""
+
+    classes: int
+    vector_width: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Greeting:
     """What the cloud says of itself: its model and how fast it is (a profile's JSON)."""
 
@@ -119,6 +127,9 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
     )
     _require(request.split <= shape.blocks, "split", f"is {request.split} and the model has {shape.blocks} blocks")
     _require(payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}")
+    _require(
+        not payload.of_clips or len(shape.input_shape) > 3, "payload", f"{payload.name} is for clips, not for images"
+    )
     if payload.of_tokens:
         fits = shape.protected < request.tokens <= shape.tokens
         _require(fits, "tokens", f"is {request.tokens}, not {shape.protected + 1} to {shape.tokens}")
@@ -137,6 +148,7 @@ def pack_reply(reply: Reply) -> bytes:
     return pb.InferReply(
         classes=reply.answer.classes,
         probabilities=reply.answer.probabilities,
+        vector=reply.answer.vector,
         receive_s=reply.receive_s,
         decode_s=reply.decode_s,
         queue_s=reply.queue_s,
@@ -145,8 +157,8 @@ def pack_reply(reply: Reply) -> bytes:
     ).SerializeToString()
 
 
-def unpack_reply(data: bytes, classes: int) -> Reply:
-    """Read and check a reply to a model with that many classes.
+def unpack_reply(data: bytes, outputs: Outputs) -> Reply:
+    """Read and check a reply of a model with those outputs.
 
     Raises:
         WireError: not a message, or a field that cannot be true.
@@ -161,11 +173,9 @@ def unpack_reply(data: bytes, classes: int) -> Reply:
     _require(
         all(math.isfinite(value) and value >= 0 for value in durations), "durations", "has a negative or no number"
     )
-    same = 0 < len(message.classes) == len(message.probabilities)
-    _require(same, "classes", "is empty or does not match probabilities")
-    _require(all(index < classes for index in message.classes), "classes", f"exceeds the model's {classes} classes")
-    _require(all(0 <= value <= 1.001 for value in message.probabilities), "probabilities", "is outside 0 to 1")
-    return Reply(Answer(tuple(message.classes), tuple(message.probabilities)), *durations)
+    answer = Answer(tuple(message.classes), tuple(message.probabilities), tuple(message.vector))
+    _check_answer(answer, outputs)
+    return Reply(answer, *durations)
 
 
 def unpack_probe_reply(data: bytes) -> float:
@@ -204,6 +214,16 @@ def unpack_greeting(data: bytes) -> Greeting:
         raise WireError("the greeting is not a janus.v1 HelloReply message: is a janus-vit cloud there?") from error
     _check_version(message.wire_version)
     return Greeting(message.model, message.fingerprint, message.profile_json)
+
+
+def _check_answer(answer: Answer, outputs: Outputs) -> None:
+    width, classes = outputs.vector_width, outputs.classes
+    _require(len(answer.vector) == width, "vector", f"has {len(answer.vector)} values, not {width}")
+    _require(all(map(math.isfinite, answer.vector)), "vector", "holds what is no number")
+    same = (classes > 0) == bool(answer.classes) and len(answer.classes) == len(answer.probabilities)
+    _require(same, "classes", "is empty or does not match probabilities")
+    _require(all(index < classes for index in answer.classes), "classes", f"exceeds the model's {classes} classes")
+    _require(all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "is outside 0 to 1")
 
 
 def _check_merges(request: Request, shape: ModelShape) -> None:

@@ -1,0 +1,66 @@
+"""Labels for a model that embeds: the nearest of given text vectors (Radford et al., ICML 2021)."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_vit.errors import InputError
+from janus_vit.planning.outcome import Answer
+
+_SCALE = 100.0  # of cosine similarities before the softmax, as CLIP was trained
+_ANSWERS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class TextVectors:
+    """A vector for each label.
+
+    Attributes:
+        labels: the texts. vectors: [labels, width] float32, each of length 1. scale: of similarities.
+    """
+
+    labels: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    scale: float = _SCALE
+
+    def label(self, answer: Answer) -> Answer:
+        """The same answer with its most similar labels as classes."""
+        logits = self.scale * (self.vectors @ np.array(answer.vector, np.float32))
+        shares = np.exp(logits - logits.max())
+        best = np.argsort(-shares, kind="stable")[:_ANSWERS]
+        probabilities = shares[best] / shares.sum()
+        return replace(answer, classes=tuple(best.tolist()), probabilities=tuple(probabilities.tolist()))
+
+
+def read_text_vectors(path: Path, width: int) -> TextVectors:
+    """Read an `.npz` with `labels` [n] texts, `vectors` [n, width] numbers and, if other than CLIP's 100, `scale`.
+
+    Raises:
+        InputError: no such file, or not such arrays; the message names the array.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ("labels", "vectors", "scale") if name in arrays.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file: check the path") from error
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(
+            f"{path}: not a readable .npz file: make it with numpy.savez(FILE, labels=..., vectors=...)"
+        ) from error
+    labels, vectors = found.get("labels"), found.get("vectors")
+    if labels is None or labels.ndim != 1 or labels.dtype.kind != "U" or len(labels) == 0:
+        raise InputError(f"{path}: array labels must be a list of texts: make the file again")
+    if vectors is None or vectors.dtype.kind != "f" or vectors.shape != (len(labels), width):
+        shape = "missing" if vectors is None else f"{vectors.dtype} {list(vectors.shape)}"
+        raise InputError(f"{path}: array vectors is {shape}; the model needs {len(labels)} x {width} numbers")
+    vectors = vectors.astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
+        raise InputError(f"{path}: array vectors holds a row without a direction (zero or not finite): make it again")
+    scale = float(np.asarray(found.get("scale", _SCALE)).reshape(-1)[0])
+    return TextVectors(tuple(map(str, labels)), vectors / lengths, scale)
