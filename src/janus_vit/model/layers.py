@@ -19,14 +19,43 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 GATED = "swiglu"
 
 
+class _Initialised:
+    """Leaves modules on torch's meta device alone: random numbers there import hundreds of modules (75 MB, 1.5 s)."""
+
+    weight: Tensor
+
+    def reset_parameters(self) -> None:
+        """Initialise what has values."""
+        if not self.weight.is_meta:
+            super().reset_parameters()  # type: ignore[misc]
+
+
+class Linear(_Initialised, nn.Linear):
+    """See torch."""
+
+
+class Conv2d(_Initialised, nn.Conv2d):
+    """See torch."""
+
+
+class Conv3d(_Initialised, nn.Conv3d):
+    """See torch."""
+
+
+def learned(*shape: int) -> nn.Parameter:
+    """A parameter of small random values, or of none on the meta device."""
+    values = torch.zeros(shape)
+    return nn.Parameter(values if values.is_meta else values.normal_(std=0.02))
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with fused qkv; also gives its keys, by which tokens are matched."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores. Gives output and keys."""
@@ -48,8 +77,8 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to [..., C]."""
@@ -62,8 +91,8 @@ class GatedMlp(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 2 * hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, 2 * hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to [..., C]."""
@@ -115,10 +144,10 @@ class AttentionPool(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, activation: str, eps: float) -> None:
         super().__init__()
         self.heads = heads
-        self.latent = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
-        self.proj = nn.Linear(width, width)
+        self.latent = learned(1, 1, width)
+        self.q = Linear(width, width)
+        self.kv = Linear(width, 2 * width)
+        self.proj = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, hidden, activation)
 

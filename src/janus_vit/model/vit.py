@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from janus_vit.model.layers import AttentionPool, Block
+from janus_vit.model.layers import AttentionPool, Block, Conv2d, Conv3d, Linear, learned
 
 POOLINGS = ("class", "mean", "class+mean", "attention")
 
@@ -83,8 +83,8 @@ def patch_stem(arch: Architecture) -> nn.Module:
     """One convolution whose stride is its size."""
     if arch.frames > 1:
         kernel = (arch.tubelet, arch.patch_size, arch.patch_size)
-        return nn.Conv3d(3, arch.width, kernel, stride=kernel)
-    return nn.Conv2d(3, arch.width, arch.patch_size, stride=arch.patch_size)
+        return Conv3d(3, arch.width, kernel, stride=kernel)
+    return Conv2d(3, arch.width, arch.patch_size, stride=arch.patch_size)
 
 
 def conv_stem(arch: Architecture) -> nn.Module:
@@ -93,8 +93,8 @@ def conv_stem(arch: Architecture) -> nn.Module:
     widths = [3, *(arch.width // 2 ** (halvings - i) for i in range(1, halvings + 1))]
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
-    return nn.Sequential(*layers, nn.Conv2d(widths[-1], arch.width, 1))
+        layers += [Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+    return nn.Sequential(*layers, Conv2d(widths[-1], arch.width, 1))
 
 
 class VisionTransformer(nn.Module):
@@ -108,7 +108,7 @@ class VisionTransformer(nn.Module):
         arch = self.architecture = architecture
         self.stem = conv_stem(arch) if arch.stem == "conv" else patch_stem(arch)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, arch.prefix, arch.width)) if arch.prefix else None
-        self.pos_embed = nn.Parameter(torch.randn(1, arch.patches, arch.width) * 0.02)
+        self.pos_embed = learned(1, arch.patches, arch.width)
         self.stem_norm = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.stem_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
@@ -118,8 +118,8 @@ class VisionTransformer(nn.Module):
         pooled = 2 * arch.width if arch.pooling == "class+mean" else arch.width
         if arch.pooling == "attention":
             self.pool = AttentionPool(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.norm_eps)
-        self.head = nn.Linear(pooled, arch.classes) if arch.classes else nn.Identity()
-        self.head_dist = nn.Linear(pooled, arch.classes) if arch.distilled and arch.classes else None
+        self.head = Linear(pooled, arch.classes) if arch.classes else nn.Identity()
+        self.head_dist = Linear(pooled, arch.classes) if arch.distilled and arch.classes else None
 
     @property
     def output_width(self) -> int:
