@@ -1,0 +1,62 @@
+"""Measures what merging in each block alone does to a model's answers: the input of a learned schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.checkpoints import EMBED
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.preprocessing import Frame
+from janus_vit.model.stage import Activation
+from janus_vit.planning.learned import Losses
+
+SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
+_BATCH = 50
+Progress = Callable[[float], None]  # share done 0..1
+
+
+def measure_losses(
+    model: Model, engine: Engine, images: Sequence[Frame], progress: Progress = lambda share: None
+) -> Losses:
+    """Mean loss of merging a share of the tokens in one block and nowhere else, for each block and share.
+
+    Args:
+        images: cropped frames; no labels are needed, the unmerged model is the truth.
+        progress: told how far it is.
+    """
+    shape = model.shape
+    total = np.zeros((shape.blocks, len(SHARES)))
+    unmerged = (0,) * shape.blocks
+    batches = range(0, len(images), _BATCH)
+    for number, first in enumerate(batches):
+        chosen = images[first : first + _BATCH]
+        at_block = engine.embed(torch.cat([model.preprocessing.normalise(image) for image in chosen]), unmerged)
+        truth = engine.head(engine.run(at_block, shape.blocks))
+        for block in range(shape.blocks):
+            for column, share in enumerate(SHARES[1:], start=1):
+                merged = int(share * (shape.tokens - shape.protected))
+                output = _run_merging(engine, at_block, merged, shape.blocks)
+                total[block, column] += len(chosen) * divergence(truth, output, model.task)
+            at_block = engine.run(at_block, block + 1)
+            progress((number + (block + 1) / shape.blocks) / len(batches))
+    return Losses(np.array(SHARES), total / len(images))
+
+
+def divergence(truth: Tensor, output: Tensor, task: str) -> float:
+    """Mean KL(truth || output) of logits [B, D]; for embeddings the mean of 1 - cosine similarity."""
+    if task == EMBED:
+        return float((1 - F.cosine_similarity(truth, output)).mean())
+    return float(F.kl_div(output.log_softmax(1), truth.log_softmax(1), reduction="batchmean", log_target=True))
+
+
+def _run_merging(engine: Engine, start: Activation, merged: int, blocks: int) -> Tensor:
+    """The model's output if the next block merges so many tokens and no other does."""
+    merges = (merged, *(0,) * (blocks - start.next_block - 1))
+    begun = Activation(start.tokens, start.sizes, start.next_block, merges, start.fingerprint)
+    return engine.head(engine.run(begun, blocks))

@@ -1,0 +1,99 @@
+"""Learned schedules: merges a block chosen by dynamic programming from measured losses and a machine's latency.
+
+The rules of the paper and of ToMe fix how merges fall off over the blocks. Here each block merges what is worth it:
+its time is known from a profile, merging's own cost included, and what merging there alone does to the answers was
+measured. Losses are taken to add up, which calibration then checks on whole schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from janus_vit.planning.latency import Floats
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.schedules import Schedule, clip
+
+LEARNED = "learned"
+BlockSeconds = Callable[[ArrayLike, ArrayLike], Floats]  # tokens before and after the merge -> seconds of the block
+_PRICES = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What merging in one block alone costs.
+
+    Attributes:
+        shares: [S] ascending shares of the mergeable tokens that are merged away, the first 0, the last 0.5.
+        by_block: [blocks, S] loss, 0 at share 0; the planner only needs it to be of one kind, such as KL divergence.
+    """
+
+    shares: Floats
+    by_block: Floats
+
+
+def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) -> tuple[Schedule, ...]:
+    """Up to `count` schedules from no merging to the strongest, each the least loss for its time.
+
+    The level of each is the share of the blocks' time that it saves.
+    """
+    counts = np.arange(shape.protected + 1, shape.tokens + 1)
+    most = (shape.tokens - shape.protected) // 2
+    before, merged = np.meshgrid(counts, np.arange(most + 1), indexing="ij")  # [tokens, merges]
+    possible = merged <= (before - shape.protected) // 2
+    seconds = np.where(possible, block_s(before, before - merged), np.inf)
+    shares = merged / np.maximum(before - shape.protected, 1)
+    prices = np.stack([np.interp(shares, losses.shares, monotone) for monotone in _rising(losses.by_block)])
+    unmerged_s = shape.blocks * float(seconds[-1, 0])
+    found: dict[tuple[int, ...], float] = {}
+    for price in np.geomspace(1e-4, 1e4, _PRICES) * unmerged_s / max(float(losses.by_block.max()), 1e-12):
+        merges = _cheapest(seconds, price * prices, shape)
+        found[merges] = 1 - _total(merges, seconds, shape) / unmerged_s
+    found[(0,) * shape.blocks] = 0.0
+    return tuple(clip(LEARNED, round(max(level, 0.0), 4), merges, shape) for merges, level in _spread(found, count))
+
+
+def _cheapest(seconds: Floats, penalty: Floats, shape: ModelShape) -> tuple[int, ...]:
+    """The merges of least time plus penalty, by dynamic programming from the last block to the first.
+
+    Args:
+        seconds: [tokens, merges], infinite where impossible. penalty: [blocks, tokens, merges].
+    """
+    rows, columns = seconds.shape
+    after = np.maximum(np.arange(rows)[:, None] - np.arange(columns)[None], 0)  # row of the tokens that stay
+    rest = np.zeros(rows)
+    choices = []
+    for block in reversed(range(shape.blocks)):
+        cost = seconds + penalty[block] + rest[after]
+        choices.append(cost.argmin(axis=1))
+        rest = cost.min(axis=1)
+    merges, row = [], rows - 1
+    for choice in reversed(choices):
+        merges.append(int(choice[row]))
+        row -= merges[-1]
+    return tuple(merges)
+
+
+def _total(merges: tuple[int, ...], seconds: Floats, shape: ModelShape) -> float:
+    row, total_s = len(seconds) - 1, 0.0
+    for merged in merges:
+        total_s += float(seconds[row, merged])
+        row -= merged
+    return total_s
+
+
+def _rising(losses: Floats) -> Floats:
+    """Measured losses without the dips of noise: merging more never costs less."""
+    return np.asarray(np.maximum.accumulate(np.maximum(losses, 0.0), axis=1))
+
+
+def _spread(found: dict[tuple[int, ...], float], count: int) -> Sequence[tuple[tuple[int, ...], float]]:
+    """At most `count` schedules at about even distances of level, the first and the last kept."""
+    rising = sorted(((merges, level) for merges, level in found.items() if level >= 0), key=lambda item: item[1])
+    levels = np.array([level for _, level in rising])
+    wanted = np.linspace(0.0, levels[-1], count)
+    kept = sorted({int(np.abs(levels - level).argmin()) for level in wanted})
+    return [rising[index] for index in kept]
