@@ -34,7 +34,7 @@ TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
 IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
 CLIP_FORMATS = ("tensor", "jpeg90", "jpeg75", "jpeg50", "h264q23", "h264q30")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
-_PAUSE_S = 0.02
+_PAUSE_S = 0.01
 _VISIT_S = 0.05  # consecutive blocks are timed together for this long: a small model's whole stack
 
 
@@ -74,8 +74,10 @@ def profile_machine(
     final = engine.run(activation, model.shape.blocks)
     engine.head(final)
     progress(0.1, "stem and head")
-    stem_s = _median_s(lambda: engine.embed(model.preprocessing.normalise(images[0]), unmerged), effort.repeats)
-    head_s = _median_s(lambda: engine.head(final), effort.repeats)
+    stem_s = _median_s(
+        lambda: engine.embed(model.preprocessing.normalise(images[0]), unmerged), effort.repeats, _PAUSE_S
+    )
+    head_s = _median_s(lambda: engine.head(final), effort.repeats, _PAUSE_S)
     samples = _block_samples(model, engine, effort, progress)
     progress(0.8, "payload formats")
     encode, decode, image_bytes, ratios = _payload_costs(model, activation, images, effort.repeats)
@@ -199,13 +201,13 @@ def _image_cost(name: str, model: Model, images: Sequence[Frame], repeats: int) 
     return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), mean_bytes
 
 
-def _median_s(call: Callable[[], object], repeats: int) -> float:
+def _median_s(call: Callable[[], object], repeats: int, pause_s: float = 0.0) -> float:
     call()
-    return statistics.median(_seconds(call) for _ in range(repeats))
+    return statistics.median(_seconds(call, pause_s) for _ in range(repeats))
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    time.sleep(_PAUSE_S)
+def _seconds(call: Callable[[], object], pause_s: float) -> float:
+    time.sleep(pause_s)
     began_s = time.perf_counter()
     call()
     return time.perf_counter() - began_s

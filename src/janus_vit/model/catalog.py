@@ -82,7 +82,7 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
     if name in CATALOG:
         raise InputError(f"model {name!r} has random weights and one size: choose another name of the catalog")
     path = fetch(name) if name.startswith(HUBS) else Path(name)
-    if not path.exists():
+    if not (path.exists() or path.suffix or len(path.parts) > 1):
         raise InputError(
             f"model {name!r} is unknown: use one of {', '.join(CATALOG)}, the path of a checkpoint's file or folder, "
             "timm:NAME or hf:ORG/NAME"

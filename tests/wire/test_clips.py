@@ -1,0 +1,400 @@
+"""Clips survive the wire, and nothing but the expected frames is read."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from janus_vit.errors import InputError, WireError
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.wire.clips import Clip, decode_clip, encode_clip
+from janus_vit.wire.images import encode_image
+from janus_vit.wire.lossless import compress
+
+FRAMES, HEIGHT, WIDTH = 8, 38, 54
+H264 = "h264q23"
+IMAGES = ("png", "jpeg90", "webp90")
+PLAIN = (*IMAGES, H264)
+NAMES = (*PLAIN, *(f"{name}+zstd" for name in PLAIN))
+
+plain_names = pytest.mark.parametrize("name", PLAIN)
+all_names = pytest.mark.parametrize("name", NAMES)
+
+
+def moving_clip(frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH) -> Clip:
+    """A bright square that moves right over a smooth background."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    clip = np.stack([np.stack((rows * 4, columns * 3, rows + columns), axis=-1)] * frames).astype(np.uint8)
+    for index, frame in enumerate(clip):
+        frame[8:24, 4 + 2 * index : 20 + 2 * index] = 230
+    return clip
+
+
+def encode(name: str, clip: Clip | None = None) -> bytes:
+    return encode_clip(moving_clip() if clip is None else clip, parse_payload(name))
+
+
+def decode(data: bytes | memoryview, name: str, frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH) -> Clip:
+    return decode_clip(data, parse_payload(name), frames, height, width)
+
+
+def body_of(files: list[bytes]) -> bytes:
+    return struct.pack(f"<{1 + len(files)}I", len(files), *map(len, files)) + b"".join(files)
+
+
+def files_of(body: bytes) -> list[bytes]:
+    count = int.from_bytes(body[:4], "little")
+    ends = 4 * (1 + count) + np.cumsum(struct.unpack_from(f"<{count}I", body, 4))
+    return [body[start:end] for start, end in zip([4 * (1 + count), *ends[:-1]], ends, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["png", "png+zstd"])
+def test_png_is_exact(name: str) -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    assert np.array_equal(decode(encode(name, clip), name), clip)
+
+
+@pytest.mark.parametrize("name", ["jpeg90", "webp90", "h264q10", H264])
+def test_a_lossy_clip_is_close(name: str) -> None:
+    error = np.abs(decode(encode(name), name).astype(int) - moving_clip())
+    assert error.mean() < 4
+    assert error.mean(axis=(1, 2, 3)).max() < 6  # in every single frame
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (8, 1, 1), (16, 37, 53), (2, 40, 2), (70, 16, 16)])
+def test_h264_takes_any_length_and_odd_sides(shape: tuple[int, int, int]) -> None:
+    assert decode(encode(H264, moving_clip(*shape)), H264, *shape).shape == (*shape, 3)
+
+
+def test_frames_of_h264_come_in_order() -> None:
+    decoded = decode(encode(H264), H264).astype(int)
+    errors = np.abs(decoded[:, None] - moving_clip()[None]).mean(axis=(2, 3, 4))
+    assert errors.argmin(axis=1).tolist() == list(range(FRAMES))
+
+
+def test_h264_is_far_smaller_than_frames_one_by_one() -> None:
+    assert len(encode(H264)) < len(encode("jpeg75")) / 2
+
+
+def test_less_is_larger_in_h264() -> None:
+    sizes = [len(encode(f"h264q{crf}")) for crf in (1, 23, 51)]
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_equal_clips_give_equal_bytes() -> None:
+    assert encode(H264) == encode(H264)
+
+
+@plain_names
+def test_the_lossless_stage_is_around_all_frames(name: str) -> None:
+    assert encode(f"{name}+zstd") == compress(encode(name))
+
+
+@all_names
+def test_the_result_may_be_written_to(name: str) -> None:
+    clip = decode(memoryview(encode(name)), name)
+    clip[:] = 0
+    assert clip.dtype == np.uint8
+    assert clip.shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+@plain_names
+def test_a_clip_that_is_a_view_is_taken(name: str) -> None:
+    view = moving_clip()[::2, :, ::-1]
+    assert encode(name, view) == encode(name, np.ascontiguousarray(view))
+
+
+@pytest.mark.parametrize("name", ["png", H264])
+@pytest.mark.parametrize(
+    "clip",
+    [
+        np.zeros((4, 4, 3), np.uint8),
+        np.zeros((0, 4, 4, 3), np.uint8),
+        np.zeros((2, 4, 4, 1), np.uint8),
+        np.zeros((2, 4, 4, 3)),
+    ],
+)
+def test_what_is_no_clip_is_refused(name: str, clip: Clip) -> None:
+    with pytest.raises(WireError, match=r"is not uint8 \[T, H, W, 3\]"):
+        encode(name, clip)
+
+
+@pytest.mark.parametrize("name", ["webp90", H264])
+def test_a_clip_that_the_format_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(WireError, match=f"does not fit {name}"):
+        encode(name, np.zeros((1, 2, 20_000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["tensor", "tensor+zstd", "float16"])
+def test_a_payload_that_is_no_clip_file_is_refused(name: str) -> None:
+    with pytest.raises(WireError, match="no clip file"):
+        encode(name)
+    with pytest.raises(WireError, match="no clip file"):
+        decode(b"", name)
+
+
+@pytest.mark.parametrize("name", ["h264", "h264q", "h264q0", "h264q52", "h264q023", "h264q99", "h265q23", "H264q23"])
+def test_a_format_of_another_name_is_unknown(name: str) -> None:
+    with pytest.raises(InputError, match=r"is unknown: .*h264q1\.\.h264q51 for clips"):
+        parse_payload(name)
+
+
+def test_quality_orders_rate_factors() -> None:
+    payloads = [parse_payload(f"h264q{crf}") for crf in range(1, 52)]
+    assert [payload.crf for payload in payloads] == list(range(1, 52))
+    qualities = [payload.quality for payload in payloads]
+    assert qualities[0] == 100
+    assert qualities[-1] == 1
+    assert qualities == sorted(set(qualities), reverse=True)
+    assert parse_payload("jpeg75").quality == 75
+
+
+def test_only_h264_is_of_clips_alone() -> None:
+    assert [parse_payload(name).of_clips for name in ("float16", "tensor", *PLAIN)] == [False] * 5 + [True]
+    assert not parse_payload(H264).is_fixed_size
+
+
+@all_names
+@pytest.mark.parametrize("frames", [1, FRAMES - 1, FRAMES + 1, 1000])
+def test_another_number_of_frames_is_refused(name: str, frames: int) -> None:
+    with pytest.raises(WireError, match=f"has {FRAMES} frames, expected {frames}"):
+        decode(encode(name), name, frames)
+
+
+@all_names
+@pytest.mark.parametrize("shape", [(WIDTH, HEIGHT), (HEIGHT + 2, WIDTH), (HEIGHT, 16)])
+def test_other_dimensions_are_refused(name: str, shape: tuple[int, int]) -> None:
+    with pytest.raises(WireError, match=f"of {HEIGHT} x {WIDTH}, expected {shape[0]} x {shape[1]}"):
+        decode(encode(name), name, FRAMES, *shape)
+
+
+@plain_names
+def test_every_truncation_is_refused(name: str) -> None:
+    data = encode(name)
+    for cut in (*range(60), *range(60, len(data), 97), len(data) - 1):
+        with pytest.raises(WireError, match="field body"):
+            decode(data[:cut], name)
+
+
+@all_names
+def test_surplus_bytes_are_refused(name: str) -> None:
+    with pytest.raises(WireError, match="field body"):
+        decode(encode(name) + b"more", name)
+
+
+@plain_names
+@pytest.mark.parametrize("length", [0, 1, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_absurd_lengths_are_refused(name: str, length: int) -> None:
+    data = encode(name)
+    for frame in (0, FRAMES - 1):
+        at = 4 + 4 * frame
+        with pytest.raises(WireError, match=r"field body has .* bytes and its lengths ask for"):
+            decode(data[:at] + struct.pack("<I", length) + data[at + 4 :], name)
+
+
+@plain_names
+def test_an_empty_frame_is_refused(name: str) -> None:
+    files = files_of(encode(name))
+    for frame in (0, FRAMES - 1):
+        with pytest.raises(WireError, match="field body is not"):
+            decode(body_of([*files[:frame], b"", *files[frame + 1 :]]), name)
+
+
+def test_a_frame_of_another_format_is_refused() -> None:
+    files = files_of(encode("jpeg90"))
+    files[3] = encode_image(moving_clip()[3], parse_payload("png"))
+    with pytest.raises(WireError, match="field body is not a whole JPEG"):
+        decode(body_of(files), "jpeg90")
+
+
+def test_frames_instead_of_a_stream_are_refused() -> None:
+    with pytest.raises(WireError, match=r"not a plain H.264 stream"):
+        decode(encode("jpeg90"), H264)
+
+
+def test_a_zip_bomb_around_a_clip_is_refused() -> None:
+    with pytest.raises(WireError, match="declares 67108864 bytes"):
+        decode(compress(bytes(1 << 26)), "h264q23+zstd")
+
+
+def stream(height: int = HEIGHT, width: int = WIDTH, codec: str = "libx264", **options: str) -> bytes:
+    """A body from another encoder, or one that is tuned in another way."""
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.height, encoder.width, encoder.pix_fmt = height, width, options.pop("pix_fmt", "yuv420p")
+    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
+    encoder.options = {"preset": "veryfast", "tune": "zerolatency", **options} if codec == "libx264" else options
+    packets = []
+    for index, frame in enumerate(moving_clip(FRAMES, height, width)):
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        picture.pts = index
+        packets += encoder.encode(picture)
+    return body_of([bytes(packet) for packet in packets + encoder.encode(None)])
+
+
+def without_remarks(body: bytes) -> bytes:
+    """x264's long remark about itself taken out, and its long start codes."""
+    units = []
+    for unit in files_of(body):
+        parts = (part.rstrip(b"\0") for part in unit.split(b"\0\0\1"))
+        units.append(b"".join(b"\0\0\1" + part for part in parts if part and part[0] & 31 != 6))
+    return body_of(units)
+
+
+def test_a_plain_stream_of_another_encoder_is_read() -> None:
+    assert decode(without_remarks(stream()), H264).shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"preset": "ultrafast"}, "plain H.264 stream of High profile"),  # Baseline
+        ({"pix_fmt": "yuv422p"}, "plain H.264 stream of High profile"),
+        ({"pix_fmt": "yuv444p"}, "plain H.264 stream of High profile"),
+        ({"pix_fmt": "yuv420p10le"}, "plain H.264 stream of High profile"),
+        ({"x264-params": "slices=2"}, "has parts of kinds"),
+        ({"x264-params": "keyint=4"}, "has parts of kinds"),
+        ({"x264-params": "bframes=2:sync-lookahead=0:rc-lookahead=0"}, "plain H.264 stream of High profile"),
+    ],
+)
+def test_h264_of_another_kind_is_refused(options: dict[str, str], reason: str) -> None:
+    with pytest.raises(WireError, match=reason):
+        decode(without_remarks(stream(**options)), H264)
+
+
+def test_a_stream_with_remarks_is_refused() -> None:
+    with pytest.raises(WireError, match=r"not a plain H.264 stream: frame 0"):
+        decode(stream(), H264)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "mjpeg"])
+def test_another_codec_is_refused(codec: str) -> None:
+    pixels = {"pix_fmt": "yuvj420p"} if codec == "mjpeg" else {}
+    with pytest.raises(WireError, match=r"not a plain H.264 stream"):
+        decode(stream(codec=codec, **pixels), H264)
+
+
+def number(value: int) -> str:
+    """The bits of an exp-Golomb number."""
+    digits = f"{value + 1:b}"
+    return "0" * (len(digits) - 1) + digits
+
+
+def header(columns: int, rows: int, crop: tuple[int, int, int, int], profile: int = 100, whole: int = 1) -> bytes:
+    """A sequence parameter set as x264 writes it, for so many macroblocks."""
+    bits = f"{profile:08b}{0:08b}{12:08b}" + number(0) + number(1) + number(0) * 2 + "00"
+    bits += number(0) + number(2) + number(1) + "0" + number(columns - 1) + number(rows - 1) + f"{whole}1"
+    bits += "1" + "".join(map(number, crop)) + "0" + "1"
+    bits += "0" * (-len(bits) % 8)
+    return b"\x67" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def with_header(sequence: bytes) -> bytes:
+    first, *others = files_of(encode(H264))
+    _, _, picture, key = first.split(b"\0\0\1")
+    return body_of([b"".join(b"\0\0\1" + part for part in (sequence, picture, key)), *others])
+
+
+def test_the_header_of_these_tests_is_the_right_one() -> None:
+    assert decode(with_header(header(4, 3, (0, 5, 0, 5))), H264).shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "reason"),
+    [
+        (header(512, 512, (0, 0, 0, 0)), "of 8192 x 8192, expected 38 x 54"),
+        (header(512, 3, (0, 4069, 0, 5)), "hides a part"),  # 8192 wide behind a crop to 54
+        (header(4, 512, (0, 5, 0, 4077)), "hides a part"),
+        (header(4, 3, (5, 0, 5, 0)), "hides a part"),
+        (header(1 << 14, 3, (0, 0, 0, 0)), "absurd number"),
+        (header(4, 3, (0, 5, 0, 5), profile=66), "of High profile"),
+        (header(4, 3, (0, 5, 0, 5), whole=0), "and whole frames"),  # fields: twice as high
+        (header(4, 3, (0, 5, 0, 5))[:6], "truncated H.264 header"),
+        (b"\x67", "truncated H.264 header"),
+        (b"\x67\x64" + b"\0" * 100_000 + b"\1", "truncated H.264 header"),
+        (header(4, 3, (0, 5, 0, 5)) + b"\0\0\1" + header(512, 512, (0, 0, 0, 0)), r"kinds \[7, 7, 8, 5\]"),
+    ],
+)
+def test_a_hostile_header_never_reaches_the_decoder(
+    sequence: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = with_header(sequence)
+    monkeypatch.setattr(av.CodecContext, "create", lambda *_: pytest.fail("the decoder was opened"))
+    with pytest.raises(WireError, match=reason):
+        decode(data, H264)
+
+
+def test_a_second_header_in_a_later_frame_is_refused() -> None:
+    files = files_of(encode(H264))
+    files[4] = b"\0\0\1" + header(512, 512, (0, 0, 0, 0)) + files[4]
+    with pytest.raises(WireError, match=r"frame 4 has parts of kinds \[7, 1\]"):
+        decode(body_of(files), H264)
+
+
+def test_frames_that_the_decoder_drops_are_missed() -> None:
+    files = files_of(encode(H264))
+    files[5] = files[5][:5]
+    with pytest.raises(WireError, match="field body"):
+        decode(body_of(files), H264)
+
+
+@all_names
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, 100_000), flip=st.integers(1, 255))
+def test_a_changed_byte_gives_a_clip_or_an_error(name: str, place: int, flip: int) -> None:
+    data = bytearray(encode(name))
+    data[place % len(data)] ^= flip
+    assert_clip_or_refused(bytes(data), name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 255)), max_size=30), frame=st.integers(0, 7))
+def test_changed_bytes_of_h264_give_a_clip_or_an_error(changes: list[tuple[int, int]], frame: int) -> None:
+    files = files_of(encode(H264))
+    damaged = bytearray(files[frame])
+    for place, value in changes:
+        damaged[place % len(damaged)] = value
+    files[frame] = bytes(damaged)
+    assert_clip_or_refused(body_of(files), H264)
+
+
+@all_names
+@settings(max_examples=60, deadline=None)
+@given(garbage=st.binary(max_size=200), keep=st.integers(0, 700))
+def test_garbage_gives_a_clip_or_an_error(name: str, garbage: bytes, keep: int) -> None:
+    data = encode(name)
+    assert_clip_or_refused(garbage, name)
+    assert_clip_or_refused(data[:keep] + garbage + data[keep + len(garbage) :], name)
+
+
+def assert_clip_or_refused(data: bytes, name: str) -> None:
+    try:
+        clip = decode(data, name)
+    except WireError:
+        return
+    assert clip.shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+def test_missing_pyav_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(H264)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match=r"pip install 'janus-vit\[video\]'"):
+        encode(H264)
+    with pytest.raises(InputError, match=r"pip install 'janus-vit\[video\]'"):
+        decode(data, H264)
+    assert decode(encode("png"), "png").shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+def test_a_pyav_that_only_decodes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(H264)
+    monkeypatch.setattr(av, "codecs_available", {"h264"})
+    with pytest.raises(InputError, match="needs PyAV with libx264"):
+        encode(H264)
+    assert decode(data, H264).shape == (FRAMES, HEIGHT, WIDTH, 3)
