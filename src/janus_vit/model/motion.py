@@ -67,13 +67,13 @@ class MotionStyle:
     size: int = 48
     digit_pixels: tuple[float, float] = (15.0, 26.0)
     speed: tuple[float, float] = (1.0, 2.5)
-    turn: tuple[float, float] = (0.15, 0.4)
+    turn: tuple[float, float] = (0.2, 0.45)
     growth: tuple[float, float] = (0.05, 0.1)
-    unrest: float = 0.08
+    unrest: float = 0.06
     contrast: tuple[float, float] = (0.45, 0.75)
     others: int = 2
-    lesser: tuple[float, float] = (0.5, 0.75)
-    bar_pixels: tuple[int, int] = (8, 22)
+    lesser: tuple[float, float] = (0.4, 0.65)
+    bar_pixels: tuple[int, int] = (8, 18)
     texture: float = 0.08
     noise: float = 0.06
 
