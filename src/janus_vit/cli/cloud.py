@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.console import messages, say, until_stopped
+from janus_vit.cli.loading import ImageSize, Task, load
 from janus_vit.cli.measure import read_or_measure
 from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, ProfileFile, Threads, read_bytes, use_threads
 from janus_vit.errors import InputError
@@ -23,6 +24,8 @@ def cloud(
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where to serve; port 0 takes any free one.")
     ] = "127.0.0.1:50051",
     model: ModelName = DEFAULT_MODEL,
+    task: Task = None,
+    image_size: ImageSize = None,
     profile: ProfileFile = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -39,7 +42,6 @@ def cloud(
     Example:    janus-vit cloud --listen 0.0.0.0:50051
     With TLS:   janus-vit cloud --tls-cert cert.pem --tls-key key.pem
     """
-    from janus_vit.model.catalog import load_model
     from janus_vit.runtime.cloud import Cloud
     from janus_vit.runtime.grpc_client import check_address
 
@@ -48,7 +50,7 @@ def cloud(
         check_address(listen)
     credentials = _credentials(tls_cert, tls_key)
     use_threads(threads)
-    served = load_model(model)
+    served = load(model, task, image_size)
     measured = read_or_measure(profile, served)
     with until_stopped() as stop, Cloud(served, measured, listen, credentials) as server:
         say(messages(), f"serving {served.name} on {host}:{server.port}; Ctrl-C stops it")

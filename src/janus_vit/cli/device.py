@@ -8,14 +8,25 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.console import Stop, messages, milliseconds, people, plain_table, say, until_stopped, warn
+from janus_vit.cli.console import Stop, messages, milliseconds, people, plain_table, say, until_stopped
 from janus_vit.cli.live import StreamView
+from janus_vit.cli.loading import (
+    ImageSize,
+    Stride,
+    Task,
+    TextVectorFile,
+    check_source,
+    load,
+    read_texts,
+    stream_for,
+)
 from janus_vit.cli.measure import read_or_measure
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
@@ -44,7 +55,7 @@ if TYPE_CHECKING:
     from janus_vit.lab.sources import Sample, Source
     from janus_vit.model.catalog import Model
 
-_DIGITS = tuple("0123456789")
+_DIGITS = tuple("0123456789")  # labels of the built-in frames
 _KEPT = 100_000  # frames that the summary is of: a camera may run for weeks
 
 
@@ -53,6 +64,10 @@ def device(
     source: SourceSpec = "builtin",
     sla: Sla = "300ms",
     model: ModelName = DEFAULT_MODEL,
+    task: Task = None,
+    image_size: ImageSize = None,
+    stride: Stride = 4,
+    text_vectors: TextVectorFile = None,
     policy: PolicyName = DEFAULT_POLICY,
     profile: ProfileFile = None,
     private: Private = False,
@@ -80,8 +95,6 @@ def device(
     Example:    janus-vit device --cloud HOST:50051 --source photos/
     To a pipe:  janus-vit device --cloud HOST:50051 --frames 100 --json
     """
-    from janus_vit.lab.sources import open_source
-    from janus_vit.model.catalog import load_model
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.grpc_client import check_address
     from janus_vit.runtime.metrics import RecordWriter, to_record
@@ -91,27 +104,32 @@ def device(
     check_address(cloud)
     interval_s = 0.0 if fps is None else 1 / check_positive(fps, "--fps", "10")
     credentials = _credentials(tls_ca)
-    samples = open_source(source, frames, warn)
+    check_source(source)
     use_threads(threads)
-    loaded = load_model(model)
-    writer = None if records is None else RecordWriter(records, loaded.labels)
+    loaded = load(model, task, image_size)
+    texts = read_texts(text_vectors, loaded)
+    labels = loaded.labels if texts is None else texts.labels
+    samples = stream_for(loaded, source, stride, frames)
+    writer = None if records is None else RecordWriter(records, labels)
     measured = read_or_measure(profile, loaded, samples)
     console = messages()
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
         connected = connect(loaded, cloud, sla_s, measured, policy, not private, credentials=credentials)
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
-    view = StreamView(loaded.labels, samples.length)
+    view = StreamView(labels, samples.length)
     kept: deque[tuple[Outcome, int | None]] = deque(maxlen=_KEPT)
     with until_stopped() as stop:
         try:
             with closing(connected), closing(writer) if writer else nullcontext(), view.shown():
                 for sample in _paced(samples, interval_s, stop):
                     outcome = connected.infer(sample.frame)
+                    if texts is not None:
+                        outcome = replace(outcome, answer=texts.label(outcome.answer))
                     kept.append((outcome, _label(sample, loaded)))
                     if writer is not None:
                         writer.write(outcome, sample.name, _label(sample, loaded))
                     if as_json:
-                        record = to_record(outcome, loaded.labels, sample.name, _label(sample, loaded))
+                        record = to_record(outcome, labels, sample.name, _label(sample, loaded))
                         print(json.dumps(record), flush=True)
                     view.show(sample.name, outcome)
         finally:  # also when the camera is pulled out
@@ -130,8 +148,11 @@ def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:
 
 
 def _label(sample: Sample, model: Model) -> int | None:
-    """The true class. Only the built-in frames have one: a digit, which says nothing about a model of other classes."""
-    return sample.label if model.labels == _DIGITS else None
+    """The true class. Only built-in frames and clips have one, which says nothing about a model of other classes."""
+    from janus_vit.model.motion import MOTION_LABELS
+
+    known = _DIGITS if model.preprocessing.frames == 1 else MOTION_LABELS
+    return sample.label if model.labels == known else None
 
 
 def _print_summary(kept: Collection[tuple[Outcome, int | None]], samples: Source, console: Console) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from janus_vit.cli.console import messages, milliseconds
-from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.outcome import Answer, Outcome
 
 _BAR = 30  # characters; the SLA is at two thirds
 
@@ -66,12 +66,19 @@ class StreamView:
     def _facts(self, name: str, outcome: Outcome) -> Iterator[tuple[str, Text]]:
         answer, plan = outcome.answer, outcome.plan
         yield "frame", Text(f"{outcome.frame + 1}  {name}")
-        yield "answer", Text(f"{self._labels[answer.classes[0]]}  {answer.probabilities[0]:.0%}", "bold")
+        yield "answer", Text(_answer(answer, self._labels), "bold")
         yield "plan", Text(f"{plan}  {outcome.size_bytes / 1e3:.1f} kB")
         yield "latency", _latency(outcome)
         yield "link", Text(_link(outcome))
         yield "late", Text(f"{self._late} of {self._seen} ({self._late / self._seen:.0%})")
         yield "fallbacks", Text(f"{self._fallbacks}  {self._last_fallback}")
+
+
+def _answer(answer: Answer, labels: tuple[str, ...]) -> str:
+    if answer.classes:
+        return f"{labels[answer.classes[0]]}  {answer.probabilities[0]:.0%}"
+    first = ", ".join(f"{value:.3f}" for value in answer.vector[:4])
+    return f"vector of {len(answer.vector)}: {first}, ..."
 
 
 def _latency(outcome: Outcome) -> Text:

@@ -33,9 +33,10 @@ def read_profile(path: Path, model: Model) -> PlatformProfile:
 def measure(model: Model, source: Source | None, quick: bool) -> PlatformProfile:
     """Measure this machine, on the built-in frames if there is no source."""
     from janus_vit.lab.profiler import FULL, QUICK, profile_machine
-    from janus_vit.lab.sources import BUILTIN, open_source
+    from janus_vit.lab.sources import BUILTIN
+    from janus_vit.lab.streams import open_stream
 
-    samples = (source or open_source(BUILTIN)).first(_FRAMES)
+    samples = (source or open_stream(BUILTIN, model.preprocessing.frames)).first(_FRAMES)
     frames = [sample.frame for sample in samples]
     effort = QUICK if quick else FULL
     command = shlex.join(["janus-vit", *sys.argv[1:]])

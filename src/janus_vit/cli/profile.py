@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from janus_vit.cli.console import milliseconds, people, plain_table, say, warn
+from janus_vit.cli.console import milliseconds, people, plain_table, say
+from janus_vit.cli.loading import ImageSize, Stride, Task, check_source, load, stream_for
 from janus_vit.cli.measure import measure
 from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, SourceSpec, Threads, check_writable, use_threads
 from janus_vit.planning.latency import PlatformProfile
@@ -16,9 +17,12 @@ from janus_vit.planning.latency import PlatformProfile
 def profile(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the profile is written.")],
     model: ModelName = DEFAULT_MODEL,
+    task: Task = None,
+    image_size: ImageSize = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of a minute or two; less exact.")] = False,
     threads: Threads = None,
     source: SourceSpec = "builtin",
+    stride: Stride = 4,
     as_json: AsJson = False,
 ) -> None:
     """Measure how long this machine takes for each part of a model.
@@ -30,13 +34,11 @@ def profile(
     \b
     Example:   janus-vit profile --out device.json
     """
-    from janus_vit.lab.sources import open_source
-    from janus_vit.model.catalog import load_model
-
     check_writable(out)
-    frames = open_source(source, warn=warn)
+    check_source(source)
     use_threads(threads)
-    measured = measure(load_model(model), frames, quick)
+    loaded = load(model, task, image_size)
+    measured = measure(loaded, stream_for(loaded, source, stride), quick)
     measured.save(out)
     if as_json:
         print(measured.to_json(), end="")

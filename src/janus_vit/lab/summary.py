@@ -54,7 +54,7 @@ def summarise(outcomes: Sequence[Outcome], labels: Sequence[int | None] = ()) ->
     known = [
         (outcome.answer.classes[0] == label, outcome.met)
         for outcome, label in zip(outcomes, labels, strict=False)
-        if label is not None
+        if label is not None and outcome.answer.classes
     ]
     kinds = Counter(kind_of(outcome) for outcome in outcomes)
     return Summary(
