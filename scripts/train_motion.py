@@ -1,6 +1,6 @@
 """Train the small video model that ships in the package.
 
-    PYTHONPATH=src python scripts/train_motion.py --seed 0 --minutes 30
+    PYTHONPATH=src python scripts/train_motion.py --seed 0 --minutes 15
 
 Draws endless clips of moving digits (`janus_vit.model.motion`) from the glyphs for training, trains without merging,
 and writes the checkpoint, the provenance and the log; clips of held-out glyphs say how good it is. The network has the
@@ -208,7 +208,7 @@ def main() -> None:
     """Train, test and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of clips and weights (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=30.0, help="length of the training (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=15.0, help="length of the training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=DATA, help="where the files go (default: %(default)s)")
     arguments = parser.parse_args()

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from janus_vit.errors import DeadlineExceeded, InputError, ModelMismatch, Rejected, Unreachable, WireError
 from janus_vit.runtime.rpc import HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
 from janus_vit.runtime.service import CloudService
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import HEADER_BYTES, LONGEST_WAIT_S, pack_greeting, pack_reply, unpack_request
+from janus_vit.wire.messages import HEADER_BYTES, LONGEST_WAIT_S, pack_greeting, pack_reply, parse, unpack_request
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _CALLS_AT_ONCE = 64
@@ -71,10 +70,7 @@ def _handlers(service: CloudService) -> grpc.GenericRpcHandler:
 
     def probe(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         message, receive_s = _timed_message(requests, context)
-        try:
-            pb.ProbeRequest.FromString(message)
-        except DecodeError as error:
-            raise WireError("the request is not a janus.v1 ProbeRequest message") from error
+        parse(pb.ProbeRequest, message)
         return pb.ProbeReply(receive_s=receive_s).SerializeToString()
 
     def method(path: str) -> str:

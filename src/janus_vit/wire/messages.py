@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as AnyMessage
 
 from janus_vit.errors import InputError, ModelMismatch, WireError
 from janus_vit.planning.outcome import Answer
@@ -16,6 +18,7 @@ from janus_vit.wire import janus_pb2 as pb
 WIRE_VERSION = 1
 HEADER_BYTES = 4096  # generous bound of everything in a request but its body
 _LONGEST_NAME = 64
+Message = TypeVar("Message", bound=AnyMessage)
 LONGEST_WAIT_S = 60.0  # no frame is worth holding a thread of the cloud for longer
 
 
@@ -63,6 +66,19 @@ class Greeting:
     profile_json: str
 
 
+def parse(kind: type[Message], data: bytes) -> Message:
+    """Bytes as a protobuf message of that kind.
+
+    Raises:
+        WireError: they are none.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        name = kind.DESCRIPTOR.name
+        raise WireError(f"not a janus.v1 {name} message: is the other end a janus-vit of this version?") from error
+
+
 def pack_request(request: Request) -> bytes:
     """A request's message."""
     return pb.InferRequest(
@@ -85,12 +101,7 @@ def unpack_request(data: bytes) -> Request:
     Raises:
         WireError: not a message, or one of another version.
     """
-    try:
-        message = pb.InferRequest.FromString(data)
-    except DecodeError as error:
-        raise WireError(
-            "the request is not a janus.v1 InferRequest message: use the same version on both sides"
-        ) from error
+    message = parse(pb.InferRequest, data)
     _check_version(message.wire_version)
     return Request(
         message.fingerprint,
@@ -163,10 +174,7 @@ def unpack_reply(data: bytes, outputs: Outputs) -> Reply:
     Raises:
         WireError: not a message, or a field that cannot be true.
     """
-    try:
-        message = pb.InferReply.FromString(data)
-    except DecodeError as error:
-        raise WireError("the reply is not a janus.v1 InferReply message: use the same version on both sides") from error
+    message = parse(pb.InferReply, data)
     durations = (
         message.receive_s, message.decode_s, message.queue_s, message.compute_s, message.expected_queue_s
     )  # fmt: skip
@@ -184,10 +192,7 @@ def unpack_probe_reply(data: bytes) -> float:
     Raises:
         WireError: not a message, or not a time.
     """
-    try:
-        receive_s = pb.ProbeReply.FromString(data).receive_s
-    except DecodeError as error:
-        raise WireError("the reply is not a janus.v1 ProbeReply message: use the same version on both sides") from error
+    receive_s = parse(pb.ProbeReply, data).receive_s
     _require(math.isfinite(receive_s) and receive_s >= 0, "receive_s", f"is {receive_s}, not a time")
     return receive_s
 
@@ -208,10 +213,7 @@ def unpack_greeting(data: bytes) -> Greeting:
     Raises:
         WireError: not a message, or one of another version.
     """
-    try:
-        message = pb.HelloReply.FromString(data)
-    except DecodeError as error:
-        raise WireError("the greeting is not a janus.v1 HelloReply message: is a janus-vit cloud there?") from error
+    message = parse(pb.HelloReply, data)
     _check_version(message.wire_version)
     return Greeting(message.model, message.fingerprint, message.profile_json)
 
