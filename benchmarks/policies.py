@@ -4,8 +4,7 @@
 
 The built-in model with its measured accuracy, this machine's quick profile as cloud, and a device so many times slower.
 Links are the generator's, or all traces of a folder. A camera takes a frame every SLA; the newest is run, and one that
-was never run counts as late. Accuracy is looked up in the measured table; the baselines' fixed merging is not in it, so
-theirs is left out.
+was never run counts as late. Accuracy is looked up in the measured table.
 """
 
 from __future__ import annotations
@@ -40,8 +39,9 @@ def links(folder: Path | None) -> list[Trace]:
 
 def right_in_time(in_time: list[Outcome], frames: float, table: AccuracyTable) -> float | None:
     """Expected share of all frames that were right and in time, None if some plan was never measured."""
-    values = [table.of_plan(outcome.plan) for outcome in in_time]
-    return None if None in values else float(sum(value or 0.0 for value in values) / frames)
+    known = [table.of_plan(outcome.plan) for outcome in in_time]
+    shares = [estimate.share for estimate in known if estimate is not None]
+    return sum(shares) / frames if len(shares) == len(known) else None
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from janus_vit.lab.learn import SHARES, divergence, measure_losses
+from janus_vit.lab.learn import SHARES, divergence, learned_schedules, measure_losses
 from janus_vit.model.engines.eager import EagerEngine
 
 
@@ -25,3 +25,12 @@ def test_divergence_is_that_of_the_definition():
     truth, output = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.25, 0.75]]))
     assert divergence(truth, output, "classify") == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
     assert divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]), "embed") == pytest.approx(1.0)
+
+
+def test_schedules_are_learned_for_a_machine_and_are_the_same_each_time(model, make_profile, frames):
+    engine, profile = EagerEngine(model), make_profile(1e-4, model="small")
+    first, second = (learned_schedules(model, engine, frames, profile) for _ in range(2))
+    assert first == second
+    assert first[0].level == 0.0
+    assert {schedule.family for schedule in first} == {"learned"}
+    assert first[-1].tokens[-1] < model.shape.tokens

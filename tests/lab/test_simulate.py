@@ -9,6 +9,7 @@ from janus_vit.lab.simulate import Costs, simulate
 from janus_vit.lab.traces import Trace
 from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.plan import Plan
+from janus_vit.planning.points import Point
 from janus_vit.planning.presets import POLICIES, make_policy
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.runtime.metrics import to_record
@@ -58,6 +59,9 @@ def test_the_same_trace_gives_identical_records(platforms):
         assert len(runs[0]) > 10
 
 
+COARSE = ("float16", "float8", "int8", "int4")
+
+
 def right(plan):
     """What an answer is worth here: each merged token and each coarse format costs."""
     return 0.95 - 0.004 * sum(plan.merges) - {"int4": 0.1, "jpeg90": 0.01}.get(plan.payload, 0.0)
@@ -65,24 +69,15 @@ def right(plan):
 
 def measured_accuracy(platforms):
     shape = platforms.shape
-    rising = levels("exponential", shape)
-    plans = [[make_schedule("exponential", level, shape).applied] for level in rising]
-    grids = {
-        payload: np.array([[right(Plan("exponential", 0, row[0], 0, payload))] for row in plans])
-        for payload in (
-            "local",
-            "float32",
-            "float16",
-            "float8",
-            "int8",
-            "int4",
-            "float16+zstd",
-            "tensor",
-            "png",
-            "jpeg90",
-        )
-    }
-    return AccuracyTable("example", "exponential", 1000, rising, (1,), grids, {})
+    points = []
+    for level in levels("exponential", shape):
+        schedule = make_schedule("exponential" if level else "none", level, shape)
+        if points and schedule.applied == points[-1].merges:
+            continue
+        for split, payload in ((shape.blocks + 1, "local"), (0, "jpeg90"), *((1, name) for name in COARSE)):
+            hits = round(1000 * right(Plan(schedule.family, level, schedule.applied, split, payload)))
+            points.append(Point(schedule.family, level, schedule.applied, split, payload, 1000, hits, hits))
+    return AccuracyTable(shape.name, "fingerprint", "eager", "right", tuple(points), {})
 
 
 @pytest.mark.parametrize("sla_s", [0.05, 0.075, 0.1])

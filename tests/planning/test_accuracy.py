@@ -1,77 +1,206 @@
-"""Measured accuracy: looked up, interpolated, never invented."""
+"""Measured accuracy: looked up, inferred with a wider interval where nothing was measured, never invented."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy import AccuracyTable, load_accuracy
-from janus_vit.planning.plan import Plan
-from janus_vit.planning.presets import policy_table
+from janus_vit.planning.accuracy import AGREEMENT, RIGHT, AccuracyTable, load_accuracy
+from janus_vit.planning.plan import ModelShape, Plan, tokens_saved
+from janus_vit.planning.points import Point, wilson
+from janus_vit.planning.policies import Situation
+from janus_vit.planning.presets import make_policy, policy_table
+from janus_vit.planning.retention import falling_fit
+from janus_vit.planning.schedules import levels, make_schedule
 
-TABLE = AccuracyTable(
-    "example",
-    "exponential",
-    1000,
-    (0.0, 0.2, 0.4),
-    (1, 5),
-    {
-        "local": np.array([[0.9], [0.8], [0.6]]),
-        "int4": np.array([[0.8, 0.6], [0.7, 0.5], [0.5, 0.3]]),
-        "jpeg90": np.array([[0.88], [0.78], [0.58]]),
-    },
-    {},
+SHAPE = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
+
+
+def merges(family, level):
+    return make_schedule(family, level, SHAPE).applied
+
+
+def point(family, level, right, split=7, payload="local", frames=1000):
+    return Point(family, level, merges(family, level), split, payload, frames, frames // 2, right)
+
+
+POINTS = (
+    point("none", 0.0, 900),
+    point("exponential", 0.4, 800),
+    point("exponential", 0.6, 600),
+    point("fixed", 4.0, 850),
+    point("fixed", 8.0, 700),
+    point("none", 0.0, 720, split=1, payload="int4"),
+    point("none", 0.0, 810, split=5, payload="int4"),
+    point("none", 0.0, 882, split=0, payload="jpeg90"),
+    point("exponential", 0.6, 610, split=0, payload="jpeg90"),
 )
+TABLE = AccuracyTable("example", "f1", "eager", RIGHT, POINTS, {})
 
 
-def plan(level=0.0, split=7, payload="local", family="exponential", merges=(1,) * 6):
-    return Plan(family, level, merges, split, payload)
+def plan(level=0.0, split=7, payload="local", family="exponential"):
+    return Plan(family, level, merges(family, level), split, payload)
 
 
-def test_measured_points_are_given_back_and_others_interpolated():
-    assert TABLE.of_plan(plan(0.2)) == pytest.approx(0.8)
-    assert TABLE.of_plan(plan(0.1)) == pytest.approx(0.85)
-    assert TABLE.of_plan(plan(0.2, split=3, payload="int4")) == pytest.approx(0.6)
-    assert TABLE.of_plan(plan(0.0, split=0, payload="jpeg90")) == pytest.approx(0.88)
+def share(*args, **more):
+    return TABLE.of_plan(plan(*args, **more)).share
+
+
+def test_measured_points_are_given_back_with_their_interval():
+    for known in POINTS:
+        estimate = TABLE.of_plan(plan(known.level, known.split, known.payload, known.family))
+        assert estimate.measured
+        assert estimate.share == pytest.approx(known.share)
+        assert (estimate.low, estimate.high) == pytest.approx(known.interval)
+
+
+def test_all_that_loses_nothing_is_one_measurement():
+    for split, payload in ((0, "png"), (0, "tensor"), (3, "float32"), (2, "float32+zstd"), (7, "local")):
+        assert TABLE.of_plan(plan(0.4, split, payload)) == TABLE.of_plan(plan(0.4))
+    assert TABLE.of_plan(plan(0.0, 1, "int4+zstd")) == TABLE.of_plan(plan(0.0, 1, "int4"))
+
+
+def test_between_measured_levels_the_share_lies_on_the_line_of_tokens_saved():
+    saved = [tokens_saved(merges("exponential", level)) for level in (0.4, 0.5, 0.6)]
+    assert share(0.5) == pytest.approx(np.interp(saved[1], saved[::2], [0.8, 0.6]))
+    assert 0.85 < share(3.0, family="fixed") < 0.9
+
+
+def test_a_payload_keeps_its_part_of_what_merging_left():
+    assert share(0.4, split=1, payload="int4") == pytest.approx(0.8 * 0.8)
+    assert share(0.4, split=3, payload="int4") == pytest.approx(0.8 * 0.85)
+    assert share(4.0, split=6, payload="int4", family="fixed") == pytest.approx(0.85 * 0.9)
+
+
+def test_a_payload_that_helped_somewhere_is_not_expected_to_help_elsewhere():
+    assert share(0.6, split=0, payload="jpeg90") == 0.61
+    assert share(0.59, split=0, payload="jpeg90") <= share(0.59)
+
+
+def test_inferred_shares_are_marked_and_less_certain():
+    measured, between = TABLE.of_plan(plan(0.4)), TABLE.of_plan(plan(0.5))
+    packed = TABLE.of_plan(plan(0.4, split=1, payload="int4"))
+    assert measured.measured
+    assert not between.measured
+    assert not packed.measured
+    assert between.high - between.low > measured.high - measured.low
+    assert packed.high - packed.low > measured.high - measured.low
+    for estimate in (measured, between, packed):
+        assert estimate.low <= estimate.share <= estimate.high
 
 
 def test_nothing_is_invented():
-    assert TABLE.of_plan(plan(0.41)) is None
-    assert TABLE.of_plan(plan(payload="float8", split=2)) is None
-    assert TABLE.of_plan(plan(3.0, family="fixed")) is None
-    assert TABLE.of_plan(plan(0.0, family="none", merges=(0,) * 6)) == pytest.approx(0.9)
+    assert TABLE.of_plan(plan(0.61)).measured  # merges exactly as 0.6 does
+    assert TABLE.of_plan(plan(0.7)) is None
+    assert TABLE.of_plan(plan(split=2, payload="float8")) is None
+    assert TABLE.of_plan(plan(1.0, family="linear")) is None
+    assert TABLE.of_plan(plan(0.0, family="linear")).share == pytest.approx(0.9)
+
+
+def test_without_losses_more_merging_is_never_better():
+    odd = dataclasses.replace(
+        TABLE,
+        points=(
+            point("none", 0.0, 900),
+            point("exponential", 0.2, 880),
+            point("exponential", 0.4, 890),
+            point("exponential", 0.6, 600, frames=700),
+        ),
+    )
+    shares = [odd.of_plan(plan(level)).share for level in np.arange(0.0, 0.61, 0.02).round(2)]
+    assert all(after <= before for before, after in zip(shares, shares[1:], strict=False))
+    assert odd.of_plan(plan(0.2)).share == pytest.approx(0.885)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 1000)), min_size=1, max_size=12))
+def test_the_fit_never_rises_and_keeps_the_mean(pairs):
+    values, weights = zip(*pairs, strict=True)
+    fit = falling_fit(values, weights)
+    assert all(after <= before + 1e-12 for before, after in zip(fit, fit[1:], strict=False))
+    assert np.average(fit, weights=weights) == pytest.approx(np.average(values, weights=weights))
+    assert falling_fit(fit, weights) == pytest.approx(fit)
+
+
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_an_interval_contains_its_share_and_shrinks_with_frames(frames, part):
+    hits = round(part * frames)
+    low, high = wilson(hits, frames)
+    assert 0 <= low <= hits / frames <= high <= 1
+    closer = wilson(10 * hits, 10 * frames)
+    assert closer[1] - closer[0] < high - low
+
+
+def test_the_interval_is_wilsons():
+    assert wilson(970, 1000) == pytest.approx((0.957497, 0.978906), abs=1e-5)
+    assert wilson(50, 50) == pytest.approx((0.92865, 1.0), abs=1e-5)
 
 
 def test_the_table_of_plans_agrees_with_plan_by_plan(platforms):
-    table = policy_table("adaptive", platforms)
+    table = policy_table("adaptive", dataclasses.replace(platforms, accuracy=TABLE))
     values = TABLE.of_plans(table)
     for row, column in np.ndindex(*values.shape):
         one = TABLE.of_plan(table.plan(row, column))
-        assert np.isnan(values[row, column]) if one is None else values[row, column] == pytest.approx(one)
+        assert np.isnan(values[row, column]) if one is None else values[row, column] == pytest.approx(one.share)
 
 
-def test_a_table_of_another_model_is_refused(platforms):
-    other = AccuracyTable("other", "exponential", 1, (0.0,), (1,), {}, {})
-    with pytest.raises(InputError, match="measured for model 'other'"):
-        other.of_plans(policy_table("adaptive", platforms))
+def test_the_planner_has_all_levels_of_one_family_and_the_measured_ones_of_others(platforms):
+    rows = policy_table("adaptive", dataclasses.replace(platforms, accuracy=TABLE)).schedules
+    assert [row.level for row in rows if row.family == "exponential"] == list(levels("exponential", SHAPE))
+    assert [row.level for row in rows if row.family == "fixed"] == [4.0, 8.0]
+    assert {row.family for row in policy_table("adaptive", platforms).schedules} == {"exponential"}
+
+
+def test_the_planner_takes_the_family_that_costs_less(platforms):
+    cheap = tuple(
+        dataclasses.replace(known, right=known.frames, agreeing=known.frames)
+        for known in POINTS
+        if known.family in ("none", "fixed") and known.payload == "local"
+    )
+    dear = tuple(dataclasses.replace(known, right=known.frames // 4) for known in POINTS[1:3])
+    known = dataclasses.replace(platforms, accuracy=dataclasses.replace(TABLE, points=cheap + dear), rate_mbps=0.01)
+    decision = make_policy("adaptive", known).choose(Situation(0.0, 0.065))
+    assert decision.plan.is_local
+    assert decision.plan.family == "fixed"
+    assert decision.predicted.accuracy == 1.0
+
+
+def test_a_table_belongs_to_one_model_and_one_engine(platforms):
+    renamed = TABLE.for_model("another name", "f1", "eager")
+    assert (renamed.model, renamed.points) == ("another name", TABLE.points)
+    with pytest.raises(InputError, match=r"t\.json: was measured for model example \(f1\), not for other \(f2\)"):
+        TABLE.for_model("other", "f2", "eager", "t.json")
+    with pytest.raises(InputError, match="measured on engine 'eager', not 'fast'"):
+        TABLE.for_model("example", "f1", "fast")
+    with pytest.raises(InputError, match="measured for model 'another name'"):
+        renamed.of_plans(policy_table("adaptive", platforms))
 
 
 def test_a_table_survives_its_file(tmp_path):
     TABLE.save(tmp_path / "a.json")
-    again = load_accuracy(tmp_path / "a.json")
-    assert again.levels == TABLE.levels
-    for name, grid in TABLE.accuracy.items():
-        np.testing.assert_allclose(again.accuracy[name], grid)
+    assert load_accuracy(tmp_path / "a.json") == TABLE
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(levels=[0.2, 0.0, 0.4]), "field levels must be ascending"),
-        (lambda v: v["accuracy"]["int4"].pop(), r"field accuracy\.int4 must be 3 rows of 2"),
-        (lambda v: v["accuracy"].update(local=[[0.9], [0.8], [1.6]]), r"field accuracy\.local"),
-        (lambda v: v.pop("frames"), "field frames is missing"),
+        (lambda v: v.pop("fingerprint"), "field fingerprint is missing"),
+        (lambda v: v.update(metric="beauty"), "field metric must be one of right, agreement"),
+        (lambda v: v.update(metric=AGREEMENT), r"field points\[0\]\.right must be null"),
+        (lambda v: v["points"][2].update(right=None), r"field points\[2\]\.right must be a number"),
+        (lambda v: v["points"][1].update(right=1001), r"field points\[1\]\.right must be at most frames \(1000\)"),
+        (lambda v: v["points"][1].update(frames=0), r"field points\[1\]\.frames must be at least 1"),
+        (lambda v: v["points"][1].update(payload="jpeg101"), r"field points\[1\]\.payload cannot be used"),
+        (lambda v: v["points"][1].update(merges=[1, 2.5]), r"field points\[1\]\.merges must be whole numbers"),
+        (lambda v: v["points"][1]["merges"].pop(), "field points have merges of different numbers of blocks"),
+        (lambda v: v["points"].append(3), r"field points\[9\] must be an object"),
+        (lambda v: v["points"].append(v["points"][4]), "field points has one configuration twice"),
+        (lambda v: v["points"].pop(0), "field points must begin with the configuration that merges and loses nothing"),
+        (lambda v: v.update(points=[]), "field points must begin"),
+        (lambda v: v.update(schema="janus-vit/accuracy/1"), "field schema"),
     ],
 )
 def test_a_damaged_table_names_its_field(tmp_path, change, message):

@@ -27,10 +27,11 @@ from janus_vit.cli.loading import (
     read_texts,
     stream_for,
 )
-from janus_vit.cli.measure import read_or_measure
+from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
+    AccuracyFile,
     AsJson,
     ModelName,
     PolicyName,
@@ -70,6 +71,7 @@ def device(
     text_vectors: TextVectorFile = None,
     policy: PolicyName = DEFAULT_POLICY,
     profile: ProfileFile = None,
+    accuracy: AccuracyFile = None,
     private: Private = False,
     fps: Annotated[
         float | None, typer.Option("--fps", metavar="F", help="Begin F frames a second at most; default: back to back.")
@@ -110,11 +112,16 @@ def device(
     texts = read_texts(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     samples = stream_for(loaded, source, stride, frames)
+    known = read_accuracy(accuracy, loaded)
     writer = None if records is None else RecordWriter(records, labels)
     measured = read_or_measure(profile, loaded, samples)
     console = messages()
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
-        connected = connect(loaded, cloud, sla_s, measured, policy, not private, credentials=credentials)
+        connected = connect(
+            loaded, cloud, sla_s, measured, policy, not private, credentials=credentials, accuracy=known
+        )
+    if known is None and policy == DEFAULT_POLICY:
+        say(console, NO_ACCURACY)
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     view = StreamView(labels, samples.length)
     kept: deque[tuple[Outcome, int | None]] = deque(maxlen=_KEPT)

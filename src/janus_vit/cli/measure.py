@@ -1,4 +1,4 @@
-"""Profiles for commands: read from a file, or measured on this machine with a progress bar."""
+"""Profiles and accuracy for commands: read from a file, or measured on this machine with a progress bar."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 from janus_vit.cli.console import messages, progress, say
 from janus_vit.errors import InputError
+from janus_vit.planning.accuracy import AccuracyTable, load_accuracy
 from janus_vit.planning.latency import PlatformProfile, load_profile
 
 if TYPE_CHECKING:
     from janus_vit.lab.sources import Source
     from janus_vit.model.catalog import Model
 
+NO_ACCURACY = (
+    "no accuracy table for this model: plans come in the paper's order, the smallest pruning level first; "
+    "'janus-vit calibrate' measures one"
+)
 _FRAMES = 8  # for the mean size of each image format
 
 
@@ -54,3 +59,16 @@ def read_or_measure(path: Path | None, model: Model, source: Source | None = Non
         return read_profile(path, model)
     say(messages(), f"measuring {model.name} on this machine; 'janus-vit profile' does it once and better", "dim")
     return measure(model, source, quick=True)
+
+
+def read_accuracy(path: Path | None, model: Model) -> AccuracyTable | None:
+    """The accuracy table in the file, or the model's own where there is no file; None if it has none.
+
+    Raises:
+        InputError: the file is damaged or of another model or engine.
+    """
+    from janus_vit.model.engines.eager import EagerEngine
+
+    if path is None:
+        return model.accuracy
+    return load_accuracy(path).for_model(model.name, model.fingerprint, EagerEngine.name, str(path))

@@ -42,6 +42,10 @@ ProfileFile = Annotated[
     Path | None,
     typer.Option("--profile", metavar="FILE", help="This machine's profile; measured quickly at the start if absent."),
 ]
+AccuracyFile = Annotated[
+    Path | None,
+    typer.Option("--accuracy", metavar="FILE", help="What 'calibrate' wrote; default: the model's own table, if any."),
+]
 
 
 def parse_duration(text: str, option: str, zero_allowed: bool = False) -> float:

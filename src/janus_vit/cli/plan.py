@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +12,11 @@ import typer
 from rich.padding import Padding
 
 from janus_vit.cli.console import milliseconds, plain_table, results, say
-from janus_vit.cli.measure import read_or_measure, read_profile
+from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure, read_profile
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
+    AccuracyFile,
     AsJson,
     ModelName,
     PolicyName,
@@ -25,6 +26,7 @@ from janus_vit.cli.options import (
     check_positive,
     parse_duration,
 )
+from janus_vit.planning.accuracy import METRICS, RIGHT, AccuracyTable, Estimate
 from janus_vit.planning.presets import Platforms
 from janus_vit.planning.ranking import Candidate, rank, reason, shortlist
 
@@ -46,6 +48,7 @@ def plan(
     device_slowdown: Annotated[
         float, typer.Option("--device-slowdown", metavar="K", help="The device takes K times as long as its profile.")
     ] = 1.0,
+    accuracy: AccuracyFile = None,
     policy: PolicyName = DEFAULT_POLICY,
     private: Private = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many candidates to show.")] = 5,
@@ -67,9 +70,13 @@ def plan(
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
     check_positive(device_slowdown, "--device-slowdown", "8")
-    platforms = _platforms(load_model(model), bandwidth, rtt_s, device_profile, cloud_profile, device_slowdown, private)
+    loaded = load_model(model)
+    known = read_accuracy(accuracy, loaded)
+    platforms = replace(
+        _platforms(loaded, bandwidth, rtt_s, device_profile, cloud_profile, device_slowdown, private), accuracy=known
+    )
     ranked = rank(policy, platforms, sla_s)
-    shown, why = shortlist(ranked, top), reason(policy, ranked[0], sla_s)
+    shown, why = shortlist(ranked, top), reason(policy, ranked[0], sla_s, METRICS[known.metric] if known else "")
     if as_json:
         print(json.dumps(_as_values(policy, platforms, sla_s, shown, why), indent=1, allow_nan=False))
     else:
@@ -89,9 +96,7 @@ def _platforms(
     device = read_or_measure(device_file, model)
     if cloud is None:
         cloud = device if device_file is None else read_or_measure(None, model)
-    return Platforms(
-        model.shape, device.slowed(slowdown), cloud, rate_mbps, rtt_s, model.accuracy, images_allowed=not private
-    )
+    return Platforms(model.shape, device.slowed(slowdown), cloud, rate_mbps, rtt_s, images_allowed=not private)
 
 
 def _print(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Candidate], why: str) -> None:
@@ -99,20 +104,33 @@ def _print(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Cand
     link = f"{platforms.rate_mbps:g} Mbps, round trip {1e3 * platforms.rtt_s:g} ms"
     say(console, f"{platforms.shape.name}, policy {policy}, {link}, SLA {1e3 * sla_s:g} ms; times in ms")
     times = ("device", "encode", "link", "decode", "cloud", "total")
-    table = plain_table("  plan", "level", "kB", *times, "in\ntime", "right")
+    table = plain_table("  plan", "level", "kB", *times, "in\ntime", f"{_counted(platforms.accuracy)}\n95 % interval")
     table.show_edge = False
     for column in table.columns[1:]:
         column.no_wrap = True
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # on a narrow terminal plans wrap, not numbers
     for index, candidate in enumerate(shown):
-        plan, *numbers = _cells(candidate)
+        plan, *numbers = _cells(candidate, _estimate(candidate, platforms))
         table.add_row(Padding(plan, (0, 0, 0, 2)) if index else f"> {plan}", *numbers, style=None if index else "bold")
     console.print("", table, "", sep="\n")
     say(console, f"Chosen: {shown[0].plan}")
     say(console, f"Why: {why}.")
+    if platforms.accuracy is None and policy == DEFAULT_POLICY:
+        say(console, f"Accuracy: {NO_ACCURACY}.")
+    elif platforms.accuracy is not None:
+        about = f"on {platforms.accuracy.frames} frames; ~ was not measured, but follows from what was"
+        say(console, f"Accuracy: % {METRICS[platforms.accuracy.metric]} {about}.")
 
 
-def _cells(candidate: Candidate) -> list[str]:
+def _counted(accuracy: AccuracyTable | None) -> str:
+    return "right" if accuracy is None or accuracy.metric == RIGHT else "agrees"
+
+
+def _estimate(candidate: Candidate, platforms: Platforms) -> Estimate | None:
+    return None if platforms.accuracy is None else platforms.accuracy.of_plan(candidate.plan)
+
+
+def _cells(candidate: Candidate, accuracy: Estimate | None) -> list[str]:
     plan, predicted = candidate.plan, candidate.predicted
     times_s = (
         predicted.device_s,
@@ -128,7 +146,7 @@ def _cells(candidate: Candidate) -> list[str]:
         _kilobytes(predicted.size_bytes),
         *(milliseconds(time_s) for time_s in times_s),
         _percent(predicted.on_time),
-        _percent(predicted.accuracy),
+        _with_interval(accuracy),
     ]
 
 
@@ -140,6 +158,13 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
+def _with_interval(accuracy: Estimate | None) -> str:
+    if accuracy is None:
+        return "-"
+    share, low, high = (f"{100 * part:.1f}" for part in (accuracy.share, accuracy.low, accuracy.high))
+    return f"{'' if accuracy.measured else '~'}{share}% {low}-{high}"
+
+
 def _as_values(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Candidate], why: str) -> dict[str, Any]:
     return {
         "model": platforms.shape.name,
@@ -148,12 +173,14 @@ def _as_values(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[
         "rtt_s": platforms.rtt_s,
         "sla_s": sla_s,
         "why": why,
+        "accuracy_metric": platforms.accuracy.metric if platforms.accuracy else None,
         "candidates": [
             {
                 "chosen": index == 0,
                 "kind": candidate.kind,
                 "plan": asdict(candidate.plan),
                 "predicted": {**asdict(candidate.predicted), "total_s": candidate.predicted.total_s},
+                "accuracy": asdict(known) if (known := _estimate(candidate, platforms)) else None,
             }
             for index, candidate in enumerate(shown)
         ],

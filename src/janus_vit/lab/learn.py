@@ -14,11 +14,33 @@ from janus_vit.model.checkpoints import EMBED
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
-from janus_vit.planning.learned import Losses
+from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.learned import Losses, learn
+from janus_vit.planning.schedules import Schedule
 
 SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
 _BATCH = 50
+_FRAMES = 200  # losses are means, and small ones need not be told apart
+_LEVELS = 12
 Progress = Callable[[float], None]  # share done 0..1
+
+
+def learned_schedules(
+    model: Model,
+    engine: Engine,
+    images: Sequence[Frame],
+    profile: PlatformProfile,
+    progress: Callable[[str], None] = lambda done: None,
+) -> tuple[Schedule, ...]:
+    """Schedules that lose least for the time they save on the profile's machine.
+
+    Args:
+        images: cropped frames; the first ones are enough. progress: told in words how far it is.
+    """
+    losses = measure_losses(
+        model, engine, images[:_FRAMES], lambda share: progress(f"{share:.0%} of what merging in each block loses")
+    )
+    return learn(model.shape, losses, lambda before, after: profile.block_seconds(before, after, "quadratic"), _LEVELS)
 
 
 def measure_losses(

@@ -146,7 +146,7 @@ def _find(spec: str, warn: Callable[[str], None]) -> Source:
     if not path.exists():
         raise InputError(f"source {spec!r} does not exist: use {KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _images([path], warn)
+        return images_source({path.name: path}, warn)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return _video(path)
     raise InputError(f"source {spec!r} is neither an image nor a video by its name: use {KINDS}")
@@ -164,34 +164,50 @@ def _builtin(frames: int | None) -> Source:
 
 
 def _folder(folder: Path, warn: Callable[[str], None]) -> Source:
-    try:
-        paths = sorted(path for path in folder.iterdir() if _is_image(path))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
+    paths = list_images(folder)
     if not paths:
         raise InputError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}): choose another folder")
-    return _images(paths, warn)
+    return images_source({path.name: path for path in paths}, warn)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images of a folder in order of their names, none from folders inside it.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if _is_image(path))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _images(paths: list[Path], warn: Callable[[str], None]) -> Source:
+def images_source(
+    paths: Mapping[str, Path], warn: Callable[[str], None], labels: Mapping[str, int] | None = None
+) -> Source:
+    """Images under their names, with a label where one is known.
+
+    Raises:
+        InputError: none of them can be read.
+    """
     skipped: dict[str, str] = {}
 
     def samples() -> Iterator[Sample]:
-        for path in paths:
+        for name, path in paths.items():
             try:
                 frame = read_image(path)
             except InputError as error:
-                if path.name not in skipped:
-                    skipped[path.name] = str(error)
+                if name not in skipped:
+                    skipped[name] = str(error)
                     warn(f"skipped {error}")
                 continue
-            yield Sample(path.name, frame, None)
+            yield Sample(name, frame, (labels or {}).get(name))
 
-    _require_readable(paths)
+    _require_readable(list(paths.values()))
     return Source(samples, len(paths), skipped)
 
 

@@ -18,7 +18,10 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.accuracy import AccuracyTable, parse_accuracy
 from janus_vit.planning.plan import ModelShape
 
-BUILTIN = "janus-digits"
+BUILTIN, BUILTIN_VIDEO = "janus-digits", "janus-motion"
+
+
+_DATA = files("janus_vit") / "data"
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
         raise InputError(f"task {task!r} is unknown: use {' or '.join(TASKS)}")
     if name in CATALOG and image_size is None and task in (None, CLASSIFY):
         return CATALOG[name].load()
-    if name == BUILTIN:
-        with as_file(files("janus_vit") / "data" / f"{BUILTIN}.safetensors") as path:
-            return _from_checkpoint(BUILTIN, path, image_size, task)
+    if name in (BUILTIN, BUILTIN_VIDEO):
+        with as_file(_DATA / f"{name}.safetensors") as path:
+            return _from_checkpoint(name, path, image_size, task)
     if name in CATALOG:
         raise InputError(f"model {name!r} has random weights and one size: choose another name of the catalog")
     path = fetch(name) if name.startswith(HUBS) else Path(name)
@@ -90,11 +93,17 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
     return _from_checkpoint(name if name.startswith(HUBS) else path.resolve().stem, path, image_size, task)
 
 
-def _builtin() -> Model:
-    data = files("janus_vit") / "data"
-    accuracy = parse_accuracy((data / f"{BUILTIN}-accuracy.json").read_text("utf-8"), f"{BUILTIN}-accuracy.json")
-    with as_file(data / f"{BUILTIN}.safetensors") as path:
-        return replace(_from_checkpoint(BUILTIN, path), accuracy=accuracy)
+def _builtin(name: str) -> Callable[[], Model]:
+    def load() -> Model:
+        file = f"{name}-accuracy.json"
+        try:
+            accuracy = parse_accuracy((_DATA / file).read_text("utf-8"), file)
+            with as_file(_DATA / f"{name}.safetensors") as path:
+                return replace(_from_checkpoint(name, path), accuracy=accuracy)
+        except OSError as error:
+            raise InputError(f"{file} cannot be read from the package ({error}): install it again") from error
+
+    return load
 
 
 def _from_checkpoint(name: str, path: Path, image_size: int | None = None, task: str | None = None) -> Model:
@@ -122,7 +131,10 @@ def _random(name: str, size: str, image_size: int, video: bool = False) -> Calla
 
 
 def _catalog() -> dict[str, Entry]:
-    entries = [Entry(BUILTIN, "digit in a cluttered scene, trained, ships with the package", _builtin)]
+    entries = [
+        Entry(BUILTIN, "digit in a cluttered scene, trained, ships with the package", _builtin(BUILTIN)),
+        Entry(BUILTIN_VIDEO, "how a digit moves in a clip, trained, ships with the package", _builtin(BUILTIN_VIDEO)),
+    ]
     for size, (width, depth, _) in _SIZES.items():
         for image_size in (224, 384):
             name = f"vit-{size}-{image_size}"

@@ -1,54 +1,95 @@
-"""Measured accuracy of each configuration. Interpolates between measured points and never beyond them."""
+"""Measured accuracy of configurations, and what follows from it for all others. Never beyond what was measured.
+
+Configurations are measured where it matters (`janus_vit.lab.calibrate`); `retention` says how the others follow.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from janus_vit.errors import InputError
-from janus_vit.planning.jsonfile import Section, is_number, parse_json, read_json, write_text
+from janus_vit.planning.jsonfile import Section, parse_json, read_json, write_text
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.payloads import LOCAL
-from janus_vit.planning.plan import Plan
+from janus_vit.planning.plan import Plan, tokens_saved
+from janus_vit.planning.points import UNMERGED, Point, carrier, identity, parse_point
+from janus_vit.planning.retention import Retention
 from janus_vit.planning.table import PlanTable
 
-SCHEMA = "janus-vit/accuracy/1"
+SCHEMA = "janus-vit/accuracy/2"
+RIGHT, AGREEMENT = "right", "agreement"
+METRICS = {RIGHT: "right", AGREEMENT: "as the unmerged model"}  # what an answer that counts is, in words
+
+_Rows = tuple[tuple[str, int], ...]  # family and tokens saved of each level
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A configuration's share of answers that count, with its 95 % interval; measured, or inferred from others."""
+
+    share: float
+    low: float
+    high: float
+    measured: bool
 
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """Share of right answers on a grid of pruning levels, split points and payload formats.
+    """What configurations of one model cost in accuracy.
 
     Attributes:
-        model: the model's name. family: the schedule's name.
-        frames: how many frames each point was measured on.
-        levels: ascending pruning levels, one a row of every grid.
-        splits: ascending split points, one a column of the grids of token formats.
-        accuracy: payload -> [levels, splits] for token formats, [levels, 1] for images and `payloads.LOCAL`.
+        model, fingerprint: whose. engine: that ran it.
+        metric: what counts as a hit: "right" answers, or "agreement" with the unmerged model.
+        points: all that was measured, the one without merging and losses first.
         about: provenance. Never read by the planner.
     """
 
     model: str
-    family: str
-    frames: int
-    levels: tuple[float, ...]
-    splits: tuple[int, ...]
-    accuracy: Mapping[str, Floats]
+    fingerprint: str
+    engine: str
+    metric: str
+    points: tuple[Point, ...]
     about: Mapping[str, object]
 
     @property
+    def families(self) -> tuple[str, ...]:
+        """Schedules that were measured, in order."""
+        return tuple(dict.fromkeys(point.family for point in self.points if point.family != UNMERGED))
+
+    @property
+    def frames(self) -> int:
+        """How many frames the unmerged model was measured on."""
+        return self.points[0].frames
+
+    @property
     def resolution(self) -> float:
-        """Standard error of the best measured accuracy: what is closer together was not told apart."""
-        best = max((float(grid.max()) for grid in self.accuracy.values()), default=0.5)
-        return math.sqrt(best * (1 - best) / self.frames)
+        """Standard error of the unmerged model's share: what is closer together was not told apart."""
+        low, high = self.points[0].interval
+        return (high - low) / 4
+
+    def for_model(self, name: str, fingerprint: str, engine: str, source: str = "the accuracy table") -> AccuracyTable:
+        """This table for that model, which may go by another name now.
+
+        Raises:
+            InputError: it was measured on another model or engine; `source` names it there.
+        """
+        if fingerprint != self.fingerprint:
+            raise InputError(
+                f"{source}: was measured for model {self.model} ({self.fingerprint}), not for {name} ({fingerprint}): "
+                "calibrate this model"
+            )
+        if engine != self.engine:
+            raise InputError(f"{source}: was measured on engine {self.engine!r}, not {engine!r}: calibrate this engine")
+        return replace(self, model=name)
 
     def of_plans(self, table: PlanTable) -> Floats:
-        """Accuracy of every plan, [levels, options]; NaN where nothing near was measured.
+        """Share of every plan, [levels, options]; NaN where nothing near was measured.
 
         Raises:
             InputError: the table was measured for another model.
@@ -57,44 +98,64 @@ class AccuracyTable:
             raise InputError(
                 f"the accuracy table was measured for model {self.model!r}, not {table.shape.name!r}: measure this one"
             )
-        found = np.full(table.size_bytes.shape, np.nan)
-        levels = np.array([schedule.level for schedule in table.schedules])
-        known = [schedule.family == self.family or schedule.level == 0 for schedule in table.schedules]
-        for column, option in enumerate(table.options):
-            grid = self.accuracy.get(option.payload)
-            if grid is not None:
-                by_level = self._at_split(grid, option.split)
-                found[:, column] = np.interp(levels, self.levels, by_level, right=np.nan)
-        found[~np.array(known)] = np.nan
+        rows = tuple((schedule.family, tokens_saved(schedule.applied)) for schedule in table.schedules)
+        columns = [self._shares(rows, option.split, carrier(option.payload)) for option in table.options]
+        return np.stack(columns, axis=1)
+
+    def of_plan(self, plan: Plan) -> Estimate | None:
+        """What is known of one plan, None where nothing near was measured."""
+        saved = tokens_saved(plan.merges)
+        band = self._retention.inferred(plan.family, np.array([saved], float), plan.split, plan.payload)
+        share, low, high = (float(part[0]) for part in (band.value, band.low, band.high))
+        if np.isnan(share):
+            return None
+        exact = self._measured.get(identity(plan.family, saved, plan.split, plan.payload))
+        if exact is not None:
+            low, high = exact.interval
+            share = share if carrier(plan.payload) == LOCAL else exact.share
+        return Estimate(share, min(low, share), max(high, share), exact is not None)
+
+    @cached_property
+    def _shares(self) -> Callable[[_Rows, int, str], Floats]:
+        """Of one option [levels]; kept, since rankings ask for the same ones again and again."""
+        return lru_cache(maxsize=4096)(self._compute_shares)
+
+    def _compute_shares(self, rows: _Rows, split: int, payload: str) -> Floats:
+        families, saved = np.array([family for family, _ in rows]), np.array([tokens for _, tokens in rows], float)
+        found = np.empty(len(rows))
+        for family in dict.fromkeys(family for family, _ in rows):
+            mine = families == family
+            found[mine] = self._retention.inferred(family, saved[mine], split, payload).value
+        for row, (family, tokens) in enumerate(rows):
+            exact = self._measured.get(identity(family, tokens, split, payload))
+            if exact is not None and payload != LOCAL:  # without losses the fitted curve stands
+                found[row] = exact.share
         return found
 
-    def of_plan(self, plan: Plan) -> float | None:
-        """Accuracy of one plan, None where nothing near was measured."""
-        grid = self.accuracy.get(plan.payload)
-        measured_family = plan.family == self.family or not any(plan.merges)
-        if grid is None or not measured_family or plan.level > self.levels[-1]:
-            return None
-        return float(np.interp(plan.level, self.levels, self._at_split(grid, plan.split)))
+    @cached_property
+    def _retention(self) -> Retention:
+        return Retention(self.points)
 
-    def _at_split(self, grid: Floats, split: int) -> Floats:
-        if grid.shape[1] == 1:
-            return grid[:, 0]
-        # Outside the measured splits the nearest one stands: rounding a token once costs about the same anywhere.
-        return np.array([np.interp(split, self.splits, row) for row in grid])
+    @cached_property
+    def _measured(self) -> dict[tuple[str, int, int, str], Point]:
+        return {point.identity: point for point in self.points}
 
-    def save(self, path: Path) -> None:
-        """Write the table to a JSON file."""
+    def to_json(self) -> str:
+        """The file's text."""
         values = {
             "schema": SCHEMA,
             "model": self.model,
-            "family": self.family,
-            "frames": self.frames,
-            "levels": self.levels,
-            "splits": self.splits,
-            "accuracy": {name: np.round(grid, 6).tolist() for name, grid in self.accuracy.items()},
+            "fingerprint": self.fingerprint,
+            "engine": self.engine,
+            "metric": self.metric,
             "about": self.about,
         }
-        write_text(path, json.dumps(values, indent=1) + "\n")
+        lines = ",\n  ".join(json.dumps(asdict(point)) for point in self.points)
+        return json.dumps(values, indent=1).removesuffix("\n}") + f',\n "points": [\n  {lines}\n ]\n}}\n'
+
+    def save(self, path: Path) -> None:
+        """Write the table to a JSON file."""
+        write_text(path, self.to_json())
 
 
 def load_accuracy(path: Path) -> AccuracyTable:
@@ -112,37 +173,19 @@ def parse_accuracy(text: str, source: str) -> AccuracyTable:
 
 
 def _table(section: Section) -> AccuracyTable:
-    levels = _ascending(section, "levels")
-    splits = tuple(int(split) for split in _ascending(section, "splits"))
-    grids = section.section("accuracy")
-    return AccuracyTable(
-        section.text("model"),
-        section.text("family"),
-        section.integer("frames", 1),
-        levels,
-        splits,
-        {name: _grid(grids, name, len(levels), len(splits)) for name in grids.values},
-        section.section("about").values,
-    )
-
-
-def _ascending(section: Section, key: str) -> tuple[float, ...]:
-    values = section.array(key)
-    numbers = all(map(is_number, values))
-    if not values or not numbers or any(b <= a for a, b in zip(values, values[1:], strict=False)):
-        raise InputError(f"{section.source}: field {key} must be ascending numbers: measure the table again")
-    return tuple(values)
-
-
-def _grid(section: Section, name: str, levels: int, splits: int) -> Floats:
-    columns = splits if name != LOCAL else 1
-    try:
-        grid = np.array(section.array(name), float)
-    except (TypeError, ValueError):
-        grid = np.empty(0)
-    if grid.shape not in ((levels, columns), (levels, 1)) or not np.all((grid >= 0) & (grid <= 1)):
-        raise InputError(
-            f"{section.source}: field accuracy.{name} must be {levels} rows of {columns} numbers from 0 to 1: "
-            "measure the table again"
-        )
-    return grid
+    metric, listed = section.text("metric"), section.sections("points")
+    if metric not in METRICS:
+        raise section.wrong("metric", f"must be one of {', '.join(METRICS)}, not {metric!r}")
+    points = tuple(parse_point(each) for each in listed)
+    if len({len(point.merges) for point in points}) > 1:
+        raise section.wrong("points", "have merges of different numbers of blocks")
+    if not points or points[0].saved or carrier(points[0].payload) != LOCAL:
+        raise section.wrong("points", "must begin with the configuration that merges and loses nothing")
+    for each, point in zip(listed, points, strict=True):
+        if (point.right is None) == (metric == RIGHT):
+            raise each.wrong("right", f"must be {'a number' if metric == RIGHT else 'null'} with metric {metric!r}")
+    keys = [point.identity for point in points]
+    if len(set(keys)) < len(keys):
+        raise section.wrong("points", "has one configuration twice")
+    model, fingerprint, engine = (section.text(key) for key in ("model", "fingerprint", "engine"))
+    return AccuracyTable(model, fingerprint, engine, metric, points, section.section("about").values)

@@ -32,30 +32,30 @@ class Section:
         """A finite number that is at least `low`."""
         value = self._get(key)
         if not is_number(value):
-            raise self._wrong(key, f"must be a finite number, not {value!r}")
+            raise self.wrong(key, f"must be a finite number, not {value!r}")
         if value < low:
-            raise self._wrong(key, f"must be at least {low:g}, not {value!r}")
+            raise self.wrong(key, f"must be at least {low:g}, not {value!r}")
         return float(value)
 
     def integer(self, key: str, low: int = 0) -> int:
         """A whole number that is at least `low`."""
         value = self.number(key, low)
         if value != int(value):
-            raise self._wrong(key, f"must be a whole number, not {value!r}")
+            raise self.wrong(key, f"must be a whole number, not {value!r}")
         return int(value)
 
     def text(self, key: str) -> str:
         """A string."""
         value = self._get(key)
         if not isinstance(value, str):
-            raise self._wrong(key, f"must be a text, not {value!r}")
+            raise self.wrong(key, f"must be a text, not {value!r}")
         return value
 
     def section(self, key: str) -> Section:
         """A nested object."""
         value = self._get(key)
         if not isinstance(value, dict):
-            raise self._wrong(key, f"must be an object, not {type(value).__name__}")
+            raise self.wrong(key, f"must be an object, not {type(value).__name__}")
         return Section(self.source, self._name(key), value)
 
     def numbers(self, key: str, low: float = -math.inf) -> dict[str, float]:
@@ -67,18 +67,27 @@ class Section:
         """A list."""
         value = self._get(key)
         if not isinstance(value, list):
-            raise self._wrong(key, f"must be a list, not {type(value).__name__}")
+            raise self.wrong(key, f"must be a list, not {type(value).__name__}")
         return value
+
+    def sections(self, key: str) -> list[Section]:
+        """A list of objects."""
+        values = self.array(key)
+        for index, value in enumerate(values):
+            if not isinstance(value, dict):
+                raise self.wrong(f"{key}[{index}]", f"must be an object, not {type(value).__name__}")
+        return [Section(self.source, f"{self._name(key)}[{index}]", value) for index, value in enumerate(values)]
 
     def _name(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
 
     def _get(self, key: str) -> Any:
         if key not in self.values:
-            raise self._wrong(key, "is missing")
+            raise self.wrong(key, "is missing")
         return self.values[key]
 
-    def _wrong(self, key: str, what: str) -> InputError:
+    def wrong(self, key: str, what: str) -> InputError:
+        """The error that a field of this object is."""
         return InputError(f"{self.source}: field {self._name(key)} {what}: make the file again")
 
 

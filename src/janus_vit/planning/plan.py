@@ -72,3 +72,8 @@ class Plan:
 def tokens_after_blocks(tokens: int, merges: tuple[int, ...]) -> tuple[int, ...]:
     """Tokens before the first block and after each one: `len(merges) + 1` numbers."""
     return tuple(accumulate(merges, lambda left, merged: left - merged, initial=tokens))
+
+
+def tokens_saved(merges: tuple[int, ...]) -> int:
+    """How much a schedule merges: tokens that are gone after each block, added up over the blocks."""
+    return sum(accumulate(merges))

@@ -11,7 +11,7 @@ from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.policies import MostAccurateInTime, Policy, SmallestLevel
-from janus_vit.planning.schedules import Schedule, levels, make_schedule
+from janus_vit.planning.schedules import Schedule, clip, levels, make_schedule
 from janus_vit.planning.splits import all_splits, candidate_splits
 from janus_vit.planning.table import Option, PlanTable, build_table, make_options
 
@@ -95,7 +95,7 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
         known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
         token_formats = [payload for payload in known if parse_payload(payload).of_tokens]
         images = [payload for payload in known if not parse_payload(payload).of_tokens]
-        return rising, make_options(shape, all_splits(shape.blocks), token_formats, images)
+        return _adaptive_rows(platforms), make_options(shape, all_splits(shape.blocks), token_formats, images)
     spaces = {
         "janus": (rising, make_options(shape, paper_splits, tokens, tensor)),
         "split-only": (unmerged, make_options(shape, paper_splits, tokens, tensor)),
@@ -107,3 +107,14 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
     if name not in spaces:
         raise InputError(f"policy {name!r} is unknown: use one of {', '.join(POLICIES)}")
     return spaces[name]
+
+
+def _adaptive_rows(platforms: Platforms) -> tuple[Schedule, ...]:
+    """Every level of the exponential family, and those of all others that were measured: no more than can matter."""
+    shape, measured = platforms.shape, platforms.accuracy
+    rising = [make_schedule("exponential", level, shape) for level in levels("exponential", shape)]
+    if measured is None:
+        return tuple(rising)
+    others = [clip(p.family, p.level, p.merges, shape) for p in measured.points if p.family in measured.families]
+    finest = rising if "exponential" in measured.families else rising[:1]
+    return tuple(dict.fromkeys(finest + [schedule for schedule in others if schedule.family != "exponential"]))

@@ -51,19 +51,19 @@ def shortlist(ranked: Sequence[Candidate], top: int) -> list[Candidate]:
     return [candidate for index, candidate in enumerate(ranked) if index < top or candidate in best]
 
 
-def reason(policy: str, chosen: Candidate, sla_s: float) -> str:
-    """Why the policy chose it, in a sentence."""
+def reason(policy: str, chosen: Candidate, sla_s: float, counts: str = "right") -> str:
+    """Why the policy chose it, in a sentence; `counts` says which answers its accuracy counts."""
     predicted = chosen.predicted
     if predicted.on_time is not None and predicted.accuracy is not None:
         worth = predicted.on_time * predicted.accuracy
         return (
-            f"right and in time {worth:.1%} of the time ({predicted.on_time:.1%} in time, "
-            f"{predicted.accuracy:.1%} right): no plan reaches more"
+            f"{counts} and in time {worth:.1%} of the time ({predicted.on_time:.1%} in time, "
+            f"{predicted.accuracy:.1%} {counts}): no plan reaches more"
         )
     if predicted.on_time is not None:
         return (
-            f"in time with probability {predicted.on_time:.1%}; no accuracy was measured for this model, so among the "
-            "plans that are sure enough the one that changes the frame least"
+            f"in time with probability {predicted.on_time:.1%}; of the plans that are sure enough, the one that "
+            "changes the frame least"
         )
     if predicted.total_s <= sla_s:
         return f"the smallest level of policy {policy} whose fastest way takes no longer than the SLA"

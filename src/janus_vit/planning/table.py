@@ -36,7 +36,7 @@ class PlanTable:
 
     Attributes:
         shape: the model.
-        schedules: one a row, ascending in level.
+        schedules: one a row, ascending in level within a family.
         options: one a column.
         device_s: compute on the device. encode_s: packing there.
         cloud_s: compute in the cloud. decode_s: unpacking there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import statistics
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from janus_vit.errors import InputError, ModelMismatch, TransportError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan
@@ -38,6 +40,7 @@ def connect(
     name: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     worker: Worker | None = None,
+    accuracy: AccuracyTable | None = None,
 ) -> Device:
     """Connect to a cloud and make it agree on the model.
 
@@ -45,14 +48,17 @@ def connect(
         address: "host:port". sla_s: time allowed for each frame. profile: this machine's latency.
         policy: a name of `planning.presets.POLICIES`. images_allowed: False keeps pixels on this device.
         name: tells devices apart at the cloud; default: host and process. credentials: for TLS.
-        worker: runs the model; the default is plain.
+        worker: runs the model; the default is plain. accuracy: measured on your frames; default: the model's own.
 
     Raises:
-        InputError: no cloud there, another model there, or an SLA or policy that cannot be used.
+        InputError: no cloud there, another model there or in `accuracy`, or an SLA or policy that cannot be used.
     """
+    known = model.accuracy
+    if accuracy is not None:
+        known = accuracy.for_model(model.name, model.fingerprint, EagerEngine.name)
     transport = GrpcTransport(address, outputs_of(model), credentials)
     try:
-        platforms = shake_hands(model, transport, address, profile, images_allowed)
+        platforms = replace(shake_hands(model, transport, address, profile, images_allowed), accuracy=known)
         chosen = make_policy(policy, platforms)
         worker = worker or LocalWorker(model, EagerEngine(model))
         warm_up(worker, model)

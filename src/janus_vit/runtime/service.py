@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from janus_vit.errors import InputError, WireError
 from janus_vit.model.catalog import Model
 from janus_vit.model.checkpoints import EMBED
 from janus_vit.model.engines.base import Engine
@@ -86,8 +87,11 @@ class CloudService:
         if payload.of_tokens:
             tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)
             return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
-        pixels = decode_input(request.body, payload, self._model.shape.input_shape, self._model.preprocessing.normalise)
-        return pixels, request.merges
+        shape, normalise = self._model.shape.input_shape, self._model.preprocessing.normalise
+        try:
+            return decode_input(request.body, payload, shape, normalise), request.merges
+        except InputError as error:  # H.264 where PyAV is not installed
+            raise WireError(f"field payload: {error}") from error
 
     def _run(self, start: Activation | tuple[Tensor, tuple[int, ...]]) -> _Computed:
         began_s = time.perf_counter()

@@ -10,7 +10,13 @@ from janus_vit.model.stage import Activation
 
 
 class Engine(Protocol):
-    """Runs the stem, a range of blocks, and the head."""
+    """Runs the stem, a range of blocks, and the head.
+
+    Attributes:
+        name: under which files record what was measured with it.
+    """
+
+    name: str
 
     def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
         """Pixels [B, 3, H, W] to the activation before the first block; `merges` has one number a block."""

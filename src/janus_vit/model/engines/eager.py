@@ -15,6 +15,8 @@ from janus_vit.model.stage import Activation
 class EagerEngine:
     """Runs a model's own modules in float32, on the CPU or, if asked, on another torch device."""
 
+    name = "eager"
+
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self._fingerprint = model.fingerprint
         self._device = torch.device(device)
