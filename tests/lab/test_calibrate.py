@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from conftest import small_model
 
 from janus_vit.errors import InputError
 from janus_vit.lab import trials
 from janus_vit.lab.calibrate import Calibration
+from janus_vit.lab.journal import Journal
 from janus_vit.lab.search import Search, schedules_of
 from janus_vit.lab.sources import Sample, Source
 from janus_vit.lab.trials import Configuration, Trials
 from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.accuracy import load_accuracy
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import ModelShape, Plan
@@ -180,9 +184,29 @@ def test_hopeless_configuration_is_stopped_after_a_quarter_or_a_half_of_the_fram
     assert runs.run(configuration, hopeless=lambda point: False).frames == FRAMES
 
 
-def test_model_without_classes_is_refused(model, engine):
-    with pytest.raises(InputError, match="gives no classes"):
-        Trials(replace(model, labels=()), engine, source())
+def test_an_embedding_agrees_if_its_own_frame_is_found_again(tmp_path):
+    embedding = small_model(classes=0)
+    engine = EagerEngine(embedding)
+    trials = Trials(embedding, engine, source())
+    search = Search(embedding.shape, schedules_of(["exponential"], embedding.shape), PAYLOADS, 8)
+    table = Calibration(embedding, engine, trials, search).run(Journal(tmp_path / "j", {}))
+    assert table.metric == "agreement"
+    assert table.points[0].agreeing == FRAMES
+    assert table.points[0].kl == pytest.approx(0.0, abs=1e-9)
+    merged = next(point for point in table.points if point.saved)
+    assert merged.kl > 1e-4
+    vectors = [
+        torch.nn.functional.normalize(run(embedding, engine, image, merges))
+        for merges in ((0,) * 6, merged.merges)
+        for image in trials.images
+    ]
+    before, after = torch.cat(vectors[:FRAMES]), torch.cat(vectors[FRAMES:])
+    assert merged.agreeing == int(((after @ before.T).argmax(1) == torch.arange(FRAMES)).sum())
+    assert merged.kl == pytest.approx(float((1 - (before * after).sum(1)).mean()), abs=1e-4)
+
+
+def run(model, engine, image, merges):
+    return engine.head(engine.run(engine.embed(model.preprocessing.normalise(image), merges), model.shape.blocks))
 
 
 def test_source_without_frames_is_refused(model, engine):

@@ -1,5 +1,8 @@
 """Runs configurations on many frames, every payload through the real wire formats, and counts what their answers cost.
 
+An embedding agrees with the unmerged model if, of all frames' unmerged vectors, its own frame's is the nearest: what a
+search would find. Its divergence is 1 - cosine similarity.
+
 One batch at a time; where nothing merges between frames, a frame's answer does not depend on its batch. What several
 payloads share, the blocks before their split, is run once where it fits in memory.
 """
@@ -13,10 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from janus_vit.errors import InputError
 from janus_vit.lab.sources import Source
 from janus_vit.model.catalog import Model
+from janus_vit.model.checkpoints import EMBED
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
@@ -52,14 +57,12 @@ class Trials:
         read: told how many frames were read.
 
     Raises:
-        InputError: a model that gives no classes, or no frames.
+        InputError: there are no frames.
     """
 
     def __init__(
         self, model: Model, engine: Engine, source: Source, read: Callable[[int], None] = lambda count: None
     ) -> None:
-        if not model.labels:
-            raise InputError(f"model {model.name} gives no classes whose accuracy could be measured: use one that does")
         self._model, self._engine = model, engine
         self._images: list[Frame] = []
         labels: list[int | None] = []
@@ -69,7 +72,7 @@ class Trials:
             read(len(labels))
         if not self._images:
             raise InputError("there is no frame to measure on: choose another source")
-        self.labels = None if None in labels else np.array(labels)
+        self.labels = None if None in labels or model.task == EMBED else np.array(labels)
         shape = model.shape
         self._unmerged = (0,) * shape.blocks
         self._batch = max(1, min(_TOKENS // shape.tokens, _LARGEST_BATCH))
@@ -119,30 +122,44 @@ class Trials:
         return point
 
     def _counted(self, so_far: Point, start: int, logits: Tensor, sizes: list[int]) -> Point:
-        reference, answers = self._reference(start), logits.double().log_softmax(1)
-        divergence = (reference.exp() * (reference - answers)).sum(1).clamp_min(0.0)
-        best = answers.argmax(1)
-        before, frames = so_far.frames, so_far.frames + len(best)
+        reference, answers = self._reference(start), self._comparable(logits)
+        if self._model.task == EMBED:
+            divergence, agreeing = 1 - (reference * answers).sum(1), self._found_again(answers, start)
+        else:
+            divergence = (reference.exp() * (reference - answers)).sum(1)
+            agreeing = int((answers.argmax(1) == reference.argmax(1)).sum())
+        before, frames = so_far.frames, so_far.frames + len(answers)
         right = so_far.right
         if self.labels is not None and right is not None:
-            right += int((best.numpy() == self.labels[start : start + len(best)]).sum())
+            right += int((answers.argmax(1).numpy() == self.labels[start : start + len(answers)]).sum())
         return replace(
             so_far,
             frames=frames,
-            agreeing=so_far.agreeing + int((best == reference.argmax(1)).sum()),
+            agreeing=so_far.agreeing + agreeing,
             right=right,
-            kl=(so_far.kl * before + float(divergence.sum())) / frames,
+            kl=(so_far.kl * before + float(divergence.clamp_min(0.0).sum())) / frames,
             size_bytes=(so_far.size_bytes * before + sum(sizes)) / frames,
         )
 
+    def _found_again(self, vectors: Tensor, start: int) -> int:
+        """How many vectors [B, D] are nearest to their own frame's unmerged one; equal frames count as one."""
+        every = torch.cat([self._reference(first) for first in range(0, self.frames, self._batch)])
+        similarity = vectors @ every.T
+        own = similarity[torch.arange(len(vectors)), torch.arange(start, start + len(vectors))]
+        return int((own >= similarity.max(1).values - 1e-6).sum())
+
+    def _comparable(self, output: Tensor) -> Tensor:
+        """Log-probabilities of logits [B, classes], or embeddings [B, D] of length 1."""
+        return normalize(output.double()) if self._model.task == EMBED else output.double().log_softmax(1)
+
     def _reference(self, start: int) -> Tensor:
         if start not in self._references:
-            logits = self._finished(self._engine.embed(self._pixels(start), self._unmerged))
-            self._references[start] = logits.double().log_softmax(1)
+            output = self._finished(self._engine.embed(self._pixels(start), self._unmerged))
+            self._references[start] = self._comparable(output)
         return self._references[start]
 
     def _answers(self, configuration: Configuration, start: int) -> tuple[Tensor, list[int]]:
-        """Logits [B, classes] of a batch, and what crossed for each frame in bytes."""
+        """The model's output [B, D] for a batch, and what crossed for each frame in bytes."""
         merges = configuration.schedule.applied
         if configuration.payload == LOCAL:
             if merges == self._unmerged:
