@@ -128,6 +128,14 @@ def test_folder_of_nothing_and_no_folder_are_refused(tmp_path):
         open_labelled(str(tmp_path), tmp_path / "labels.csv", CLASSES, clip_frames=4)
 
 
+def test_model_without_classes_takes_folders_of_images_and_no_labels(tmp_path):
+    save(tmp_path / "bird/a.png")
+    save(tmp_path / "cat/a.png")
+    assert found(str(tmp_path), None, ()) == [("bird/a.png", None), ("cat/a.png", None)]
+    with pytest.raises(InputError, match="is for a model of classes, and this one has none"):
+        open_labelled(str(tmp_path), tmp_path / "labels.csv", ())
+
+
 def test_corrupt_image_among_many_is_skipped_and_named(tmp_path):
     for index in range(20):
         save(tmp_path / "cat" / f"{index:02}.png")

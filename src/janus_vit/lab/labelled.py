@@ -31,7 +31,7 @@ def open_labelled(
     Args:
         spec: "builtin", a folder of images, or a folder of one folder a class, named as the class or its index.
         labels: a file with a line `file,label` for each image, where a label is the name of a class or its index.
-        classes: names of the model's classes.
+        classes: names of the model's classes; of a model that has none, folders are of images without labels.
         frames: take so many, from evenly spread places: the first ones of sorted files would be of few classes.
         warn: told once of each image that is skipped because it cannot be read.
         clip_frames, stride: as in `open_stream`; clips of a video or of images in a row have no labels.
@@ -39,6 +39,8 @@ def open_labelled(
     Raises:
         InputError: nothing there that can be read, or labels that do not fit images or classes.
     """
+    if labels is not None and not classes:
+        raise InputError(f"--labels {labels} is for a model of classes, and this one has none: leave it out")
     if spec == BUILTIN:
         if labels is not None:
             raise InputError(f"--labels {labels} is not for the built-in frames, which have labels: leave it out")
@@ -97,10 +99,12 @@ def _of_classes(by_class: Mapping[str, list[Path]], classes: Sequence[str]) -> t
     known: dict[str, int] = {}
     for name, paths in by_class.items():
         label = _class_index(name, classes)
-        if label is None:
+        if label is None and classes:
             raise InputError(f"{paths[0].parent}: its name is {_unknown(classes)}: rename it, or use --labels")
         for path in paths:
-            images[f"{name}/{path.name}"], known[f"{name}/{path.name}"] = path, label
+            images[f"{name}/{path.name}"] = path
+            if label is not None:
+                known[f"{name}/{path.name}"] = label
     return images, known
 
 
