@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from janus_vit.errors import InputError
 from janus_vit.planning.link import HarmonicMean, RateForecast
-from janus_vit.planning.outcome import Transfer, patience_s
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer, patience_s
 from janus_vit.planning.payloads import LOCAL, parse_payload
-from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.plan import ModelShape, Plan
 from janus_vit.planning.policies import MostAccurateInTime, Situation, SmallestLevel
 from janus_vit.planning.presets import POLICIES, Platforms, baseline_merges, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
@@ -144,7 +144,10 @@ def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
             if wait_s < left_s:
                 on_time += (1 - answered) * share_in_budget(finish_s, left_s - wait_s, 0.05)
             best = max(best, on_time * float(accuracy(table)[row, column]))
-        assert chosen.on_time * chosen.accuracy == pytest.approx(best, abs=1e-4)
+        if chosen.on_time >= 0.02:  # else all are late, and time counts instead
+            assert chosen.on_time * chosen.accuracy == pytest.approx(best, abs=1e-4)
+        else:
+            assert best < 0.03
 
 
 def test_plans_without_a_measurement_are_not_chosen_while_measured_ones_exist(platforms):
@@ -186,3 +189,18 @@ def test_algorithm_1_returns_the_largest_level_when_nothing_is_in_time(platforms
     table = policy_table("janus", platforms)
     decision = SmallestLevel(table, HarmonicMean(0.001), 0.02).choose(Situation(0.0, 1e-6))
     assert decision.plan.level == levels("exponential", platforms.shape)[-1]
+
+
+def test_where_every_plan_is_late_the_frames_behind_are_not_kept_waiting_for_a_dead_link(platforms):
+    policy, _ = policy_with(platforms, lambda table: np.full(table.size_bytes.shape, 0.9))
+    assert not policy.choose(Situation(0.0, 0.001)).plan.is_local  # the link is thought alive: the cloud is soonest
+    for _ in range(12):
+        policy.observe(failed_outcome())
+    assert policy.choose(Situation(0.0, 0.001)).plan.is_local
+
+
+def failed_outcome():
+    plan = Plan("none", 0.0, (0,) * 6, 0, "jpeg90")
+    predicted = Prediction(0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 3000.0)
+    gave_up = Transfer(0.0, 3000, 0.5, None)
+    return Outcome(0, 0.0, 0.1, plan, predicted, Measured(), 3000, Answer((0,), (1.0,)), "gone", (gave_up,))

@@ -22,6 +22,7 @@ from janus_vit.planning.table import PlanTable
 PROBE_BYTES = 16_000
 PROBE_EVERY_S = 0.5
 EXACT = Side()  # a machine that is as its profile says
+_HOPELESS = 0.02  # probability below which a plan is as good as late
 _COARSE = 0.5  # fidelity below which a payload is not trusted without a measurement
 
 
@@ -105,7 +106,7 @@ class MostAccurateInTime:
     """Ours: the plan with the largest expected accuracy inside the SLA, over every way to run a frame.
 
     With measured accuracy A and the probability P of meeting the deadline, it maximises P * A: an answer that comes
-    late counts as wrong. Plans closer together than the measurement's own `resolution` are equal; the fastest of
+    late counts as wrong. Where all come late it wants the most right answers a second. Plans closer together than the measurement's own `resolution` are equal; the fastest of
     them is taken. Without measurements it keeps the paper's order: among the plans that are on time with
     `confidence`, the smallest level, then the least lossy format, then the fastest; formats as coarse as int4 come
     last.
@@ -151,6 +152,8 @@ class MostAccurateInTime:
         on_time = self._on_time(before_s, after_s, situation.time_left_s)
         total_s = before_s + after_s + self._megabits / self._link.rate_mbps
         row, column = self._best(on_time, total_s)
+        if on_time[row, column] < _HOPELESS:
+            row, column = self._soonest_right(before_s, after_s, situation.time_left_s)
         predicted = predict(
             self._table,
             row,
@@ -183,6 +186,20 @@ class MostAccurateInTime:
         in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud.factor * self._cloud_s), spread)
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
         return np.asarray(in_time + (1.0 - answered) * rescued)
+
+    def _soonest_right(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[int, int]:
+        """Where every plan is late: the most right answers a second, so that the frames behind this one gain.
+
+        A plan that sends takes as long as waiting and finishing here, as often as no answer comes.
+        """
+        finish_s = self._correction.device.factor * self._table.finish_s
+        send_s = self._megabits / self._link.rate_mbps
+        wait_s = patience_s(time_left_s - before_s, finish_s, after_s + send_s, self._correction.device.spread)
+        answered = self._link.on_time(self._megabits / np.maximum(wait_s - after_s, 1e-9))
+        expected_s = before_s + answered * (after_s + send_s)
+        expected_s += self._uses_link * (1.0 - answered) * (wait_s + finish_s)
+        best = int((self._value / expected_s).argmax())
+        return best // expected_s.shape[1], best % expected_s.shape[1]
 
     def _measured_accuracy(self, row: int, column: int) -> float | None:
         if self._accuracy is None or np.isnan(self._accuracy[row, column]):
