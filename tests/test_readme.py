@@ -12,6 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from peers import FAMILIES
+from PIL import Image
+
+from janus_vit.model.builtin import builtin_frames
 
 README = Path(__file__).parents[1] / "README.md"
 COMMAND = Path(sys.executable).with_name("janus-vit")
@@ -46,6 +50,10 @@ def test_every_command_is_one_of_ours():
 
 
 def test_the_commands_without_a_network_run(tmp_path):
+    FAMILIES["timm-vit"](tmp_path / "my-model")
+    (tmp_path / "photos").mkdir()
+    for frame, index in zip(builtin_frames()[0][:20], range(20), strict=True):
+        Image.fromarray(frame).save(tmp_path / "photos" / f"{index:02}.png")
     for arguments in commands():
         if arguments[1] not in ("cloud", "device"):
             done = run(arguments, tmp_path)

@@ -106,10 +106,10 @@ class MostAccurateInTime:
     """Ours: the plan with the largest expected accuracy inside the SLA, over every way to run a frame.
 
     With measured accuracy A and the probability P of meeting the deadline, it maximises P * A: an answer that comes
-    late counts as wrong. Where all come late it wants the most right answers a second. Plans closer together than the measurement's own `resolution` are equal; the fastest of
-    them is taken. Without measurements it keeps the paper's order: among the plans that are on time with
-    `confidence`, the smallest level, then the least lossy format, then the fastest; formats as coarse as int4 come
-    last.
+    late counts as wrong. Plans closer together than the measurement's own `resolution` are equal; the fastest of
+    them is taken. Where all come late it wants the most right answers a second. Without measurements it keeps the
+    paper's order: among the plans that are on time with `confidence`, the smallest level, then the least lossy format,
+    then the fastest; formats as coarse as int4 come last.
     """
 
     def __init__(

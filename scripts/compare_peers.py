@@ -1,0 +1,104 @@
+"""Write docs/models.md: what checkpoints can be used, and how closely they agree with the libraries that made them.
+
+    python scripts/compare_peers.py
+
+For each kind a small checkpoint is made with the library's own classes and random weights (tests/peers.py), loaded, and
+run beside the library: unsplit and cut at every block, and through the library's own image preprocessing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from janus_vit.model.catalog import Model, load_model
+from janus_vit.model.engines.eager import EagerEngine
+
+sys.path.insert(0, "tests")
+DOCUMENT = Path("docs/models.md")
+HEAD = """# Models
+
+Checkpoints that can be used, compared with the libraries that made them. Written by
+`python scripts/compare_peers.py` with torch {torch}, transformers {transformers} and timm {timm}: small checkpoints of
+random weights, {pictures} pictures each. *Difference* is the largest between logits or embeddings, relative to the
+largest value, unsplit and cut at every block; *grey levels* the largest between pixels after resizing, cropping and normalising.
+
+| kind | output | blocks | tokens | difference | grey levels |
+|---|---|---|---|---|---|
+"""
+PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of checkpoint and how it agrees."""
+
+    kind: str
+    output: str
+    model: Model
+    difference: float
+    grey_levels: float
+
+    def __str__(self) -> str:
+        shape = self.model.shape
+        numbers = f"{shape.blocks} | {shape.tokens} | {self.difference:.0e} | {self.grey_levels:.1f}"
+        return f"| {self.kind} | {self.output} | {numbers} |"
+
+
+def compare(kind: str, peer: Any) -> Row:
+    """Run a checkpoint in both libraries."""
+    model = load_model(str(peer.folder))
+    engine, preprocessing = EagerEngine(model), model.preprocessing
+    rng = np.random.default_rng(0)
+    difference = grey_levels = 0.0
+    for _ in range(PICTURES):
+        height, width = (int(side) for side in rng.integers(40, 120, 2))
+        clip = rng.integers(0, 256, (preprocessing.frames, height, width, 3), np.uint8)
+        picture = clip if preprocessing.frames > 1 else clip[0]
+        pixels = in_our_order(peer.preprocess(picture), model)
+        ours = preprocessing.normalise(preprocessing.crop(picture))
+        std = torch.tensor(preprocessing.std).view(3, *(1,) * (pixels.dim() - 2))
+        grey_levels = max(grey_levels, float(((ours - pixels) * std * 255).abs().max()))
+        wanted = peer.forward(peer.preprocess(picture))
+        unmerged = (0,) * model.shape.blocks
+        for split in range(model.shape.blocks + 1):
+            begun = engine.run(engine.embed(pixels, unmerged), split)
+            found = engine.head(engine.run(begun, model.shape.blocks))
+            difference = max(difference, float((found - wanted).abs().max() / wanted.abs().max()))
+    return Row(kind, peer.output, model, difference, grey_levels)
+
+
+def in_our_order(pixels: Tensor, model: Model) -> Tensor:
+    """transformers has frames before channels."""
+    return pixels.transpose(1, 2) if model.preprocessing.frames > 1 else pixels
+
+
+def main() -> None:
+    """Compare all kinds and write the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, default=DOCUMENT, help="where the table goes (default: %(default)s)")
+    arguments = parser.parse_args()
+    from peers import FAMILIES
+
+    torch.set_num_threads(1)
+    versions = {name: version(name) for name in ("torch", "transformers", "timm")}
+    lines = [HEAD.format(**versions, pictures=PICTURES)]
+    for kind, make in sorted(FAMILIES.items()):
+        with tempfile.TemporaryDirectory() as folder:
+            row = compare(kind, make(Path(folder)))
+        print(row)
+        lines.append(f"{row}\n")
+    arguments.output.write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

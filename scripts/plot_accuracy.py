@@ -1,0 +1,62 @@
+"""Draw the measured accuracy of the built-in models: docs/accuracy-NAME.png.
+
+    python scripts/plot_accuracy.py
+
+Left: merging alone, by how much of the blocks' work it saves, one curve a schedule. Right: what payloads cost at no
+merging. Bars are 95 % intervals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from janus_vit.model.catalog import BUILTIN, BUILTIN_VIDEO, load_model
+from janus_vit.planning.accuracy import AccuracyTable
+from janus_vit.planning.payloads import LOCAL
+from janus_vit.planning.points import Point
+
+DOCS = Path("docs")
+
+
+def bars(axes: Axes, at: list[float], points: list[Point], **style: Any) -> None:
+    """Shares in % with their intervals."""
+    shares = [100 * point.share for point in points]
+    below = [100 * (point.share - point.interval[0]) for point in points]
+    above = [100 * (point.interval[1] - point.share) for point in points]
+    axes.errorbar(at, shares, yerr=[below, above], capsize=2, **style)
+
+
+def draw(name: str, table: AccuracyTable, whole: int) -> None:
+    """One picture; `whole` is the work of all blocks in tokens."""
+    figure, (merging, payloads) = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
+    for family in table.families:
+        mine = [point for point in table.points if point.family in (family, "none") and point.payload == LOCAL]
+        mine.sort(key=lambda point: point.saved)
+        bars(merging, [100 * point.saved / whole for point in mine], mine, marker="o", markersize=3, label=family)
+    merging.set(xlabel="% of all blocks' tokens merged away", ylabel=f"% {table.metric}", title=name)
+    merging.set_ylim(bottom=max(0.0, 100 * table.points[0].share - 25))
+    merging.legend()
+    plain = [point for point in table.points if point.saved == 0]
+    bars(payloads, list(map(float, range(len(plain)))), plain, fmt="o")
+    names = ["lossless" if point.payload == LOCAL else f"{point.payload}\nsplit {point.split}" for point in plain]
+    payloads.set_xticks(range(len(plain)), names, rotation=60, fontsize=7)
+    payloads.set_title(f"nothing merged, {table.frames} frames")
+    figure.savefig(DOCS / f"accuracy-{name}.png", dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Draw both models."""
+    plt.switch_backend("agg")
+    for name in (BUILTIN, BUILTIN_VIDEO):
+        model = load_model(name)
+        assert model.accuracy is not None
+        draw(name, model.accuracy, model.shape.blocks * model.shape.tokens)
+
+
+if __name__ == "__main__":
+    main()
