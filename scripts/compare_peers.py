@@ -30,7 +30,8 @@ HEAD = """# Models
 Checkpoints that can be used, compared with the libraries that made them. Written by
 `python scripts/compare_peers.py` with torch {torch}, transformers {transformers} and timm {timm}: small checkpoints of
 random weights, {pictures} pictures each. *Difference* is the largest between logits or embeddings, relative to the
-largest value, unsplit and cut at every block; *grey levels* the largest between pixels after resizing, cropping and normalising.
+largest value, unsplit and cut at every block; *grey levels* the largest between pixels after resizing, cropping and
+normalising.
 
 | kind | output | blocks | tokens | difference | grey levels |
 |---|---|---|---|---|---|
