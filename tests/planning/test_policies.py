@@ -204,3 +204,13 @@ def failed_outcome():
     predicted = Prediction(0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 3000.0)
     gave_up = Transfer(0.0, 3000, 0.5, None)
     return Outcome(0, 0.0, 0.1, plan, predicted, Measured(), 3000, Answer((0,), (1.0,)), "gone", (gave_up,))
+
+
+def test_a_machine_that_never_errs_is_still_planned_for(platforms):
+    policy, _ = policy_with(platforms, lambda table: np.full(table.size_bytes.shape, 0.9))
+    for frame in range(2000):
+        decision = policy.choose(Situation(float(frame), 10.0))
+        predicted = decision.predicted
+        exact = Measured(device_s=predicted.device_s, encode_s=predicted.encode_s, cloud_s=predicted.cloud_s)
+        policy.observe(Outcome(frame, 0.0, 0.01, decision.plan, predicted, exact, 0, Answer((0,), (1.0,)), None, ()))
+    assert 0.9 < decision.predicted.on_time <= 1.0

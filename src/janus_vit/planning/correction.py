@@ -10,6 +10,7 @@ from janus_vit.planning.outcome import Outcome
 _WEIGHT = 0.2  # after 20 frames 99 % of a lasting change is taken in
 _FORGET = 0.03  # an unseen side is half forgotten after 23 frames
 _SPREAD = 0.05  # before anything was seen
+_LEAST_SPREAD = 0.005  # no machine is steadier
 _NEGLIGIBLE = 0.1  # of the SLA
 
 
@@ -34,7 +35,7 @@ class Side:
             return
         error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one odd frame is not a trend
         self.log_ratio += _WEIGHT * error
-        self.spread += _WEIGHT * (abs(error) - self.spread)
+        self.spread = max(_LEAST_SPREAD, self.spread + _WEIGHT * (abs(error) - self.spread))
 
     def forget(self) -> None:
         """Nothing was seen for a frame: move a little back to the profile, else a slow side is never tried again."""

@@ -16,7 +16,7 @@ from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import HarmonicMean, RateForecast, RoundTrip
 from janus_vit.planning.outcome import Outcome, Prediction, patience_s
 from janus_vit.planning.payloads import parse_payload
-from janus_vit.planning.plan import Plan
+from janus_vit.planning.plan import Plan, tokens_saved
 from janus_vit.planning.table import PlanTable
 
 PROBE_BYTES = 16_000
@@ -106,10 +106,10 @@ class MostAccurateInTime:
     """Ours: the plan with the largest expected accuracy inside the SLA, over every way to run a frame.
 
     With measured accuracy A and the probability P of meeting the deadline, it maximises P * A: an answer that comes
-    late counts as wrong. Plans closer together than the measurement's own `resolution` are equal; the fastest of
-    them is taken. Where all come late it wants the most right answers a second. Without measurements it keeps the
-    paper's order: among the plans that are on time with `confidence`, the smallest level, then the least lossy format,
-    then the fastest; formats as coarse as int4 come last.
+    late counts as wrong. Plans closer together than the measurement's own `resolution` are equal: of them it takes
+    those that merge least, and of these the fastest. Where all come late it wants the most right answers a second.
+    Without measurements it keeps the paper's order: among the plans that are on time with `confidence`, the smallest
+    level, then the least lossy format, then the fastest; formats as coarse as int4 last.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class MostAccurateInTime:
         self._uses_link = (table.size_bytes > 0).astype(float)
         self._device_s = table.device_s + table.encode_s
         self._cloud_s = table.cloud_s + table.decode_s
+        self._saved = np.array([tokens_saved(schedule.applied) for schedule in table.schedules], float)
         # An unmeasured plan is never chosen while measured ones exist.
         self._value = _paper_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
 
@@ -211,8 +212,9 @@ class MostAccurateInTime:
             worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
         else:
             worth = on_time * self._value
-        best = int(np.where(worth >= worth.max() - self._resolution - 1e-6, total_s, np.inf).argmin())
-        return best // total_s.shape[1], best % total_s.shape[1]
+        equal = worth >= worth.max() - self._resolution - 1e-6
+        row = int(np.where(equal.any(axis=1), self._saved, np.inf).argmin())
+        return row, int(np.where(equal[row], total_s[row], np.inf).argmin())
 
 
 def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Floats:
