@@ -12,6 +12,7 @@ import typer
 from rich.padding import Padding
 
 from janus_vit.cli.console import milliseconds, plain_table, results, say
+from janus_vit.cli.loading import ImageSize, Task, load
 from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure, read_profile
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 def plan(
     model: ModelName = DEFAULT_MODEL,
+    task: Task = None,
+    image_size: ImageSize = None,
     bandwidth: Annotated[float, typer.Option("--bandwidth", metavar="MBPS", help="Uplink in 10^6 bit/s.")] = 20.0,
     rtt: Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round trip, such as 20ms.")] = "20ms",
     sla: Sla = "300ms",
@@ -64,13 +67,12 @@ def plan(
     \b
     Example:   janus-vit plan --bandwidth 20 --sla 50ms --device-slowdown 8
     """
-    from janus_vit.model.catalog import load_model
 
     check_policy(policy)
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
     check_positive(device_slowdown, "--device-slowdown", "8")
-    loaded = load_model(model)
+    loaded = load(model, task, image_size)
     known = read_accuracy(accuracy, loaded)
     platforms = replace(
         _platforms(loaded, bandwidth, rtt_s, device_profile, cloud_profile, device_slowdown, private), accuracy=known
