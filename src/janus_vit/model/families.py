@@ -140,7 +140,7 @@ def _of_hugging_face(weights: Weights, config: Section, with_head: bool) -> Fact
 def _of_timm(weights: Weights, config: Section | None, with_head: bool) -> Facts:
     values: Mapping[str, Any] = config.values if config is not None else {}
     name = str(values.get("architecture", ""))
-    arguments = config.section("model_args") if config is not None and "model_args" in values else None
+    arguments = config.section("model_args") if config is not None and values.get("model_args") else None
     width = weights.tensors["patch_embed.proj.weight"].shape[0]
     heads = (
         arguments.integer("num_heads", 1) if arguments and "num_heads" in arguments.values else _timm_heads(name, width)
