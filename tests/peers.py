@@ -208,6 +208,13 @@ def _siglip(hf: Any) -> Parts:
     return model, processor, lambda pixels: model.get_image_features(pixels).pooler_output
 
 
+@_hf("hf-siglip-classifier", "logits")
+def _siglip_classifier(hf: Any) -> Parts:
+    config = hf.SiglipConfig(text_config=TEXT, vision_config=SIGLIP, num_labels=5)
+    model = hf.SiglipForImageClassification(config)
+    return model, hf.SiglipImageProcessorPil(**_squashed(48, BICUBIC)), lambda pixels: model(pixels).logits
+
+
 @_hf("hf-vit-mae", "embedding")
 def _vit_mae(hf: Any) -> Parts:
     decoder = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 40}

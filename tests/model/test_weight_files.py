@@ -187,8 +187,66 @@ def test_another_resolution_is_run_on_request(folder):
     assert model.shape.tokens == 65
     assert model.preprocessing.image_size == 64
     assert outputs(model).shape == (1, 7)
-    with pytest.raises(InputError, match="no multiple of the patches' 8"):
-        load_model(str(folder), image_size=60)
+    for size in (60, 4):
+        with pytest.raises(InputError, match="no multiple of the patches' 8"):
+            load_model(str(folder), image_size=size)
+
+
+def change_pretrained(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["pretrained_cfg"].update(changes)
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_size": [3, 32, 64]}, r"field input_size is \[3, 32, 64\]: only \[3, N, N\]"),
+        ({"input_size": []}, "field input_size"),
+        ({"input_size": [3, 64, "x"]}, "field input_size"),
+        ({"input_size": [3, 0, 0]}, "field input_size"),
+        ({"crop_pct": 1.2}, "field crop_pct is 1.2"),
+        ({"crop_pct": 1e-9}, "field pretrained_cfg.crop_pct must be at least 0.1"),
+        ({"std": [0, 0, 0]}, "field std"),
+        ({"mean": [0.5, "a", 0.5]}, "field mean"),
+    ],
+)
+def test_preprocessing_that_cannot_be_names_its_field(timm_folder, changes, message):
+    change_pretrained(timm_folder, **changes)
+    with pytest.raises(InputError, match=message):
+        load_model(str(timm_folder))
+
+
+def test_a_crop_larger_than_the_resized_image_is_refused(folder):
+    path = folder / "preprocessor_config.json"
+    settings = {"do_center_crop": True, "crop_size": 40, "size": {"shortest_edge": 36}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    with pytest.raises(InputError, match="crops 40 pixels from images of 36"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("weight_map", [{"a": None}, {"a": 1}, {"a": "model.safetensors.index.json"}, []])
+def test_a_damaged_index_is_refused(folder, weight_map):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InputError, match="weight_map"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vit.embeddings.cls_token", torch.zeros(3)), ("classifier.weight", torch.zeros(7)), ("classifier.weight", 0)],
+)
+def test_tensors_of_odd_shapes_are_refused(folder, name, value):
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.as_tensor(value, dtype=torch.float32)}))
+    with pytest.raises(InputError, match="no usable shape"):
+        load_model(str(folder))
+
+
+def test_a_name_too_long_for_a_path_is_one_sentence():
+    with pytest.raises(InputError, match="cannot be looked for"):
+        load_model("x" * 5000)
 
 
 def test_a_classifier_embeds_when_asked(folder):

@@ -30,8 +30,12 @@ def read_profile(path: Path, model: Model) -> PlatformProfile:
         InputError: damaged, or of another model.
     """
     profile = load_profile(path)
-    if profile.model != model.name:
-        raise InputError(f"{path}: is the profile of model {profile.model!r}, not {model.name!r}: profile this model")
+    made_for = profile.about.get("fingerprint")
+    if profile.model != model.name or made_for not in (None, model.fingerprint):
+        raise InputError(
+            f"{path}: is the profile of model {profile.model!r} ({made_for}), not of {model.name!r} "
+            f"({model.fingerprint}): profile this model"
+        )
     return profile
 
 
@@ -43,6 +47,8 @@ def measure(model: Model, source: Source | None, quick: bool) -> PlatformProfile
 
     samples = (source or open_stream(BUILTIN, model.preprocessing.frames)).first(_FRAMES)
     frames = [sample.frame for sample in samples]
+    if not frames:
+        raise InputError("the source has no frame that can be read: choose another")
     effort = QUICK if quick else FULL
     command = shlex.join(["janus-vit", *sys.argv[1:]])
     with progress(f"measuring {model.name}") as show:

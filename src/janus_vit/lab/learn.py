@@ -19,7 +19,7 @@ from janus_vit.planning.learned import Losses, learn
 from janus_vit.planning.schedules import Schedule
 
 SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
-_BATCH = 50
+_BATCH, _TOKENS = 50, 2048  # frames at once, and tokens: activations of many are large
 _FRAMES = 200  # losses are means, and small ones need not be told apart
 _LEVELS = 12
 Progress = Callable[[float], None]  # share done 0..1
@@ -55,9 +55,10 @@ def measure_losses(
     shape = model.shape
     total = np.zeros((shape.blocks, len(SHARES)))
     unmerged = (0,) * shape.blocks
-    batches = range(0, len(images), _BATCH)
+    batch = max(1, min(_TOKENS // shape.tokens, _BATCH))
+    batches = range(0, len(images), batch)
     for number, first in enumerate(batches):
-        chosen = images[first : first + _BATCH]
+        chosen = images[first : first + batch]
         at_block = engine.embed(torch.cat([model.preprocessing.normalise(image) for image in chosen]), unmerged)
         truth = engine.head(engine.run(at_block, shape.blocks))
         for block in range(shape.blocks):

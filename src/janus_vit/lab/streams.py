@@ -57,18 +57,18 @@ def _windows(source: Source, frames: int, stride: int) -> Source:
     span = (frames - 1) * stride + 1
 
     def samples() -> Iterator[Sample]:
-        kept: list[Sample] = []
-        made = seen = 0
+        kept: list[Sample] = []  # only those that the clip takes
+        made = seen = within = 0
         for sample in source:
-            kept.append(sample)
-            seen += 1
-            if len(kept) < span:
+            if within % stride == 0:
+                kept.append(sample)
+            within, seen = within + 1, seen + 1
+            if within < span:
                 continue
-            chosen = [one.frame for one in kept[::stride]]
-            if len({one.shape for one in chosen}) > 1:
+            if len({one.frame.shape for one in kept}) > 1:
                 raise InputError(f"{sample.name}: frames of one clip differ in size: give a video, or equal images")
-            yield Sample(f"{kept[0].name} and on", np.stack(chosen), None)
-            kept, made = [], made + 1
+            yield Sample(f"{kept[0].name} and on", np.stack([one.frame for one in kept]), None)
+            kept, within, made = [], 0, made + 1
         if not made:
             raise InputError(
                 f"the source has {seen} frames and a clip of {frames} frames at stride {stride} needs {span}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -49,14 +50,29 @@ def assemble(weights: Weights, facts: Facts, image_size: int | None = None) -> V
     origin = common_names(weights.tensors)
     parts = {name: weights.tensors[source].float() for name, source in origin.items()}
     trained = _architecture(parts, facts, weights)
+    if trained.pooling != "attention":
+        parts = {name: part for name, part in parts.items() if not name.startswith("pool.")}
     if not facts.with_head:
         parts = {name: part for name, part in parts.items() if not name.startswith(("head.", "head_dist."))}
     tensors = _fuse(parts, trained)
     tensors |= _positions(tensors, trained)
     architecture = replace(trained, image_size=image_size or trained.image_size)
+    check_size(weights.path, architecture)
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture, facts.antialias)
     return fill(architecture, tensors, weights, origin)
+
+
+def check_size(path: Path, arch: Architecture) -> None:
+    """Require an image of whole patches.
+
+    Raises:
+        InputError: it is not; `path` names the checkpoint.
+    """
+    if arch.image_size < arch.patch_size or arch.image_size % arch.patch_size:
+        raise InputError(
+            f"{path}: an image size of {arch.image_size} is no multiple of the patches' {arch.patch_size}: use another"
+        )
 
 
 def fill(
@@ -113,8 +129,14 @@ def _architecture(parts: dict[str, Tensor], facts: Facts, weights: Weights) -> A
     if stem is None or fc2 is None or stem.dim() not in (4, 5) or fc2.dim() != 2:
         raise InputError(f"{weights.path}: has no patch embedding or no MLP in its first block: it is no ViT")
     width, patch_size = stem.shape[0], stem.shape[-1]
-    gated = "blocks.0.mlp.gate.weight" in parts or (fc1 is not None and fc1.shape[0] == 2 * fc2.shape[1])
     head = parts.get("head.weight")
+    rows = [parts[name] for name in ("cls", "dist", "reg", "pos") if name in parts]
+    tubelet = stem.shape[2] if stem.dim() == 5 else 1
+    if 0 in stem.shape or (head is not None and head.dim() != 2) or any(row.numel() % width for row in rows):
+        raise InputError(f"{weights.path}: its patch embedding, tokens, positions or head have no usable shape")
+    if facts.frames < tubelet or facts.frames % tubelet:
+        raise InputError(f"{weights.path}: clips of {facts.frames} frames are not whole tubelets of {tubelet} frames")
+    gated = "blocks.0.mlp.gate.weight" in parts or (fc1 is not None and fc1.shape[0] == 2 * fc2.shape[1])
     arch = Architecture(
         image_size=facts.image_size or 0,
         patch_size=patch_size,
@@ -125,9 +147,9 @@ def _architecture(parts: dict[str, Tensor], facts: Facts, weights: Weights) -> A
         classes=head.shape[0] if head is not None and facts.with_head else 0,
         pooling=facts.pooling,
         prefix=sum(parts[name].reshape(-1, width).shape[0] for name in ("cls", "dist", "reg") if name in parts),
-        distilled="dist" in parts and ("head_dist.weight" in parts or not facts.with_head),
+        distilled="dist" in parts and ("head_dist.weight" in parts or head is None),
         frames=facts.frames,
-        tubelet=stem.shape[2] if stem.dim() == 5 else 1,
+        tubelet=tubelet,
         activation="swiglu" if gated else facts.activation,
         layer_scale="blocks.0.ls1.gamma" in parts,
         stem_norm="stem_norm.weight" in parts,

@@ -85,12 +85,21 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
     if name in CATALOG:
         raise InputError(f"model {name!r} has random weights and one size: choose another name of the catalog")
     path = fetch(name) if name.startswith(HUBS) else Path(name)
-    if not (path.exists() or path.suffix or len(path.parts) > 1):
+    if not (_exists(path) or path.suffix or len(path.parts) > 1):
         raise InputError(
             f"model {name!r} is unknown: use one of {', '.join(CATALOG)}, the path of a checkpoint's file or folder, "
             "timm:NAME or hf:ORG/NAME"
         )
-    return _from_checkpoint(name if name.startswith(HUBS) else path.resolve().stem, path, image_size, task)
+    return _from_checkpoint(
+        name if name.startswith(HUBS) else path.resolve().name.removesuffix(".safetensors"), path, image_size, task
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputError(f"model {str(path)[:80]!r} cannot be looked for ({error.strerror}): check the path") from error
 
 
 def _builtin(name: str) -> Callable[[], Model]:

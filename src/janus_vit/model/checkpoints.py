@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from janus_vit.errors import InputError
-from janus_vit.model.assemble import assemble, fill, interpolate_positions
+from janus_vit.model.assemble import assemble, check_size, fill, interpolate_positions
 from janus_vit.model.families import embeds, find_facts, find_labels
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.processors import at_size, of_hugging_face, of_timm
@@ -59,7 +59,6 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
     size = image_size or (preprocessing.image_size if preprocessing else None)
     network = assemble(weights, find_facts(weights, config, with_head), size)
     arch = network.architecture
-    _check_size(path, arch)
     preprocessing = at_size(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch.image_size)
     if not with_head or own_task == EMBED:
         return _as_asked(Checkpoint(network, preprocessing, (), EMBED), task, path)
@@ -100,7 +99,7 @@ def _own(weights: Weights, image_size: int | None) -> Checkpoint:
     trained = Architecture(**_known(section.section("architecture"), Architecture))
     preprocessing = Preprocessing(**_known(section.section("preprocessing"), Preprocessing))
     architecture = replace(trained, image_size=image_size or trained.image_size)
-    _check_size(weights.path, architecture)
+    check_size(weights.path, architecture)
     tensors = {name: tensor.float() for name, tensor in weights.tensors.items()}
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
@@ -125,7 +124,7 @@ def _preprocessing(file: Path, config: Section | None, weights: Weights, with_he
     """What the files beside the weights say, None if they say nothing."""
     if config is not None and "pretrained_cfg" in config.values:
         pretrained = config.section("pretrained_cfg")
-        return of_timm(pretrained, int(pretrained.array("input_size")[-1]))
+        return of_timm(pretrained)
     processor = _beside(file, "preprocessor_config.json") or _beside(file, "processor_config.json")
     if processor is None:
         return None
@@ -143,13 +142,6 @@ def _as_asked(checkpoint: Checkpoint, task: str | None, path: Path) -> Checkpoin
     if task not in (None, checkpoint.task):
         raise InputError(f"{path}: this model was made to {checkpoint.task}: leave out --task {task}, or use another")
     return checkpoint
-
-
-def _check_size(path: Path, arch: Architecture) -> None:
-    if arch.image_size < arch.patch_size or arch.image_size % arch.patch_size:
-        raise InputError(
-            f"{path}: an image size of {arch.image_size} is no multiple of the patches' {arch.patch_size}: use another"
-        )
 
 
 def _beside(file: Path, name: str) -> Section | None:

@@ -22,8 +22,8 @@ _POOLING = {
     "dinov2_with_registers": ("class+mean", "class"),
     "clip": ("class", "class"),
     "clip_vision_model": ("class", "class"),
-    "siglip": ("attention", "attention"),
-    "siglip_vision_model": ("attention", "attention"),
+    "siglip": ("mean", "attention"),
+    "siglip_vision_model": ("mean", "attention"),
     "vit_mae": ("class", "class"),
     "videomae": ("mean", "mean"),
 }
@@ -49,10 +49,10 @@ _ACTIVATIONS = {
 _TIMM_POOLING = {"token": "class", "avg": "mean", "map": "attention"}
 # width of timm's Vision Transformers -> heads, where their names do not say otherwise
 _TIMM_HEADS = {
-    192: 3, 256: 4, 384: 6, 512: 8, 640: 10, 768: 12, 896: 14,
+    192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
     1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
 }  # fmt: skip
-_TIMM_TANH = re.compile(r"siglip.*(_512$)|patch32_siglip|so400m_patch16_siglip|giantopt")
+_TIMM_TANH = re.compile(r"large_patch16_siglip.*_512$|patch32_siglip|so400m_patch16_siglip|giantopt")
 _PROJECTED = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
 
 
@@ -80,6 +80,8 @@ def find_facts(weights: Weights, config: Section | None, with_head: bool) -> Fac
 
 def embeds(weights: Weights, config: Section | None) -> bool:
     """Whether the model was made to embed, not to classify."""
+    if "classifier.weight" in weights.tensors:
+        return False
     if config is not None and config.values.get("model_type") in _PROJECTED:
         return True
     return not any(re.search(r"(^|\.)(head|classifier|cls_classifier)\.weight$", name) for name in weights.tensors)
@@ -95,6 +97,7 @@ def find_labels(config: Section | None, classes: int) -> tuple[str, ...]:
     by_index, names = values.get("id2label"), values.get("label_names")
     if isinstance(by_index, Mapping):
         names = [by_index.get(str(index), f"class {index}") for index in range(max(classes, len(by_index)))]
+    names = list(map(str, names)) if isinstance(names, list) else None
     descriptions = values.get("label_descriptions")
     if isinstance(descriptions, Mapping) and isinstance(names, list):
         names = [str(descriptions.get(name, name)).split(",")[0] for name in names]
@@ -121,6 +124,8 @@ def _of_hugging_face(weights: Weights, config: Section, with_head: bool) -> Fact
         raise InputError(
             f"{config.source}: field hidden_act is {activation!r}: supported are {', '.join(_ACTIVATIONS)}"
         )
+    if family.startswith("clip") and "classifier.weight" in weights.tensors:
+        raise InputError(f"{config.source}: a CLIP with a classifier is not supported: use CLIP itself, which embeds")
     if family == "videomae" and not vision.values.get("use_mean_pooling", True):
         raise InputError(f"{config.source}: field use_mean_pooling is false: only mean pooling is supported")
     classifies = with_head and not embeds(weights, config)
@@ -146,7 +151,9 @@ def _of_timm(weights: Weights, config: Section | None, with_head: bool) -> Facts
         arguments.integer("num_heads", 1) if arguments and "num_heads" in arguments.values else _timm_heads(name, width)
     )
     if heads is None:
-        raise InputError(f"{weights.path}: no usual number of heads for a width of {width}: add its config.json")
+        raise InputError(
+            f"{weights.path}: no usual number of heads for width {width}: add model_args.num_heads to its config.json"
+        )
     pooling = str(values.get("global_pool") or _timm_pooling(weights))
     if pooling not in _TIMM_POOLING:
         raise InputError(f"{weights.path}: field global_pool is {pooling!r}: supported are {', '.join(_TIMM_POOLING)}")
@@ -161,7 +168,7 @@ def _of_timm(weights: Weights, config: Section | None, with_head: bool) -> Facts
 
 
 def _timm_heads(name: str, width: int) -> int | None:
-    return 16 if "giantopt" in name else _TIMM_HEADS.get(width)
+    return 16 if "giantopt" in name or name == "vit_base_patch16_gap_224" else _TIMM_HEADS.get(width)
 
 
 def _timm_pooling(weights: Weights) -> str:

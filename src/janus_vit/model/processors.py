@@ -8,7 +8,7 @@ from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
-from janus_vit.planning.jsonfile import Section
+from janus_vit.planning.jsonfile import Section, is_number
 
 _BY_NUMBER = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # as Pillow numbers its filters
 _SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose plain number for a size means the shorter side
@@ -22,36 +22,50 @@ def of_hugging_face(processor: Section, frames: int) -> Preprocessing:
     """
     if "image_processor" in processor.values:
         processor = processor.section("image_processor")
-    if not processor.values.get("do_normalize", True):
+    if processor.values.get("do_normalize") is False:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     else:
         mean, std = _channels(processor, "image_mean"), _channels(processor, "image_std")
     squash, resize = _size(processor)
     crops = bool(processor.values.get("do_center_crop", False)) and "crop_size" in processor.values
     image_size = _square(processor, "crop_size") if crops else resize
+    if resize < image_size:
+        raise InputError(f"{processor.source}: crops {image_size} pixels from images of {resize}: not supported")
     number = processor.values.get("resample", 2)
     if not isinstance(number, int) or not 0 <= number < len(_BY_NUMBER):
         raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
     return Preprocessing(image_size, mean, std, resize, squash, _BY_NUMBER[number], frames=frames)
 
 
-def of_timm(pretrained: Section, image_size: int) -> Preprocessing:
-    """Read pretrained_cfg of timm's config.json, for a model that sees images of that size.
+def of_timm(pretrained: Section) -> Preprocessing:
+    """Read pretrained_cfg of timm's config.json.
 
     Raises:
         InputError: a field is missing, or asks for what is not supported.
     """
     values = pretrained.values
+    size = pretrained.array("input_size")
+    if (
+        len(size) != 3
+        or not all(is_number(side) and side == int(side) and side > 0 for side in size)
+        or size[1] != size[2]
+    ):
+        raise InputError(f"{pretrained.source}: field input_size is {size!r}: only [3, N, N] is supported")
+    image_size = int(size[1])
     mode = values.get("crop_mode") or "center"
     if mode not in ("center", "squash"):
         raise InputError(f"{pretrained.source}: field crop_mode is {mode!r}: supported are center and squash")
     interpolation = str(values.get("interpolation") or "bicubic")
-    fraction = pretrained.number("crop_pct", 0) if values.get("crop_pct") else 0.875
+    fraction = pretrained.number("crop_pct", 0.1) if values.get("crop_pct") else 0.875
+    if fraction > 1:
+        raise InputError(
+            f"{pretrained.source}: field crop_pct is {fraction:g}: only a part of the image can be cropped"
+        )
     return Preprocessing(
         image_size,
         _channels(pretrained, "mean"),
         _channels(pretrained, "std"),
-        math.floor(image_size / (fraction or 1.0)),
+        math.floor(image_size / fraction),
         mode == "squash",
         interpolation if interpolation in INTERPOLATIONS else "bilinear",
         rounds_crop=True,
@@ -90,6 +104,7 @@ def _square(section: Section, field: str) -> int:
 
 def _channels(section: Section, field: str) -> tuple[float, float, float]:
     values = section.array(field)
-    if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+    positive = not field.endswith("std") or all(is_number(value) and value > 0 for value in values)
+    if len(values) != 3 or not all(map(is_number, values)) or not positive:
         raise InputError(f"{section.source}: field {field} must be three numbers, one for each of red, green and blue")
     return float(values[0]), float(values[1]), float(values[2])

@@ -88,9 +88,10 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
     for key in _NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    items = list(found.items()) if isinstance(found, dict) else []
+    if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
         raise InputError(f"{path}: holds no state_dict of tensors by name: save the model's state_dict()")
-    return found
+    return dict(items)
 
 
 def _is_zip(path: Path) -> bool:
@@ -100,12 +101,12 @@ def _is_zip(path: Path) -> bool:
 
 def _read_shards(path: Path) -> Weights:
     try:
-        names = sorted(set(json.loads(path.read_text("utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = list(dict.fromkeys(json.loads(path.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: field weight_map is missing or damaged: copy the file again") from error
     tensors: dict[str, Tensor] = {}
     for name in names:
-        if Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or name.endswith(".index.json"):
             raise InputError(f"{path}: field weight_map names {name!r}, which is outside the folder: copy it again")
         if not (path.parent / name).is_file():
             raise InputError(f"{path}: its part {name} is missing: copy the whole folder")

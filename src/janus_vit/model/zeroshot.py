@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def read_text_vectors(path: Path, width: int) -> TextVectors:
             found = {name: arrays[name] for name in ("labels", "vectors", "scale") if name in arrays.files}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file: check the path") from error
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(
             f"{path}: not a readable .npz file: make it with numpy.savez(FILE, labels=..., vectors=...)"
         ) from error
@@ -62,5 +63,7 @@ def read_text_vectors(path: Path, width: int) -> TextVectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
         raise InputError(f"{path}: array vectors holds a row without a direction (zero or not finite): make it again")
-    scale = float(np.asarray(found.get("scale", _SCALE)).reshape(-1)[0])
-    return TextVectors(tuple(map(str, labels)), vectors / lengths, scale)
+    scale = np.asarray(found.get("scale", _SCALE))
+    if scale.size != 1 or scale.dtype.kind not in "fiu" or not np.isfinite(scale).all() or scale.min() <= 0:
+        raise InputError(f"{path}: array scale must be one number above zero: make the file again")
+    return TextVectors(tuple(map(str, labels)), vectors / lengths, float(scale.reshape(-1)[0]))

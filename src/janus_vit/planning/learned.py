@@ -50,24 +50,24 @@ def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) 
     unmerged_s = shape.blocks * float(seconds[-1, 0])
     found: dict[tuple[int, ...], float] = {}
     for price in np.geomspace(1e-4, 1e4, _PRICES) * unmerged_s / max(float(losses.by_block.max()), 1e-12):
-        merges = _cheapest(seconds, price * prices, shape)
+        merges = _cheapest(seconds, price, prices, shape)
         found[merges] = 1 - _total(merges, seconds, shape) / unmerged_s
     found[(0,) * shape.blocks] = 0.0
     return tuple(clip(LEARNED, round(max(level, 0.0), 4), merges, shape) for merges, level in _spread(found, count))
 
 
-def _cheapest(seconds: Floats, penalty: Floats, shape: ModelShape) -> tuple[int, ...]:
-    """The merges of least time plus penalty, by dynamic programming from the last block to the first.
+def _cheapest(seconds: Floats, price: float, losses: Floats, shape: ModelShape) -> tuple[int, ...]:
+    """The merges of least time plus price times loss, by dynamic programming from the last block to the first.
 
     Args:
-        seconds: [tokens, merges], infinite where impossible. penalty: [blocks, tokens, merges].
+        seconds: [tokens, merges], infinite where impossible. losses: [blocks, tokens, merges].
     """
     rows, columns = seconds.shape
     after = np.maximum(np.arange(rows)[:, None] - np.arange(columns)[None], 0)  # row of the tokens that stay
     rest = np.zeros(rows)
     choices = []
     for block in reversed(range(shape.blocks)):
-        cost = seconds + penalty[block] + rest[after]
+        cost = seconds + price * losses[block] + rest[after]
         choices.append(cost.argmin(axis=1))
         rest = cost.min(axis=1)
     merges, row = [], rows - 1
