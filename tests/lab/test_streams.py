@@ -50,3 +50,9 @@ def test_built_in_clips_have_labels_and_the_models_length():
     assert all(sample.label is not None for sample in samples)
     again = list(open_stream("builtin", clip_frames=4, count=60))
     assert all(np.array_equal(one.frame, two.frame) for one, two in zip(samples, again, strict=True))
+
+
+def test_built_in_clips_start_again_when_more_are_wanted():
+    samples = list(open_stream("builtin", clip_frames=2, count=501))
+    assert len(samples) == 501
+    assert np.array_equal(samples[500].frame, samples[0].frame)

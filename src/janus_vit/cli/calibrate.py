@@ -97,6 +97,8 @@ def calibrate(
     loaded = load(model, task, image_size)
     names = [name.strip() for name in families.split(",")]
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
+    if budget <= len(names):
+        raise InputError(f"--budget {budget} is too small for {len(names)} families: allow {1 + len(names)} or more")
     measured = _profile_to_learn_for(names, profile, loaded)
     source = open_labelled(data, labels, loaded.labels, frames, warn, loaded.preprocessing.frames, stride)
     console = people(as_json)

@@ -149,7 +149,8 @@ def _class_index(label: str, classes: Sequence[str]) -> int | None:
     """Index of a class by its name or, if no class has it, by its number."""
     if label in classes:
         return classes.index(label)
-    return int(label) if label.isdecimal() and int(label) < len(classes) else None
+    is_number = label.isdecimal() and len(label) < 9
+    return int(label) if is_number and int(label) < len(classes) else None
 
 
 def _unknown(classes: Sequence[str]) -> str:

@@ -34,22 +34,23 @@ def open_stream(
     """
     if clip_frames == 1:
         return open_source(spec, count, warn)
-    clips = (
-        _builtin_clips(clip_frames) if spec == BUILTIN else _windows(open_source(spec, None, warn), clip_frames, stride)
-    )
+    if spec == BUILTIN:
+        return _builtin_clips(clip_frames, _BUILTIN_CLIPS if count is None else count)
+    clips = _windows(open_source(spec, None, warn), clip_frames, stride)
     return clips if count is None else clips.first(count)
 
 
-def _builtin_clips(frames: int) -> Source:
+def _builtin_clips(frames: int, count: int) -> Source:
+    """So many clips; after the last of the set the first comes again."""
     style = replace(STYLE, frames=frames)
 
     def samples() -> Iterator[Sample]:
-        for first in range(0, _BUILTIN_CLIPS, _DRAWN_AT_ONCE):
-            clips, labels = motion_clips(_DRAWN_AT_ONCE, _BUILTIN_SEED + first, style=style)
-            for index, (clip, label) in enumerate(zip(clips, labels, strict=True), start=first):
+        for first in range(0, count, _DRAWN_AT_ONCE):
+            clips, labels = motion_clips(_DRAWN_AT_ONCE, _BUILTIN_SEED + first % _BUILTIN_CLIPS, style=style)
+            for index, (clip, label) in enumerate(zip(clips, labels, strict=True), start=first % _BUILTIN_CLIPS):
                 yield Sample(f"{BUILTIN} clip {index}", clip, int(label))
 
-    return Source(samples, _BUILTIN_CLIPS)
+    return Source(samples, None).first(count)
 
 
 def _windows(source: Source, frames: int, stride: int) -> Source:
