@@ -81,28 +81,26 @@ def forward(model: VisionTransformer, pixels: Tensor, merges: tuple[int, ...]) -
     return stage.head(model, stage.run_blocks(model, start, len(model.blocks)))
 
 
-def grow(young: VisionTransformer, seed: int) -> VisionTransformer:
+def grow(young: VisionTransformer, architecture: Architecture, seed: int) -> VisionTransformer:
     """The full model that computes what the young one does: its new first blocks add nothing yet."""
     torch.manual_seed(seed + 1)
-    model = VisionTransformer(ARCHITECTURE)
-    new = ARCHITECTURE.depth - len(young.blocks)
-    for name, module in young.named_children():
-        if name != "blocks":
-            getattr(model, name).load_state_dict(module.state_dict())
-    with torch.no_grad():
-        model.pos_embed.copy_(young.pos_embed)
-        for block, trained in zip(model.blocks[new:], young.blocks, strict=True):
-            block.load_state_dict(trained.state_dict())
-        for name, parameter in model.blocks[:new].named_parameters():
-            if ".attn.proj." in name or ".mlp.fc2." in name:
-                parameter.zero_()
+    model = VisionTransformer(architecture)
+    new = len(model.blocks) - len(young.blocks)
+    state = model.state_dict()
+    state |= {name: value for name, value in young.state_dict().items() if not name.startswith("blocks.")}
+    for index, block in enumerate(young.blocks):
+        state |= {f"blocks.{new + index}.{name}": value for name, value in block.state_dict().items()}
+    for index in range(new):
+        for name in ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"):
+            state[f"blocks.{index}.{name}"] = torch.zeros_like(state[f"blocks.{index}.{name}"])
+    model.load_state_dict(state)
     return model
 
 
-def start_model(recipe: Recipe) -> VisionTransformer:
+def start_model(architecture: Architecture, recipe: Recipe) -> VisionTransformer:
     """Fresh weights; what a block adds starts small."""
     torch.manual_seed(recipe.seed)
-    model = VisionTransformer(replace(ARCHITECTURE, depth=recipe.young_depth))
+    model = VisionTransformer(replace(architecture, depth=recipe.young_depth))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
@@ -158,7 +156,7 @@ class Tally:
 
 def train(recipe: Recipe, log: Log) -> VisionTransformer:
     """The running mean of the weights when the time is over."""
-    model = start_model(recipe)
+    model = start_model(ARCHITECTURE, recipe)
     mean_model = copy.deepcopy(model)
     optimizer = make_optimizer(model, recipe)
     bar = log.progress.add_task("training", total=1.0)
@@ -179,8 +177,8 @@ def train(recipe: Recipe, log: Log) -> VisionTransformer:
             log(f"step {step + 1:5d}  blocks {len(model.blocks):2d}  {tally}")
             tally = Tally()
         if (step + 1) % (5 * _REPORT) == 0:
-            log(f"fresh training scenes: {report_merging(grow(mean_model, recipe.seed), fresh, recipe)}")
-    return grow(mean_model, recipe.seed)
+            log(f"fresh training scenes: {report_merging(grow(mean_model, ARCHITECTURE, recipe.seed), fresh, recipe)}")
+    return grow(mean_model, ARCHITECTURE, recipe.seed)
 
 
 def train_step(

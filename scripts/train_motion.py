@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor
-from train_digits import DATA, Log, Tally, forward, make_optimizer, train_step, update_mean
+from train_digits import DATA, Log, Tally, forward, grow, make_optimizer, start_model, train_step, update_mean
 
 from janus_vit.model.checkpoints import checkpoint_metadata
 from janus_vit.model.motion import GLYPHS_FILE, MOTION_LABELS, STYLE, motion_clips
@@ -89,36 +89,9 @@ def batches(recipe: Recipe) -> Iterator[Clips]:
         yield memory[int(rng.integers(len(memory)))]
 
 
-def start_model(recipe: Recipe) -> VisionTransformer:
-    """Fresh weights; what a block adds starts small."""
-    torch.manual_seed(recipe.seed)
-    model = VisionTransformer(replace(ARCHITECTURE, depth=recipe.young_depth))
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
-                weight.mul_((2 * recipe.young_depth) ** -0.5)
-    return model
-
-
-def grow(young: VisionTransformer, seed: int) -> VisionTransformer:
-    """The full model that computes what the young one does: its new first blocks add nothing yet."""
-    torch.manual_seed(seed + 1)
-    model = VisionTransformer(ARCHITECTURE)
-    new = len(model.blocks) - len(young.blocks)
-    state = model.state_dict()
-    state |= {name: value for name, value in young.state_dict().items() if not name.startswith("blocks.")}
-    for index, block in enumerate(young.blocks):
-        state |= {f"blocks.{new + index}.{name}": value for name, value in block.state_dict().items()}
-    for index in range(new):
-        for name in ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"):
-            state[f"blocks.{index}.{name}"] = torch.zeros_like(state[f"blocks.{index}.{name}"])
-    model.load_state_dict(state)
-    return model
-
-
 def train(recipe: Recipe, log: Log) -> VisionTransformer:
     """The running mean of the weights when the time is over."""
-    model = start_model(recipe)
+    model = start_model(ARCHITECTURE, recipe)
     mean_model = copy.deepcopy(model)
     optimizer = make_optimizer(model, recipe)
     bar = log.progress.add_task("training", total=1.0)
@@ -139,8 +112,8 @@ def train(recipe: Recipe, log: Log) -> VisionTransformer:
             log(f"step {step + 1:5d}  blocks {len(model.blocks):2d}  {tally}")
             tally = Tally()
         if (step + 1) % (5 * _REPORT) == 0:
-            log(f"fresh training clips: {report_merging(grow(mean_model, recipe.seed), fresh, recipe)}")
-    return grow(mean_model, recipe.seed)
+            log(f"fresh training clips: {report_merging(grow(mean_model, ARCHITECTURE, recipe.seed), fresh, recipe)}")
+    return grow(mean_model, ARCHITECTURE, recipe.seed)
 
 
 @torch.inference_mode()

@@ -121,7 +121,7 @@ def test_skipped_image_is_named_and_counted(capsys, tmp_path):
         (["--labels", "short.csv"], "short.csv: has labels for 1 of 12 images"),
         (["--labels", "small.json"], "small.json: line 1: has 1 fields"),
         (["--families", "best"], "schedule 'best' cannot be calibrated"),
-        (["--budget", "2"], "--budget 2 is too small for 2 families"),
+        (["--budget", "2"], "a budget of 2 is too small for 2 families"),
         (["--out", "nowhere/t.json"], "nowhere/t.json: cannot be written"),
     ],
 )

@@ -88,7 +88,7 @@ def calibrate(
     from janus_vit.lab.labelled import open_labelled
     from janus_vit.lab.learn import learned_schedules
     from janus_vit.lab.profiler import TOKEN_FORMATS, input_formats
-    from janus_vit.lab.search import Search, schedules_of
+    from janus_vit.lab.search import Search, check_budget, schedules_of
     from janus_vit.lab.trials import Trials
     from janus_vit.model.engines.eager import EagerEngine
 
@@ -97,8 +97,7 @@ def calibrate(
     loaded = load(model, task, image_size)
     names = [name.strip() for name in families.split(",")]
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
-    if budget <= len(names):
-        raise InputError(f"--budget {budget} is too small for {len(names)} families: allow {1 + len(names)} or more")
+    check_budget(budget, len(names))  # before anything slow begins
     measured = _profile_to_learn_for(names, profile, loaded)
     source = open_labelled(data, labels, loaded.labels, frames, warn, loaded.preprocessing.frames, stride)
     console = people(as_json)

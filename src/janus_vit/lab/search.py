@@ -39,6 +39,18 @@ def schedules_of(names: Sequence[str], shape: ModelShape) -> dict[str, tuple[Sch
     return {name: tuple(make_schedule(name, level, shape) for level in levels(name, shape)) for name in names}
 
 
+def check_budget(budget: int, families: int) -> None:
+    """Require a configuration for the unmerged model and for each family.
+
+    Raises:
+        InputError: the budget is smaller.
+    """
+    if budget < 1 + families:
+        raise InputError(
+            f"a budget of {budget} is too small for {families} families: allow {1 + families} configurations or more"
+        )
+
+
 @dataclass(frozen=True)
 class Search:
     """What may be measured.
@@ -55,12 +67,7 @@ class Search:
 
     def __post_init__(self) -> None:
         """Check what a user may have written."""
-        least = 1 + len(self.families)
-        if self.budget < least:
-            raise InputError(
-                f"a budget of {self.budget} is too small for {len(self.families)} families: allow {least} "
-                "configurations or more"
-            )
+        check_budget(self.budget, len(self.families))
 
     def following(self, points: Sequence[Point]) -> Configuration | None:
         """The next configuration, None when the budget is spent or nothing is left that is worth it."""

@@ -55,9 +55,10 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
     config = _beside(file, "config.json")
     own_task = EMBED if embeds(weights, config) else CLASSIFY
     with_head = not (task == EMBED and own_task == CLASSIFY)
-    preprocessing = _preprocessing(file, config, weights, with_head)
+    facts = find_facts(weights, config, with_head)
+    preprocessing = _preprocessing(file, config, facts.frames)
     size = image_size or (preprocessing.image_size if preprocessing else None)
-    network = assemble(weights, find_facts(weights, config, with_head), size)
+    network = assemble(weights, facts, size)
     arch = network.architecture
     preprocessing = at_size(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch.image_size)
     if not with_head or own_task == EMBED:
@@ -120,15 +121,12 @@ def _known(section: Section, kind: type) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in section.values.items()}
 
 
-def _preprocessing(file: Path, config: Section | None, weights: Weights, with_head: bool) -> Preprocessing | None:
+def _preprocessing(file: Path, config: Section | None, frames: int) -> Preprocessing | None:
     """What the files beside the weights say, None if they say nothing."""
     if config is not None and "pretrained_cfg" in config.values:
-        pretrained = config.section("pretrained_cfg")
-        return of_timm(pretrained)
+        return of_timm(config.section("pretrained_cfg"))
     processor = _beside(file, "preprocessor_config.json") or _beside(file, "processor_config.json")
-    if processor is None:
-        return None
-    return of_hugging_face(processor, find_facts(weights, config, with_head).frames)
+    return None if processor is None else of_hugging_face(processor, frames)
 
 
 def _without_head(checkpoint: Checkpoint) -> Checkpoint:
