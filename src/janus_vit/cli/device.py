@@ -40,7 +40,6 @@ from janus_vit.cli.options import (
     Sla,
     SourceSpec,
     Threads,
-    check_policy,
     check_positive,
     parse_duration,
     read_bytes,
@@ -48,6 +47,7 @@ from janus_vit.cli.options import (
 )
 from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.presets import check_policy
 
 if TYPE_CHECKING:
     import grpc

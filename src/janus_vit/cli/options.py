@@ -27,7 +27,8 @@ Threads = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
 Sla = Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame, such as 300ms or 2s.")]
 PolicyName = Annotated[
-    str, typer.Option("--policy", metavar="NAME", help=f"How plans are chosen: {', '.join(POLICIES)}.")
+    str,
+    typer.Option("--policy", metavar="NAME", help=f"How plans are chosen: {', '.join(POLICIES)}, or FILE.py:CLASS."),
 ]
 Private = Annotated[bool, typer.Option("--private", help="Keep pixels on this device: only tokens may be sent.")]
 SourceSpec = Annotated[
@@ -80,17 +81,6 @@ def check_positive(value: float, option: str, example: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{option} {value:g} must be a number above zero: write one such as {example}")
     return value
-
-
-def check_policy(name: str) -> str:
-    """Require the name of a policy, before anything slow begins.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in POLICIES:
-        raise InputError(f"policy {name!r} is unknown: use one of {', '.join(POLICIES)}")
-    return name
 
 
 def check_writable(path: Path) -> Path:

@@ -23,12 +23,11 @@ from janus_vit.cli.options import (
     PolicyName,
     Private,
     Sla,
-    check_policy,
     check_positive,
     parse_duration,
 )
 from janus_vit.planning.accuracy import METRICS, RIGHT, AccuracyTable, Estimate
-from janus_vit.planning.presets import Platforms
+from janus_vit.planning.presets import Platforms, check_policy
 from janus_vit.planning.ranking import Candidate, rank, reason, shortlist
 
 if TYPE_CHECKING:

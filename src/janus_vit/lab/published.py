@@ -1,6 +1,7 @@
 """The paper's models and machines, as data: shapes, and profiles that were derived from its figures.
 
-`scripts/fit_platforms.py` makes the files. Each says in its `about` which published numbers it was fitted to and how far it is from each of them.
+`scripts/fit_platforms.py` makes the files. Each says in its `about` which published numbers it was fitted to and how
+far it is from each of them.
 """
 
 from __future__ import annotations

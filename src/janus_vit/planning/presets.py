@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy import AccuracyTable
+from janus_vit.planning.custom import custom_policy, is_custom, policy_class
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.payloads import parse_payload
@@ -46,8 +47,21 @@ class Platforms:
     images_allowed: bool = True
 
 
+def check_policy(name: str) -> str:
+    """Require the name of a policy, or the file and class of one, before anything slow begins.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if is_custom(name):
+        policy_class(name)
+    elif name not in POLICIES:
+        raise InputError(f"policy {name!r} is unknown: use one of {', '.join(POLICIES)}, or FILE.py:CLASS of your own")
+    return name
+
+
 def make_policy(name: str, platforms: Platforms) -> Policy:
-    """A fresh policy.
+    """A fresh policy: one of `POLICIES`, or FILE.py:CLASS of the user's own.
 
     Raises:
         InputError: unknown name, or profiles that lack a format it needs.
@@ -57,6 +71,8 @@ def make_policy(name: str, platforms: Platforms) -> Policy:
 
 def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
     """A fresh policy of that kind that chooses from the plans of `table`."""
+    if is_custom(name):
+        return custom_policy(name, table, platforms)
     if name == "adaptive":
         link, measured = RateForecast(platforms.rate_mbps), platforms.accuracy
         if measured is None:
@@ -73,9 +89,13 @@ def policy_table(name: str, platforms: Platforms) -> PlanTable:
         options = tuple(option for option in options if option.split > 0)
         if not options:
             raise InputError(f"policy {name} can only send images, which are not allowed: choose another policy")
-    # The paper's policies predict with the paper's line, ours with the better curve.
-    curve = "quadratic" if name == "adaptive" else "line"
+    # The paper's policies predict with the paper's line, all others with the better curve.
+    curve = "quadratic" if _chooses_from_all(name) else "line"
     return build_table(shape, schedules, options, platforms.device, platforms.cloud, curve)
+
+
+def _chooses_from_all(name: str) -> bool:
+    return name == "adaptive" or is_custom(name)
 
 
 def baseline_merges(shape: ModelShape) -> float:
@@ -91,7 +111,7 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
     unmerged = (make_schedule("none", 0.0, shape),)
     fixed = (make_schedule("fixed", baseline_merges(shape), shape),)
     tensor, tokens = ["tensor"], ["float32"]
-    if name == "adaptive":
+    if _chooses_from_all(name):
         known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
         token_formats = [payload for payload in known if parse_payload(payload).of_tokens]
         images = [payload for payload in known if not parse_payload(payload).of_tokens]
@@ -104,9 +124,7 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
         "mixed": (fixed, make_options(shape, [0, whole], [], tensor)),
         "cloud-jpeg": (unmerged, make_options(shape, [0], [], [_JPEG])),
     }
-    if name not in spaces:
-        raise InputError(f"policy {name!r} is unknown: use one of {', '.join(POLICIES)}")
-    return spaces[name]
+    return spaces[check_policy(name)]
 
 
 def _adaptive_rows(platforms: Platforms) -> tuple[Schedule, ...]:

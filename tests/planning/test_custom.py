@@ -1,0 +1,103 @@
+"""Policies of the user's own: joined by file and class, checked, and wrong ones told by line."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from janus_vit.errors import InputError
+from janus_vit.planning.policies import Situation
+from janus_vit.planning.presets import check_policy, make_policy
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "slowest_of_ten.py"
+
+FIRST_CELL = """
+    from janus_vit.planning.policies import Decision, predict
+
+    class Mine:
+        def __init__(self, table, platforms):
+            self.table = table
+
+        def observe(self, outcome):
+            pass
+
+        def choose(self, situation):
+            {body}
+            return Decision({plan}, predict(self.table, 0, 0, 1.0, 0.0, 0.0))
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def policy(text):
+        path = tmp_path / f"policy_{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(textwrap.dedent(text))
+        return f"{path}:Mine"
+
+    return policy
+
+
+def mine(write, plan="self.table.plan(0, 0)", body="pass"):
+    return write(FIRST_CELL.format(plan=plan, body=body))
+
+
+def test_a_class_in_a_file_is_a_policy(write, platforms):
+    decision = make_policy(mine(write), platforms).choose(Situation(0.0, 0.1))
+    assert decision.plan.split == 0
+
+
+def test_the_documented_example_uses_the_link_while_it_lasts(platforms):
+    policy = make_policy(check_policy(f"{EXAMPLE}:SlowestOfTen"), platforms)
+    assert not policy.choose(Situation(0.0, 0.2)).plan.is_local
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("split=30", "split 30 with payload"),
+        ("payload='morse'", "'morse' is no option"),
+        ("merges=(1, 2)", "2 merges for 6 blocks"),
+        ("merges=(60, 0, 0, 0, 0, 0)", "block 1 cannot merge 60 of 65 tokens"),
+        ("merges=(-1, 0, 0, 0, 0, 0)", "block 1 cannot merge -1"),
+    ],
+)
+def test_an_impossible_plan_is_refused_with_the_reason(write, platforms, change, message):
+    name = mine(write, f"__import__('dataclasses').replace(self.table.plan(0, 0), {change})")
+    with pytest.raises(InputError, match=rf"Mine.*impossible plan.*{message}".replace("(", r"\(")):
+        make_policy(name, platforms).choose(Situation(0.0, 0.1))
+
+
+def test_an_error_in_the_users_code_names_its_line(write, platforms):
+    policy = make_policy(mine(write, body="1 / 0"), platforms)
+    with pytest.raises(InputError, match=r"Mine', line 12: ZeroDivisionError"):
+        policy.choose(Situation(0.0, 0.1))
+
+
+def test_what_is_no_decision_is_refused(write, platforms):
+    name = mine(write, body="return 7")
+    with pytest.raises(InputError, match="choose gave 7"):
+        make_policy(name, platforms).choose(Situation(0.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1 +", "line 1: SyntaxError"),
+        ("class Other: pass", "no class 'Mine': it has Other"),
+        ("class Mine:\n    def choose(self, situation): pass", "no method observe"),
+        ("import nothing_of_this_name", "line 1: ModuleNotFoundError"),
+    ],
+)
+def test_a_file_that_is_no_policy_is_told_before_anything_runs(write, text, message):
+    with pytest.raises(InputError, match=message):
+        check_policy(write(text))
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(InputError, match=r"nowhere\.py is no Python file"):
+        check_policy("nowhere.py:Mine")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"'best' is unknown.*adaptive.*FILE\.py:CLASS"):
+        check_policy("best")
