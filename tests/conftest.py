@@ -36,11 +36,20 @@ def make_profile():
     return make
 
 
-@pytest.fixture
-def platforms(make_profile):
+@pytest.fixture(scope="session")
+def make_platforms(make_profile):
     """A slow device, a cloud twenty times as fast, and 10 Mbps with 20 ms between them."""
-    shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
-    return Platforms(shape, make_profile(2e-4), make_profile(1e-5), rate_mbps=10.0, rtt_s=0.02)
+
+    def make() -> Platforms:
+        shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
+        return Platforms(shape, make_profile(2e-4), make_profile(1e-5), rate_mbps=10.0, rtt_s=0.02)
+
+    return make
+
+
+@pytest.fixture
+def platforms(make_platforms):
+    return make_platforms()
 
 
 def small_model(**changes) -> Model:
