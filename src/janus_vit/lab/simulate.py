@@ -84,6 +84,8 @@ class Costs:
         table = build_table(shape, [schedule], [option], self._platforms.device, self._platforms.cloud, "measured")
         parts = (table.device_s, table.encode_s, table.decode_s, table.cloud_s, table.finish_s, table.size_bytes)
         device_s, encode_s, decode_s, cloud_s, finish_s, size_bytes = (float(part[0, 0]) for part in parts)
+        if plan.rescue is not None:
+            finish_s = self[plan.rescued].device_s - device_s
         return PlanCosts(device_s, encode_s, decode_s, cloud_s, finish_s, round(size_bytes))
 
 
@@ -209,4 +211,5 @@ def simulate(
             newest += 1
             clock.advance(newest * period_s - clock.now())
         captured = newest
-        yield device.infer(None, newest * period_s)
+        if not device.skips(newest * period_s):
+            yield device.infer(None, newest * period_s)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -57,6 +57,10 @@ class AccuracyTable:
     points: tuple[Point, ...]
     about: Mapping[str, object]
 
+    def __getstate__(self) -> dict[str, object]:
+        """The fields: what is cached beside them cannot be sent to another process."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     @property
     def families(self) -> tuple[str, ...]:
         """Schedules that were measured, in order."""
@@ -101,6 +105,15 @@ class AccuracyTable:
         rows = tuple((schedule.family, tokens_saved(schedule.applied)) for schedule in table.schedules)
         columns = [self._shares(rows, option.split, carrier(option.payload)) for option in table.options]
         return np.stack(columns, axis=1)
+
+    def of_rescues(self, table: PlanTable) -> Floats:
+        """Share of every plan when the device finishes the frame, [levels, options]; NaN as above."""
+        splits = np.array([min(option.split, table.shape.blocks) for option in table.options])
+        family = table.schedules[table.rescue.target].family
+        found = np.empty((len(table.schedules), len(splits)))
+        for row, saved in enumerate(table.rescue.saved[:, splits]):
+            found[row] = self._retention.inferred(family, saved, 0, LOCAL).value
+        return found
 
     def of_plan(self, plan: Plan) -> Estimate | None:
         """What is known of one plan, None where nothing near was measured."""

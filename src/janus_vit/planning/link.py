@@ -90,7 +90,7 @@ class RateForecast:
     delivered so far, and in the first case the rate may be anything down to a hundredth of the failure's bound.
     """
 
-    def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 48) -> None:
+    def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 200) -> None:
         self._weight = weight
         self._log_rate = math.log(max(cold_start_mbps, _SMALLEST_MBPS))
         # Before observations: an unknown link may be five times faster or slower than its offline mean. Each
@@ -110,6 +110,8 @@ class RateForecast:
         log_seen = math.log(_seen_mbps(transfer, self.rate_mbps))
         if not transfer.delivered:
             self._bound_mbps = math.exp(log_seen)
+            if not stalled:
+                self._remember(log_seen - self._log_rate)
         elif stalled:
             self._log_rate, self._seen = log_seen, 1  # another regime: the average starts anew
         elif not (_only_at_least(transfer) and log_seen < self._log_rate):
@@ -119,6 +121,9 @@ class RateForecast:
         self._seen += 1
         # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
         self._log_rate += max(2 * self._weight if error < 0 else self._weight, 1 / self._seen) * error
+        self._remember(error)
+
+    def _remember(self, error: float) -> None:
         self._log_errors.append(error)
         if self._guesses:
             self._guesses.pop()

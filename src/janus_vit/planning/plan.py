@@ -50,6 +50,8 @@ class Plan:
         merges: tokens really merged away in each block, one number per block.
         split: blocks that run on the device (the paper's s). 0 sends the input itself, blocks + 1 sends nothing.
         payload: wire format of what crosses the network; `payloads.LOCAL` if nothing does.
+        rescue: tokens merged in each block from the split on if the device has to finish the frame itself, when time
+            is short; None: as `merges` says.
     """
 
     family: str
@@ -57,6 +59,17 @@ class Plan:
     merges: tuple[int, ...]
     split: int
     payload: str
+    rescue: tuple[int, ...] | None = None
+
+    @property
+    def finishing(self) -> tuple[int, ...]:
+        """Tokens merged in each block from the split on if the device finishes the frame."""
+        return self.merges[self.split :] if self.rescue is None else self.rescue
+
+    @property
+    def rescued(self) -> Plan:
+        """The plan by which the frame ran if the device finished it."""
+        return Plan(self.family, self.level, self.merges[: self.split] + self.finishing, len(self.merges) + 1, LOCAL)
 
     @property
     def is_local(self) -> bool:

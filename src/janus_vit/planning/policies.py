@@ -107,7 +107,8 @@ class MostAccurateInTime:
 
     With measured accuracy A and the probability P of meeting the deadline, it maximises P * A: an answer that comes
     late counts as wrong. Plans closer together than the measurement's own `resolution` are equal: of them it takes
-    those that merge least, and of these the fastest. Where all come late it wants the most right answers a second.
+    those that merge least, and of these the fastest. An answer that the device had to finish in a hurry counts with the
+    accuracy of that. Where all come late it wants the most right answers a second.
     Without measurements it keeps the paper's order: among the plans that are on time with `confidence`, the smallest
     level, then the least lossy format, then the fastest; formats as coarse as int4 last.
     """
@@ -118,6 +119,7 @@ class MostAccurateInTime:
         link: RateForecast,
         rtt_s: float,
         accuracy: Floats | None = None,
+        rescued: Floats | None = None,
         resolution: float = 0.0,
         confidence: float = 0.95,
     ) -> None:
@@ -136,6 +138,7 @@ class MostAccurateInTime:
         self._saved = np.array([tokens_saved(schedule.applied) for schedule in table.schedules], float)
         # An unmeasured plan is never chosen while measured ones exist.
         self._value = _paper_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
+        self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
 
     def observe(self, outcome: Outcome) -> None:
         """Take in what the link showed and how long compute really took."""
@@ -150,9 +153,10 @@ class MostAccurateInTime:
         rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
         before_s = device.factor * self._device_s
         after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
-        on_time = self._on_time(before_s, after_s, situation.time_left_s)
+        answered, rescued = self._on_time(before_s, after_s, situation.time_left_s)
+        on_time = answered + rescued
         total_s = before_s + after_s + self._megabits / self._link.rate_mbps
-        row, column = self._best(on_time, total_s)
+        row, column = self._best(on_time, answered * self._value + rescued * self._rescued, total_s)
         if on_time[row, column] < _HOPELESS:
             row, column = self._soonest_right(before_s, after_s, situation.time_left_s)
         predicted = predict(
@@ -169,8 +173,8 @@ class MostAccurateInTime:
         )
         return self._probing.decide(Decision(self._table.plan(row, column), predicted), situation.now_s)
 
-    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float) -> Floats:
-        """Probability that each plan meets the deadline: by the cloud's answer, or else by finishing here in time.
+    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[Floats, Floats]:
+        """Probability that each plan meets the deadline by the cloud's answer, and by finishing here without it.
 
         Args:
             before_s: until the payload is packed. after_s: from the last byte's arrival to the answer, if in time.
@@ -186,7 +190,7 @@ class MostAccurateInTime:
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud.factor * self._cloud_s) / compute_s
         in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud.factor * self._cloud_s), spread)
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
-        return np.asarray(in_time + (1.0 - answered) * rescued)
+        return np.asarray(in_time), np.asarray((1.0 - answered) * rescued)
 
     def _soonest_right(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[int, int]:
         """Where every plan is late: the most right answers a second, so that the frames behind this one gain.
@@ -207,11 +211,9 @@ class MostAccurateInTime:
             return None
         return float(self._accuracy[row, column])
 
-    def _best(self, on_time: Floats, total_s: Floats) -> tuple[int, int]:
+    def _best(self, on_time: Floats, worth: Floats, total_s: Floats) -> tuple[int, int]:
         if self._accuracy is None:
             worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
-        else:
-            worth = on_time * self._value
         equal = worth >= worth.max() - self._resolution - 1e-6
         row = int(np.where(equal.any(axis=1), self._saved, np.inf).argmin())
         return row, int(np.where(equal[row], total_s[row], np.inf).argmin())

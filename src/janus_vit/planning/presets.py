@@ -77,7 +77,8 @@ def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
         link, measured = RateForecast(platforms.rate_mbps), platforms.accuracy
         if measured is None:
             return MostAccurateInTime(table, link, platforms.rtt_s)
-        return MostAccurateInTime(table, link, platforms.rtt_s, measured.of_plans(table), measured.resolution)
+        right, rescued = measured.of_plans(table), measured.of_rescues(table)
+        return MostAccurateInTime(table, link, platforms.rtt_s, right, rescued, measured.resolution)
     return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
 
 

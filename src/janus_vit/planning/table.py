@@ -15,6 +15,7 @@ from janus_vit.errors import InputError
 from janus_vit.planning.latency import Floats, PlatformProfile
 from janus_vit.planning.payloads import LOCAL, parse_payload, tensor_bytes
 from janus_vit.planning.plan import ModelShape, Plan
+from janus_vit.planning.rescue import Rescue, plan_rescue
 from janus_vit.planning.schedules import Schedule
 
 _Value = TypeVar("_Value")
@@ -40,7 +41,8 @@ class PlanTable:
         options: one a column.
         device_s: compute on the device. encode_s: packing there.
         cloud_s: compute in the cloud. decode_s: unpacking there.
-        finish_s: what the device would take to finish the frame itself from the split point.
+        finish_s: what the device would take to finish the frame itself from the split point, if it hurries.
+        rescue: how it hurries.
         size_bytes: what crosses the network, 0 for a local plan.
     """
 
@@ -53,11 +55,13 @@ class PlanTable:
     decode_s: Floats
     finish_s: Floats
     size_bytes: Floats
+    rescue: Rescue
 
     def plan(self, row: int, column: int) -> Plan:
         """The plan in one cell."""
         schedule, option = self.schedules[row], self.options[column]
-        return Plan(schedule.family, schedule.level, schedule.applied, option.split, option.payload)
+        rescue = None if option.payload == LOCAL else self.rescue.merges(row, option.split)
+        return Plan(schedule.family, schedule.level, schedule.applied, option.split, option.payload, rescue)
 
     def only(self, columns: list[int]) -> PlanTable:
         """The same plans without all other options."""
@@ -114,6 +118,7 @@ def build_table(
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
+    rescue = plan_rescue(tokens, shape, device, device_before, curve)
     cloud_s = np.where(local, 0.0, cloud_before[:, -1:] - cloud_before[:, splits])
     values = np.where(splits == 0, float(shape.input_values), tokens[:, np.minimum(splits, shape.blocks)] * shape.width)
     encode_s = np.zeros_like(device_s)
@@ -133,8 +138,9 @@ def build_table(
         encode_s,
         cloud_s,
         decode_s,
-        device_before[:, -1:] - device_s,
+        rescue.finish_s[:, splits],
         size_bytes,
+        rescue,
     )
 
 

@@ -19,6 +19,7 @@ from janus_vit.runtime.worker import Packed, Worker
 from janus_vit.wire.messages import LONGEST_WAIT_S, Request
 
 _PROBE_TIMEOUT_S = 1.0
+_HOPELESS, _PROMISING = 0.05, 0.5  # probabilities to be in time
 Result = TypeVar("Result")
 
 
@@ -101,6 +102,21 @@ class Device:
         self._frames += 1
         self._policy.observe(outcome)
         return outcome
+
+    def skips(self, captured_s: float) -> bool:
+        """Whether a frame that was taken then is better left out: it cannot be in time, but one that is taken now can.
+
+        To run it all the same would make the frames behind it late as well. For cameras, which have a newer frame soon.
+        """
+        return self._promise(captured_s) < _HOPELESS and self._promise(self._clock.now()) > _PROMISING
+
+    def _promise(self, captured_s: float) -> float:
+        """Probability that a frame taken then would be in time."""
+        situation = self._situation(captured_s)
+        decision = self._policy.choose(situation)
+        self._start_probe(decision.probe_bytes)
+        on_time = decision.predicted.on_time
+        return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from janus_vit.model.catalog import Model
@@ -78,8 +78,10 @@ class LocalWorker:
         return Packed(encode_input(state.image, payload, self._model.preprocessing.normalise), 0, 0)
 
     def finish(self, state: _Begun) -> Answer:
-        """Run what is left."""
-        activation = self._run(state, self._blocks).activation
+        """Run what is left, in a hurry if the plan foresees that."""
+        hurried = state.activation and replace(state.activation, merges=state.plan.finishing)
+        plan = replace(state.plan, merges=state.plan.rescued.merges)
+        activation = self._run(_Begun(state.image, plan, hurried), self._blocks).activation
         assert activation is not None
         return answer_of(self._engine.head(activation), self._model.task)
 
