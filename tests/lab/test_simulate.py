@@ -10,7 +10,8 @@ from janus_vit.lab.traces import Trace
 from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.points import Point
-from janus_vit.planning.presets import POLICIES, make_policy
+from janus_vit.planning.policies import Decision, predict
+from janus_vit.planning.presets import POLICIES, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.runtime.metrics import to_record
 
@@ -45,6 +46,36 @@ def test_in_an_outage_the_device_finishes_the_frame_and_comes_back_afterwards(pl
     assert any(outcome.fallback for outcome in outcomes if 4.4 < outcome.at_s < 6.5)
     assert all(outcome.plan.is_local or outcome.fallback for outcome in inside)
     assert any(outcome.size_bytes and outcome.fallback is None for outcome in outcomes if outcome.at_s > 11.0)
+
+
+def test_a_camera_leaves_out_a_frame_that_is_too_old_for_a_fresh_one_that_is_not(platforms):
+    table = policy_table("device-only", platforms)
+    alone_s = float(table.device_s[0, 0])
+    period_s = sla_s = 1.05 * alone_s
+    dead = Trace("dead", 100.0, np.array([0.0, 1.0]), {})
+    outcomes = list(simulate(LateOnce(table), platforms, dead, sla_s, 12 * period_s, period_s))
+    taken = [round(outcome.at_s / period_s) for outcome in outcomes]
+    # The first frame takes half a period too long. The second is then too old; run, it would hold up all that follow.
+    assert taken == [0, *range(2, 13)]
+    assert [outcome.met for outcome in outcomes] == [False] + [True] * 11
+
+
+class LateOnce:
+    """Sends its first frame into a dead link; all others stay here."""
+
+    def __init__(self, table):
+        self._here = table.plan(0, 0)
+        self._predicted = predict(table, 0, 0, 1.0, 0.0, 0.0)
+        self._sent = False
+
+    def observe(self, outcome):
+        self._sent = True
+
+    def choose(self, situation):
+        plan = self._here
+        if not self._sent:
+            plan = dataclasses.replace(plan, split=0, payload="tensor")
+        return Decision(plan, self._predicted)
 
 
 def test_the_same_trace_gives_identical_records(platforms):

@@ -71,7 +71,9 @@ def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
     table = policy_table("adaptive", Platforms(shape, make_profile(1e-4), make_profile(1e-4), 10, 0.02))
     whole = (table.device_s + table.cloud_s)[:, -1:]
     np.testing.assert_allclose(table.device_s + table.cloud_s, np.broadcast_to(whole, table.device_s.shape))
-    np.testing.assert_allclose(table.device_s + table.finish_s, np.broadcast_to(whole, table.device_s.shape))
+    unmerged = table.device_s + table.finish_s
+    assert (unmerged <= whole + 1e-12).all()  # a device that finishes a frame itself may hurry
+    np.testing.assert_allclose(unmerged[table.rescue.target], whole[table.rescue.target, 0])
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_link_that_comes_back_is_believed_at_once():
         link.observe(Transfer(0.0, 16_000, 1.0, None))
     link.observe(sent(30.0))
     assert link.rate_mbps == pytest.approx(30.0)
-    assert float(link.on_time(np.array([3.0]))[0]) > 0.9
+    assert float(link.on_time(np.array([3.0]))[0]) > 0.8  # one gap in twelve transfers is not forgotten
 
 
 def test_a_handful_of_bytes_shows_only_that_the_link_is_at_least_so_fast():

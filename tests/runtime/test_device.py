@@ -1,5 +1,7 @@
 """The device's loop: every frame is answered, and the record says how."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,17 @@ def test_no_frame_is_lost_when_the_cloud_fails(model, engine, service, frames, s
     assert not outcome.transfers[-1].delivered
     assert outcome.measured.fallback_s > 0
     assert policy.seen == [outcome]
+
+
+@pytest.mark.parametrize("split", [0, 2])
+def test_a_hurried_rescue_merges_as_the_plan_says(model, engine, service, frames, split):
+    worker = LocalWorker(model, engine)
+    hurry = (4,) + (0,) * (model.shape.blocks - split - 1)
+    plan = dataclasses.replace(plan_at(model, split), rescue=hurry)
+    alone = Device(worker, InProcess(service), Always(plan.rescued), 1.0).infer(frames[1])
+    outcome = Device(worker, Broken(Unreachable("gone")), Always(plan), 1.0).infer(frames[1])
+    assert outcome.answer == alone.answer
+    assert outcome.answer != Device(worker, InProcess(service), Always(plan_at(model, 7)), 1.0).infer(frames[1]).answer
 
 
 def test_every_policy_runs_a_stream(model, engine, service, profile, frames):

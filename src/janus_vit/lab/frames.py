@@ -94,11 +94,14 @@ def _frames(outcomes: Sequence[Outcome], case: Case) -> Frames:
         filled[places] = values
         return filled
 
+    at_s = column([outcome.at_s for outcome in outcomes])
+    if case.period_s is not None:  # also of the frames that were never run
+        at_s = np.arange(taken, dtype=float) * case.period_s
     measured = [outcome.measured for outcome in outcomes]
     plans = [outcome.plan for outcome in outcomes]
     return Frames(
         case.sla_s,
-        column([outcome.at_s for outcome in outcomes]) if case.period_s is None else np.arange(taken) * case.period_s,
+        at_s,
         column([part.total_s for part in measured], np.inf),
         column([worth_of(_as_finished(outcome)) for outcome in outcomes]),
         column([outcome.size_bytes for outcome in outcomes]),

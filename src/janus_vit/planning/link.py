@@ -82,15 +82,15 @@ class RateForecast:
     """A distribution of the next transfer's rate.
 
     While the link delivers, the centre is an exponential average of the logarithm of the rate, and the spread is
-    empirical: the last `window` ratios of observed to predicted rate. Predicting is then looking up which share of
-    past errors would have been mild enough.
+    empirical: the last `window` ratios of observed to predicted rate, failed transfers among them with what they show
+    at most. Predicting is then looking up which share of past errors would have been mild enough.
 
     A transfer that fails is another matter: the link is slower than the failure shows, if not dead, or it was a short
     gap and all is as before. Until one is delivered, the second is as probable as a transfer after a failed one was
     delivered so far, and in the first case the rate may be anything down to a hundredth of the failure's bound.
     """
 
-    def __init__(self, cold_start_mbps: float, weight: float = 0.35, window: int = 200) -> None:
+    def __init__(self, cold_start_mbps: float, weight: float = 0.2, window: int = 200) -> None:
         self._weight = weight
         self._log_rate = math.log(max(cold_start_mbps, _SMALLEST_MBPS))
         # Before observations: an unknown link may be five times faster or slower than its offline mean. Each
@@ -98,7 +98,7 @@ class RateForecast:
         self._guesses = sorted(np.linspace(-1.6, 1.6, 12).tolist(), key=abs)
         self._log_errors: deque[float] = deque(maxlen=window)
         self._sorted = np.sort(self._guesses)
-        self._seen = 1  # transfers since the average began
+        self._seen = 0  # transfers since the average began
         self._bound_mbps: float | None = None  # what the last transfer shows if it failed
         self._after_failure = [0.0, 0.0]  # how many transfers after a failed one were delivered, how many failed again
 
@@ -121,7 +121,8 @@ class RateForecast:
         self._seen += 1
         # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
         self._log_rate += max(2 * self._weight if error < 0 else self._weight, 1 / self._seen) * error
-        self._remember(error)
+        if self._seen > 1:  # the offline mean was no forecast
+            self._remember(error)
 
     def _remember(self, error: float) -> None:
         self._log_errors.append(error)

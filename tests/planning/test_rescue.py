@@ -1,0 +1,73 @@
+"""How a device finishes a frame in a hurry, against brute force over the blocks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from janus_vit.planning.latency import Cost
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.presets import policy_table
+
+
+def finish_s(profile, tokens, split):
+    """Blocks from the split on, one by one."""
+    blocks = range(split, len(tokens) - 1)
+    total_s = sum(float(profile.block_seconds(tokens[i], tokens[i + 1], "quadratic")) for i in blocks)
+    return total_s + profile.head_s + (profile.stem_s if split == 0 else 0.0)
+
+
+def path(plan, tokens):
+    left = [tokens]
+    for merges in plan.merges[: plan.split] + plan.finishing:
+        left.append(left[-1] - merges)
+    return left
+
+
+@pytest.fixture
+def table(platforms):
+    return policy_table("adaptive", platforms)
+
+
+def sending(table):
+    return [cell for cell in np.ndindex(table.size_bytes.shape) if table.size_bytes[cell] > 0]
+
+
+def test_the_time_to_finish_is_that_of_the_plans_own_rescue(table, platforms):
+    for cell in sending(table)[::7]:
+        plan = table.plan(*cell)
+        expected_s = finish_s(platforms.device, path(plan, platforms.shape.tokens), plan.split)
+        assert table.finish_s[cell] == pytest.approx(expected_s)
+
+
+def test_a_rescue_is_never_slower_than_going_on_as_planned(table, platforms):
+    hurried = 0
+    for cell in sending(table):
+        plan = table.plan(*cell)
+        planned = path(Plan(plan.family, plan.level, plan.merges, plan.split, plan.payload), platforms.shape.tokens)
+        assert table.finish_s[cell] <= finish_s(platforms.device, planned, plan.split) + 1e-12
+        hurried += plan.rescue is not None
+    assert hurried > 100
+
+
+def test_no_block_of_a_rescue_merges_more_than_it_can_nor_below_the_fastest_schedule(table, platforms):
+    target = table.schedules[table.rescue.target].tokens
+    for cell in sending(table):
+        plan = table.plan(*cell)
+        left = path(plan, platforms.shape.tokens)
+        assert len(left) == platforms.shape.blocks + 1
+        for before, after in zip(left, left[1:], strict=False):
+            assert 0 <= before - after <= (before - platforms.shape.protected) // 2
+        assert left[-1] >= min(target[-1], table.schedules[cell[0]].tokens[-1])
+
+
+def test_where_merging_costs_more_than_it_saves_nobody_hurries(platforms):
+    costly = dataclasses.replace(platforms.device, merge=Cost(1.0, 0.0))
+    table = policy_table("adaptive", dataclasses.replace(platforms, device=costly))
+    assert all(table.plan(0, column).rescue is None for column in range(len(table.options)))
+
+
+def test_a_frame_that_was_finished_here_ran_by_the_rescued_plan():
+    plan = Plan("exponential", 0.1, (3, 2, 1), 1, "float16", (5, 4))
+    assert plan.rescued == Plan("exponential", 0.1, (3, 5, 4), 4, "local")
+    assert plan.rescued.rescued == plan.rescued
