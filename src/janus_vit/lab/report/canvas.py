@@ -1,11 +1,11 @@
-"""How all figures look, and matplotlib's drawing as SVG that stands in a page: light or dark, the same bytes each time."""
+"""How all figures look, and matplotlib's drawing as SVG for a page, light or dark; the same input, the same bytes."""
 
 from __future__ import annotations
 
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from io import StringIO
@@ -32,10 +32,11 @@ _KNOWN = {
     "mixed": "#b5a12a",
     "device-only": "#7d8896",
 }
-KINDS = {"image": "#e0a03c", "tokens": "#4f7fc4", "nothing": "#a9b3bf"}  # what crosses the network
+KINDS = {"image": "#e0a03c", "tokens": "#6f9ad6", "nothing": "#a9b3bf"}  # what crosses the network
 _THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel"}  # colour -> the page's variable
 _CROWDED = 2000  # marks, above which a picture inside the SVG is smaller than the SVG
-_STYLE = {
+_LETTERS = 140  # side by side in the page's width
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
     "axes.facecolor": "none",
@@ -150,6 +151,11 @@ def as_svg(figure: Figure, label: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(names)
+
+
 def legend_above(axes: Axes, handles: Any = None, columns: int = 8) -> None:
     """A legend in one line above the axes, at the right."""
     if handles is None:
@@ -164,6 +170,14 @@ def legend_above(axes: Axes, handles: Any = None, columns: int = 8) -> None:
         handlelength=1.3,
         handletextpad=0.5,
     )
+
+
+def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """A legend under all axes, in as many columns as the names leave room for."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), _LETTERS // (longest + 6)))
+    look: dict[str, Any] = {"columnspacing": 1.5, "handlelength": 1.4, "handletextpad": 0.5}
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)
 
 
 def _clean(element: ElementTree.Element, salt: str) -> None:

@@ -7,8 +7,8 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from janus_vit.lab.report.figures import Choice, heatmap
-from janus_vit.lab.report.overview import Run, milliseconds, percent
+from janus_vit.lab.report.heatmap import Choice, heatmap
+from janus_vit.lab.report.overview import Run, milliseconds, percent, sla_of
 from janus_vit.lab.report.page import Section, Table
 from janus_vit.lab.summary import kind_of
 from janus_vit.planning.outcome import Outcome
@@ -32,7 +32,7 @@ def choices_section(runs: Sequence[Run]) -> Section:
         shown = range(min(known), max(known) + 1)
         cells = [[_choice(run, mine, column) for column in shown] for run, mine in zip(runs, columns, strict=True)]
         slas_differ = len({run.slas_s for run in runs}) > 1
-        names = [f"{run.name}\n{_sla_of(run)}" if slas_differ else run.name for run in runs]
+        names = [f"{run.name}\n{sla_of(run)} ms" if slas_differ else run.name for run in runs]
         title = "Most frequent choice by bandwidth" + (" and SLA" if slas_differ else "")
         figures.append(
             heatmap([_range_of(column) for column in shown], names, cells, title, "expected bandwidth, Mbps")
@@ -92,8 +92,3 @@ def _range_of(column: int) -> str:
     if column == len(_EDGES_MBPS):
         return f"\u2265 {_EDGES_MBPS[-1]:g}"
     return f"{_EDGES_MBPS[column - 1]:g}\u2013{_EDGES_MBPS[column]:g}"
-
-
-def _sla_of(run: Run) -> str:
-    ends = dict.fromkeys((run.slas_s[0], run.slas_s[-1]))
-    return "\u2013".join(f"{1e3 * sla_s:g}" for sla_s in ends) + " ms"

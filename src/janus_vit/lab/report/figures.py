@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from janus_vit.lab.report.canvas import (
-    GRID,
     INK,
-    KINDS,
     LATE,
     MUTED,
     PANEL,
@@ -20,26 +18,14 @@ from janus_vit.lab.report.canvas import (
     crowded,
     dashes,
     drawing,
-    legend_above,
+    legend_below,
+    listed,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FLOOR_S = 1e-5  # shorter times are drawn as this where the axis is logarithmic
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One cell of a map of choices.
-
-    Attributes:
-        kind: one of `canvas.KINDS`. text: what was chosen. share: how often, of all frames of the cell.
-    """
-
-    kind: str
-    text: str
-    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,43 +77,13 @@ def cdf(
         shown_ms = 1.12 * max([shown_ms, *(1e3 * sla_s for sla_s in slas_s)])
         all_of_it.set(xlim=(0, shown_ms), ylim=(0, 102), title="Frames answered within a time", ylabel="% of frames")
         tail.set(title="Frames that take longer", xscale="log", yscale="log", ylabel="% of frames", ylim=(None, 115))
-        for axes in (all_of_it, tail):
+        for axes, height in ((all_of_it, 0.03), (tail, 0.94)):  # where the lines leave room
             axes.set_xlabel("latency, ms")
             for sla_s in sorted(set(slas_s)):
-                _mark_sla(axes, sla_s)
+                _mark_sla(axes, sla_s, height)
         _plain(tail)
-        figure.legend(loc="outside lower center", ncols=5, handlelength=1.6, columnspacing=1.6)
-        return as_svg(figure, f"Distribution of latency of {_listed(series_s)}")
-
-
-def heatmap(
-    columns: Sequence[str], rows: Sequence[str], cells: Sequence[Sequence[Choice | None]], title: str, xlabel: str = ""
-) -> str:
-    """What is chosen where: colour by what crosses the network, paler where it is chosen less often.
-
-    Args:
-        cells: one row of them for each of `rows`, one cell for each of `columns`; None where nothing was seen.
-    """
-    from matplotlib.patches import FancyBboxPatch, Patch
-
-    with drawing(1.15 + 0.52 * len(rows)) as (figure, axes):
-        for y, row in enumerate(cells):
-            for x, cell in enumerate(row):
-                face, alpha = (GRID, 0.45) if cell is None else (KINDS[cell.kind], 0.25 + 0.65 * cell.share)
-                corner, shape = (x + 0.03, y + 0.06), "round,pad=0,rounding_size=0.06"
-                patch = FancyBboxPatch(corner, 0.94, 0.88, shape, facecolor=face, alpha=alpha, linewidth=0)
-                axes.add_patch(patch)
-                if cell is not None:
-                    axes.text(x + 0.5, y + 0.5, cell.text, ha="center", va="center", fontsize=7.5, linespacing=1.25)
-        axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), title=title, xlabel=xlabel)
-        axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
-        axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-        axes.tick_params(length=0)
-        axes.tick_params(axis="y", labelcolor=INK)
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        legend_above(axes, [Patch(facecolor=colour, label=kind) for kind, colour in KINDS.items()])
-        return as_svg(figure, f"{title}: {_listed(rows)}")
+        legend_below(figure, all_of_it.get_legend_handles_labels()[0])
+        return as_svg(figure, f"Distribution of latency of {listed(series_s)}")
 
 
 def pareto(
@@ -138,8 +94,6 @@ def pareto(
     colours = colours or colours_of(names)
     with drawing(4.0) as (figure, axes):
         best = front(spots)
-        at_ms, shares = [1e3 * spot.latency_s for spot in best], [100 * spot.accuracy for spot in best]
-        axes.step(at_ms, shares, where="post", color=MUTED, linewidth=1.1, linestyle=(0, (4, 2)), label="front")
         for name in names:
             mine = [spot for spot in spots if spot.name == name]
             for spot in mine:
@@ -157,10 +111,14 @@ def pareto(
                 zorder=3,
             )
         axes.margins(x=0.09, y=0.16)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 101))
+        at_ms = [*(1e3 * spot.latency_s for spot in best), axes.set_xlim()[1]]
+        shares = [100 * spot.accuracy for spot in (*best, best[-1])]
+        axes.step(at_ms, shares, where="post", color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)), label="front")
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         _write_beside(axes, best)
         figure.legend(loc="outside right center", labelspacing=0.8)
-        return as_svg(figure, f"{title}: {_listed(names)}")
+        return as_svg(figure, f"{title}: {listed(names)}")
 
 
 def front(spots: Sequence[Spot]) -> list[Spot]:
@@ -197,9 +155,8 @@ def predicted_measured(
             axes.set_box_aspect(1)
             _plain(axes)
         rows[0][0].set_ylabel("measured, ms")
-        handles = [_dot(colours[name], name) for name in names]
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, columnspacing=1.4, handletextpad=0.3)
-        return as_svg(figure, f"Predicted and measured {_listed(parts)} of {_listed(names)}")
+        legend_below(figure, [_dot(colours[name], name) for name in names])
+        return as_svg(figure, f"Predicted and measured {listed(parts)} of {listed(names)}")
 
 
 def bars(
@@ -215,8 +172,6 @@ def bars(
     Args:
         series: name -> one bar for each of `groups`, None where there is none. reference: what the marks are called.
     """
-    from matplotlib.lines import Line2D
-
     colours = colours or colours_of(series)
     wide = 0.8 / max(1, len(series))
     count = len(groups) * len(series)
@@ -232,9 +187,9 @@ def bars(
         axes.margins(y=0.12)
         handles = [_dot(colours[name], name, "s") for name in series]
         if any(bar and bar.reference is not None for values in series.values() for bar in values):
-            handles.append(Line2D([], [], color=INK, marker="D", markersize=4, linewidth=0, label=reference))
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, columnspacing=1.4, handletextpad=0.3)
-        return as_svg(figure, f"{title}: {_listed(series)} for {_listed(groups)}")
+            handles.append(_dot(INK, reference, "D"))
+        legend_below(figure, handles)
+        return as_svg(figure, f"{title}: {listed(series)} for {listed(groups)}")
 
 
 def _draw_bar(axes: Axes, x: float, wide: float, bar: Bar, colour: str, labelled: bool) -> None:
@@ -247,7 +202,13 @@ def _draw_bar(axes: Axes, x: float, wide: float, bar: Bar, colour: str, labelled
         axes.plot([x], [bar.reference], color=INK, marker="D", markersize=4, markeredgecolor=PANEL, markeredgewidth=0.7)
         top = max(top, bar.reference)
     if labelled:
-        beside = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": MUTED}
+        beside: dict[str, Any] = {
+            "xytext": (0, 4),
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 7.5,
+            "color": MUTED,
+        }
         axes.annotate(f"{bar.value:.3g}", (x, top), **beside)
 
 
@@ -262,11 +223,11 @@ def _write_beside(axes: Axes, best: Sequence[Spot]) -> None:
             last = x
 
 
-def _mark_sla(axes: Axes, sla_s: float) -> None:
+def _mark_sla(axes: Axes, sla_s: float, height: float) -> None:
     axes.axvline(1e3 * sla_s, color=LATE, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
     note = f"SLA {1e3 * sla_s:g} ms"
-    place = {"textcoords": "offset points", "color": LATE, "fontsize": 7.5, "rotation": 90, "ha": "right"}
-    axes.annotate(note, (1e3 * sla_s, 0.03), (-2, 0), xycoords=axes.get_xaxis_transform(), **place)
+    place: dict[str, Any] = {"textcoords": "offset points", "color": LATE, "fontsize": 7.5}
+    axes.annotate(note, (1e3 * sla_s, height), (4, 0), xycoords=axes.get_xaxis_transform(), **place)
 
 
 def _plain(axes: Axes) -> None:
@@ -276,8 +237,9 @@ def _plain(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
-            steps = (1.0,) if high / low > 200 else (1.0, 2.0, 5.0)
-            axis.set_major_locator(LogLocator(subs=steps))
+            few, more, many = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+            steps = few if high / low > 200 else more if high / low > 8 else many
+            axis.set_major_locator(LogLocator(subs=steps, numticks=15))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
             axis.set_tick_params(which="minor", length=0)
@@ -287,7 +249,3 @@ def _dot(colour: str, name: str, marker: str = "o") -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=0, label=name)
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(names)

@@ -18,7 +18,8 @@ _NUMBER = re.compile(r"~?[+-]?\d|-?$")  # a number with anything behind it, or a
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in cells. A column whose cells all begin with a number is aligned right and sorts by it.
+    """Text in cells. A column whose cells all begin with a number is aligned right and sorts by it; further lines of
+    such a cell are smaller, such as an interval below its value.
 
     Attributes:
         header: names of the columns. rows: as many cells each. caption: a line below, none if empty.
@@ -42,8 +43,8 @@ class Section:
     Attributes:
         title: also in the table of contents.
         text: plain text; an empty line begins a new paragraph.
-        tables: see `Table`.
         figures: SVG or HTML, inserted as it stands: who makes it escapes what others wrote.
+        tables: below them.
     """
 
     title: str

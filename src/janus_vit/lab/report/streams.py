@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from janus_vit.lab.records import names_of, read_records
 from janus_vit.lab.report.canvas import colours_of
 from janus_vit.lab.report.choices import by_plan, choices_section
 from janus_vit.lab.report.figures import Spot, cdf, pareto, predicted_measured
-from janus_vit.lab.report.overview import Row, Run, summary_table
+from janus_vit.lab.report.overview import Row, Run, sla_of, summary_table
 from janus_vit.lab.report.page import Section, Table
 from janus_vit.lab.report.timeline import Rates, Stream, timeline
 from janus_vit.lab.summary import kind_of
@@ -37,7 +38,7 @@ def read_runs(paths: Sequence[Path], progress: Progress = _silent) -> list[Run]:
     """
     runs = []
     for index, (path, name) in enumerate(zip(paths, names_of(paths), strict=True)):
-        recording = read_records(path, lambda share, step, index=index: progress((index + share) / len(paths), step))
+        recording = read_records(path, partial(_part_of, progress, index, len(paths)))
         runs.append(Run(name, recording.outcomes, recording.truths, recording.cut_bytes))
     return runs
 
@@ -46,15 +47,16 @@ def intro(runs: Sequence[Run]) -> str:
     """What a report is of, and what of it was lost."""
     frames = sum(len(run.outcomes) for run in runs)
     streams = "1 stream" if len(runs) == 1 else f"{len(runs)} streams"
-    lost = [f"{losses(run)}." for run in runs if run.cut_bytes]
-    return "\n\n".join([f"{streams}, {frames:,} frames, predicted and measured.", *lost])
+    lost = [f"{loss(run)}." for run in runs if run.cut_bytes]
+    sla = f"SLA {sla_of(runs[0])} ms, " if len({run.slas_s for run in runs}) == 1 else ""
+    return "\n\n".join([f"{streams}, {frames:,} frames, {sla}predicted and measured.", *lost])
 
 
-def losses(run: Run) -> str:
-    """What of a run's file was lost, as a sentence without its full stop."""
+def loss(run: Run) -> str:
+    """What of a run's file was lost, without a full stop."""
     return (
-        f"The records of {run.name} end in an unfinished line of {run.cut_bytes} bytes, as after a crash: it is left out, "
-        f"the {len(run.outcomes):,} whole ones before it are used"
+        f"The records of {run.name} end in an unfinished line of {run.cut_bytes} bytes, as after a crash: it is left "
+        f"out, the {len(run.outcomes):,} whole ones before it are used"
     )
 
 
@@ -113,6 +115,10 @@ def stream_of(run: Run, trace: Trace | None = None) -> Stream:
     )
 
 
+def _part_of(progress: Progress, index: int, count: int, share: float, step: str) -> None:
+    progress((index + share) / count, step)
+
+
 def _summary(rows: Sequence[Row]) -> Section:
     return Section("Summary", tables=[summary_table(rows)])
 
@@ -126,8 +132,8 @@ def _latency(runs: Sequence[Run], colours: Mapping[str, str]) -> Section:
 
 def _over_time(runs: Sequence[Run]) -> Section:
     text = (
-        "Bandwidth is what transfers showed while they were sent, round trip excluded; one that was given up shows only "
-        "that the link was not faster. Split point: blocks that ran on the device; at 0 it sent the input itself."
+        "Bandwidth is what transfers showed while they were sent, round trip excluded; one that was given up shows "
+        "only that the link was not faster. Split point: blocks that ran on the device; at 0 it sent the input itself."
     )
     return Section("Over time", text, [timeline(stream_of(run)) for run in runs])
 
@@ -136,13 +142,11 @@ def _predictions(runs: Sequence[Run], colours: Mapping[str, str]) -> Section:
     parts = {part: {run.name: _pairs(run.outcomes, part) for run in runs} for part in PARTS}
     parts = {part: {name: pairs for name, pairs in series.items() if pairs[0]} for part, series in parts.items()}
     rows = [(run.name, *(_error(series.get(run.name)) for series in parts.values())) for run in runs]
-    caption = (
-        "Mean absolute error in % of the mean measured time; in brackets the mean error, above 0 if too pessimistic."
-    )
+    caption = "Mean absolute error in % of the mean measured time; in brackets the mean error, above 0 if pessimistic."
     text = (
-        "Dots on the line came true; the band is 25 % to either side. Transfer: payload and round trip; cloud: decoding, "
-        "queue and compute, both of frames that the cloud answered. Total is of all frames and counts from capture, so "
-        "that it also has what nobody predicts: waiting, resizing, deciding, and outages."
+        "Dots on the line came true; the band is 25 % to either side. Transfer: payload and round trip; cloud: "
+        "decoding, queue and compute, both of frames that the cloud answered. Total is of all frames and counts from "
+        "capture, so that it also has what nobody predicts: waiting, resizing, deciding, and outages."
     )
     table = Table(("stream", *(f"{part} %" for part in parts)), rows, caption)
     return Section("Predicted and measured", text, [predicted_measured(parts, colours)], [table])
@@ -219,5 +223,5 @@ def _error(pairs: Pairs | None) -> str:
     if pairs is None or not any(pairs[1]):
         return "-"
     predicted, measured = map(np.array, pairs)
-    gaps, mean_s = 100 * (predicted - measured), float(measured.mean())
-    return f"{np.abs(gaps).mean() / mean_s:.1f} ({gaps.mean() / mean_s:+.1f})"
+    gaps = 100 * (predicted - measured) / measured.mean()
+    return f"{np.abs(gaps).mean():,.1f} ({gaps.mean():+,.1f})"

@@ -92,7 +92,6 @@ def _draw_bandwidth(axes: Axes, stream: Stream) -> None:
             axes.set_ylim(bottom=max(_SLOWEST_MBPS, float(seen.min()) / 3))
     large = crowded(len(mbps))
     if reached.any():
-        axes.plot(at_s[reached], mbps[reached], color=_LINK, linewidth=0.8, alpha=0.35, rasterized=large)
         axes.scatter(at_s[reached], mbps[reached], 8, color=_LINK, linewidth=0, label="transfer", rasterized=large)
     if not reached.all():
         look = {"facecolor": "none", "edgecolor": LATE, "linewidth": 0.9, "rasterized": large}
@@ -104,8 +103,9 @@ def _draw_bandwidth(axes: Axes, stream: Stream) -> None:
     if axes.get_legend_handles_labels()[0]:
         legend_above(axes)
     if not len(mbps):
-        note = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": MUTED}
+        note: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": MUTED}
         axes.text(0.5, 0.5, "nothing was sent", **note)
+        axes.set_yticks([])
 
 
 def _draw_steps(axes: Axes, stream: Stream, values: Sequence[float], label: str) -> None:
