@@ -47,6 +47,8 @@ def report(
     for path in (out, csv):
         if path is not None:
             _check_not_read(check_writable(path), records)
+    if csv is not None and csv.resolve() == out.resolve():
+        raise InputError(f"{out}: cannot be both the page and the table: give --csv another path")
     with progress("report") as show:
         runs = read_runs(records, lambda share, step: show(_READING * share, step))
         for run in runs:

@@ -72,6 +72,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": MUTED,
     "ytick.labelsize": 8.0,
 }
+_JOINS = "stroke-linejoin: round; stroke-linecap: butt"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
@@ -141,13 +142,13 @@ def as_svg(figure: Figure, label: str) -> str:
     salt = sha256(written.getvalue().encode("utf-8", "replace")).hexdigest()[:8]  # ids of one page must differ
     for element in root.iter():
         _clean(element, salt)
-    for metadata in root.findall("metadata"):
-        root.remove(metadata)
+    styles = [part for part in root.findall("defs") if part.find("style") is not None]  # it would hold for the page
+    for part in (*root.findall("metadata"), *styles):
+        root.remove(part)
     box = root.get("viewBox", "")
     root.attrib.clear()
-    root.attrib.update(
-        {"xmlns": _SVG[1:-1], "viewBox": box, "role": "img", "aria-label": _NOT_XML.sub("\ufffd", label)}
-    )
+    root.attrib.update({"xmlns": _SVG[1:-1], "viewBox": box, "style": _JOINS, "role": "img"})
+    root.set("aria-label", _NOT_XML.sub("\ufffd", label))
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -155,7 +155,7 @@ def _predictions(runs: Sequence[Run], colours: Mapping[str, str]) -> Section:
 def _accuracy(rows: Sequence[Row], colours: Mapping[str, str]) -> Section | None:
     figures = []
     judged = [row for row in rows if row.summary.accuracy is not None and row.right is not None]
-    if judged:
+    if len(judged) > 1:
         spots = [
             Spot(row.run.name, row.summary.median_s, row.summary.accuracy or 0.0, *(row.right or ())) for row in judged
         ]

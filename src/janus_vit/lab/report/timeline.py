@@ -149,9 +149,9 @@ def _draw_latency(axes: Axes, stream: Stream) -> None:
     if above.any():
         look = {"color": LATE, "edgecolor": PANEL, "linewidth": 0.4, "rasterized": large, "clip_on": False}
         axes.scatter(at_s[above], np.full(int(above.sum()), top_ms), 26, marker="^", label="later", zorder=4, **look)
-    if (shown := here & ~above).any():
-        look = {"facecolor": "none", "edgecolor": INK, "linewidth": 0.7, "rasterized": large}
-        axes.scatter(at_s[shown], total_ms[shown], 30, label="finished on the device", **look)
+    if here.any():
+        look = {"facecolor": "none", "edgecolor": INK, "linewidth": 0.7, "rasterized": large, "clip_on": False}
+        axes.scatter(at_s[here], np.minimum(total_ms, top_ms)[here], 34, label="finished on the device", **look)
     axes.step(at_s, sla_ms, where="post", color=LATE, linewidth=1.0, linestyle=(0, (4, 2)), label="SLA", zorder=1)
     axes.set(ylim=(0, top_ms), ylabel="latency,\nms")
     legend_above(axes)
