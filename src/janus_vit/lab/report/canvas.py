@@ -157,7 +157,7 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def legend_above(axes: Axes, handles: Any = None, columns: int = 8) -> None:
+def legend_above(axes: Axes, handles: Sequence[Any] | None = None) -> None:
     """A legend in one line above the axes, at the right."""
     if handles is None:
         handles = axes.get_legend_handles_labels()[0]
@@ -165,7 +165,7 @@ def legend_above(axes: Axes, handles: Any = None, columns: int = 8) -> None:
         handles=handles,
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
-        ncols=columns,
+        ncols=len(handles),
         borderaxespad=0.3,
         columnspacing=1.3,
         handlelength=1.3,

@@ -232,7 +232,7 @@ def _mark_sla(axes: Axes, sla_s: float, height: float) -> None:
 
 def _plain(axes: Axes) -> None:
     """Logarithmic axes with plain numbers, few of them."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -241,8 +241,7 @@ def _plain(axes: Axes) -> None:
             steps = few if high / low > 200 else more if high / low > 8 else many
             axis.set_major_locator(LogLocator(subs=steps, numticks=15))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
-            axis.set_tick_params(which="minor", length=0)
+            axis.set_minor_locator(NullLocator())
 
 
 def _dot(colour: str, name: str, marker: str = "o") -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from janus_vit.errors import InputError
 from janus_vit.lab.records import names_of, read_records
 from janus_vit.lab.report.canvas import colours_of
 from janus_vit.lab.report.choices import by_plan, choices_section
@@ -22,8 +23,8 @@ from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
 
 Progress = Callable[[float, str], None]  # share that is done, present step
-PARTS = ("device", "transfer", "cloud", "total")
-Pairs = tuple[list[float], list[float]]  # predicted and measured seconds
+_PARTS = ("device", "transfer", "cloud", "total")
+_Pairs = tuple[list[float], list[float]]  # predicted and measured seconds
 
 
 def _silent(share: float, step: str) -> None:
@@ -34,8 +35,11 @@ def read_runs(paths: Sequence[Path], progress: Progress = _silent) -> list[Run]:
     """Read record files; each run has its file's name.
 
     Raises:
-        InputError: a file is damaged; see `read_records`.
+        InputError: a file is damaged, see `read_records`, or given twice.
     """
+    for index, path in enumerate(paths):
+        if path.resolve() in (earlier.resolve() for earlier in paths[:index]):
+            raise InputError(f"{path}: is given twice: name each file once")
     runs = []
     for index, (path, name) in enumerate(zip(paths, names_of(paths), strict=True)):
         recording = read_records(path, partial(_part_of, progress, index, len(paths)))
@@ -139,7 +143,7 @@ def _over_time(runs: Sequence[Run]) -> Section:
 
 
 def _predictions(runs: Sequence[Run], colours: Mapping[str, str]) -> Section:
-    parts = {part: {run.name: _pairs(run.outcomes, part) for run in runs} for part in PARTS}
+    parts = {part: {run.name: _pairs(run.outcomes, part) for run in runs} for part in _PARTS}
     parts = {part: {name: pairs for name, pairs in series.items() if pairs[0]} for part, series in parts.items()}
     rows = [(run.name, *(_error(series.get(run.name)) for series in parts.values())) for run in runs]
     caption = "Mean absolute error in % of the mean measured time; in brackets the mean error, above 0 if pessimistic."
@@ -195,7 +199,7 @@ def _steps_of(trace: Trace, began_s: float, until_s: float) -> Rates:
     return Rates(list(steps * trace.interval_s - began_s), list(trace.mbps[steps % len(trace.mbps)]))
 
 
-def _pairs(outcomes: Iterable[Outcome], part: str) -> Pairs:
+def _pairs(outcomes: Iterable[Outcome], part: str) -> _Pairs:
     """Predicted and measured seconds of one part, of the frames that have it."""
     predicted, measured = [], []
     for outcome in outcomes:
@@ -218,7 +222,7 @@ def _pairs(outcomes: Iterable[Outcome], part: str) -> Pairs:
     return predicted, measured
 
 
-def _error(pairs: Pairs | None) -> str:
+def _error(pairs: _Pairs | None) -> str:
     """Mean absolute error and mean error, in % of the mean measured time."""
     if pairs is None or not any(pairs[1]):
         return "-"

@@ -158,8 +158,7 @@ def _draw_latency(axes: Axes, stream: Stream) -> None:
 
 
 def _plain_numbers(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_tick_params(which="minor", length=0)
+    axes.yaxis.set_minor_locator(NullLocator())
