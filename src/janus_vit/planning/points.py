@@ -102,7 +102,7 @@ def parse_point(section: Section) -> Point:
     point = Point(
         section.text("family"),
         section.number("level", 0.0),
-        _merges(section),
+        parse_merges(section),
         section.integer("split"),
         section.text("payload"),
         frames,
@@ -122,7 +122,12 @@ def parse_point(section: Section) -> Point:
     return point
 
 
-def _merges(section: Section) -> tuple[int, ...]:
+def parse_merges(section: Section) -> tuple[int, ...]:
+    """Read the field "merges".
+
+    Raises:
+        InputError: it is missing or no list of numbers of tokens.
+    """
     values = section.array("merges")
     if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
         raise section.wrong("merges", "must be whole numbers from 0 upwards, one a block")

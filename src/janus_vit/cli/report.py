@@ -1,0 +1,70 @@
+"""`janus-vit report`: records of streams as one page of figures and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janus_vit.cli.console import people, progress, say, warn
+from janus_vit.cli.options import AsJson, check_writable
+from janus_vit.errors import InputError
+
+_READING = 0.3  # share of the work
+
+
+def report(
+    records: Annotated[
+        list[Path], typer.Argument(metavar="RECORDS...", help="Files that 'device --records' wrote, one a stream.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the page is written.")] = Path(
+        "report.html"
+    ),
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Also write the summary, one line a stream.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to every frame of one or more streams: one HTML file that needs no network and no other file.
+
+    \b
+    Late frames with intervals, distributions of latency, each stream over
+    time, what was chosen at which bandwidth, predictions against
+    measurements, and accuracy where it is known. A stream has its file's
+    name. Figures need matplotlib: pip install 'janus-vit\\[report]'
+
+    \b
+    Example:  janus-vit device --cloud HOST:50051 --records monday.jsonl
+              janus-vit report monday.jsonl tuesday.jsonl --out week.html
+    """
+    from janus_vit.lab.report.overview import as_csv, as_values, make_row
+    from janus_vit.lab.report.page import write_page
+    from janus_vit.lab.report.streams import intro, loss, read_runs, report_sections
+    from janus_vit.planning.jsonfile import write_text
+
+    for path in (out, csv):
+        if path is not None:
+            _check_not_read(check_writable(path), records)
+    if csv is not None and csv.resolve() == out.resolve():
+        raise InputError(f"{out}: cannot be both the page and the table: give --csv another path")
+    with progress("report") as show:
+        runs = read_runs(records, lambda share, step: show(_READING * share, step))
+        for run in runs:
+            if run.cut_bytes:
+                warn(loss(run))
+        rows = [make_row(run) for run in runs]
+        sections = report_sections(runs, rows, lambda share, step: show(_READING + (1 - _READING) * share, step))
+    write_page(out, "Janus-ViT report", intro(runs), sections)
+    if csv is not None:
+        write_text(csv, as_csv(rows))
+    if as_json:
+        print(json.dumps([as_values(row) for row in rows], indent=1, allow_nan=False))
+    written = str(out) if csv is None else f"{out} and {csv}"
+    say(people(as_json), f"written to {written}")
+
+
+def _check_not_read(path: Path, records: list[Path]) -> None:
+    if path.resolve() in [record.resolve() for record in records]:
+        raise InputError(f"{path}: is one of the records and would be lost: choose another path")

@@ -1,0 +1,200 @@
+"""How all figures look, and matplotlib's drawing as SVG for a page, light or dark; the same input, the same bytes."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from janus_vit.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 10.0
+INK, MUTED, GRID, PANEL = "#1b2430", "#5c6878", "#e3e7ec", "#ffffff"  # of the page, which may change them
+LATE = "#c8402f"
+# Okabe and Ito's colours, which colour-blind readers tell apart, a little calmer and legible on both grounds.
+_COLOURS = ("#2878b8", "#e08a1e", "#1f9e77", "#c2588f", "#8a6fc9", "#5fb3dd", "#b5a12a", "#7d8896")
+_KNOWN = {
+    "adaptive": "#2878b8",
+    "janus": "#e08a1e",
+    "cloud-jpeg": "#1f9e77",
+    "cloud-only": "#c2588f",
+    "split-only": "#8a6fc9",
+    "adaptive, private": "#5fb3dd",
+    "mixed": "#b5a12a",
+    "device-only": "#7d8896",
+}
+KINDS = {"image": "#e0a03c", "tokens": "#6f9ad6", "nothing": "#a9b3bf"}  # what crosses the network
+_THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel"}  # colour -> the page's variable
+_CROWDED = 2000  # marks, above which a picture inside the SVG is smaller than the SVG
+_LETTERS = 140  # side by side in the page's width
+_STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: places do not depend on the machine's fonts
+    "font.size": 8.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.solid_capstyle": "round",
+    "lines.solid_joinstyle": "round",
+    "savefig.dpi": 160,  # of crowded marks
+    "svg.fonttype": "none",
+    "svg.hashsalt": "janus-vit",
+    "text.color": INK,
+    "text.parse_math": False,  # a name may hold a $
+    "xtick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "xtick.labelsize": 8.0,
+    "ytick.color": GRID,
+    "ytick.labelcolor": MUTED,
+    "ytick.labelsize": 8.0,
+}
+_JOINS = "stroke-linejoin: round; stroke-linecap: butt"
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour a name: a policy's own, or the next one that no other has; from the ninth on they come again.
+
+    Give all names of a page at once, so that each keeps its colour in every figure.
+    """
+    names = list(dict.fromkeys(names))
+    taken = {_KNOWN[name] for name in names if name in _KNOWN}
+    free = [colour for colour in _COLOURS if colour not in taken] or list(_COLOURS)
+    others = [name for name in names if name not in _KNOWN]
+    chosen = {name: free[index % len(free)] for index, name in enumerate(others)}
+    return {name: _KNOWN.get(name) or chosen[name] for name in names}
+
+
+def dashes(colours: Mapping[str, str]) -> dict[str, Any]:
+    """A line style a name: solid, or dashed where an earlier name has the colour already."""
+    styles, seen = {}, dict.fromkeys(colours.values(), 0)
+    for name, colour in colours.items():
+        styles[name] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))[seen[colour] % 3]
+        seen[colour] += 1
+    return styles
+
+
+def crowded(marks: int) -> bool:
+    """Whether so many marks are better drawn as a picture: for matplotlib's `rasterized`."""
+    return marks > _CROWDED
+
+
+@contextmanager
+def drawing(height_in: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
+    """A figure of the page's width and its axes, while whose look holds.
+
+    Args:
+        layout: as of matplotlib's `Figure.subplots`.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("figures need matplotlib: pip install 'janus-vit[report]'") from error
+    with rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")  # the reader's browser has more fonts
+        from matplotlib import rcdefaults, rcParams
+
+        rcdefaults()  # a matplotlibrc of the user's would change the look
+        rcParams.update(_STYLE)
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        yield figure, figure.subplots(**layout)
+
+
+def as_svg(figure: Figure, label: str) -> str:
+    """A drawn figure as an SVG element: text as text, colours of the page, nothing that depends on time or place.
+
+    Args:
+        label: what the figure shows, for those who cannot see it.
+    """
+    written = StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(written, format="svg", metadata=nothing)
+    root = ElementTree.fromstring(_NOT_XML.sub("\ufffd", written.getvalue()))
+    salt = sha256(written.getvalue().encode("utf-8", "replace")).hexdigest()[:8]  # ids of one page must differ
+    for element in root.iter():
+        _clean(element, salt)
+    styles = [part for part in root.findall("defs") if part.find("style") is not None]  # it would hold for the page
+    for part in (*root.findall("metadata"), *styles):
+        root.remove(part)
+    box = root.get("viewBox", "")
+    root.attrib.clear()
+    root.attrib.update({"xmlns": _SVG[1:-1], "viewBox": box, "style": _JOINS, "role": "img"})
+    root.set("aria-label", _NOT_XML.sub("\ufffd", label))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(names)
+
+
+def legend_above(axes: Axes, handles: Sequence[Any] | None = None) -> None:
+    """A legend in one line above the axes, at the right."""
+    if handles is None:
+        handles = axes.get_legend_handles_labels()[0]
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=len(handles),
+        borderaxespad=0.3,
+        columnspacing=1.3,
+        handlelength=1.3,
+        handletextpad=0.5,
+    )
+
+
+def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """A legend under all axes, in as many columns as the names leave room for."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), _LETTERS // (longest + 6)))
+    look: dict[str, Any] = {"columnspacing": 1.5, "handlelength": 1.4, "handletextpad": 0.5}
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)
+
+
+def _clean(element: ElementTree.Element, salt: str) -> None:
+    """Plain names, ids that no other figure has, and the page's colours."""
+    element.tag = element.tag.removeprefix(_SVG)
+    if element.tag in ("g", "svg"):
+        element.attrib.pop("id", None)  # matplotlib's names of the parts, which nothing refers to
+    elif "id" in element.attrib:
+        element.set("id", salt + element.attrib["id"])
+    if _LINK in element.attrib:
+        target = element.attrib.pop(_LINK)
+        element.set("href", f"#{salt}{target[1:]}" if target.startswith("#") else target)
+    if "clip-path" in element.attrib:
+        element.set("clip-path", element.attrib["clip-path"].replace("#", f"#{salt}"))
+    style = element.get("style")
+    if style is not None:
+        for colour, name in _THEME.items():
+            style = style.replace(colour, f"var(--{name}, {colour})")
+        element.set("style", style)
