@@ -142,11 +142,19 @@ def _parse_line(line: bytes, source: str) -> Section:
 
 def _parse_plan(section: Section) -> Plan:
     merges = parse_merges(section)
+    rescue = None if section.values.get("rescue") is None else parse_merges(section, "rescue")
     plan = Plan(
-        section.text("family"), section.number("level", 0.0), merges, section.integer("split"), section.text("payload")
+        section.text("family"),
+        section.number("level", 0.0),
+        merges,
+        section.integer("split"),
+        section.text("payload"),
+        rescue,
     )
     if plan.split > len(merges) + 1:
         raise section.wrong("split", f"must be at most the blocks and one more ({len(merges) + 1}), not {plan.split}")
+    if rescue is not None and len(rescue) != max(0, len(merges) - plan.split):
+        raise section.wrong("rescue", f"must have {max(0, len(merges) - plan.split)} numbers, one a block that is left")
     if plan.is_local != (plan.split == len(merges) + 1):
         raise section.wrong("payload", f"must be {LOCAL!r} for split {len(merges) + 1} and only there")
     if not plan.is_local:

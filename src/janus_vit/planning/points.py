@@ -122,13 +122,13 @@ def parse_point(section: Section) -> Point:
     return point
 
 
-def parse_merges(section: Section) -> tuple[int, ...]:
-    """Read the field "merges".
+def parse_merges(section: Section, key: str = "merges") -> tuple[int, ...]:
+    """Read a field of tokens merged in each block.
 
     Raises:
         InputError: it is missing or no list of numbers of tokens.
     """
-    values = section.array("merges")
+    values = section.array(key)
     if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
-        raise section.wrong("merges", "must be whole numbers from 0 upwards, one a block")
+        raise section.wrong(key, "must be whole numbers from 0 upwards, one a block")
     return tuple(values)
