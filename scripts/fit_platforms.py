@@ -191,6 +191,7 @@ def accuracy() -> AccuracyTable:
         point(schedule, 0, LOCAL, PUBLISHED_LOSS * (tokens_saved(schedule.applied) / saved) ** 2)
         for schedule in reversed(different)
     ]
+    points.append(point(make_schedule("fixed", 23.0, IMAGE), 0, LOCAL, PUBLISHED_LOSS))
     points += [point(unmerged, 1, payload, loss) for payload, loss in TOKEN_LOSS.items()]
     points += [point(unmerged, 0, payload, loss) for payload, loss in IMAGE_LOSS.items()]
     about = {
