@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,47 @@ BEYOND = {
     ORACLE: "the most accurate plan in time for each frame, with the future of the link known: the limit",
     BEST_FIXED: "the one plan that would have been best for the whole case, known afterwards",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One stream in numbers; a frame that was never run is late and sends nothing.
+
+    Attributes:
+        late: share over the SLA. value: share that is right and in time, NaN where nobody measured what is right.
+        accuracy: of the answers in time. median_s, p99_s: of the frames that were run.
+        fps: answers in time a second. size_bytes, device_s, cloud_s: means over all frames that were taken.
+        kinds: share of frames that stayed here, sent an image, sent tokens.
+    """
+
+    late: float
+    value: float
+    accuracy: float
+    median_s: float
+    p99_s: float
+    fps: float
+    size_bytes: float
+    device_s: float
+    cloud_s: float
+    kinds: tuple[float, float, float]
+
+
+def score(frames: Frames) -> Score:
+    """The numbers of one stream."""
+    ran, in_time = frames.total_s[frames.run], ~frames.late
+    whole_s = float(frames.at_s[-1]) + (float(frames.total_s[-1]) if frames.run[-1] else frames.sla_s)
+    return Score(
+        late=float(frames.late.mean()),
+        value=float(frames.value.mean()),
+        accuracy=float(frames.worth[in_time].mean()) if in_time.any() else float("nan"),
+        median_s=float(np.median(ran)) if len(ran) else float("inf"),
+        p99_s=float(np.percentile(ran, 99)) if len(ran) else float("inf"),
+        fps=float(in_time.sum()) / whole_s,
+        size_bytes=float(frames.size_bytes.mean()),
+        device_s=float(frames.device_s.mean()),
+        cloud_s=float(frames.cloud_s.mean()),
+        kinds=(float((frames.kind == 0).mean()), float((frames.kind == 1).mean()), float((frames.kind == 2).mean())),
+    )
 
 
 def run(case: Case) -> Frames:

@@ -23,8 +23,11 @@ POLICIES = {
     "cloud-only": "the float32 input tensor to the cloud, merged as device-only",
     "mixed": "the better of device-only and cloud-only as predicted",
     "split-only": "the paper's splits without merging",
-    "cloud-jpeg": "a JPEG of quality 90 to the cloud, nothing merged",
+    "cloud-jpeg": "a JPEG of quality 90 to the cloud, nothing merged; cloud-jpeg50, cloud-webp75 and so on as well",
+    "janus-compact": "Algorithm 1 with float8 tokens",
+    "janus-all": "Algorithm 1 over every way to run a frame but int4",
 }
+_CLOUD = "cloud-"
 _JPEG = "jpeg90"
 
 
@@ -55,7 +58,7 @@ def check_policy(name: str) -> str:
     """
     if is_custom(name):
         policy_class(name)
-    elif name not in POLICIES:
+    elif name not in POLICIES and _image_of(name) is None:
         raise InputError(f"policy {name!r} is unknown: use one of {', '.join(POLICIES)}, or FILE.py:CLASS of your own")
     return name
 
@@ -112,11 +115,11 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
     unmerged = (make_schedule("none", 0.0, shape),)
     fixed = (make_schedule("fixed", baseline_merges(shape), shape),)
     tensor, tokens = ["tensor"], ["float32"]
+    known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
+    all_tokens = [payload for payload in known if parse_payload(payload).of_tokens]
+    all_images = [payload for payload in known if not parse_payload(payload).of_tokens]
     if _chooses_from_all(name):
-        known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
-        token_formats = [payload for payload in known if parse_payload(payload).of_tokens]
-        images = [payload for payload in known if not parse_payload(payload).of_tokens]
-        return _adaptive_rows(platforms), make_options(shape, all_splits(shape.blocks), token_formats, images)
+        return _adaptive_rows(platforms), make_options(shape, all_splits(shape.blocks), all_tokens, all_images)
     spaces = {
         "janus": (rising, make_options(shape, paper_splits, tokens, tensor)),
         "split-only": (unmerged, make_options(shape, paper_splits, tokens, tensor)),
@@ -124,8 +127,24 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
         "cloud-only": (fixed, make_options(shape, [0], [], tensor)),
         "mixed": (fixed, make_options(shape, [0, whole], [], tensor)),
         "cloud-jpeg": (unmerged, make_options(shape, [0], [], [_JPEG])),
+        "janus-compact": (rising, make_options(shape, paper_splits, ["float8"], tensor)),
+        "janus-all": (
+            rising,
+            make_options(shape, paper_splits, [name for name in all_tokens if name != "int4"], all_images),
+        ),
     }
+    if name not in spaces and (image := _image_of(name)):
+        return unmerged, make_options(shape, [0], [], [image])
     return spaces[check_policy(name)]
+
+
+def _image_of(name: str) -> str | None:
+    """The image format of "cloud-FORMAT", None for any other name."""
+    try:
+        payload = parse_payload(name.removeprefix(_CLOUD))
+    except InputError:
+        return None
+    return payload.name if name.startswith(_CLOUD) and not payload.of_tokens else None
 
 
 def _adaptive_rows(platforms: Platforms) -> tuple[Schedule, ...]:
