@@ -17,7 +17,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from _common import commit, print_json
+from _common import print_json
+from _markdown import markdown
 
 from janus_vit.lab import paper
 from janus_vit.lab.generator import generate
@@ -180,17 +181,6 @@ def table_1() -> Section:
     return Section("Table I: ViT-L/16 at 384 under three schedules", text, (), (table,))
 
 
-def markdown(sections: Sequence[Section], command: str) -> str:
-    """Texts and tables of the sections."""
-    parts = ["# The paper's evaluation again", f"Made by `{command}` at commit {commit()}."]
-    for section in sections:
-        parts += [f"## {section.title}", section.text]
-        for table in section.tables:
-            rows = [list(table.header), ["---"] * len(table.header), *table.rows]
-            parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    return "\n\n".join(parts) + "\n"
-
-
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,7 +200,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     intro = "Simulated with the live device loop on profiles that were fitted to the paper's own figures."
     write_page(options.out / "paper.html", "The paper's evaluation again", intro, sections)
-    text = markdown(sections, "make paper")
+    text = markdown("The paper's evaluation again", "make paper", intro, sections)
     (options.out / "paper.md").write_text(text, encoding="utf-8")
     print(text)
     rows: list[dict[str, object]] = [

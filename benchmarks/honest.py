@@ -1,0 +1,218 @@
+"""Every policy on every network: what the paper left out, with the oracle as the limit.
+
+    python benchmarks/honest.py [--traces DIR] [--runs DIR] [--seconds 60] [--out FOLDER]
+
+The paper's image model on its published machines (`scripts/fit_platforms.py`), accuracy as published or assumed there.
+Links: all traces of DIR and one of each generated scenario; --runs adds the 140 runs of the paper's dataset. A camera
+takes a frame each SLA; the newest is run, and one that was never run counts as late. "oracle" knows the future of the
+link, "best-fixed" is the one plan that would have been best for the whole stream. Writes honest.html, honest.md and
+honest.csv to FOLDER (default build/).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from _common import print_json
+from _markdown import markdown
+
+from janus_vit.lab.compare import ORACLE, Score, interval, run_all, score
+from janus_vit.lab.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
+from janus_vit.lab.report.canvas import colours_of
+from janus_vit.lab.report.figures import Bar, Spot, bars, pareto
+from janus_vit.lab.report.heatmap import Choice, heatmap
+from janus_vit.lab.report.page import Section, Table, write_page
+from janus_vit.lab.traces import Trace, read_trace
+
+Scores = dict[tuple[Setting, str, str], Score]  # setting, policy, link
+MAP_SLAS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+MAP_DEVICES = (0.1, 0.3, 1.0, 3.0, 10.0)
+_DRAWN = ("nothing", "image", "tokens")  # of KINDS, as the figures call them
+_CLOSE = 0.002  # right and in time; nearer ones are equal
+
+
+def simulated(settings: Sequence[Setting], links: Sequence[Trace], seconds: float, workers: int) -> Scores:
+    """All policies of all settings on all links."""
+    keys = [(setting, policy, link) for setting in settings for policy in setting.policies for link in links]
+    cases = [setting.case(policy, link, seconds) for setting, policy, link in keys]
+    found = {}
+    for done, ((setting, policy, link), frames) in enumerate(zip(keys, run_all(cases, workers), strict=True), 1):
+        found[setting, policy, link.name] = score(frames)
+        if done % 100 == 0 or done == len(keys):
+            print(f"\r{done} of {len(keys)} streams", end="" if done < len(keys) else "\n", flush=True)
+    return found
+
+
+def overall(title: str, text: str, setting: Setting, found: Scores, links: Sequence[str]) -> Section:
+    """One setting in numbers, over all links."""
+    header = ["policy", "late %", "right and in time %", "regret, points", "accuracy lost", "answers in time per s"]
+    header += ["kB a frame", "device ms", "cloud ms", "here / image / tokens %"]
+    rows, drawn = [], {}
+    for policy in setting.policies:
+        scores = [found[setting, policy, link] for link in links]
+        best = np.array([found[setting, ORACLE, link].value for link in links])
+        value = np.array([each.value for each in scores])
+        kinds = np.mean([each.kinds for each in scores], axis=0)
+        lost = 86.92 - 100 * np.array([each.accuracy for each in scores])
+        rows.append(
+            [
+                policy,
+                _with_interval(100 * np.array([each.late for each in scores])),
+                _with_interval(100 * value),
+                _with_interval(100 * (best - value)),
+                f"{np.nanmean(lost):.2f}" if not np.isnan(lost).all() else "-",
+                f"{np.mean([each.fps for each in scores]):.2f}",
+                f"{np.mean([each.size_bytes for each in scores]) / 1e3:.1f}",
+                f"{1e3 * np.mean([each.device_s for each in scores]):.0f}",
+                f"{1e3 * np.mean([each.cloud_s for each in scores]):.1f}",
+                " / ".join(f"{100 * share:.0f}" for share in kinds),
+            ]
+        )
+        low, high = interval(100 * value)
+        drawn[policy] = [Bar(100 * float(value.mean()), low, high)]
+    figure = bars([str(setting)], drawn, "Right and in time", "%", colours=colours_of(OPEN))
+    caption = f"Means over {len(links)} links; below them, 95 % intervals over links (bootstrap)."
+    return Section(title, text, (figure,), (Table(header, rows, caption),))
+
+
+def _with_interval(values: np.ndarray) -> str:
+    low, high = interval(values)
+    return f"{values.mean():.2f}\n{low:.2f}–{high:.2f}"
+
+
+def per_link(setting: Setting, found: Scores, links: Sequence[str]) -> Section:
+    """One setting, link by link."""
+    rows = [
+        [link, *(f"{100 * found[setting, policy, link].value:.1f}" for policy in setting.policies)] for link in links
+    ]
+    beaten = [
+        f"{link} ({100 * (found[setting, best, link].value - found[setting, 'adaptive', link].value):.1f})"
+        for link in links
+        for best in [max(setting.policies[2:], key=lambda policy: found[setting, policy, link].value)]
+        if found[setting, best, link].value > found[setting, "adaptive", link].value + _CLOSE
+    ]
+    text = (
+        f"Right and in time, %. The default policy is behind another, or the best fixed plan known afterwards, by more "
+        f"than {100 * _CLOSE:.1f} points on {len(beaten)} of {len(links)} links: {', '.join(beaten) or 'none'}."
+    )
+    return Section(f"Link by link: {setting}", text, (), (Table(["link", *setting.policies], rows),))
+
+
+def by_setting(settings: Sequence[Setting], found: Scores, links: Sequence[str]) -> Section:
+    """All settings: right and in time of every policy."""
+    rows = []
+    for setting in settings:
+        means = {p: np.mean([found[setting, p, link].value for link in links]) for p in setting.policies}
+        rows.append([str(setting), *(f"{100 * means[p]:.2f}" if p in means else "-" for p in OPEN)])
+    text = "Right and in time, %, mean over all links. A dash: the policy needs images."
+    return Section("Other deadlines, devices and clouds", text, (), (Table(["setting", *OPEN], rows),))
+
+
+def where(private: bool, links: Sequence[Trace], seconds: float, workers: int) -> Section:
+    """Which kind of plan wins, over deadlines and devices."""
+    cells = list(product(MAP_SLAS_S, MAP_DEVICES))
+    settings = [Setting(sla_s, speed, private=private) for sla_s, speed in cells]
+    jobs = [(setting, link) for setting in settings for link in links]
+    with ProcessPoolExecutor(workers) as pool:
+        values = list(pool.map(best_of_each_kind, *zip(*jobs, strict=True), [seconds] * len(jobs), chunksize=8))
+    by_cell = np.array(values).reshape(len(MAP_SLAS_S), len(MAP_DEVICES), len(links), len(KINDS))
+    choices = [[_winner(by_cell[row, column]) for column in range(len(MAP_DEVICES))] for row in range(len(MAP_SLAS_S))]
+    columns, rows = [f"x{speed:g}" for speed in MAP_DEVICES], [f"{1e3 * sla_s:g} ms" for sla_s in MAP_SLAS_S]
+    pixels = "pixels stay on the device" if private else "images allowed"
+    drawn = heatmap(columns, rows, choices, f"The best kind of plan, {pixels}", "device speed, Orin Nano = 1")
+    text = (
+        "Where the best fixed plan of a kind is right and in time most often, as a share of all links; equal within "
+        f"{100 * _CLOSE:.1f} points counts for the first of: {', '.join(KINDS)}. The line below it: what that is worth."
+    )
+    return Section(f"What wins where: {pixels}", text, (drawn,))
+
+
+def _winner(values: np.ndarray) -> Choice | None:
+    """The kind that wins on most links; values [links, kinds]."""
+    best = values.max(axis=1)
+    if best.max() <= 0.05:  # nothing is ever in time
+        return None
+    wins = np.bincount((values >= best[:, None] - _CLOSE).argmax(axis=1), minlength=len(KINDS))
+    kind = int(wins.argmax())
+    return Choice(
+        _DRAWN[kind], f"{100 * wins[kind] / len(values):.0f} %\n{100 * best.mean():.0f}", wins[kind] / len(values)
+    )
+
+
+def front(setting: Setting, found: Scores, links: Sequence[str]) -> str:
+    """Accuracy of answers in time over their latency."""
+    spots = []
+    for policy in setting.policies:
+        scores = [found[setting, policy, link] for link in links]
+        if any(each.late < 0.5 for each in scores):
+            median_s = float(np.median([each.median_s for each in scores]))
+            value = np.array([each.value for each in scores])
+            spots.append(Spot(policy, median_s, float(value.mean()), *interval(value)))
+    return pareto(spots, str(setting), "median latency, ms", "right and in time, %", colours_of(OPEN))
+
+
+def write_csv(path: Path, found: Scores) -> None:
+    """Every stream as a line."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        for index, ((setting, policy, link), each) in enumerate(found.items()):
+            values = {**asdict(setting), "policy": policy, "link": link, **asdict(each)}
+            if index == 0:
+                writer.writerow(values)
+            writer.writerow(values.values())
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, help="folder of recorded links, CSV")
+    parser.add_argument("--runs", type=Path, help="folder of the paper's dataset")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each stream")
+    parser.add_argument("--out", type=Path, default=Path("build"), help="folder that the report is written to")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    recorded = [read_trace(path) for path in sorted(options.traces.glob("*.csv"))] if options.traces else []
+    links = recorded + generated(options.seconds)
+    names, settings, base = [link.name for link in links], list(sweeps()), Setting()
+    found = simulated(settings, links, options.seconds, options.workers)
+    private = replace(base, private=True)
+    about = f"{len(recorded)} recorded and {len(links) - len(recorded)} generated links, {options.seconds:g} s each."
+    sections = [
+        overall("The base case", about, base, found, names),
+        overall("The same, but pixels stay on the device", about, private, found, names),
+        Section("Accuracy against latency", "", (front(base, found, names), front(private, found, names))),
+        per_link(base, found, names),
+        per_link(private, found, names),
+        by_setting(settings, found, names),
+        where(False, links, options.seconds, options.workers),
+        where(True, links, options.seconds, options.workers),
+    ]
+    if options.runs is not None:
+        runs = [read_trace(path) for path in sorted(options.runs.glob("*.csv"))]
+        more = simulated([base], runs, options.seconds, options.workers)
+        for network in ("lte", "5g"):
+            mine = [run.name for run in runs if run.name.startswith(network)]
+            sections.append(overall(f"The paper's dataset: {network.upper()}", "", base, more, mine))
+        found |= more
+    options.out.mkdir(parents=True, exist_ok=True)
+    intro = "Simulated with the live device loop; accuracy is published or assumed, see scripts/fit_platforms.py."
+    write_page(options.out / "honest.html", "Every policy on every network", intro, sections)
+    text = markdown("Every policy on every network", "make honest", intro, sections)
+    (options.out / "honest.md").write_text(text, encoding="utf-8")
+    write_csv(options.out / "honest.csv", found)
+    print(text)
+    print_json(
+        "honest", 0, [{"setting": str(s), "policy": p, "link": link, **asdict(v)} for (s, p, link), v in found.items()]
+    )
+    print(f"written to {options.out / 'honest.html'}, honest.md and honest.csv")
+
+
+if __name__ == "__main__":
+    main()
