@@ -183,8 +183,7 @@ def _as_values(each: Comparison) -> dict[str, Any]:
         "late_gap": each.late_gap,
         "time_parts_s": dict(each.time_parts),
         "late_parts": dict(each.late_parts),
-        "device_speed": each.device_speed,
-        "cloud_speed": each.cloud_speed,
+        "compute_measured_by_predicted": dict(each.speeds),
         "pass": each.close,
         "why": [*each.misses, *([each.drift] if each.drift else [])],
     }
