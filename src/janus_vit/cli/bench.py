@@ -100,8 +100,7 @@ def bench(
     use_threads(1)  # one core for each side
     loaded = load_model(model)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
-    cloud = measure(loaded, None, quick=True)
-    device = measure(loaded, None, quick=True, clock=time.thread_time)
+    profile = measure(loaded, None, quick=True, clock=time.thread_time)
     trial = Trial(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = people(as_json)
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
@@ -109,7 +108,7 @@ def bench(
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
     found: list[Comparison] = []
-    with Rig(loaded, model, cloud, device, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown) as rig:
+    with Rig(loaded, model, profile, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown) as rig:
         for name in policies:
             with progress(name) as show:
                 twins = run_twins(rig, name, trial, source, lambda share: show(share, "live"))
