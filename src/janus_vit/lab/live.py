@@ -66,7 +66,7 @@ def run_twins(
     """Run one policy live, then simulate the same stream.
 
     The simulation takes from the live run only its conditions: when the first frame began in the trace, and what the
-    policy had seen of the link by then. All else was measured before. Compute is noisy, so several streams are simulated
+    policy had seen of the link by then. All else was measured before. Compute is noisy: several streams are simulated,
     and the one with the middle mean latency is taken.
 
     Args:
