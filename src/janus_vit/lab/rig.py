@@ -19,7 +19,7 @@ from janus_vit.lab.emulator import EmulatedLink, LinkSpec
 from janus_vit.lab.slowed import SlowedWorker
 from janus_vit.lab.sources import Sample
 from janus_vit.model.catalog import Model, load_model
-from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.select import AUTO, make_engine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Outcome
 from janus_vit.runtime.cloud import Cloud
@@ -45,16 +45,20 @@ class Rig:
     Args:
         model: by name, so that the cloud process can load it too. profile: this machine, one thread.
         link: what stands between. slowdown: how many times slower than this machine the device is.
+        engine: by name, of both sides.
     """
 
-    def __init__(self, model: Model, profile: PlatformProfile, link: LinkSpec, slowdown: float) -> None:
+    def __init__(
+        self, model: Model, profile: PlatformProfile, link: LinkSpec, slowdown: float, engine: str = AUTO
+    ) -> None:
         self._model = model
         self._link = link
         self._profile = profile.slowed(slowdown)
-        self._worker = SlowedWorker(LocalWorker(model, EagerEngine(model)), slowdown)
+        self._engine = make_engine(model, engine)
+        self._worker = SlowedWorker(LocalWorker(model, self._engine), slowdown)
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         ours, theirs = context.Pipe()
-        self._cloud = context.Process(target=_serve, args=(theirs, model.name, profile), daemon=True)
+        self._cloud = context.Process(target=_serve, args=(theirs, model.name, profile, self._engine.name), daemon=True)
         self._cloud.start()
         theirs.close()
         self._pipe = ours
@@ -73,7 +77,14 @@ class Rig:
         """Run one policy from the link's beginning, frames back to back, for that long."""
         with EmulatedLink(self._link, "127.0.0.1", self._port) as link:
             device = connect(
-                self._model, link.address, sla_s, self._profile, policy, images_allowed, worker=self._worker
+                self._model,
+                link.address,
+                sla_s,
+                self._profile,
+                policy,
+                images_allowed,
+                worker=self._worker,
+                engine=self._engine,
             )
             began_s = time.perf_counter()
             try:
@@ -103,11 +114,11 @@ class Rig:
         self.close()
 
 
-def _serve(pipe: Connection, model_name: str, profile: PlatformProfile) -> None:
+def _serve(pipe: Connection, model_name: str, profile: PlatformProfile, engine: str) -> None:
     """The cloud process: serves until the other end of the pipe is closed."""
     torch.set_num_threads(1)
     try:
-        with Cloud(load_model(model_name), profile) as cloud:
+        with Cloud(load_model(model_name), profile, engine=engine) as cloud:
             pipe.send(cloud.port)
             pipe.poll(None)
     except (JanusError, KeyboardInterrupt, BrokenPipeError):

@@ -106,6 +106,18 @@ def make_engine(
     return _runnable(fastest(model, KINDS.values()) if name == AUTO else name, tell).load()(model, keep_model)
 
 
+def engine_for(model: Model, engine: Engine | str) -> Engine:
+    """The engine itself, or the one of that name; see `make_engine`."""
+    return make_engine(model, engine) if isinstance(engine, str) else engine
+
+
+def precision_of(engine: Engine | str) -> str:
+    """What an engine, or the one of that name, computes in; float32 for a name that nobody knows."""
+    if not isinstance(engine, str):
+        return engine.precision
+    return KINDS[engine].precision if engine in KINDS else FLOAT32
+
+
 def _runnable(name: str, tell: Callable[[str], None]) -> Kind:
     """The engine of that name, or the first of its fallbacks that this machine can run."""
     kind = KINDS[name]
