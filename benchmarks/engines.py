@@ -3,7 +3,7 @@
     python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--rounds 9] [--threads 2] [--quick]
 
 All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
-falls on all of them. The limit is one packed matrix product of the model's MLP, at all tokens, in the same turns.
+falls on all of them. Memory is what a process holds beyond torch itself. The limit is one packed matrix product of the model's MLP, at all tokens, in the same turns.
 The peers, which cannot merge, are one function each: see PEERS.
 """
 
@@ -133,7 +133,8 @@ class Competitor:
         self._process.start()
         self.times_ms: dict[Merges, list[float]] = {}
         self.logits: dict[Merges, Tensor] = {}
-        self.resident_bytes, self.peak_bytes = self._pipe.recv()
+        self.resident_bytes = self.peak_bytes = 0
+        self._pipe.recv()  # it is ready
 
     def turn(self, merges: Merges) -> None:
         """One timed run."""
@@ -151,16 +152,18 @@ class Competitor:
 def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    before_bytes = resident_bytes("VmRSS")  # of torch itself
     run = {"peer": PEERS, "engine": ENGINES, "limit": LIMITS}[kind][name](Path(folder))
     pixels = torch.randn(1, 3, *(2 * [load_size(folder)]), generator=torch.Generator().manual_seed(1))
-    pipe.send((resident_bytes("VmRSS"), resident_bytes("VmHWM")))
+    pipe.send(None)
     with torch.inference_mode():
         while (merges := pipe.recv()) is not None:
             run(pixels, merges)  # caches are cold after the others' turns
             began_s = time.perf_counter()
             logits = run(pixels, merges)
             elapsed_ms = 1e3 * (time.perf_counter() - began_s)
-            pipe.send((elapsed_ms, logits[0].tolist(), resident_bytes("VmRSS"), resident_bytes("VmHWM")))
+            memory = resident_bytes("VmRSS") - before_bytes, resident_bytes("VmHWM") - before_bytes
+            pipe.send((elapsed_ms, logits[0].tolist(), *memory))
 
 
 def load_size(folder: str) -> int:
