@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from janus_vit.lab.profiler import hardware
+from janus_vit.model.machine import hardware
 
 
 def timed_ms(action: Callable[[], object], rounds: int, warm_up: int) -> list[float]:

@@ -26,9 +26,10 @@ import torch
 from scipy.optimize import nnls
 from sklearn.datasets import load_sample_images
 
-from janus_vit.lab.profiler import hardware, profile_machine
+from janus_vit.lab.profiler import profile_machine
 from janus_vit.lab.published import SHAPES
 from janus_vit.model.catalog import load_model
+from janus_vit.model.machine import hardware
 from janus_vit.model.preprocessing import Frame
 from janus_vit.planning.accuracy import RIGHT, AccuracyTable
 from janus_vit.planning.latency import Curve, Floats, PlatformProfile, effective_tokens, fit_line

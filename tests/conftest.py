@@ -20,6 +20,14 @@ def _one_thread():
     torch.set_num_threads(1)  # tests are small; threads only add noise
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Which engine is fastest is kept in the user's cache directory, which tests leave alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_profile():
     """A profile with simple numbers: so much for a block, so much more for each token."""

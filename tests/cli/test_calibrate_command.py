@@ -160,8 +160,8 @@ def test_table_of_another_model_is_refused(capsys, table, make_profile, model):
     assert "other.json: was measured for model other (f2), not for small" in refused(
         capsys, [*PLAN, "--accuracy", "other.json"]
     )
-    Path("engine.json").write_text(json.dumps({**values, "engine": "fast"}))
-    assert "engine.json: was measured on engine 'fast', not 'eager'" in refused(
+    Path("engine.json").write_text(json.dumps({**values, "engine": "fast", "precision": "int8"}))
+    assert "engine.json: was measured in int8 (engine 'fast'), and the engine here computes in float32" in refused(
         capsys, [*PLAN, "--accuracy", "engine.json"]
     )
     with pytest.raises(InputError, match="was measured for model other"):
@@ -194,5 +194,5 @@ def test_help_teaches(capsys):
 
 def test_table_of_a_renamed_checkpoint_still_fits(table, model):
     renamed = replace(model, name="renamed")
-    known = load_accuracy(table).for_model(renamed.name, renamed.fingerprint, "eager")
+    known = load_accuracy(table).for_model(renamed.name, renamed.fingerprint, "float32")
     assert known.model == "renamed"

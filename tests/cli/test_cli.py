@@ -236,7 +236,7 @@ def test_cloud_says_where_it_serves_and_stops_cleanly(number):
             _, rest = process.communicate(timeout=10)
         finally:
             process.kill()
-    assert re.fullmatch(r"serving small on 127\.0\.0\.1:\d+; Ctrl-C stops it\n", first)
+    assert re.fullmatch(r"serving small with engine \w+ on 127\.0\.0\.1:\d+; Ctrl-C stops it\n", first)
     assert (rest, process.returncode) == ("stopping\n", 0)
 
 

@@ -273,7 +273,7 @@ def test_budget_and_families_must_make_sense():
 
 def test_table_that_ships_belongs_to_the_model_that_ships():
     model = load_model()
-    table = model.accuracy.for_model(model.name, model.fingerprint, "eager")
+    table = model.accuracy.for_model(model.name, model.fingerprint, "float32")
     merged = make_schedule("fixed", baseline_merges(model.shape), model.shape)
     baseline = table.of_plan(Plan("fixed", merged.level, merged.applied, 13, LOCAL))
     unmerged = table.of_plan(Plan("none", 0.0, (0,) * 12, 13, LOCAL))

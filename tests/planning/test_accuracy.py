@@ -168,13 +168,13 @@ def test_the_planner_takes_the_family_that_costs_less(platforms):
     assert decision.predicted.accuracy == 1.0
 
 
-def test_a_table_belongs_to_one_model_and_one_engine(platforms):
-    renamed = TABLE.for_model("another name", "f1", "eager")
+def test_a_table_belongs_to_one_model_and_one_precision(platforms):
+    renamed = TABLE.for_model("another name", "f1", "float32")
     assert (renamed.model, renamed.points) == ("another name", TABLE.points)
     with pytest.raises(InputError, match=r"t\.json: was measured for model example \(f1\), not for other \(f2\)"):
-        TABLE.for_model("other", "f2", "eager", "t.json")
-    with pytest.raises(InputError, match="measured on engine 'eager', not 'fast'"):
-        TABLE.for_model("example", "f1", "fast")
+        TABLE.for_model("other", "f2", "float32", "t.json")
+    with pytest.raises(InputError, match=r"measured in float32 \(engine 'eager'\), and the engine here .* int8"):
+        TABLE.for_model("example", "f1", "int8")
     with pytest.raises(InputError, match="measured for model 'another name'"):
         renamed.of_plans(policy_table("adaptive", platforms))
 

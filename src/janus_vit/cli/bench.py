@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from janus_vit.cli.console import milliseconds, people, plain_table, progress, say
+from janus_vit.cli.console import milliseconds, people, plain_table, progress, say, warn
 from janus_vit.cli.measure import measure
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
@@ -21,6 +21,7 @@ from janus_vit.cli.options import (
     DEFAULT_SEED,
     DEFAULT_SLOWDOWN,
     AsJson,
+    EngineName,
     ModelName,
     Private,
     Rtt,
@@ -33,6 +34,7 @@ from janus_vit.cli.options import (
     parse_duration,
     use_threads,
 )
+from janus_vit.model.engines.select import AUTO, check_engine
 from janus_vit.planning.presets import POLICIES, check_policy
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def bench(
         ),
     ] = None,
     seed: Seed = DEFAULT_SEED,
+    engine: EngineName = AUTO,
     records: Annotated[
         Path | None, typer.Option("--records", metavar="DIR", help="Write JSON records, two files for each policy.")
     ] = None,
@@ -91,7 +94,9 @@ def bench(
     from janus_vit.lab.sources import BUILTIN
     from janus_vit.lab.streams import open_stream
     from janus_vit.model.catalog import load_model
+    from janus_vit.model.engines.select import make_engine
 
+    check_engine(engine)
     policies = [check_policy(name) for name in dict.fromkeys(policy or [DEFAULT_POLICY])]
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     period_s = None if period is None else parse_duration(period, "--period")
@@ -102,7 +107,8 @@ def bench(
     use_threads(1)  # one core for each side
     loaded = load_model(model)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
-    profile = measure(loaded, None, quick=True, clock=time.thread_time)
+    runner = make_engine(loaded, engine, tell=warn)
+    profile = measure(loaded, runner, None, quick=True, clock=time.thread_time)
     trial = Trial(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = people(as_json)
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
@@ -110,7 +116,7 @@ def bench(
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
     found: list[Comparison] = []
-    with Rig(loaded, model, profile, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown) as rig:
+    with Rig(loaded, model, profile, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown, runner) as rig:
         for name in policies:
             with progress(name) as show:
                 show(0.0, "a few frames over no link")

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.console import people, plain_table, progress, say, warn
-from janus_vit.cli.loading import ImageSize, Stride, Task, load
+from janus_vit.cli.loading import ImageSize, Stride, Task, load, take_engine
 from janus_vit.cli.measure import read_profile
-from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, Threads, check_writable, use_threads
+from janus_vit.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    EngineName,
+    ModelName,
+    Threads,
+    check_writable,
+    use_threads,
+)
 from janus_vit.errors import InputError
+from janus_vit.model.engines.select import AUTO, check_engine
 from janus_vit.planning.accuracy import METRICS, AccuracyTable, Estimate
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.learned import LEARNED
@@ -61,6 +70,7 @@ def calibrate(
         typer.Option("--profile", metavar="FILE", help="Of the machine that learned schedules are to be fast on."),
     ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Forget what an interrupted run has finished.")] = False,
+    engine: EngineName = AUTO,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,9 +100,9 @@ def calibrate(
     from janus_vit.lab.profiler import TOKEN_FORMATS, input_formats
     from janus_vit.lab.search import Search, check_budget, schedules_of
     from janus_vit.lab.trials import Trials
-    from janus_vit.model.engines.eager import EagerEngine
 
     check_writable(out)
+    check_engine(engine)
     use_threads(threads)
     loaded = load(model, task, image_size)
     names = [name.strip() for name in families.split(",")]
@@ -101,13 +111,13 @@ def calibrate(
     measured = _profile_to_learn_for(names, profile, loaded)
     source = open_labelled(data, labels, loaded.labels, frames, warn, loaded.preprocessing.frames, stride)
     console = people(as_json)
-    engine = EagerEngine(loaded)
+    runner = take_engine(loaded, engine)
     with progress(f"calibrating {loaded.name}") as show:
-        trials = Trials(loaded, engine, source, lambda count: show(0.0, f"{count} frames read"))
+        trials = Trials(loaded, runner, source, lambda count: show(0.0, f"{count} frames read"))
         if measured is not None:
-            chosen[LEARNED] = learned_schedules(loaded, engine, trials.images, measured, lambda done: show(0.0, done))
+            chosen[LEARNED] = learned_schedules(loaded, runner, trials.images, measured, lambda done: show(0.0, done))
         search = Search(loaded.shape, chosen, TOKEN_FORMATS + input_formats(loaded), budget)
-        calibration = Calibration(loaded, engine, trials, search)
+        calibration = Calibration(loaded, runner, trials, search)
         journal = calibration.journal(out.with_name(f"{out.name}.partial"), anew)
         if journal.points:
             say(console, f"going on after {len(journal.points)} configurations of an interrupted run")

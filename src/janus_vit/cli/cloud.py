@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.console import messages, say, until_stopped
-from janus_vit.cli.loading import ImageSize, Task, load
+from janus_vit.cli.loading import ImageSize, Task, load, take_engine
 from janus_vit.cli.measure import read_or_measure
-from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, ProfileFile, Threads, read_bytes, use_threads
+from janus_vit.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    EngineName,
+    ModelName,
+    ProfileFile,
+    Threads,
+    read_bytes,
+    use_threads,
+)
 from janus_vit.errors import InputError
+from janus_vit.model.engines.select import AUTO, check_engine
 
 if TYPE_CHECKING:
     import grpc
@@ -27,6 +37,7 @@ def cloud(
     task: Task = None,
     image_size: ImageSize = None,
     profile: ProfileFile = None,
+    engine: EngineName = AUTO,
     threads: Threads = None,
     as_json: AsJson = False,
     tls_cert: Annotated[
@@ -49,11 +60,13 @@ def cloud(
     if not (host and port == "0"):
         check_address(listen)
     credentials = _credentials(tls_cert, tls_key)
+    check_engine(engine)
     use_threads(threads)
     served = load(model, task, image_size)
-    measured = read_or_measure(profile, served)
-    with until_stopped() as stop, Cloud(served, measured, listen, credentials) as server:
-        say(messages(), f"serving {served.name} on {host}:{server.port}; Ctrl-C stops it")
+    runner = take_engine(served, engine)
+    measured = read_or_measure(profile, served, runner)
+    with until_stopped() as stop, Cloud(served, measured, listen, credentials, runner) as server:
+        say(messages(), f"serving {served.name} with engine {runner.name} on {host}:{server.port}; Ctrl-C stops it")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
             print(json.dumps(where), flush=True)

@@ -17,13 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from janus_vit.cli.console import messages, milliseconds, people, plain_table, say
+from janus_vit.cli.console import messages, milliseconds, people, plain_table, say, warn
 from janus_vit.cli.measure import measure
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_SEED,
     DEFAULT_SLOWDOWN,
     AsJson,
+    EngineName,
     Seconds,
     Seed,
     Slowdown,
@@ -31,6 +32,7 @@ from janus_vit.cli.options import (
     parse_duration,
     use_threads,
 )
+from janus_vit.model.engines.select import AUTO, check_engine
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +68,7 @@ def demo(
     seconds: Seconds = 12.0,
     slowdown: Slowdown = DEFAULT_SLOWDOWN,
     seed: Seed = DEFAULT_SEED,
+    engine: EngineName = AUTO,
     as_json: AsJson = False,
 ) -> None:
     """Watch pruning level and split point follow a mobile link, and compare with the paper's baselines.
@@ -82,20 +85,23 @@ def demo(
     from janus_vit.lab.sources import open_source
     from janus_vit.lab.summary import summarise
     from janus_vit.model.catalog import load_model
+    from janus_vit.model.engines.select import make_engine
 
     sla_s = parse_duration(sla, "--sla")
     check_positive(seconds, "--seconds", "12")
     check_positive(slowdown, "--slowdown", "14")
+    check_engine(engine)
     console = people(as_json)
     trace = trace_from(network, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)
-    profile = measure(model, None, quick=True, clock=time.thread_time)
+    runner = make_engine(model, engine, tell=warn)
+    profile = measure(model, runner, None, quick=True, clock=time.thread_time)
     link = LinkSpec(trace, delay_s=_RTT_S / 2)
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
     say(console, f"link {network}: mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
-    with Rig(model, model.name, profile, emulated(link), slowdown) as rig:
+    with Rig(model, model.name, profile, emulated(link), slowdown, runner) as rig:
         for name, (policy, images_allowed) in RUNS.items():
             samples = cycle(open_source("builtin"))
             with _shown(name, sla_s, seconds, console) as show:

@@ -26,6 +26,7 @@ from janus_vit.cli.loading import (
     load,
     read_texts,
     stream_for,
+    take_engine,
 )
 from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure
 from janus_vit.cli.options import (
@@ -33,6 +34,7 @@ from janus_vit.cli.options import (
     DEFAULT_POLICY,
     AccuracyFile,
     AsJson,
+    EngineName,
     ModelName,
     PolicyName,
     Private,
@@ -46,6 +48,7 @@ from janus_vit.cli.options import (
     use_threads,
 )
 from janus_vit.errors import InputError
+from janus_vit.model.engines.select import AUTO, check_engine
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.presets import check_policy
 
@@ -82,6 +85,7 @@ def device(
         Path | None, typer.Option("--records", metavar="FILE", help="Write one JSON record a frame to this file.")
     ] = None,
     as_json: AsJson = False,
+    engine: EngineName = AUTO,
     threads: Threads = None,
     tls_ca: Annotated[
         Path | None, typer.Option("--tls-ca", metavar="FILE", help="Certificates (PEM) to trust; connects with TLS.")
@@ -106,18 +110,20 @@ def device(
     interval_s = 0.0 if fps is None else 1 / check_positive(fps, "--fps", "10")
     credentials = _credentials(tls_ca)
     check_source(source)
+    check_engine(engine)
     use_threads(threads)
     loaded = load(model, task, image_size)
     texts = read_texts(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     samples = stream_for(loaded, source, stride, frames)
-    known = read_accuracy(accuracy, loaded)
+    runner = take_engine(loaded, engine)
+    known = read_accuracy(accuracy, loaded, runner.precision)
     writer = None if records is None else RecordWriter(records, labels)
-    measured = read_or_measure(profile, loaded, samples)
+    measured = read_or_measure(profile, loaded, runner, samples)
     console = messages()
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
         connected = connect(
-            loaded, cloud, sla_s, measured, policy, not private, credentials=credentials, accuracy=known
+            loaded, cloud, sla_s, measured, policy, not private, credentials=credentials, accuracy=known, engine=runner
         )
     if known is None and policy == DEFAULT_POLICY:
         say(console, NO_ACCURACY)

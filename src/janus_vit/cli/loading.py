@@ -14,6 +14,7 @@ from janus_vit.errors import InputError
 if TYPE_CHECKING:
     from janus_vit.lab.sources import Source
     from janus_vit.model.catalog import Model
+    from janus_vit.model.engines.base import Engine
     from janus_vit.model.zeroshot import TextVectors
 
 DEFAULT_VIDEO_MODEL = "janus-motion"
@@ -58,6 +59,17 @@ def load(name: str, task: str | None, image_size: int | None) -> Model:
     if model.preprocessing.frames == 1:
         raise InputError(f"model {model.name!r} takes images, not clips: use {DEFAULT_VIDEO_MODEL} or a VideoMAE model")
     return model
+
+
+def take_engine(model: Model, name: str) -> Engine:
+    """The engine of that name, which takes the model's weights over.
+
+    Raises:
+        InputError: unknown or not installed.
+    """
+    from janus_vit.model.engines.select import make_engine
+
+    return make_engine(model, name, keep_model=False, tell=warn)
 
 
 def check_source(spec: str) -> None:

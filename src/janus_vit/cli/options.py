@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.errors import InputError
+from janus_vit.model.engines.select import AUTO, KINDS
 from janus_vit.planning.presets import POLICIES
 
 DEFAULT_MODEL = "janus-digits"  # the catalog's BUILTIN, which cannot be asked without importing torch
@@ -21,6 +22,14 @@ _LONGEST_S = 3600.0
 
 ModelName = Annotated[
     str, typer.Option("--model", metavar="NAME", help="A name that 'models' lists, or a .safetensors checkpoint.")
+]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help=f"What runs the model: {', '.join((AUTO, *KINDS))}; auto is the fastest that computes in float32.",
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="Processor threads to compute with; default all.")

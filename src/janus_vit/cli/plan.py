@@ -12,7 +12,7 @@ import typer
 from rich.padding import Padding
 
 from janus_vit.cli.console import milliseconds, plain_table, results, say
-from janus_vit.cli.loading import ImageSize, Task, load
+from janus_vit.cli.loading import ImageSize, Task, load, take_engine
 from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure, read_profile
 from janus_vit.cli.options import (
     DEFAULT_MODEL,
@@ -27,7 +27,9 @@ from janus_vit.cli.options import (
     check_positive,
     parse_duration,
 )
-from janus_vit.planning.accuracy import METRICS, RIGHT, AccuracyTable, Estimate
+from janus_vit.model.engines.select import AUTO, precision_of
+from janus_vit.planning.accuracy import FLOAT32, METRICS, RIGHT, AccuracyTable, Estimate
+from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.presets import Platforms, check_policy
 from janus_vit.planning.ranking import Candidate, rank, reason, shortlist
 
@@ -73,9 +75,11 @@ def plan(
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
     check_positive(device_slowdown, "--device-slowdown", "8")
     loaded = load(model, task, image_size)
-    known = read_accuracy(accuracy, loaded)
+    device = None if device_profile is None else read_profile(device_profile, loaded)
+    precision = precision_of(str(device.about.get("engine"))) if device else FLOAT32
+    known = read_accuracy(accuracy, loaded, precision)
     platforms = replace(
-        _platforms(loaded, bandwidth, rtt_s, device_profile, cloud_profile, device_slowdown, private), accuracy=known
+        _platforms(loaded, bandwidth, rtt_s, device, cloud_profile, device_slowdown, private), accuracy=known
     )
     ranked = rank(policy, platforms, sla_s)
     shown, why = shortlist(ranked, top), reason(policy, ranked[0], sla_s, METRICS[known.metric] if known else "")
@@ -89,15 +93,15 @@ def _platforms(
     model: Model,
     rate_mbps: float,
     rtt_s: float,
-    device_file: Path | None,
+    device: PlatformProfile | None,
     cloud_file: Path | None,
     slowdown: float,
     private: bool,
 ) -> Platforms:
     cloud = None if cloud_file is None else read_profile(cloud_file, model)  # a damaged file first, then slow work
-    device = read_or_measure(device_file, model)
-    if cloud is None:
-        cloud = device if device_file is None else read_or_measure(None, model)
+    if device is None or cloud is None:
+        measured = read_or_measure(None, model, take_engine(model, AUTO))
+        device, cloud = device or measured, cloud or measured
     return Platforms(model.shape, device.slowed(slowdown), cloud, rate_mbps, rtt_s, images_allowed=not private)
 
 

@@ -8,9 +8,19 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.console import milliseconds, people, plain_table, say
-from janus_vit.cli.loading import ImageSize, Stride, Task, check_source, load, stream_for
+from janus_vit.cli.loading import ImageSize, Stride, Task, check_source, load, stream_for, take_engine
 from janus_vit.cli.measure import measure
-from janus_vit.cli.options import DEFAULT_MODEL, AsJson, ModelName, SourceSpec, Threads, check_writable, use_threads
+from janus_vit.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    EngineName,
+    ModelName,
+    SourceSpec,
+    Threads,
+    check_writable,
+    use_threads,
+)
+from janus_vit.model.engines.select import AUTO, check_engine
 from janus_vit.planning.latency import PlatformProfile
 
 
@@ -20,6 +30,7 @@ def profile(
     task: Task = None,
     image_size: ImageSize = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of a minute or two; less exact.")] = False,
+    engine: EngineName = AUTO,
     threads: Threads = None,
     source: SourceSpec = "builtin",
     stride: Stride = 4,
@@ -36,9 +47,11 @@ def profile(
     """
     check_writable(out)
     check_source(source)
+    check_engine(engine)
     use_threads(threads)
     loaded = load(model, task, image_size)
-    measured = measure(loaded, stream_for(loaded, source, stride), quick)
+    samples = stream_for(loaded, source, stride)
+    measured = measure(loaded, take_engine(loaded, engine), samples, quick)
     measured.save(out)
     if as_json:
         print(measured.to_json(), end="")
@@ -50,7 +63,7 @@ def profile(
 def _print(measured: PlatformProfile) -> None:
     console = people(as_json=False)
     about = measured.about
-    say(console, f"{measured.model} on {about['hardware']}, {about['threads']} threads")
+    say(console, f"{measured.model} on {about['hardware']}, {about['threads']} threads, engine {about['engine']}")
     curves = plain_table("block latency", "mean error %", "max error %", "correlation")
     for name, curve in (("line (the paper's)", measured.line), ("quadratic", measured.quadratic)):
         errors = (f"{100 * error:.1f}" for error in (curve.mean_error, curve.max_error))

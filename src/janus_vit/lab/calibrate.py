@@ -87,4 +87,5 @@ class Calibration:
             self.metric,
             tuple(points),
             {**(about or {}), "data_digest": self.trials.digest, "versions": versions},
+            self.engine.precision,
         )

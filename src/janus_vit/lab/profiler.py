@@ -22,7 +22,8 @@ import torch
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
-from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.select import make_engine
+from janus_vit.model.machine import hardware
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
 from janus_vit.planning.latency import Cost, Curve, PlatformProfile, effective_tokens, fit_cost, fit_line, fit_quadratic
@@ -64,11 +65,11 @@ def profile_machine(
     """Measure this machine.
 
     Args:
-        frames: real frames, for the sizes of image formats. engine: runs the model; default: plain PyTorch.
+        frames: real frames, for the sizes of image formats. engine: runs the model; default: the fastest exact one.
         effort: how much to measure. command: recorded in the profile. progress: told how far it is.
         clock: `time.thread_time` counts processor time alone, which is what `SlowedWorker` multiplies.
     """
-    engine = engine or EagerEngine(model)
+    engine = engine or make_engine(model)
     images = [model.preprocessing.crop(frame) for frame in frames]
     pixels = model.preprocessing.normalise(images[0])
     progress(0.0, "warming up")
@@ -92,7 +93,7 @@ def profile_machine(
         decode,
         image_bytes,
         ratios,
-        _about(model, command, effort),
+        _about(model, engine, command, effort),
         samples,
     )
 
@@ -216,11 +217,11 @@ def _seconds(call: Callable[[], object], clock: Clock) -> float:
     return clock() - began_s
 
 
-def _about(model: Model, command: str, effort: Effort) -> dict[str, object]:
+def _about(model: Model, engine: Engine, command: str, effort: Effort) -> dict[str, object]:
     return {
         "command": command,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "engine": "eager",
+        "engine": engine.name,
         "fingerprint": model.fingerprint,
         "threads": torch.get_num_threads(),
         "repeats": effort.repeats,
@@ -228,14 +229,3 @@ def _about(model: Model, command: str, effort: Effort) -> dict[str, object]:
         "versions": {name: version(name) for name in ("janus-vit", "torch", "numpy", "pillow")}
         | {"python": platform.python_version()},
     }
-
-
-def hardware() -> str:
-    """This machine's processor in words."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    name = names[0] if names else platform.processor() or "unknown processor"
-    return f"{name}, {len(names) or '?'} logical cores, {platform.machine()}"

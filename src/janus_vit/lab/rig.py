@@ -9,7 +9,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Protocol
@@ -23,12 +23,12 @@ from janus_vit.lab.slowed import SlowedWorker
 from janus_vit.lab.sources import Sample
 from janus_vit.lab.streams import true_label
 from janus_vit.model.catalog import Model, load_model
-from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.base import Engine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.presets import Platforms, make_policy
 from janus_vit.runtime.cloud import Cloud
-from janus_vit.runtime.connect import shake_hands, warm_up
+from janus_vit.runtime.connect import accuracy_for, shake_hands, warm_up
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.service import outputs_of
@@ -103,6 +103,7 @@ class Rig:
             a cloud that is mostly idle takes even while others use the machine.
         open_link: makes what stands between, anew for each stream.
         slowdown: how many times slower than this machine the device is.
+        engine: of the device; the cloud has one of the same name.
     """
 
     def __init__(
@@ -112,14 +113,16 @@ class Rig:
         profile: PlatformProfile,
         open_link: OpenLink,
         slowdown: float,
+        engine: Engine,
     ) -> None:
         self._model = model
         self._open_link = open_link
         self._profile = profile.slowed(slowdown)
-        self._worker = SlowedWorker(LocalWorker(model, EagerEngine(model)), slowdown)
+        self._precision = engine.precision
+        self._worker = SlowedWorker(LocalWorker(model, engine), slowdown)
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         ours, theirs = context.Pipe()
-        self._cloud = context.Process(target=_serve, args=(theirs, name, profile), daemon=True)
+        self._cloud = context.Process(target=_serve, args=(theirs, name, profile, engine.name), daemon=True)
         self._cloud.start()
         theirs.close()
         self._pipe = ours
@@ -146,7 +149,8 @@ class Rig:
         """The device with a fresh policy, connected to the cloud at that address."""
         transport = GrpcTransport(address, outputs_of(self._model))
         try:
-            platforms = shake_hands(self._model, transport, address, self._profile, images_allowed)
+            both = shake_hands(self._model, transport, address, self._profile, images_allowed)
+            platforms = replace(both, accuracy=accuracy_for(self._model, self._precision, None))
             chosen = make_policy(policy, platforms)
             warm_up(self._worker, self._model)
             yield Session(Device(self._worker, transport, chosen, sla_s), platforms, self._model)
@@ -181,11 +185,11 @@ def _wait(seconds: float) -> None:
     time.sleep(max(0.0, seconds))
 
 
-def _serve(pipe: Connection, name: str, profile: PlatformProfile) -> None:
+def _serve(pipe: Connection, name: str, profile: PlatformProfile, engine: str) -> None:
     """The cloud process: serves until the other end of the pipe is closed."""
     torch.set_num_threads(1)
     try:
-        with Cloud(load_model(name), profile) as cloud:
+        with Cloud(load_model(name), profile, engine=engine) as cloud:
             pipe.send(cloud.port)
             pipe.poll(None)
     except (JanusError, KeyboardInterrupt, BrokenPipeError):

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from janus_vit.model.merging import match_tokens, merge_tokens
 
+QUICK = 1.702  # CLIP's quick GELU
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),  # CLIP's
+    "quick_gelu": lambda x: x * torch.sigmoid(QUICK * x),
 }
 GATED = "swiglu"
 
@@ -76,6 +77,7 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
+        self.name = activation
         self.activation = ACTIVATIONS[activation]
         self.fc1 = Linear(width, hidden)
         self.fc2 = Linear(hidden, width)

@@ -5,7 +5,9 @@ A run that is cut at any block and resumed, here or on another machine, equals t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,11 +41,21 @@ def embed(model: VisionTransformer, pixels: Tensor, merges: tuple[int, ...], fin
     return Activation(tokens, sizes, 0, merges, fingerprint)
 
 
-def run_blocks(model: VisionTransformer, activation: Activation, stop: int) -> Activation:
-    """Run blocks [activation.next_block, stop), merging as planned."""
+BlockRunner = Callable[[Tensor, Tensor, Tensor | None, int, int], tuple[Tensor, Tensor]]  # as `layers.Block.forward`
+
+
+def run_blocks(
+    model: VisionTransformer, activation: Activation, stop: int, blocks: Sequence[BlockRunner] | None = None
+) -> Activation:
+    """Run blocks [activation.next_block, stop), merging as planned.
+
+    Args:
+        blocks: stand in for the model's own, one for each.
+    """
+    runners: Any = model.blocks if blocks is None else blocks  # a ModuleList is no Sequence
     tokens, sizes = activation.tokens, activation.sizes
     count = stop - activation.next_block
-    for block, merges in zip(model.blocks[activation.next_block : stop], activation.merges, strict=False):
+    for block, merges in zip(runners[activation.next_block : stop], activation.merges, strict=False):
         # While no token stands for more than one patch the attention bias is zero; skipping it is exact.
         bias_sizes = sizes if tokens.shape[1] < model.architecture.tokens else None
         tokens, sizes = block(tokens, sizes, bias_sizes, merges, model.architecture.prefix)

@@ -7,7 +7,7 @@ pooling, VideoMAE's tubelets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +126,17 @@ class VisionTransformer(nn.Module):
         """Values that the head gives: classes, or those of an embedding."""
         arch = self.architecture
         return arch.classes or (2 if arch.pooling == "class+mean" else 1) * arch.width
+
+    def beginning(self, depth: int) -> VisionTransformer:
+        """A network of the same modules that ends after its first blocks: for measuring."""
+        with torch.device("meta"):
+            short = VisionTransformer(replace(self.architecture, depth=depth))
+        for name, parameter in self.named_parameters(recurse=False):
+            setattr(short, name, parameter)
+        for name, module in self.named_children():
+            setattr(short, name, module)
+        short.blocks = self.blocks[:depth]
+        return short.eval()
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, *input_shape] to tokens [B, T, C]: prefix tokens, then patches in reading order."""

@@ -24,6 +24,7 @@ from janus_vit.planning.table import PlanTable
 
 SCHEMA = "janus-vit/accuracy/2"
 RIGHT, AGREEMENT = "right", "agreement"
+FLOAT32, BFLOAT16 = "float32", "bfloat16"  # what engines compute in: within one precision answers are the same
 METRICS = {RIGHT: "right", AGREEMENT: "as the unmerged model"}  # what an answer that counts is, in words
 
 _Rows = tuple[tuple[str, int], ...]  # family and tokens saved of each level
@@ -44,7 +45,7 @@ class AccuracyTable:
     """What configurations of one model cost in accuracy.
 
     Attributes:
-        model, fingerprint: whose. engine: that ran it.
+        model, fingerprint: whose. engine: that ran it. precision: what it computed in.
         metric: what counts as a hit: "right" answers, or "agreement" with the unmerged model.
         points: all that was measured, the one without merging and losses first.
         about: provenance. Never read by the planner.
@@ -56,6 +57,7 @@ class AccuracyTable:
     metric: str
     points: tuple[Point, ...]
     about: Mapping[str, object]
+    precision: str = FLOAT32
 
     def __getstate__(self) -> dict[str, object]:
         """The fields: what is cached beside them cannot be sent to another process."""
@@ -77,19 +79,24 @@ class AccuracyTable:
         low, high = self.points[0].interval
         return (high - low) / 4
 
-    def for_model(self, name: str, fingerprint: str, engine: str, source: str = "the accuracy table") -> AccuracyTable:
-        """This table for that model, which may go by another name now.
+    def for_model(
+        self, name: str, fingerprint: str, precision: str, source: str = "the accuracy table"
+    ) -> AccuracyTable:
+        """This table for that model, which may go by another name now, on any engine of that precision.
 
         Raises:
-            InputError: it was measured on another model or engine; `source` names it there.
+            InputError: it was measured on another model or in another precision; `source` names it there.
         """
         if fingerprint != self.fingerprint:
             raise InputError(
                 f"{source}: was measured for model {self.model} ({self.fingerprint}), not for {name} ({fingerprint}): "
                 "calibrate this model"
             )
-        if engine != self.engine:
-            raise InputError(f"{source}: was measured on engine {self.engine!r}, not {engine!r}: calibrate this engine")
+        if precision != self.precision:
+            raise InputError(
+                f"{source}: was measured in {self.precision} (engine {self.engine!r}), and the engine here computes in "
+                f"{precision}: calibrate with this --engine"
+            )
         return replace(self, model=name)
 
     def of_plans(self, table: PlanTable) -> Floats:
@@ -160,6 +167,7 @@ class AccuracyTable:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "engine": self.engine,
+            "precision": self.precision,
             "metric": self.metric,
             "about": self.about,
         }
@@ -201,4 +209,5 @@ def _table(section: Section) -> AccuracyTable:
     if len(set(keys)) < len(keys):
         raise section.wrong("points", "has one configuration twice")
     model, fingerprint, engine = (section.text(key) for key in ("model", "fingerprint", "engine"))
-    return AccuracyTable(model, fingerprint, engine, metric, points, section.section("about").values)
+    precision = section.text("precision") if "precision" in section.values else FLOAT32  # older tables name none
+    return AccuracyTable(model, fingerprint, engine, metric, points, section.section("about").values, precision)

@@ -7,7 +7,8 @@ from types import TracebackType
 import grpc
 
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.engines.select import AUTO, engine_for
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.runtime.connect import warm_up
 from janus_vit.runtime.grpc_server import start_server
@@ -22,9 +23,10 @@ class Cloud:
         model: what to run. profile: this machine's latency (`janus-vit profile`).
         listen: "host:port"; port 0 picks a free one, see `port`.
         credentials: for TLS; None serves in the clear.
+        engine: what runs the model, or its name; default: the fastest that computes in float32.
 
     Raises:
-        InputError: the address cannot be listened on.
+        InputError: the address cannot be listened on, or the engine cannot be used.
     """
 
     def __init__(
@@ -33,10 +35,11 @@ class Cloud:
         profile: PlatformProfile,
         listen: str = "127.0.0.1:0",
         credentials: grpc.ServerCredentials | None = None,
+        engine: Engine | str = AUTO,
     ) -> None:
-        engine = EagerEngine(model)
-        warm_up(LocalWorker(model, engine), model)
-        self._service = CloudService(model, engine, profile)
+        runner = engine_for(model, engine)
+        warm_up(LocalWorker(model, runner), model)
+        self._service = CloudService(model, runner, profile)
         self._server, self.port = start_server(self._service, listen, credentials)
 
     def wait(self) -> None:

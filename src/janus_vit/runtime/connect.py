@@ -12,7 +12,8 @@ import numpy as np
 
 from janus_vit.errors import InputError, ModelMismatch, TransportError
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.engines.select import AUTO, engine_for, precision_of
 from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.payloads import LOCAL
@@ -41,6 +42,7 @@ def connect(
     credentials: grpc.ChannelCredentials | None = None,
     worker: Worker | None = None,
     accuracy: AccuracyTable | None = None,
+    engine: Engine | str = AUTO,
 ) -> Device:
     """Connect to a cloud and make it agree on the model.
 
@@ -48,24 +50,37 @@ def connect(
         address: "host:port". sla_s: time allowed for each frame. profile: this machine's latency.
         policy: a name of `planning.presets.POLICIES`. images_allowed: False keeps pixels on this device.
         name: tells devices apart at the cloud; default: host and process. credentials: for TLS.
-        worker: runs the model; the default is plain. accuracy: measured on your frames; default: the model's own.
+        worker: runs the model, with `engine`; default: this machine. accuracy: measured on your frames; default: the
+            model's own. engine: what runs the model, or its name; default: the fastest that computes in float32.
 
     Raises:
-        InputError: no cloud there, another model there or in `accuracy`, or an SLA or policy that cannot be used.
+        InputError: no cloud there, another model there or in `accuracy`, or an SLA, policy or engine that cannot be
+            used.
     """
-    known = model.accuracy
-    if accuracy is not None:
-        known = accuracy.for_model(model.name, model.fingerprint, EagerEngine.name)
+    runner = engine_for(model, engine) if worker is None else engine
+    known = accuracy_for(model, precision_of(runner), accuracy)
     transport = GrpcTransport(address, outputs_of(model), credentials)
     try:
         platforms = replace(shake_hands(model, transport, address, profile, images_allowed), accuracy=known)
         chosen = make_policy(policy, platforms)
-        worker = worker or LocalWorker(model, EagerEngine(model))
+        worker = worker or LocalWorker(model, engine_for(model, runner))
         warm_up(worker, model)
         return Device(worker, transport, chosen, sla_s, (name or f"{socket.gethostname()}-{os.getpid()}")[-64:])
     except BaseException:
         transport.close()
         raise
+
+
+def accuracy_for(model: Model, precision: str, table: AccuracyTable | None, source: str = "") -> AccuracyTable | None:
+    """What is known of the model's accuracy at that precision: the table, or the model's own if there is none.
+
+    Raises:
+        InputError: the table is of another model or precision; `source` names it there.
+    """
+    if table is not None:
+        return table.for_model(model.name, model.fingerprint, precision, source or "the accuracy table")
+    own = model.accuracy
+    return own if own is not None and own.precision == precision else None
 
 
 def warm_up(worker: Worker, model: Model) -> None:

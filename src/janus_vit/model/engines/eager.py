@@ -10,17 +10,28 @@ from torch import Tensor
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.stage import Activation
+from janus_vit.planning.accuracy import FLOAT32
 
 
 class EagerEngine:
-    """Runs a model's own modules in float32, on the CPU or, if asked, on another torch device."""
+    """Runs a model's own modules in float32, on the CPU or, if asked, on another torch device.
+
+    Args:
+        model: what to run. keep_model: has no effect, since the model's own weights are what runs.
+    """
 
     name = "eager"
+    precision = FLOAT32
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(self, model: Model, keep_model: bool = True, device: str = "cpu") -> None:
         self._fingerprint = model.fingerprint
         self._device = torch.device(device)
         self._network = model.network.to(self._device)
+
+    @staticmethod
+    def obstacle() -> str | None:
+        """Why it cannot run on this machine: it always can."""
+        return None
 
     @torch.inference_mode()
     def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:

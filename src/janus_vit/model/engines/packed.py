@@ -1,0 +1,112 @@
+"""The processor's fastest: weights laid out once as oneDNN's matrix products want them, residuals and GELU fused in.
+
+Any number of tokens, no compile step. The operations are torch's own but private, so they are looked for and tried out
+before use (docs/decisions/0007-private-operations-behind-a-guard.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from janus_vit.model import stage
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.packed_block import PackedBlock
+from janus_vit.model.engines.packed_linear import PackedLinear
+from janus_vit.model.layers import ACTIVATIONS, Block
+from janus_vit.model.stage import Activation
+from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
+
+_TRIAL_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of values around 1
+
+
+class PackedEngine:
+    """Blocks in float32 on packed weights; stem and head are plain.
+
+    Args:
+        model: what to run. keep_model: False moves the blocks' weights out of the model, so that they are held once.
+    """
+
+    name = "packed"
+    precision = FLOAT32
+    dtype = torch.float32
+
+    def __init__(self, model: Model, keep_model: bool = True) -> None:
+        self._ends = EagerEngine(model)
+        self._network = model.network
+        blocks = cast(Iterable[Block], model.network.blocks)
+        self._blocks = [PackedBlock(block, self.dtype, keep_model) for block in blocks]
+        if not keep_model:
+            _leave_file(model.network)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """Why it cannot run on this machine, None if it can."""
+        return _obstacle(cls.dtype)
+
+    def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
+        """See `Engine.embed`."""
+        return self._ends.embed(pixels, merges)
+
+    @torch.inference_mode()
+    def run(self, activation: Activation, stop: int) -> Activation:
+        """See `Engine.run`."""
+        return stage.run_blocks(self._network, activation, stop, self._blocks)
+
+    def head(self, activation: Activation) -> Tensor:
+        """See `Engine.head`."""
+        return self._ends.head(activation)
+
+
+class PackedBfloat16Engine(PackedEngine):
+    """The same with products in bfloat16; tokens between blocks, norms and softmax stay in float32."""
+
+    name = "packed-bf16"
+    precision = BFLOAT16
+    dtype = torch.bfloat16
+
+
+def _leave_file(network: nn.Module) -> None:
+    """Copy what is left of a network: a mapped file counts as memory, all of it, while one tensor lies in it."""
+    for parameter in network.parameters():
+        if not parameter.is_meta:
+            parameter.data = parameter.data.clone()
+
+
+@lru_cache
+def _obstacle(dtype: torch.dtype) -> str | None:
+    try:
+        if dtype == torch.bfloat16 and not _multiplies_bfloat16():
+            return "the processor does not multiply bfloat16"
+        difference = _trial(dtype)
+    except (AttributeError, RuntimeError, TypeError) as error:  # missing, or called differently in this version
+        return f"torch {torch.__version__} has other private operations: {str(error).splitlines()[0]}"
+    if not difference < _TRIAL_TOLERANCE[dtype]:
+        return f"its products differ from plain ones by {difference:.1g}"
+    return None
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether in hardware: oneDNN emulates it elsewhere, slower than float32."""
+    if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@torch.inference_mode()
+def _trial(dtype: torch.dtype) -> float:
+    """Largest difference between packed and plain products, for each way in which blocks use them."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(96, 64, generator=generator) / 8, torch.randn(96, generator=generator)
+    x, residual = torch.randn(1, 7, 64, generator=generator), torch.randn(1, 7, 96, generator=generator)
+    plain, low = F.linear(x, weight, bias), x.to(dtype)
+    wanted = {name: ACTIVATIONS[name](plain) for name in ("gelu", "gelu_tanh")} | {None: plain, "silu": F.silu(plain)}
+    differences = [PackedLinear(weight, bias, dtype, name)(low) - right for name, right in wanted.items()]
+    differences.append(PackedLinear(weight, bias, dtype).plus(low, residual) - (plain + residual))
+    return max(float(difference.abs().max()) for difference in differences)

@@ -1,0 +1,74 @@
+"""A transformer block on packed weights: the arithmetic of `layers.Block`, with scales folded into weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from janus_vit.model.engines.packed_attention import attend
+from janus_vit.model.engines.packed_linear import PackedLinear
+from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
+from janus_vit.model.merging import match_tokens, merge_tokens
+
+
+class PackedBlock:
+    """Stands in for a `layers.Block`; tokens in and out are float32.
+
+    Args:
+        block: the plain one. dtype: of products. keep: False leaves the plain one without its linear layers' weights.
+    """
+
+    def __init__(self, block: Block, dtype: torch.dtype, keep: bool) -> None:
+        self._dtype = dtype
+        self._norm1, self._norm2 = block.norm1, block.norm2
+        qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
+        self._heads, width = block.attn.heads, proj.in_features
+        scale = torch.ones(3 * width)
+        scale[:width] = (width // self._heads) ** -0.5  # of the scores, on the queries
+        self._qkv = PackedLinear(*_rows(qkv, scale), dtype)
+        self._proj = PackedLinear(*_rows(proj, _gamma(block.ls1)), dtype)
+        self._gated = isinstance(mlp, GatedMlp)
+        weight, bias = _rows(mlp.fc2, _gamma(block.ls2))
+        if isinstance(mlp, Mlp) and mlp.name == "quick_gelu":  # silu(1.702 x) / 1.702
+            self._fc1 = PackedLinear(mlp.fc1.weight * QUICK, mlp.fc1.bias * QUICK, dtype, "silu")
+            weight = weight / QUICK
+        else:
+            self._fc1 = PackedLinear(mlp.fc1.weight, mlp.fc1.bias, dtype, mlp.name if isinstance(mlp, Mlp) else None)
+        self._fc2 = PackedLinear(weight, bias, dtype)
+        if not keep:
+            for linear in (qkv, proj, mlp.fc1, mlp.fc2):
+                _release(linear)
+
+    def __call__(
+        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `layers.Block.forward`."""
+        batch, count, width = x.shape
+        qkv = self._qkv(self._norm1(x).to(self._dtype)).view(batch, count, 3, self._heads, width // self._heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
+        attended = attend(query, key, value, bias_sizes)
+        x = self._proj.plus(attended, x)
+        if merges:
+            x, sizes = merge_tokens(x, sizes, match_tokens(key.float(), merges, protected))
+        hidden = self._fc1(self._norm2(x).to(self._dtype))
+        if self._gated:
+            gate, gated = hidden.chunk(2, dim=-1)
+            hidden = F.silu(gate) * gated
+        return self._fc2.plus(hidden, x), sizes
+
+
+def _gamma(scale: nn.Module) -> Tensor | None:
+    return scale.gamma if isinstance(scale, LayerScale) else None
+
+
+def _rows(linear: Linear, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias that give `scale` [outputs] times what the layer gives."""
+    if scale is None:
+        return linear.weight, linear.bias
+    return linear.weight * scale[:, None], linear.bias * scale
+
+
+def _release(linear: Linear) -> None:
+    """Leave a layer its shape alone."""
+    linear.weight = nn.Parameter(torch.empty_like(linear.weight, device="meta"), requires_grad=False)

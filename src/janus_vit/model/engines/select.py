@@ -1,0 +1,128 @@
+"""Engines by name, and the fastest of those that give the same answers. Imports no torch before one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol, cast
+
+from janus_vit.errors import InputError
+from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
+
+if TYPE_CHECKING:
+    from janus_vit.model.catalog import Model
+    from janus_vit.model.engines.base import Engine
+
+AUTO = "auto"
+
+
+class EngineClass(Protocol):
+    """How an engine is made."""
+
+    def __call__(self, model: Model, keep_model: bool = True) -> Engine:
+        """An engine for that model; without `keep_model` its weights may move out of the model."""
+
+    def obstacle(self) -> str | None:
+        """Why it cannot run on this machine, None if it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An engine that can be asked for by name.
+
+    Attributes:
+        name: as users write it. place: module and class. precision: that of its class; see `Engine`.
+        fallback: what runs instead on a machine where this one cannot.
+        package, extra: what it needs beside torch, and the extra of janus-vit that installs it.
+    """
+
+    name: str
+    place: tuple[str, str]
+    precision: str
+    fallback: str | None = None
+    package: str | None = None
+    extra: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether all that it needs is there."""
+        return self.package is None or find_spec(self.package) is not None
+
+    def load(self) -> EngineClass:
+        """Import its class."""
+        module, name = self.place
+        return cast(EngineClass, getattr(import_module(f"janus_vit.model.engines.{module}"), name))
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("eager", ("eager", "EagerEngine"), FLOAT32),
+        Kind("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
+        Kind("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
+    )
+}
+
+
+def check_engine(name: str) -> None:
+    """Require an engine that can be asked for here, before anything slow begins.
+
+    Raises:
+        InputError: there is none of that name, or it is not installed.
+    """
+    if name == AUTO:
+        return
+    if name not in KINDS:
+        raise InputError(f"engine {name!r} is unknown: use one of {', '.join((AUTO, *KINDS))}")
+    kind = KINDS[name]
+    if not kind.installed:
+        raise InputError(f"engine {name!r} needs {kind.package}: pip install 'janus-vit[{kind.extra}]'")
+
+
+def make_engine(
+    model: Model,
+    name: str = AUTO,
+    keep_model: bool = True,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Engine:
+    """Make the engine of that name for a model.
+
+    Args:
+        name: one of `KINDS`, or "auto" for the fastest exact one, by a measurement that is kept (`choice`).
+        keep_model: False lets the engine take the weights over. It saves their memory, and the model can make no other
+            engine afterwards.
+        tell: gets a sentence if this machine cannot run the engine and its fallback is made instead.
+
+    Raises:
+        InputError: unknown, not installed, or a model whose weights another engine has taken over.
+    """
+    from janus_vit.model.engines.choice import fastest
+
+    check_engine(name)
+    if any(parameter.is_meta for parameter in model.network.blocks.parameters()):
+        raise InputError(f"the weights of model {model.name!r} are inside another engine: load the model again")
+    return _runnable(fastest(model, KINDS.values()) if name == AUTO else name, tell).load()(model, keep_model)
+
+
+def engine_for(model: Model, engine: Engine | str) -> Engine:
+    """The engine itself, or the one of that name; see `make_engine`."""
+    return make_engine(model, engine) if isinstance(engine, str) else engine
+
+
+def precision_of(engine: Engine | str) -> str:
+    """What an engine, or the one of that name, computes in; float32 for a name that nobody knows."""
+    if not isinstance(engine, str):
+        return engine.precision
+    return KINDS[engine].precision if engine in KINDS else FLOAT32
+
+
+def _runnable(name: str, tell: Callable[[str], None]) -> Kind:
+    """The engine of that name, or the first of its fallbacks that this machine can run."""
+    kind = KINDS[name]
+    obstacle = kind.load().obstacle()
+    if obstacle is None or kind.fallback is None:
+        return kind
+    tell(f"engine {name!r} cannot run here ({obstacle}): {kind.fallback!r} runs instead")
+    return _runnable(kind.fallback, tell)

@@ -1,0 +1,138 @@
+"""Engines by name: what is refused, what falls back, and the choice that is measured once and kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import small_model
+
+from janus_vit.errors import InputError
+from janus_vit.model.engines import choice, packed, select
+from janus_vit.model.engines.select import KINDS, check_engine, make_engine
+from janus_vit.model.stage import Activation
+
+NEEDS_PACKED = KINDS["packed"].load().obstacle() is None
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache directory; gives the file that will hold the choices."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return choice.cache_file()
+
+
+def measured(monkeypatch, **times_s):
+    """Let a measurement find these times; gives the list that counts measurements."""
+    runs = []
+    monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: runs.append(len(kinds)) or times_s)
+    return runs
+
+
+def test_an_unknown_engine_is_refused_with_the_names(model):
+    for ask in (check_engine, lambda name: make_engine(model, name)):
+        with pytest.raises(InputError, match="engine 'warp' is unknown: use one of auto, eager, packed"):
+            ask("warp")
+
+
+def test_an_engine_that_is_not_installed_names_its_extra(model, monkeypatch):
+    missing = replace(KINDS["packed"], name="other", package="no_such_package_here", extra="fast")
+    monkeypatch.setitem(select.KINDS, "other", missing)
+    with pytest.raises(InputError, match=r"needs no_such_package_here: pip install 'janus-vit\[fast\]'"):
+        make_engine(model, "other")
+    assert make_engine(model).name != "other"
+
+
+def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch):
+    monkeypatch.setattr(packed, "_obstacle", lambda dtype: "no such instructions")
+    told = []
+    assert make_engine(model, "packed-bf16", tell=told.append).name == "eager"
+    assert told == [
+        "engine 'packed-bf16' cannot run here (no such instructions): 'packed' runs instead",
+        "engine 'packed' cannot run here (no such instructions): 'eager' runs instead",
+    ]
+    told.clear()
+    assert make_engine(model, tell=told.append).name == "eager"
+    assert told == []  # auto promised no other
+
+
+def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
+    class Zeros:
+        """An operation that computes something else."""
+
+        def __call__(self, x, weight, *others):
+            return x.new_zeros(*x.shape[:-1], len(weight))
+
+        def binary(self, x, residual, *others):
+            return residual
+
+    class Operations:
+        """Those of another torch."""
+
+        _reorder_linear_weight = staticmethod(lambda weight: weight)
+
+    ask = packed._obstacle.__wrapped__
+    monkeypatch.setattr(torch.ops, "mkldnn", Operations)
+    assert "has other private operations" in ask(torch.float32)
+    Operations._linear_pointwise = Zeros()
+    assert "its products differ from plain ones by" in ask(torch.float32)
+
+
+def test_auto_takes_the_fastest_and_measures_it_once(model, monkeypatch, cache):
+    if not NEEDS_PACKED:
+        assert make_engine(model).name == "eager"
+        return
+    runs = measured(monkeypatch, eager=1e-3, packed=2e-3)
+    assert [make_engine(model).name for _ in range(2)] == ["eager", "eager"]
+    assert len(runs) == 1
+    assert make_engine(small_model(depth=4)).name == "eager"
+    assert len(runs) == 2  # another shape, another choice
+    cache.unlink()
+    measured(monkeypatch, eager=2e-3, packed=1e-3)
+    assert make_engine(model).name == "packed"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": "other"}', '{"schema": "janus-vit/engines/1", "choices": 1}']
+)
+def test_a_damaged_cache_is_measured_again_and_mended(model, cache, text):
+    cache.parent.mkdir(parents=True)
+    cache.write_text(text)
+    chosen = make_engine(model).name
+    assert choice._read(cache) == {} if len(select.KINDS) == 1 else chosen in choice._read(cache).values()
+
+
+def test_a_cached_name_that_is_none_is_measured_again(model, monkeypatch, cache):
+    make_engine(model)
+    cache.write_text(cache.read_text().replace('"eager"', '"gone"').replace('"packed"', '"gone"'))
+    assert make_engine(model).name in KINDS
+    assert "gone" not in cache.read_text()
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert make_engine(model).name in KINDS
+
+
+def test_only_float32_engines_are_chosen_by_auto(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: asked.extend(kinds) or {kinds[0].name: 1.0})
+    make_engine(model)
+    assert {kind.precision for kind in asked} <= {"float32"}
+
+
+def test_the_beginning_of_a_network_runs_as_the_whole_does(model):
+    short = replace(model, network=model.network.beginning(2))
+    tokens = torch.randn(1, model.shape.tokens, model.shape.width)
+    start = Activation(tokens, torch.ones(1, model.shape.tokens), 0, (2, 1), model.fingerprint)
+    here, there = (make_engine(each, "eager").run(start, 2) for each in (short, model))
+    assert torch.equal(here.tokens, there.tokens)
+    assert short.shape.blocks == 2
+    assert model.shape.blocks == 6
+
+
+def test_a_model_whose_weights_are_taken_makes_no_second_engine():
+    model = small_model()
+    if make_engine(model, "packed", keep_model=False).name == "packed":
+        with pytest.raises(InputError, match="are inside another engine: load the model again"):
+            make_engine(model, "eager")

@@ -1,0 +1,155 @@
+"""Every engine that runs on this machine's CPU answers as plain PyTorch does, cut anywhere, alone or in a batch."""
+
+import pytest
+import torch
+from conftest import small_model
+from torch.nn import functional as F
+
+from janus_vit.model.builtin import builtin_frames
+from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.packed_attention import attend
+from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.layers import size_bias
+from janus_vit.planning.schedules import levels, make_schedule
+from janus_vit.planning.splits import candidate_splits
+
+# Largest difference of a logit from eager, as a share of the largest logit, by what an engine computes in.
+TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2}  # rounding may merge another pair
+VARIANTS = {
+    "class": {},
+    "tanh": {"activation": "gelu_tanh", "pooling": "attention", "prefix": 0, "classes": 0},
+    "quick": {"activation": "quick_gelu", "stem_norm": True, "norm_eps": 1e-5},
+    "gated": {"activation": "swiglu", "layer_scale": True, "prefix": 4},
+    "long": {"image_size": 104, "depth": 3},  # 170 tokens
+    "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
+}
+RUNNABLE = [kind for kind in KINDS.values() if kind.installed and kind.load().obstacle() is None]
+
+
+@pytest.fixture(params=RUNNABLE, ids=lambda kind: kind.name, scope="module")
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(params=VARIANTS, scope="module")
+def pair(request, kind):
+    """A model with random weights, and the engine that runs it."""
+    model = small_model(**VARIANTS[request.param])
+    return model, make_engine(model, kind.name)
+
+
+def schedules(shape):
+    """No merging, the middle and the strongest level of the paper's schedule."""
+    found = levels("exponential", shape)
+    return [make_schedule("exponential", level, shape).applied for level in (0.0, found[len(found) // 2], found[-1])]
+
+
+def pixels(model, batch=1):
+    return torch.randn(batch, *model.shape.input_shape, generator=torch.Generator().manual_seed(1))
+
+
+def run(engine, model, inputs, merges):
+    return engine.head(engine.run(engine.embed(inputs, merges), model.shape.blocks))
+
+
+def difference(found, wanted):
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+def test_an_engine_is_what_its_name_promises(kind, model):
+    engine = make_engine(model, kind.name)
+    assert (engine.name, engine.precision) == (kind.name, kind.precision)
+
+
+def test_cut_at_every_candidate_equals_uncut_bit_for_bit(pair):
+    model, engine = pair
+    shape = model.shape
+    for merges in schedules(shape):
+        start = engine.embed(pixels(model), merges)
+        whole = engine.head(engine.run(start, shape.blocks))
+        for split in candidate_splits(shape.blocks)[1:-1]:
+            there = engine.run(start, split)
+            assert there.tokens.dtype == there.sizes.dtype == torch.float32
+            assert (there.next_block, there.merges) == (split, merges[split:])
+            assert torch.equal(engine.head(engine.run(there, shape.blocks)), whole)
+
+
+def test_a_batch_equals_each_input_alone(pair):
+    model, engine = pair
+    inputs = pixels(model, batch=3)
+    for merges in schedules(model.shape):
+        together = run(engine, model, inputs, merges)
+        alone = torch.cat([run(engine, model, one[None], merges) for one in inputs])
+        assert difference(together, alone) < TOLERANCES[engine.precision]
+
+
+def test_answers_are_those_of_eager(pair):
+    model, engine = pair
+    inputs = pixels(model, batch=2)
+    for merges in schedules(model.shape):
+        wanted = run(EagerEngine(model), model, inputs, merges)
+        assert difference(run(engine, model, inputs, merges), wanted) < TOLERANCES[engine.precision]
+
+
+def test_an_engine_may_finish_what_another_began(kind, model):
+    merges = schedules(model.shape)[1]
+    ours, plain = make_engine(model, kind.name), EagerEngine(model)
+    begun = plain.run(plain.embed(pixels(model), merges), 3)
+    wanted = run(plain, model, pixels(model), merges)
+    assert difference(ours.head(ours.run(begun, 6)), wanted) < TOLERANCES[ours.precision]
+
+
+def test_tokens_merge_as_planned(pair):
+    model, engine = pair
+    shape = model.shape
+    merges = schedules(shape)[-1]
+    activation = engine.embed(pixels(model, batch=2), merges)
+    for split in range(shape.blocks + 1):
+        activation = engine.run(activation, split)
+        assert activation.sizes.sum(dim=1).tolist() == [shape.tokens] * 2
+        assert activation.tokens.shape[1] == shape.tokens - sum(merges[:split])
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 159, 160, 700])
+@pytest.mark.parametrize("merged", [False, True])
+def test_attention_is_torchs_own(tokens, merged):
+    if KINDS["packed"] not in RUNNABLE:
+        assert KINDS["packed"].load().obstacle()
+        return
+    generator = torch.Generator().manual_seed(tokens)
+    query, key, value = torch.randn(3, 2, 3, tokens, 8, generator=generator)
+    sizes = torch.randint(1, 5, (2, tokens), generator=generator).float() if merged else None
+    bias = size_bias(sizes, torch.float32, tokens)
+    wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+    for dtype in (torch.float32, torch.bfloat16):
+        found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
+        assert difference(found.float(), wanted.transpose(1, 2).flatten(2)) < TOLERANCES[str(dtype).split(".")[1]]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2])
+def test_built_in_model_is_right_as_often_as_with_eager(kind, level):
+    model = load_model()
+    frames, labels = builtin_frames()
+    inputs = torch.cat([model.preprocessing.normalise(model.preprocessing.crop(frame)) for frame in frames[:200]])
+    merges = make_schedule("exponential", level, model.shape).applied
+    right = [
+        sum(
+            int((run(engine, model, part, merges).argmax(dim=1) == truth).sum())
+            for part, truth in zip(inputs.split(50), torch.tensor(labels[:200]).split(50), strict=True)
+        )
+        for engine in (EagerEngine(model), make_engine(model, kind.name))
+    ]
+    assert right[0] > 150
+    assert abs(right[1] - right[0]) <= 0.003 * 200
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in RUNNABLE if kind.name != "eager"])
+def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weights_alone(name):
+    whole, given = small_model(), small_model()
+    kept, alone = make_engine(whole, name), make_engine(given, name, keep_model=False)
+    merges = schedules(whole.shape)[1]
+    assert torch.equal(run(kept, whole, pixels(whole), merges), run(alone, given, pixels(given), merges))
+    assert given.fingerprint == whole.fingerprint
+    assert not whole.network.blocks[0].attn.qkv.weight.is_meta
+    assert all(block.mlp.fc1.weight.is_meta for block in given.network.blocks)
