@@ -196,8 +196,8 @@ def _carry(control: Connection, link: _Both, near: int, far: int) -> None:
     while True:
         timeout_s = max(0.0, min(up.next_s, down.next_s) + start_s - time.monotonic())
         # select takes microseconds where poll and epoll take whole milliseconds
-        ready, _, _ = select.select([near, far, control], [], [], timeout_s if timeout_s < math.inf else None)
-        if control in ready:
+        ready, _, _ = select.select([near, far, control.fileno()], [], [], timeout_s if timeout_s < math.inf else None)
+        if control.fileno() in ready:
             counts = up.counts, down.counts
             if (begin_at_s := control.recv()) is not None:
                 start_s = begin_at_s
