@@ -19,11 +19,10 @@ from _common import print_json
 from janus_vit.lab.generator import SCENARIOS, trace_from
 from janus_vit.lab.profiler import profile_machine
 from janus_vit.lab.simulate import simulate
+from janus_vit.lab.summary import expected_in_time
 from janus_vit.lab.traces import Trace, read_trace
 from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import load_model
-from janus_vit.planning.accuracy import AccuracyTable
-from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.presets import POLICIES, Platforms, make_policy
 
 RTT_S = 0.03
@@ -37,13 +36,6 @@ def links(folder: Path | None) -> list[Trace]:
     return [trace_from(name, DURATION_S, seed=1) for name in SCENARIOS]
 
 
-def right_in_time(in_time: list[Outcome], frames: float, table: AccuracyTable) -> float | None:
-    """Expected share of all frames that were right and in time, None if some plan was never measured."""
-    known = [table.of_plan(outcome.plan) for outcome in in_time]
-    shares = [estimate.share for estimate in known if estimate is not None]
-    return sum(shares) / frames if len(shares) == len(known) else None
-
-
 def main() -> None:
     """Print the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +44,7 @@ def main() -> None:
     parser.add_argument("--slowdown", type=float, default=20.0)
     options = parser.parse_args()
     sla_s = options.sla_ms / 1e3
-    taken = DURATION_S / sla_s
+    taken = round(DURATION_S / sla_s)
     torch.set_num_threads(1)
     model = load_model()
     assert model.accuracy is not None
@@ -74,7 +66,7 @@ def main() -> None:
             outcomes = simulate(policy, platforms, trace, sla_s, DURATION_S, period_s=sla_s)
             in_time = [outcome for outcome in outcomes if outcome.met]
             late = max(0.0, 1 - len(in_time) / taken)
-            right = right_in_time(in_time, taken, model.accuracy)
+            right = expected_in_time(in_time, taken, model.accuracy)
             cells.append(f"{100 * late:.1f}" + ("" if right is None else f" ({100 * right:.1f})"))
             rows.append({"link": trace.name, "policy": shown, "late": late, "right_in_time": right})
         print(f"{trace.name:<24}" + "".join(f"{cell:>18}" for cell in cells))

@@ -18,7 +18,18 @@ from rich.text import Text
 
 from janus_vit.cli.console import messages, milliseconds, people, plain_table, say
 from janus_vit.cli.measure import measure
-from janus_vit.cli.options import DEFAULT_MODEL, AsJson, check_positive, parse_duration, use_threads
+from janus_vit.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_SEED,
+    DEFAULT_SLOWDOWN,
+    AsJson,
+    Seconds,
+    Seed,
+    Slowdown,
+    check_positive,
+    parse_duration,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,11 +62,9 @@ def demo(
         ),
     ] = "wifi-walking",
     sla: Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame.")] = "150ms",
-    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="How long each policy runs.")] = 12.0,
-    slowdown: Annotated[
-        float, typer.Option("--slowdown", metavar="K", help="The device is K times slower than this machine.")
-    ] = 14.0,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")] = 24,
+    seconds: Seconds = 12.0,
+    slowdown: Slowdown = DEFAULT_SLOWDOWN,
+    seed: Seed = DEFAULT_SEED,
     as_json: AsJson = False,
 ) -> None:
     """Watch pruning level and split point follow a mobile link, and compare with the paper's baselines.
@@ -68,7 +77,7 @@ def demo(
     """
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
-    from janus_vit.lab.rig import Rig
+    from janus_vit.lab.rig import Rig, emulated
     from janus_vit.lab.sources import open_source
     from janus_vit.lab.summary import summarise
     from janus_vit.model.catalog import load_model
@@ -85,7 +94,7 @@ def demo(
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
     say(console, f"link {network}: mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
-    with Rig(model, profile, link, slowdown) as rig:
+    with Rig(model, model.name, profile, profile, emulated(link), slowdown) as rig:
         for name, (policy, images_allowed) in RUNS.items():
             samples = cycle(open_source("builtin"))
             with _shown(name, sla_s, seconds, console) as show:

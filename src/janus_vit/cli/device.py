@@ -54,9 +54,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from janus_vit.lab.sources import Sample, Source
-    from janus_vit.model.catalog import Model
 
-_DIGITS = tuple("0123456789")  # labels of the built-in frames
 _KEPT = 100_000  # frames that the summary is of: a camera may run for weeks
 
 
@@ -97,6 +95,7 @@ def device(
     Example:    janus-vit device --cloud HOST:50051 --source photos/
     To a pipe:  janus-vit device --cloud HOST:50051 --frames 100 --json
     """
+    from janus_vit.lab.streams import true_label
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.grpc_client import check_address
     from janus_vit.runtime.metrics import RecordWriter, to_record
@@ -132,11 +131,11 @@ def device(
                     outcome = connected.infer(sample.frame)
                     if texts is not None:
                         outcome = replace(outcome, answer=texts.label(outcome.answer))
-                    kept.append((outcome, _label(sample, loaded)))
+                    kept.append((outcome, true_label(sample, loaded)))
                     if writer is not None:
-                        writer.write(outcome, sample.name, _label(sample, loaded))
+                        writer.write(outcome, sample.name, true_label(sample, loaded))
                     if as_json:
-                        record = to_record(outcome, labels, sample.name, _label(sample, loaded))
+                        record = to_record(outcome, labels, sample.name, true_label(sample, loaded))
                         print(json.dumps(record), flush=True)
                     view.show(sample.name, outcome)
         finally:  # also when the camera is pulled out
@@ -152,14 +151,6 @@ def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:
         if sample is None:
             return
         yield sample
-
-
-def _label(sample: Sample, model: Model) -> int | None:
-    """The true class. Only built-in frames and clips have one, which says nothing about a model of other classes."""
-    from janus_vit.model.motion import MOTION_LABELS
-
-    known = _DIGITS if model.preprocessing.frames == 1 else MOTION_LABELS
-    return sample.label if model.labels == known else None
 
 
 def _print_summary(kept: Collection[tuple[Outcome, int | None]], samples: Source, console: Console) -> None:

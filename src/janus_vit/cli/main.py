@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from janus_vit import __version__
+from janus_vit.cli.bench import bench
 from janus_vit.cli.calibrate import calibrate
 from janus_vit.cli.cloud import cloud
 from janus_vit.cli.demo import demo
@@ -20,7 +21,7 @@ from janus_vit.cli.profile import profile
 from janus_vit.errors import JanusError
 
 # One function a command, in the order of --help.
-COMMANDS: tuple[Callable[..., None], ...] = (demo, cloud, device, profile, calibrate, plan, models)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, cloud, device, profile, calibrate, plan, bench, models)
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +41,10 @@ def read_profile(path: Path, model: Model) -> PlatformProfile:
     return profile
 
 
-def measure(model: Model, source: Source | None, quick: bool) -> PlatformProfile:
-    """Measure this machine, on the built-in frames if there is no source."""
+def measure(
+    model: Model, source: Source | None, quick: bool, clock: Callable[[], float] = time.perf_counter
+) -> PlatformProfile:
+    """Measure this machine, on the built-in frames if there is no source; `clock` as in `profile_machine`."""
     from janus_vit.lab.profiler import FULL, QUICK, profile_machine
     from janus_vit.lab.sources import BUILTIN
     from janus_vit.lab.streams import open_stream
@@ -52,7 +56,7 @@ def measure(model: Model, source: Source | None, quick: bool) -> PlatformProfile
     effort = QUICK if quick else FULL
     command = shlex.join(["janus-vit", *sys.argv[1:]])
     with progress(f"measuring {model.name}") as show:
-        return profile_machine(model, frames, effort=effort, command=command, progress=show)
+        return profile_machine(model, frames, effort=effort, command=command, progress=show, clock=clock)
 
 
 def read_or_measure(path: Path | None, model: Model, source: Source | None = None) -> PlatformProfile:

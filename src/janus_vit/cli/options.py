@@ -14,6 +14,7 @@ from janus_vit.planning.presets import POLICIES
 
 DEFAULT_MODEL = "janus-digits"  # the catalog's BUILTIN, which cannot be asked without importing torch
 DEFAULT_POLICY = "adaptive"
+DEFAULT_SLOWDOWN, DEFAULT_SEED = 14.0, 24  # of live runs on one machine
 _UNIT_S = {"ms": 1e-3, "s": 1.0}
 _DURATION = re.compile(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST_S = 3600.0
@@ -29,6 +30,12 @@ Sla = Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed fo
 PolicyName = Annotated[
     str, typer.Option("--policy", metavar="NAME", help=f"How plans are chosen: {', '.join(POLICIES)}.")
 ]
+Seconds = Annotated[float, typer.Option("--seconds", metavar="S", help="How long each policy runs.")]
+Slowdown = Annotated[
+    float, typer.Option("--slowdown", metavar="K", help="The device is K times slower than this machine.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")]
+Rtt = Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round trip, such as 20ms.")]
 Private = Annotated[bool, typer.Option("--private", help="Keep pixels on this device: only tokens may be sent.")]
 SourceSpec = Annotated[
     str,
@@ -102,6 +109,19 @@ def check_writable(path: Path) -> Path:
     if path.is_dir() or not path.absolute().parent.is_dir():
         why = "it is a folder" if path.is_dir() else "its folder does not exist"
         raise InputError(f"{path}: cannot be written ({why}): choose another path")
+    return path
+
+
+def check_folder(path: Path) -> Path:
+    """A folder to write files to, made if it is not there.
+
+    Raises:
+        InputError: it cannot be made, or is a file.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: no folder that can be written to ({error.strerror}): choose another path") from error
     return path
 
 

@@ -22,6 +22,7 @@ from janus_vit.cli.options import (
     ModelName,
     PolicyName,
     Private,
+    Rtt,
     Sla,
     check_policy,
     check_positive,
@@ -40,7 +41,7 @@ def plan(
     task: Task = None,
     image_size: ImageSize = None,
     bandwidth: Annotated[float, typer.Option("--bandwidth", metavar="MBPS", help="Uplink in 10^6 bit/s.")] = 20.0,
-    rtt: Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round trip, such as 20ms.")] = "20ms",
+    rtt: Rtt = "20ms",
     sla: Sla = "300ms",
     device_profile: Annotated[
         Path | None, typer.Option("--device-profile", metavar="FILE", help="The device; default: this machine.")

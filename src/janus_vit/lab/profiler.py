@@ -34,6 +34,7 @@ TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
 IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
 CLIP_FORMATS = ("tensor", "jpeg90", "jpeg75", "jpeg50", "h264q23", "h264q30")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
+Clock = Callable[[], float]  # seconds
 _PAUSE_S = 0.01
 _VISIT_S = 0.05  # consecutive blocks are timed together for this long: a small model's whole stack
 
@@ -58,12 +59,14 @@ def profile_machine(
     effort: Effort = QUICK,
     command: str = "",
     progress: Progress = lambda share, what: None,
+    clock: Clock = time.perf_counter,
 ) -> PlatformProfile:
     """Measure this machine.
 
     Args:
         frames: real frames, for the sizes of image formats. engine: runs the model; default: plain PyTorch.
         effort: how much to measure. command: recorded in the profile. progress: told how far it is.
+        clock: `time.thread_time` counts processor time alone, which is what `SlowedWorker` multiplies.
     """
     engine = engine or EagerEngine(model)
     images = [model.preprocessing.crop(frame) for frame in frames]
@@ -74,13 +77,11 @@ def profile_machine(
     final = engine.run(activation, model.shape.blocks)
     engine.head(final)
     progress(0.1, "stem and head")
-    stem_s = _median_s(
-        lambda: engine.embed(model.preprocessing.normalise(images[0]), unmerged), effort.repeats, _PAUSE_S
-    )
-    head_s = _median_s(lambda: engine.head(final), effort.repeats, _PAUSE_S)
-    samples = _block_samples(model, engine, effort, progress)
+    stem_s = _median_s(lambda: engine.embed(model.preprocessing.normalise(images[0]), unmerged), effort.repeats, clock)
+    head_s = _median_s(lambda: engine.head(final), effort.repeats, clock)
+    samples = _block_samples(model, engine, effort, progress, clock)
     progress(0.8, "payload formats")
-    encode, decode, image_bytes, ratios = _payload_costs(model, activation, images, effort.repeats)
+    encode, decode, image_bytes, ratios = _payload_costs(model, activation, images, effort.repeats, clock)
     progress(1.0, "done")
     return PlatformProfile(
         model.name,
@@ -106,7 +107,7 @@ def _fits(samples: Sequence[tuple[int, int, float]]) -> tuple[Curve, Curve, Cost
 
 
 def _block_samples(
-    model: Model, engine: Engine, effort: Effort, progress: Progress
+    model: Model, engine: Engine, effort: Effort, progress: Progress, clock: Clock
 ) -> tuple[tuple[int, int, float], ...]:
     shape = model.shape
     rng = np.random.default_rng(0)
@@ -119,7 +120,7 @@ def _block_samples(
     began_s = time.perf_counter()
     for repeat in range(effort.repeats + 1):
         for point, (tokens, (_, merged)) in enumerate(zip(states, points, strict=True)):
-            seconds = _block_seconds(model, engine, tokens, merged, repeat)
+            seconds = _block_seconds(model, engine, tokens, merged, repeat, clock)
             if repeat:  # the first round warms up
                 measured[point].append(seconds)
         progress(0.1 + 0.7 * (repeat + 1) / (effort.repeats + 1), f"blocks at {len(befores)} token counts")
@@ -131,39 +132,39 @@ def _block_samples(
     )
 
 
-def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: int, first: int) -> float:
+def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: int, first: int, clock: Clock) -> float:
     """Mean time of a block over one visit, each on the same tokens. Another first block each time."""
     # Where merging goes on, tokens stand for several patches and attention pays for its size bias.
     sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
     blocks = [(first + step) % model.shape.blocks for step in range(model.shape.blocks)]
     starts = [Activation(tokens, sizes, block, (merged,), model.fingerprint) for block in blocks]
     time.sleep(_PAUSE_S)
-    began_s, visited, elapsed_s = time.perf_counter(), 0, 0.0
+    began_s, visited, elapsed_s = clock(), 0, 0.0
     while visited < len(starts) and elapsed_s < _VISIT_S:
         engine.run(starts[visited], starts[visited].next_block + 1)
-        visited, elapsed_s = visited + 1, time.perf_counter() - began_s
+        visited, elapsed_s = visited + 1, clock() - began_s
     return elapsed_s / visited
 
 
 def _payload_costs(
-    model: Model, activation: Activation, images: Sequence[Frame], repeats: int
+    model: Model, activation: Activation, images: Sequence[Frame], repeats: int, clock: Clock
 ) -> tuple[dict[str, Cost], dict[str, Cost], dict[str, float], dict[str, float]]:
     encode: dict[str, Cost] = {}
     decode: dict[str, Cost] = {}
     sizes: dict[str, float] = {}
     ratios: dict[str, float] = {}
     for name in TOKEN_FORMATS:
-        encode[name], decode[name], ratio = _token_cost(name, activation, repeats)
+        encode[name], decode[name], ratio = _token_cost(name, activation, repeats, clock)
         if parse_payload(name).lossless_stage:
             ratios[name] = ratio
     for name in input_formats(model):
-        encode[name], decode[name], size = _image_cost(name, model, images, repeats)
+        encode[name], decode[name], size = _image_cost(name, model, images, repeats, clock)
         if parse_payload(name).base != "tensor":
             sizes[name] = size
     return encode, decode, sizes, ratios
 
 
-def _token_cost(name: str, activation: Activation, repeats: int) -> tuple[Cost, Cost, float]:
+def _token_cost(name: str, activation: Activation, repeats: int, clock: Clock) -> tuple[Cost, Cost, float]:
     """Cost at the smallest and the largest number of tokens, joined by a line; and the lossless ratio."""
     payload = parse_payload(name)
     most, width = activation.tokens.shape[1:]
@@ -171,8 +172,8 @@ def _token_cost(name: str, activation: Activation, repeats: int) -> tuple[Cost, 
     for count in (max(1, most // 16), most):
         tokens, sizes = activation.tokens[0, :count], activation.sizes[0, :count]
         body = encode_tokens(tokens, sizes, payload)
-        packing_s = _median_s(lambda: encode_tokens(tokens, sizes, payload), repeats)  # noqa: B023
-        unpacking_s = _median_s(lambda: decode_tokens(body, payload, count, width), repeats)  # noqa: B023
+        packing_s = _median_s(lambda: encode_tokens(tokens, sizes, payload), repeats, clock)  # noqa: B023
+        unpacking_s = _median_s(lambda: decode_tokens(body, payload, count, width), repeats, clock)  # noqa: B023
         found.append((count * width, packing_s, unpacking_s))
     ratio = len(body) / payload.token_bytes(most, width)
     (few, fast_pack, fast_unpack), (many, slow_pack, slow_unpack) = found
@@ -191,26 +192,28 @@ def input_formats(model: Model) -> tuple[str, ...]:
     return tuple(name for name in CLIP_FORMATS if find_spec("av") or not parse_payload(name).of_clips)
 
 
-def _image_cost(name: str, model: Model, images: Sequence[Frame], repeats: int) -> tuple[Cost, Cost, float]:
+def _image_cost(
+    name: str, model: Model, images: Sequence[Frame], repeats: int, clock: Clock
+) -> tuple[Cost, Cost, float]:
     payload, normalise, shape = parse_payload(name), model.preprocessing.normalise, model.shape.input_shape
     first = images[0]
     body = encode_input(first, payload, normalise)
-    packing_s = _median_s(lambda: encode_input(first, payload, normalise), repeats)
-    unpacking_s = _median_s(lambda: decode_input(body, payload, shape, normalise), repeats)
+    packing_s = _median_s(lambda: encode_input(first, payload, normalise), repeats, clock)
+    unpacking_s = _median_s(lambda: decode_input(body, payload, shape, normalise), repeats, clock)
     mean_bytes = statistics.fmean(len(encode_input(image, payload, normalise)) for image in images)
     return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), mean_bytes
 
 
-def _median_s(call: Callable[[], object], repeats: int, pause_s: float = 0.0) -> float:
+def _median_s(call: Callable[[], object], repeats: int, clock: Clock) -> float:
     call()
-    return statistics.median(_seconds(call, pause_s) for _ in range(repeats))
+    return statistics.median(_seconds(call, clock) for _ in range(repeats))
 
 
-def _seconds(call: Callable[[], object], pause_s: float) -> float:
-    time.sleep(pause_s)
-    began_s = time.perf_counter()
+def _seconds(call: Callable[[], object], clock: Clock) -> float:
+    time.sleep(_PAUSE_S)
+    began_s = clock()
     call()
-    return time.perf_counter() - began_s
+    return clock() - began_s
 
 
 def _about(model: Model, command: str, effort: Effort) -> dict[str, object]:

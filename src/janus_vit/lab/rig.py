@@ -1,4 +1,4 @@
-"""A whole deployment on one machine: a cloud process, an emulated link before it, and a slowed device.
+"""A whole deployment on one machine: a cloud process, a link before it, and a slowed device.
 
 Live, not simulated: real frames, real bytes, real processes. Every policy gets the same link from its beginning.
 """
@@ -7,26 +7,62 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import Protocol
 
 import torch
 
 from janus_vit.errors import JanusError, Unreachable
+from janus_vit.lab.camera import captures
 from janus_vit.lab.emulator import EmulatedLink, LinkSpec
 from janus_vit.lab.slowed import SlowedWorker
 from janus_vit.lab.sources import Sample
+from janus_vit.lab.streams import true_label
 from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.presets import Platforms, make_policy
 from janus_vit.runtime.cloud import Cloud
-from janus_vit.runtime.connect import connect
+from janus_vit.runtime.connect import shake_hands, warm_up
+from janus_vit.runtime.device import Device
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.service import outputs_of
 from janus_vit.runtime.worker import LocalWorker
 
 _START_TIMEOUT_S = 120.0
+_HOST = "127.0.0.1"
+
+
+class Link(Protocol):
+    """A running link to a backend; ends with its `with` block."""
+
+    @property
+    def address(self) -> str:
+        """host:port that leads over the link."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Position in the trace."""
+
+    def rate_mbps(self) -> float:
+        """The uplink's true rate now."""
+
+    def __enter__(self) -> Link: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+OpenLink = Callable[[str, int], Link]  # host and port of the backend to a link before it, at its trace's beginning
+
+
+def emulated(spec: LinkSpec) -> OpenLink:
+    """Links through the TCP proxy of `emulator`."""
+    return lambda host, port: EmulatedLink(spec, host, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +75,50 @@ class Step:
     elapsed_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A device that is connected, and what its policy knew of both sides and the link before the first frame."""
+
+    device: Device
+    platforms: Platforms
+    model: Model
+
+    def run(
+        self, link: Link, samples: Iterator[Sample], duration_s: float, period_s: float | None = None
+    ) -> Iterator[Step]:
+        """Run frames for that long: back to back, or the newest of a camera that takes one every `period_s`."""
+        began_s = time.perf_counter()
+        for captured_s, sample in zip(captures(time.perf_counter, _wait, duration_s, period_s), samples, strict=False):
+            outcome = self.device.infer(sample.frame, captured_s)
+            yield Step(outcome, true_label(sample, self.model), link.rate_mbps(), time.perf_counter() - began_s)
+
+
 class Rig:
-    """Starts the cloud process; `stream` then runs one policy over the emulated link.
+    """Starts the cloud process; `stream` then runs one policy over the link.
 
     Args:
-        model: by name, so that the cloud process can load it too. profile: this machine, one thread.
-        link: what stands between. slowdown: how many times slower than this machine the device is.
+        model: both sides run it. name: with which the cloud process can load it too.
+        cloud, device: profiles of this machine with one thread; the device's is best taken in processor time.
+        open_link: makes what stands between, anew for each stream.
+        slowdown: how many times slower than this machine the device is.
     """
 
-    def __init__(self, model: Model, profile: PlatformProfile, link: LinkSpec, slowdown: float) -> None:
+    def __init__(
+        self,
+        model: Model,
+        name: str,
+        cloud: PlatformProfile,
+        device: PlatformProfile,
+        open_link: OpenLink,
+        slowdown: float,
+    ) -> None:
         self._model = model
-        self._link = link
-        self._profile = profile.slowed(slowdown)
+        self._open_link = open_link
+        self._profile = device.slowed(slowdown)
         self._worker = SlowedWorker(LocalWorker(model, EagerEngine(model)), slowdown)
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         ours, theirs = context.Pipe()
-        self._cloud = context.Process(target=_serve, args=(theirs, model.name, profile), daemon=True)
+        self._cloud = context.Process(target=_serve, args=(theirs, name, cloud), daemon=True)
         self._cloud.start()
         theirs.close()
         self._pipe = ours
@@ -67,24 +131,33 @@ class Rig:
             self.close()
             raise Unreachable("the cloud process stopped while it started") from error
 
+    @property
+    def address(self) -> str:
+        """host:port of the cloud itself, with no link before it."""
+        return f"{_HOST}:{self._port}"
+
+    def open_link(self) -> Link:
+        """A link to the cloud, at its trace's beginning."""
+        return self._open_link(_HOST, self._port)
+
+    @contextmanager
+    def connected(self, address: str, policy: str, sla_s: float, images_allowed: bool = True) -> Iterator[Session]:
+        """The device with a fresh policy, connected to the cloud at that address."""
+        transport = GrpcTransport(address, outputs_of(self._model))
+        try:
+            platforms = shake_hands(self._model, transport, address, self._profile, images_allowed)
+            chosen = make_policy(policy, platforms)
+            warm_up(self._worker, self._model)
+            yield Session(Device(self._worker, transport, chosen, sla_s), platforms, self._model)
+        finally:
+            transport.close()
+
     def stream(
         self, policy: str, samples: Iterator[Sample], sla_s: float, duration_s: float, images_allowed: bool = True
     ) -> Iterator[Step]:
         """Run one policy from the link's beginning, frames back to back, for that long."""
-        with EmulatedLink(self._link, "127.0.0.1", self._port) as link:
-            device = connect(
-                self._model, link.address, sla_s, self._profile, policy, images_allowed, worker=self._worker
-            )
-            began_s = time.perf_counter()
-            try:
-                for sample in samples:
-                    outcome = device.infer(sample.frame)
-                    elapsed_s = time.perf_counter() - began_s
-                    yield Step(outcome, sample.label, link.rate_mbps(), elapsed_s)
-                    if elapsed_s >= duration_s:
-                        return
-            finally:
-                device.close()
+        with self.open_link() as link, self.connected(link.address, policy, sla_s, images_allowed) as session:
+            yield from session.run(link, samples, duration_s)
 
     def close(self) -> None:
         """Stop the cloud process."""
@@ -103,11 +176,15 @@ class Rig:
         self.close()
 
 
-def _serve(pipe: Connection, model_name: str, profile: PlatformProfile) -> None:
+def _wait(seconds: float) -> None:
+    time.sleep(max(0.0, seconds))
+
+
+def _serve(pipe: Connection, name: str, profile: PlatformProfile) -> None:
     """The cloud process: serves until the other end of the pipe is closed."""
     torch.set_num_threads(1)
     try:
-        with Cloud(load_model(model_name), profile) as cloud:
+        with Cloud(load_model(name), profile) as cloud:
             pipe.send(cloud.port)
             pipe.poll(None)
     except (JanusError, KeyboardInterrupt, BrokenPipeError):

@@ -1,21 +1,24 @@
 """The simulator: the real device loop with a predicted engine, a recorded link and a virtual clock.
 
 Never a second implementation: `Device` and the policies are the live ones. Only the three things that cost real time
-are replaced. The same trace gives identical records.
+are replaced. The same trace, and the same seed where compute is noisy, give identical records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
+from random import Random
 
-from janus_vit.errors import DeadlineExceeded
+from janus_vit.errors import DeadlineExceeded, InputError
+from janus_vit.lab.camera import captures
 from janus_vit.lab.traces import Trace
+from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Answer, Outcome, Transfer
 from janus_vit.planning.plan import Plan, tokens_after_blocks
-from janus_vit.planning.policies import Policy
+from janus_vit.planning.policies import Decision, Policy, Situation
 from janus_vit.planning.presets import Platforms
 from janus_vit.planning.schedules import Schedule
 from janus_vit.planning.table import Option, build_table
@@ -24,15 +27,14 @@ from janus_vit.runtime.worker import Packed
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 _ANSWER = Answer((0,), (1.0,))
-_ROUNDING = 1e-9
 _BUFFERED_BYTES = 256 * 1024  # as the emulated link's queue
 
 
 class VirtualClock:
     """Time that passes only when somebody says so."""
 
-    def __init__(self) -> None:
-        self._now_s = 0.0
+    def __init__(self, now_s: float = 0.0) -> None:
+        self._now_s = now_s
 
     def now(self) -> float:
         """Current time in seconds."""
@@ -41,6 +43,23 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._now_s += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """What the runtime adds to a frame beside compute, packing and the link. Nothing, unless it was measured.
+
+    Attributes:
+        prepare_s: resizing a frame. plan_s: one decision.
+        request_s: gRPC and threads on both sides, on no link; a part of the round trip. queue_s: in an idle cloud.
+        request_bytes: sent with each payload.
+    """
+
+    prepare_s: float = 0.0
+    plan_s: float = 0.0
+    request_s: float = 0.0
+    queue_s: float = 0.0
+    request_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +106,35 @@ class Costs:
         return PlanCosts(device_s, encode_s, decode_s, cloud_s, finish_s, round(size_bytes))
 
 
+def _noise(profile: PlatformProfile, seed: int | None, side: str) -> Callable[[], float]:
+    """Factors of compute, one a call, drawn from the profile's residuals; always 1 without a seed."""
+    if seed is None:
+        return lambda: 1.0
+    residuals, random = profile.residuals().tolist(), Random(f"{side} {seed}")
+    if not residuals:
+        raise InputError(f"the profile of {profile.model!r} has no samples to draw noise from: profile it again")
+    return lambda: random.choice(residuals)
+
+
 class PredictedWorker:
-    """A device that takes exactly as long as its profile says and answers nothing useful."""
+    """A device that takes exactly as long as its profile says, times noise, and answers nothing useful."""
 
     fingerprint = "simulated"
 
-    def __init__(self, costs: Costs, clock: VirtualClock) -> None:
+    def __init__(self, costs: Costs, clock: VirtualClock, overhead: Overhead, noise: Callable[[], float]) -> None:
         self._costs = costs
         self._clock = clock
+        self._overhead = overhead
+        self._noise = noise
         self._body = lru_cache(maxsize=4096)(bytes)  # zeros of the right length
 
     def prepare(self, frame: None) -> None:
         """A simulated frame has no pixels."""
+        self._clock.advance(self._overhead.prepare_s)
 
     def compute(self, prepared: None, plan: Plan) -> Plan:
         """See `Worker.compute`."""
-        self._clock.advance(self._costs[plan].device_s)
+        self._clock.advance(self._costs[plan].device_s * self._noise())
         return plan
 
     def pack(self, state: Plan, plan: Plan) -> Packed:
@@ -114,8 +146,23 @@ class PredictedWorker:
 
     def finish(self, state: Plan) -> Answer:
         """See `Worker.finish`."""
-        self._clock.advance(self._costs[state].finish_s)
+        self._clock.advance(self._costs[state].finish_s * self._noise())
         return _ANSWER
+
+
+class _DecidingPolicy:
+    """A policy whose decisions take time."""
+
+    def __init__(self, policy: Policy, clock: VirtualClock, plan_s: float) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._plan_s = plan_s
+        self.observe = policy.observe
+
+    def choose(self, situation: Situation) -> Decision:
+        """See `Policy.choose`."""
+        self._clock.advance(self._plan_s)
+        return self._policy.choose(situation)
 
 
 class RecordedLink:
@@ -125,11 +172,21 @@ class RecordedLink:
     shares the link with the frame that is sent after it.
     """
 
-    def __init__(self, trace: Trace, rtt_s: float, costs: Costs, clock: VirtualClock) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        rtt_s: float,
+        costs: Costs,
+        clock: VirtualClock,
+        overhead: Overhead,
+        noise: Callable[[], float],
+    ) -> None:
         self._trace = trace
-        self._rtt_s = rtt_s
+        self._rtt_s = rtt_s + overhead.request_s
         self._costs = costs
         self._clock = clock
+        self._overhead = overhead
+        self._noise = noise
         self._free_s = 0.0  # when the link has sent what was given to it
 
     def hello(self, timeout_s: float) -> Greeting:
@@ -140,14 +197,15 @@ class RecordedLink:
         """See `Transport.infer`."""
         began_s = self._clock.now()
         receive_s = self._send(len(request.body)) - began_s
-        costs = self._costs.of_request(request)
-        elapsed_s = receive_s + self._rtt_s + costs.decode_s + costs.cloud_s
+        costs, queue_s = self._costs.of_request(request), self._overhead.queue_s
+        cloud_s = costs.cloud_s * self._noise()
+        elapsed_s = receive_s + self._rtt_s + costs.decode_s + queue_s + cloud_s
         if elapsed_s > timeout_s:
             self._abandon(began_s + timeout_s)
             self._clock.advance(timeout_s)
             raise DeadlineExceeded("the recorded link did not deliver in time")
         self._clock.advance(elapsed_s)
-        return Reply(_ANSWER, receive_s, costs.decode_s, 0.0, costs.cloud_s, 0.0)
+        return Reply(_ANSWER, receive_s, costs.decode_s, queue_s, cloud_s, 0.0)
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
         """See `Transport.probe`."""
@@ -167,7 +225,8 @@ class RecordedLink:
 
     def _send(self, size_bytes: int) -> float:
         """Give bytes to the link; when it has sent them."""
-        self._free_s = self._trace.finish_time(max(self._clock.now(), self._free_s), size_bytes)
+        start_s = max(self._clock.now(), self._free_s)
+        self._free_s = self._trace.finish_time(start_s, size_bytes + self._overhead.request_bytes)
         return self._free_s
 
 
@@ -186,7 +245,16 @@ class _Arrival(Future[Transfer]):
 
 
 def simulate(
-    policy: Policy, platforms: Platforms, trace: Trace, sla_s: float, duration_s: float, period_s: float | None = None
+    policy: Policy,
+    platforms: Platforms,
+    trace: Trace,
+    sla_s: float,
+    duration_s: float,
+    period_s: float | None = None,
+    *,
+    begin_s: float = 0.0,
+    overhead: Overhead = Overhead(),
+    noise: int | None = None,
 ) -> Iterator[Outcome]:
     """Run a stream for that long of the trace's time.
 
@@ -194,19 +262,16 @@ def simulate(
         policy: a fresh one. platforms: both sides, and the link's round trip.
         period_s: of a camera whose newest frame is taken, so that frames which no one waited for are dropped; frames
             back to back if None, as in the paper.
+        begin_s: the trace's time at the first frame. overhead: of the runtime.
+        noise: seed of compute times that stray from the profile as its own samples do; exact if None.
+
+    Raises:
+        InputError: noise, from a profile without samples.
     """
-    clock = VirtualClock()
+    clock = VirtualClock(begin_s)
     costs = Costs(platforms)
-    link = RecordedLink(trace, platforms.rtt_s, costs, clock)
-    device = Device(PredictedWorker(costs, clock), link, policy, sla_s, clock=clock)
-    captured = -1
-    while clock.now() < duration_s:
-        if period_s is None:
-            yield device.infer(None)
-            continue
-        newest = int(clock.now() / period_s + _ROUNDING)
-        if newest == captured:
-            newest += 1
-            clock.advance(newest * period_s - clock.now())
-        captured = newest
-        yield device.infer(None, newest * period_s)
+    link = RecordedLink(trace, platforms.rtt_s, costs, clock, overhead, _noise(platforms.cloud, noise, "cloud"))
+    worker = PredictedWorker(costs, clock, overhead, _noise(platforms.device, noise, "device"))
+    device = Device(worker, link, _DecidingPolicy(policy, clock, overhead.plan_s), sla_s, clock=clock)
+    for captured_s in captures(clock.now, clock.advance, duration_s, period_s):
+        yield device.infer(None, captured_s)

@@ -9,11 +9,13 @@ import numpy as np
 
 from janus_vit.errors import InputError
 from janus_vit.lab.sources import BUILTIN, Sample, Source, open_source
-from janus_vit.model.motion import STYLE, motion_clips
+from janus_vit.model.catalog import Model
+from janus_vit.model.motion import MOTION_LABELS, STYLE, motion_clips
 
 DEFAULT_STRIDE = 4  # of VideoMAE's training on Kinetics
 _BUILTIN_CLIPS, _BUILTIN_SEED = 500, 1
 _DRAWN_AT_ONCE = 50
+_DIGITS = tuple("0123456789")  # labels of the built-in frames
 
 
 def open_stream(
@@ -38,6 +40,12 @@ def open_stream(
         return _builtin_clips(clip_frames, _BUILTIN_CLIPS if count is None else count)
     clips = _windows(open_source(spec, None, warn), clip_frames, stride)
     return clips if count is None else clips.first(count)
+
+
+def true_label(sample: Sample, model: Model) -> int | None:
+    """The true class. Only built-in frames and clips have one, which says nothing about a model of other classes."""
+    known = _DIGITS if model.preprocessing.frames == 1 else MOTION_LABELS
+    return sample.label if model.labels == known else None
 
 
 def _builtin_clips(frames: int, count: int) -> Source:

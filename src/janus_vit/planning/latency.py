@@ -142,6 +142,15 @@ class PlatformProfile:
         points = sorted((before, seconds) for before, after, seconds in self.samples if before == after)
         return np.asarray(np.interp(tokens, *np.array(points).T)) if points else self.quadratic.seconds(tokens)
 
+    def residuals(self) -> Floats:
+        """How each sample lies to the curve: measured by predicted seconds of its block, one number a sample.
+
+        The samples are medians, so this is how far the curve is wrong and a machine drifts within minutes, not how one
+        frame differs from the next.
+        """
+        before, after, seconds = np.array(self.samples, float).reshape(-1, 3).T
+        return np.asarray(seconds / self.block_seconds(before, after, "quadratic"))
+
     def slowed(self, factor: float) -> PlatformProfile:
         """The profile of a machine that takes `factor` times as long for everything."""
         return PlatformProfile(

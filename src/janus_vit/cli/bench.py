@@ -1,0 +1,190 @@
+"""`janus-vit bench`: policies over a trace, live and simulated, side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from janus_vit.cli.console import milliseconds, people, plain_table, progress, say
+from janus_vit.cli.measure import measure
+from janus_vit.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_POLICY,
+    DEFAULT_SEED,
+    DEFAULT_SLOWDOWN,
+    AsJson,
+    ModelName,
+    Private,
+    Rtt,
+    Seconds,
+    Seed,
+    Sla,
+    Slowdown,
+    check_folder,
+    check_policy,
+    check_positive,
+    parse_duration,
+    use_threads,
+)
+from janus_vit.planning.presets import POLICIES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from janus_vit.lab.gaps import Comparison
+    from janus_vit.lab.live import Twins
+    from janus_vit.lab.summary import Summary
+
+
+def bench(
+    trace: Annotated[
+        str,
+        typer.Option(
+            "--trace", metavar="SPEC", help="A trace file (CSV, mahimahi), a generated link or a rate: constant:20."
+        ),
+    ],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="NAME", help=f"May be given several times: {', '.join(POLICIES)}."),
+    ] = None,
+    sla: Sla = "150ms",
+    seconds: Seconds = 20.0,
+    rtt: Rtt = "30ms",
+    slowdown: Slowdown = DEFAULT_SLOWDOWN,
+    model: ModelName = DEFAULT_MODEL,
+    private: Private = False,
+    period: Annotated[
+        str | None,
+        typer.Option(
+            "--period",
+            metavar="TIME",
+            help="A camera takes a frame so often, the newest is run; default: back to back.",
+        ),
+    ] = None,
+    seed: Seed = DEFAULT_SEED,
+    records: Annotated[
+        Path | None, typer.Option("--records", metavar="DIR", help="Write JSON records, two files for each policy.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run policies live over a trace, simulate the same, and say how close the two are and why.
+
+    Live are frames, model, bytes and processes; the link is emulated, and the device is made slower by waiting after
+    each part of its work. This machine is measured first, and each policy gets the link from its beginning.
+
+    \b
+    Example:  janus-vit bench --trace lte-driving --policy janus --policy adaptive
+    """
+    from janus_vit.lab.emulator import LinkSpec
+    from janus_vit.lab.generator import trace_from
+    from janus_vit.lab.live import Trial, compare, run_twins
+    from janus_vit.lab.rig import Rig, emulated
+    from janus_vit.lab.sources import BUILTIN
+    from janus_vit.lab.streams import open_stream
+    from janus_vit.model.catalog import load_model
+
+    policies = [check_policy(name) for name in dict.fromkeys(policy or [DEFAULT_POLICY])]
+    sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
+    period_s = None if period is None else parse_duration(period, "--period")
+    check_positive(seconds, "--seconds", "20")
+    check_positive(slowdown, "--slowdown", "14")
+    uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
+    folder = None if records is None else check_folder(records)
+    use_threads(1)  # one core for each side
+    loaded = load_model(model)
+    source = open_stream(BUILTIN, loaded.preprocessing.frames)
+    cloud = measure(loaded, None, quick=True)
+    device = measure(loaded, None, quick=True, clock=time.thread_time)
+    trial = Trial(uplink, rtt_s, sla_s, seconds, period_s, not private)
+    console = people(as_json)
+    camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
+    say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
+    say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
+    say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
+    found: list[Comparison] = []
+    with Rig(loaded, model, cloud, device, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown) as rig:
+        for name in policies:
+            with progress(name) as show:
+                twins = run_twins(rig, name, trial, source, lambda share: show(share, "live"))
+            found.append(compare(twins, trial))
+            if folder is not None:
+                _write(twins, folder, loaded.labels)
+    _print_tables(found, console)
+    if as_json:
+        print(json.dumps({"trace": trace, "policies": {each.policy: _as_values(each) for each in found}}))
+
+
+def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
+    from janus_vit.runtime.metrics import RecordWriter
+
+    with closing(RecordWriter(folder / f"{twins.policy}-live.jsonl", labels)) as writer:
+        for outcome, label in zip(twins.live, twins.labels, strict=True):
+            writer.write(outcome, truth=label)
+    with closing(RecordWriter(folder / f"{twins.policy}-simulated.jsonl")) as writer:
+        for outcome in twins.simulated:
+            writer.write(outcome)
+
+
+def _print_tables(found: Sequence[Comparison], console: Console) -> None:
+    from janus_vit.lab.gaps import LATE_TOLERANCE, MEDIAN_TOLERANCE
+
+    names = ("policy", "", "frames", "median ms", "p95 ms", "late %", "right in time %", "frames/s", "kB/frame")
+    table = plain_table(*names, left=2)
+    for each in found:
+        live, simulated = _cells(each.live), _cells(each.simulated)
+        table.add_row(each.policy, "live", *map(_shown, live))
+        table.add_row("", "simulated", *map(_shown, simulated))
+        gaps = (
+            None if one is None or other is None else one - other for one, other in zip(live, simulated, strict=True)
+        )
+        table.add_row("", "gap", *(_shown(gap, "+") for gap in gaps))
+    console.print(table)
+    tolerances = f"median within {MEDIAN_TOLERANCE:.0%} of live, late within {100 * LATE_TOLERANCE:g} points"
+    for each in found:
+        say(console, f"{each.policy}: {'PASS' if each.close else 'FAIL'}: " + ("; ".join(each.misses) or tolerances))
+        if each.drift:
+            say(console, f"{each.policy}: {each.drift}")
+    console.print(_parts_table(found))
+
+
+def _cells(row: Summary) -> tuple[float | None, ...]:
+    right = None if row.in_time_accuracy is None else 100 * row.in_time_accuracy
+    late, kilobytes = 100 * row.violation_ratio, row.mean_bytes / 1e3
+    return (row.frames, 1e3 * row.median_s, 1e3 * row.p95_s, late, right, row.throughput_fps, kilobytes)
+
+
+def _shown(value: float | None, sign: str = "") -> str:
+    if value is None:
+        return "-"
+    return f"{value:{sign}d}" if isinstance(value, int) else f"{value:{sign}.1f}"
+
+
+def _parts_table(found: Sequence[Comparison]) -> Any:
+    """Where the gap of the mean frame time comes from."""
+    table = plain_table("gap of the mean, ms", *(each.policy for each in found))
+    for part in dict.fromkeys(part for each in found for part in each.time_parts):
+        table.add_row(part, *(_shown(1e3 * each.time_parts.get(part, 0.0), "+") for each in found))
+    table.add_row("all", *(_shown(1e3 * sum(each.time_parts.values()), "+") for each in found))
+    return table
+
+
+def _as_values(each: Comparison) -> dict[str, Any]:
+    return {
+        "live": asdict(each.live),
+        "simulated": asdict(each.simulated),
+        "median_gap": each.median_gap,
+        "late_gap": each.late_gap,
+        "time_parts_s": dict(each.time_parts),
+        "late_parts": dict(each.late_parts),
+        "device_speed": each.device_speed,
+        "cloud_speed": each.cloud_speed,
+        "pass": each.close,
+        "why": [*each.misses, *([each.drift] if each.drift else [])],
+    }

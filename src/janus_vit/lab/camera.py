@@ -1,0 +1,42 @@
+"""When frames are taken: one after the other, or by a camera at a fixed rate whose newest frame is run.
+
+The same for a wall clock and a virtual one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from janus_vit.planning.outcome import Outcome
+
+_ROUNDING = 1e-9
+
+
+def captures(
+    now: Callable[[], float], wait: Callable[[float], None], duration_s: float, period_s: float | None
+) -> Iterator[float]:
+    """When each frame that is run was taken, until `duration_s` have passed; ask for the next when the last is over.
+
+    Args:
+        now: the clock. wait: lets so many seconds pass.
+        period_s: of the camera; what was taken while another frame ran is dropped, but for the newest. None: a frame
+            is taken when the one before it is over.
+    """
+    began_s, captured = now(), -1
+    while (elapsed_s := now() - began_s) < duration_s:
+        if period_s is None:
+            yield now()
+            continue
+        newest = int(elapsed_s / period_s + _ROUNDING)
+        if newest == captured:
+            newest += 1
+            wait(began_s + newest * period_s - now())
+        captured = newest
+        yield began_s + newest * period_s
+
+
+def frames_taken(outcomes: Sequence[Outcome], period_s: float | None) -> int:
+    """Frames that the camera took from the first to the last one that was run, dropped ones included."""
+    if period_s is None or not outcomes:
+        return len(outcomes)
+    return 1 + round((outcomes[-1].at_s - outcomes[0].at_s) / period_s)

@@ -1,0 +1,137 @@
+"""One trace twice: live, by real processes over a real or emulated link, and simulated; then held side by side."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+from janus_vit.lab.camera import frames_taken
+from janus_vit.lab.gaps import Comparison, late_gap, speeds, time_gap
+from janus_vit.lab.rig import Rig
+from janus_vit.lab.simulate import Overhead, simulate
+from janus_vit.lab.sources import Source
+from janus_vit.lab.summary import Summary, expected_in_time, summarise
+from janus_vit.lab.traces import Trace
+from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.presets import Platforms, make_policy
+
+_FRAMES, _WARM_UP = 20, 4  # of a measurement of the overhead
+_PAUSE_S = 0.01  # between its frames, as the profiler's
+_SENDS_ALWAYS = "cloud-jpeg"
+_PATIENT_S = 30.0
+_REQUEST_BYTES = 120  # of the message's other fields and gRPC's headers, as counted by the emulated link
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What every policy is put through.
+
+    Attributes:
+        trace: of the uplink. rtt_s: round trip of the link alone. sla_s: time allowed. duration_s: of each policy.
+        period_s: of a camera whose newest frame is run; None: frames back to back.
+        images_allowed: False keeps pixels on the device.
+    """
+
+    trace: Trace
+    rtt_s: float
+    sla_s: float
+    duration_s: float
+    period_s: float | None = None
+    images_allowed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """The outcomes of one policy, live and simulated.
+
+    Attributes:
+        labels: true classes of the live frames. platforms: what both policies knew at the start.
+        overhead: that the simulation was given.
+    """
+
+    policy: str
+    live: tuple[Outcome, ...]
+    simulated: tuple[Outcome, ...]
+    labels: tuple[int | None, ...]
+    platforms: Platforms
+    overhead: Overhead
+
+
+def run_twins(
+    rig: Rig, policy: str, trial: Trial, source: Source, progress: Callable[[float], None] = lambda share: None
+) -> Twins:
+    """Run one policy live, then simulate the same stream.
+
+    The simulation takes from the live run only its conditions: when the first frame began in the trace, and what the
+    policy had seen of the link by then. What the runtime costs is measured before, over no link.
+
+    Args:
+        source: frames; after the last the first comes again. progress: told the share of the live run that is done.
+    """
+    overhead = measure_overhead(rig, policy, trial, source)
+    with rig.open_link() as link, rig.connected(link.address, policy, trial.sla_s, trial.images_allowed) as session:
+        begin_s, steps = link.elapsed_s, []
+        for step in session.run(link, cycle(source), trial.duration_s, trial.period_s):
+            steps.append(step)
+            progress(min(1.0, step.elapsed_s / trial.duration_s))
+    simulated = simulate(
+        make_policy(policy, session.platforms),
+        replace(session.platforms, rtt_s=trial.rtt_s),
+        trial.trace,
+        trial.sla_s,
+        trial.duration_s,
+        trial.period_s,
+        begin_s=begin_s,
+        overhead=overhead,
+    )
+    outcomes, labels = tuple(step.outcome for step in steps), tuple(step.label for step in steps)
+    return Twins(policy, outcomes, tuple(simulated), labels, session.platforms, overhead)
+
+
+def measure_overhead(rig: Rig, policy: str, trial: Trial, source: Source) -> Overhead:
+    """Send a few frames to the cloud over no link: what is left is the runtime's."""
+    asked = _frames_over_no_link(rig, _SENDS_ALWAYS, _PATIENT_S, True, source)
+    chosen = _frames_over_no_link(rig, policy, trial.sla_s, trial.images_allowed, source)
+    return Overhead(
+        prepare_s=statistics.median(outcome.measured.prepare_s for outcome in chosen),
+        plan_s=statistics.median(outcome.measured.plan_s for outcome in chosen),
+        request_s=statistics.median(outcome.measured.send_s + outcome.measured.rtt_s for outcome in asked),
+        queue_s=statistics.median(outcome.measured.queue_s for outcome in asked),
+        request_bytes=_REQUEST_BYTES,
+    )
+
+
+def compare(twins: Twins, trial: Trial) -> Comparison:
+    """Hold both runs side by side."""
+    live, simulated = twins.live, twins.simulated
+    taken = frames_taken(simulated, trial.period_s)
+    predicted = _summary(simulated, (), taken)
+    if twins.platforms.accuracy is not None:
+        right = expected_in_time(simulated, taken, twins.platforms.accuracy)
+        predicted = replace(predicted, in_time_accuracy=right)
+    return Comparison(
+        twins.policy,
+        _summary(live, twins.labels, frames_taken(live, trial.period_s)),
+        predicted,
+        time_gap(live, simulated),
+        late_gap(live, simulated),
+        *speeds(live, twins.platforms),
+    )
+
+
+def _summary(outcomes: Sequence[Outcome], labels: Sequence[int | None], taken: int) -> Summary:
+    summary = summarise(outcomes, labels, taken)
+    assert summary is not None, "a stream of some duration has a frame"
+    return summary
+
+
+def _frames_over_no_link(rig: Rig, policy: str, sla_s: float, images_allowed: bool, source: Source) -> list[Outcome]:
+    outcomes = []
+    with rig.connected(rig.address, policy, sla_s, images_allowed) as session:
+        for _, sample in zip(range(_FRAMES), cycle(source), strict=False):
+            time.sleep(_PAUSE_S)
+            outcomes.append(session.device.infer(sample.frame))
+    return outcomes[_WARM_UP:]
