@@ -61,8 +61,12 @@ class Road:
 @contextlib.contextmanager
 def tunnelled(spec: LinkSpec, loss: float = 0.0) -> Iterator[Road]:
     """A road over packets."""
-    with Tunnel(spec, loss, seed=1) as tunnel, listen_in(tunnel.namespace, tunnel.host) as listener:
-        yield Road(TunnelledLink(tunnel, listener.getsockname()[1]), listener, tunnel)
+    with (
+        Tunnel(spec, loss, seed=1) as tunnel,
+        listen_in(tunnel.namespace, tunnel.host) as listener,
+        tunnel.open_link(listener.getsockname()[1]) as link,
+    ):
+        yield Road(link, listener, tunnel)
 
 
 @contextlib.contextmanager

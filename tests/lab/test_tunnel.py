@@ -26,7 +26,7 @@ from janus_vit.errors import InputError
 from janus_vit.lab import netns
 from janus_vit.lab.emulator import LinkSpec
 from janus_vit.lab.traces import Trace
-from janus_vit.lab.tunnel import Tunnel, TunnelledLink
+from janus_vit.lab.tunnel import Tunnel
 
 TIMEOUT_S = 20
 
@@ -99,9 +99,12 @@ def names_what_is_missing(refused: str) -> bool:
 def connected(tunnel: Tunnel) -> Iterator[tuple[socket.socket, socket.socket]]:
     """Both ends of a connection over a fresh run of the tunnel: here and there."""
     with netns.listen_in(tunnel.namespace, tunnel.host) as listener:
-        link = TunnelledLink(tunnel, listener.getsockname()[1])
         listener.settimeout(TIMEOUT_S)
-        with socket.create_connection((link.host, link.port), TIMEOUT_S) as here, listener.accept()[0] as there:
+        with (
+            tunnel.open_link(listener.getsockname()[1]) as link,
+            socket.create_connection((link.host, link.port), TIMEOUT_S) as here,
+            listener.accept()[0] as there,
+        ):
             there.settimeout(TIMEOUT_S)
             yield here, there
 
@@ -157,6 +160,23 @@ def test_every_run_over_a_tunnel_begins_anew():
             assert tunnel.counts()[0].sent < 100_000 / netns.MTU_BYTES
 
 
+def test_packets_pass_as_they_come_before_a_link_begins_and_after_it_ended():
+    if refused := refusal():
+        assert names_what_is_missing(refused)
+        return
+    never = LinkSpec(trace_of(*[0] * 999, 1))  # the first bit leaves after a quarter of an hour
+    with Tunnel(never) as tunnel, netns.listen_in(tunnel.namespace, tunnel.host) as listener:
+        for _ in range(2):
+            with socket.create_connection(listener.getsockname(), TIMEOUT_S) as here, listener.accept()[0] as there:
+                assert transfer(here, there, b"hello") == b"hello"
+            with (
+                tunnel.open_link(listener.getsockname()[1]) as link,
+                pytest.raises(TimeoutError),
+                socket.create_connection((link.host, link.port), timeout=0.2),
+            ):
+                pass
+
+
 def test_two_tunnels_stand_side_by_side():
     if refused := refusal():
         assert names_what_is_missing(refused)
@@ -209,4 +229,4 @@ def test_a_relay_that_is_gone_is_told():
     with Tunnel(FAST) as tunnel:
         os.kill(int(tunnel.namespace.split("/")[2]), signal.SIGKILL)
         with pytest.raises(InputError, match="relay has ended"):
-            tunnel.restart()
+            tunnel.begin()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +69,10 @@ def bench(
         ),
     ] = None,
     seed: Seed = DEFAULT_SEED,
+    high_fidelity: Annotated[
+        bool,
+        typer.Option("--high-fidelity", help="Carry packets under the kernel's own TCP; needs Linux and root."),
+    ] = False,
     records: Annotated[
         Path | None, typer.Option("--records", metavar="DIR", help="Write JSON records, two files for each policy.")
     ] = None,
@@ -85,9 +89,11 @@ def bench(
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
     from janus_vit.lab.live import Trial, compare, run_twins
-    from janus_vit.lab.rig import Rig, emulated
+    from janus_vit.lab.netns import check_machine
+    from janus_vit.lab.rig import Emulated, Rig
     from janus_vit.lab.sources import BUILTIN
     from janus_vit.lab.streams import open_stream
+    from janus_vit.lab.tunnel import Tunnel
     from janus_vit.model.catalog import load_model
 
     policies = [check_policy(name) for name in dict.fromkeys(policy or [DEFAULT_POLICY])]
@@ -95,6 +101,8 @@ def bench(
     period_s = None if period is None else parse_duration(period, "--period")
     check_positive(seconds, "--seconds", "20")
     check_positive(slowdown, "--slowdown", "14")
+    if high_fidelity:
+        check_machine()
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     folder = None if records is None else check_folder(records)
     use_threads(1)  # one core for each side
@@ -109,7 +117,11 @@ def bench(
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
     found: list[Comparison] = []
-    with Rig(loaded, model, cloud, device, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown) as rig:
+    link = LinkSpec(uplink, delay_s=rtt_s / 2)
+    with (
+        Tunnel(link) if high_fidelity else nullcontext(Emulated(link)) as network,
+        Rig(loaded, model, cloud, device, network, slowdown) as rig,
+    ):
         for name in policies:
             with progress(name) as show:
                 twins = run_twins(rig, name, trial, source, lambda share: show(share, "live"))

@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import time
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
@@ -30,16 +29,21 @@ _STOP_TIMEOUT_S = 5.0
 _READ_AT_ONCE = 64  # packets of one side, before the other's turn comes
 _IPV4 = 4
 
+_Order = tuple[PacketLink, PacketLink, float]  # up, down, and when their time begins; to the relay
+
 
 class Tunnel:
-    """A far side and the link to it, up and running from construction to close.
+    """A far side on this machine, and the packets between it and us, from construction to close.
 
-    `namespace` is the path of the far side's network namespace (see `netns.enter_namespace`): whoever is to be reached
-    over the link listens there, on `host`. A run begins with `restart`.
+    Packets pass as they come, until `open_link` makes them obey the link; they do again when that link ends.
 
     Args:
-        spec: what the link is like; its queues hold whole packets, headers included.
-        loss: share of packets that are lost in each direction, at random. seed: of those losses.
+        spec: what links are like; their queues hold whole packets, headers included.
+        loss: share of packets that a link loses in each direction, at random. seed: of those losses.
+
+    Attributes:
+        host: address to listen on over there. namespace: path of the far side's network namespace, for
+            `netns.enter_namespace`: whoever is to be reached over the link listens in it.
 
     Raises:
         InputError: no Linux, no root, no /dev/net/tun, no `ip`, or a loss or seed that cannot be.
@@ -47,12 +51,12 @@ class Tunnel:
 
     def __init__(self, spec: LinkSpec, loss: float = 0.0, seed: int = 0) -> None:
         netns.check_machine()
-        link = _Both(spec, loss, seed)
-        link.begin()  # what cannot be is told here, not in the other process
         self.spec = spec
+        self._loss, self._seed = loss, seed
+        self._ways()  # a loss that cannot be is told now
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         self._pipe, theirs = context.Pipe()
-        self._relay = context.Process(target=_relay, args=(theirs, link), name="janus-relay", daemon=True)
+        self._relay = context.Process(target=_relay, args=(theirs,), name="janus-relay", daemon=True)
         self._relay.start()
         theirs.close()
         self.namespace = f"/proc/{self._relay.pid}/ns/net"
@@ -62,23 +66,26 @@ class Tunnel:
             self.close()
             raise
 
-    def restart(self) -> float:
-        """Begin traces and losses anew with empty queues, and let TCP forget the link; the time.monotonic() of it.
+    def open_link(self, port: int) -> TunnelledLink:
+        """A link to whoever listens on that port over there, at the beginning of its trace. One at a time."""
+        return TunnelledLink(self, port)
 
-        Raises:
-            InputError: the relay has ended.
+    def begin(self) -> float:
+        """Shape packets from now on: the trace and the losses begin, with empty queues; the time.monotonic() of it.
+
+        TCP forgets what it learned of the way. Raises InputError if the relay has ended, as do the next two.
         """
         netns.forget_metrics(self.host)
         start_s = time.monotonic()  # one clock for all processes of a machine
-        self._ask(start_s)
+        self._ask((*self._ways(), start_s))
         return start_s
 
-    def counts(self) -> tuple[Counts, Counts]:
-        """What became of the packets up and down since the link last began.
+    def end(self) -> None:
+        """Let packets pass as they come."""
+        self._ask((*_open(), time.monotonic()))
 
-        Raises:
-            InputError: the relay has ended.
-        """
+    def counts(self) -> tuple[Counts, Counts]:
+        """What became of the packets up and down since `begin`."""
         return self._ask(None)
 
     def close(self) -> None:
@@ -97,9 +104,15 @@ class Tunnel:
     ) -> None:
         self.close()
 
-    def _ask(self, begin_at_s: float | None) -> tuple[Counts, Counts]:
+    def _ways(self) -> tuple[PacketLink, PacketLink]:
+        """Up and down, with losses of their own."""
+        spec = self.spec
+        up = PacketLink(spec.up, spec.delay_s, spec.queue_bytes, self._loss, self._seed)
+        return up, PacketLink(spec.down, spec.delay_s, spec.queue_bytes, self._loss, self._seed + 1)
+
+    def _ask(self, order: _Order | None) -> tuple[Counts, Counts]:
         with contextlib.suppress(OSError):  # _answer tells
-            self._pipe.send(begin_at_s)
+            self._pipe.send(order)
         counts: tuple[Counts, Counts] = self._answer()
         return counts
 
@@ -117,15 +130,14 @@ class Tunnel:
 class TunnelledLink:
     """One run over a tunnel, from the link's beginning: whoever connects to `address` talks to the far side.
 
-    Args:
-        tunnel: outlives the run. port: where somebody listens on the tunnel's host.
+    It and its trace run from construction to the end of the `with` block.
     """
 
     def __init__(self, tunnel: Tunnel, port: int) -> None:
-        self._up = tunnel.spec.up
+        self._tunnel = tunnel
         self.host = tunnel.host
         self.port = port
-        self._start_s = tunnel.restart()
+        self._start_s = tunnel.begin()
 
     @property
     def address(self) -> str:
@@ -139,31 +151,21 @@ class TunnelledLink:
 
     def rate_mbps(self) -> float:
         """The uplink's true rate now."""
-        return self._up.rate_at(self.elapsed_s)
+        return self._tunnel.spec.up.rate_at(self.elapsed_s)
 
     def __enter__(self) -> TunnelledLink:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The tunnel goes on: it carries what is still under way."""
+        self._tunnel.end()
 
 
-@dataclass(frozen=True)
-class _Both:
-    """Both directions of a link that has yet to begin."""
-
-    spec: LinkSpec
-    loss: float
-    seed: int
-
-    def begin(self) -> tuple[PacketLink, PacketLink]:
-        """Up and down; losses of their own."""
-        spec = self.spec
-        up = PacketLink(spec.up, spec.delay_s, spec.queue_bytes, self.loss, self.seed)
-        return up, PacketLink(spec.down, spec.delay_s, spec.queue_bytes, self.loss, self.seed + 1)
+def _open() -> tuple[PacketLink, PacketLink]:
+    """No link at all."""
+    return PacketLink(None, 0.0, 0), PacketLink(None, 0.0, 0)
 
 
-def _relay(control: Connection, link: _Both) -> None:
+def _relay(control: Connection) -> None:
     """The relay's process: makes both sides, then carries packets until the other end of `control` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our end is the pipe's
     try:
@@ -176,7 +178,7 @@ def _relay(control: Connection, link: _Both) -> None:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with contextlib.suppress(EOFError, OSError):  # whoever asked is gone
         control.send(host)
-        _carry(control, link, near, far)
+        _carry(control, near, far)
 
 
 def _make_sides() -> tuple[int, int, str]:
@@ -190,19 +192,17 @@ def _make_sides() -> tuple[int, int, str]:
     return near, far, there
 
 
-def _carry(control: Connection, link: _Both, near: int, far: int) -> None:
-    start_s = time.monotonic()
-    up, down = link.begin()
+def _carry(control: Connection, near: int, far: int) -> None:
+    (up, down), start_s = _open(), time.monotonic()
     while True:
-        timeout_s = max(0.0, min(up.next_s, down.next_s) + start_s - time.monotonic())
+        wait_s = max(0.0, min(up.next_s, down.next_s) + start_s - time.monotonic())
         # select takes microseconds where poll and epoll take whole milliseconds
-        ready, _, _ = select.select([near, far, control.fileno()], [], [], timeout_s if timeout_s < math.inf else None)
+        ready, _, _ = select.select([near, far, control.fileno()], [], [], wait_s if wait_s < math.inf else None)
         if control.fileno() in ready:
-            counts = up.counts, down.counts
-            if (begin_at_s := control.recv()) is not None:
-                start_s = begin_at_s
-                up, down = link.begin()
-            control.send(counts)
+            order: _Order | None = control.recv()
+            control.send((up.counts, down.counts))
+            if order is not None:
+                up, down, start_s = order
         for source, way, target in ((near, up, far), (far, down, near)):
             if source in ready:
                 _read(source, way, start_s)
