@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from janus_vit.lab.simulate import Costs, simulate
+from janus_vit.errors import InputError
+from janus_vit.lab.simulate import Costs, Noise, Overhead, simulate
 from janus_vit.lab.traces import Trace
 from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.plan import Plan
@@ -28,6 +29,91 @@ def test_a_constant_link_takes_size_over_rate_and_one_round_trip(platforms):
         assert outcome.measured.total_s == pytest.approx(expected_s)
         assert outcome.predicted.total_s == pytest.approx(expected_s, rel=0.2)
         assert outcome.met
+
+
+STEP_S, PATIENT_S = 0.025, 10.0  # of the traces below; an SLA that lets every transfer end
+
+
+def first_tensor(platforms, mbps, sla_s=PATIENT_S, **settings):
+    """The first frame of a policy that sends 49,152 bytes, and its costs."""
+    trace = Trace("steps", STEP_S, np.array([*mbps, *[mbps[-1]] * 1000], float), {})
+    outcome = next(simulate(make_policy("cloud-only", platforms), platforms, trace, sla_s, 1.0, **settings))
+    return outcome, Costs(platforms)[outcome.plan]
+
+
+def test_a_rate_that_halves_in_mid_transfer_takes_twice_as_long_for_the_rest(platforms):
+    outcome, costs = first_tensor(platforms, [8.0, 4.0])
+    sent_at_first = (STEP_S - costs.encode_s) * 1e6  # bytes at 8 Mbps
+    send_s = (STEP_S - costs.encode_s) + (49_152 - sent_at_first) / 0.5e6
+    assert outcome.measured.send_s == pytest.approx(send_s)
+    compute_s = costs.encode_s + costs.decode_s + costs.cloud_s
+    assert outcome.measured.total_s == pytest.approx(compute_s + send_s + 0.02)
+
+
+def test_an_outage_in_mid_transfer_adds_its_length(platforms):
+    whole, _ = first_tensor(platforms, [8.0])
+    cut, _ = first_tensor(platforms, [8.0, 0.0, 0.0, 0.0, 0.0, 8.0])
+    assert whole.measured.send_s == pytest.approx(49_152 / 1e6)
+    assert cut.measured.total_s == pytest.approx(whole.measured.total_s + 4 * STEP_S)
+
+
+def test_an_outage_longer_than_patience_is_left_just_in_time_to_finish_here(platforms):
+    outcome, costs = first_tensor(platforms, [8.0, *[0.0] * 40, 8.0], sla_s=0.3)
+    # Patience ends a tenth of the finishing time (twice the spread of 5 %) and 2 ms before it must.
+    assert outcome.measured.total_s == pytest.approx(0.3 - 0.1 * costs.finish_s - 0.002)
+    assert outcome.fallback is not None
+    assert outcome.met
+
+
+def test_a_stream_may_begin_anywhere_in_the_trace(platforms):
+    early, _ = first_tensor(platforms, [1.0, 1.0, 8.0], begin_s=2 * STEP_S)
+    steady, _ = first_tensor(platforms, [8.0])
+    assert early.measured.total_s == pytest.approx(steady.measured.total_s)
+    assert early.at_s == 2 * STEP_S
+
+
+def test_overhead_adds_up(platforms):
+    plain, _ = first_tensor(platforms, [8.0])
+    overhead = Overhead(prepare_s=0.001, plan_s=0.002, request_s=0.003, queue_s=0.004, request_bytes=1000)
+    slower, _ = first_tensor(platforms, [8.0], overhead=overhead)
+    assert slower.measured.total_s == pytest.approx(plain.measured.total_s + 0.001 + 0.002 + 0.003 + 0.004 + 0.001)
+    assert slower.measured.prepare_s == pytest.approx(0.001)
+    assert slower.measured.plan_s == pytest.approx(0.002)
+    assert slower.measured.rtt_s == pytest.approx(0.023)
+    assert slower.measured.queue_s == pytest.approx(0.004)
+
+
+def sampled(platforms):
+    """The same machines, with samples that lie 20 % below, on and 20 % above the curve."""
+
+    def add(profile):
+        seconds = profile.block_seconds([20, 40, 65], [20, 40, 65], "quadratic") * [0.8, 1.0, 1.2]
+        samples = tuple((tokens, tokens, float(s)) for tokens, s in zip([20, 40, 65], seconds, strict=True))
+        return dataclasses.replace(profile, samples=samples)
+
+    return dataclasses.replace(platforms, device=add(platforms.device), cloud=add(platforms.cloud))
+
+
+def noisy(platforms, seed):
+    policy = make_policy("adaptive", platforms)
+    noise = Noise.of_profiles(platforms, seed)
+    return [to_record(outcome) for outcome in simulate(policy, platforms, constant(4.0), 0.08, 5.0, noise=noise)]
+
+
+def test_noise_comes_from_the_samples_and_from_the_seed_alone(platforms):
+    machines = sampled(platforms)
+    policy = make_policy("device-only", machines)
+    outcomes = list(simulate(policy, machines, constant(1.0), 0.5, 10.0, noise=Noise.of_profiles(machines, 1)))
+    exact_s = Costs(machines)[outcomes[0].plan].device_s
+    factors = {round(outcome.measured.device_s / exact_s, 6) for outcome in outcomes}
+    assert factors == {0.8, 1.0, 1.2}
+    assert noisy(machines, 1) == noisy(machines, 1)
+    assert noisy(machines, 1) != noisy(machines, 2)
+
+
+def test_noise_needs_samples(platforms):
+    with pytest.raises(InputError, match="'example' has no samples to draw noise from"):
+        noisy(platforms, 1)
 
 
 def test_device_only_never_looks_at_the_link(platforms):

@@ -17,16 +17,21 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from janus_vit.cli.main import main
 from janus_vit.errors import InputError
 from janus_vit.lab import netns
 from janus_vit.lab.emulator import LinkSpec
+from janus_vit.lab.rig import Rig
+from janus_vit.lab.sources import open_source
 from janus_vit.lab.traces import Trace
 from janus_vit.lab.tunnel import Tunnel
+from janus_vit.model.catalog import BUILTIN, load_model
 
 TIMEOUT_S = 20
 
@@ -51,6 +56,16 @@ def test_another_system_is_named(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(InputError, match="needs Linux"):
         Tunnel(LinkSpec(trace_of(10)))
+
+
+def test_bench_says_what_high_fidelity_needs_before_anything_runs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["bench", "--trace", "constant:8", "--model", "none", "--high-fidelity"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("janus-vit: error: a tunnelled link needs root (run it with sudo)")
+    assert err.count("\n") == 1
 
 
 def test_tunnels_do_not_share_addresses():
@@ -175,6 +190,18 @@ def test_packets_pass_as_they_come_before_a_link_begins_and_after_it_ended():
                 socket.create_connection((link.host, link.port), timeout=0.2),
             ):
                 pass
+
+
+def test_a_cloud_over_there_answers_every_run(make_profile):
+    if refused := refusal():
+        assert names_what_is_missing(refused)
+        return
+    profile = make_profile(1e-5, model=BUILTIN)
+    with Tunnel(FAST) as tunnel, Rig(load_model(BUILTIN), BUILTIN, profile, tunnel, slowdown=1.0) as rig:
+        for _ in range(2):
+            steps = list(islice(rig.stream("cloud-jpeg", cycle(open_source("builtin")), 5.0, 60.0), 3))
+            assert [step.outcome.fallback for step in steps] == [None] * 3
+            assert all(step.outcome.size_bytes > 0 and step.rate_mbps == 200 for step in steps)
 
 
 def test_two_tunnels_stand_side_by_side():

@@ -1,6 +1,7 @@
 """Latency curves and profiles: fits, predictions, and files that are damaged."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,14 @@ def test_a_block_that_merges_pays_for_it(make_profile):
     profile = make_profile(1e-4)
     plain, merging = profile.block_seconds([60, 60], [60, 60], "line"), profile.block_seconds([66], [57], "line")
     assert merging[0] == pytest.approx(plain[0] + profile.merge.fixed_s)
+
+
+def test_residuals_are_measured_by_predicted_with_merging_paid_for(make_profile):
+    profile = make_profile(1e-4)
+    plain_s, merging_s = (float(profile.block_seconds(60, after, "quadratic")) for after in (60, 40))
+    known = replace(profile, samples=((60, 60, 2 * plain_s), (60, 40, merging_s / 2)))
+    assert known.residuals() == pytest.approx([2.0, 0.5])
+    assert profile.residuals().size == 0
 
 
 def test_too_few_points_are_refused():

@@ -89,7 +89,7 @@ def bench(
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
     from janus_vit.lab.live import Trial, compare, run_twins
-    from janus_vit.lab.netns import check_machine
+    from janus_vit.lab.netns import check_machine, congestion_control
     from janus_vit.lab.rig import Emulated, Rig
     from janus_vit.lab.sources import BUILTIN
     from janus_vit.lab.streams import open_stream
@@ -108,19 +108,20 @@ def bench(
     use_threads(1)  # one core for each side
     loaded = load_model(model)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
-    cloud = measure(loaded, None, quick=True)
-    device = measure(loaded, None, quick=True, clock=time.thread_time)
+    profile = measure(loaded, None, quick=True, clock=time.thread_time)
     trial = Trial(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = people(as_json)
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
     say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
+    if high_fidelity:
+        say(console, f"packets through a tunnel, under this kernel's TCP ({congestion_control()})")
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
     found: list[Comparison] = []
     link = LinkSpec(uplink, delay_s=rtt_s / 2)
     with (
         Tunnel(link) if high_fidelity else nullcontext(Emulated(link)) as network,
-        Rig(loaded, model, cloud, device, network, slowdown) as rig,
+        Rig(loaded, model, profile, network, slowdown) as rig,
     ):
         for name in policies:
             with progress(name) as show:
@@ -130,7 +131,8 @@ def bench(
                 _write(twins, folder, loaded.labels)
     _print_tables(found, console)
     if as_json:
-        print(json.dumps({"trace": trace, "policies": {each.policy: _as_values(each) for each in found}}))
+        values = {each.policy: _as_values(each) for each in found}
+        print(json.dumps({"trace": trace, "high_fidelity": high_fidelity, "policies": values}))
 
 
 def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
@@ -195,8 +197,7 @@ def _as_values(each: Comparison) -> dict[str, Any]:
         "late_gap": each.late_gap,
         "time_parts_s": dict(each.time_parts),
         "late_parts": dict(each.late_parts),
-        "device_speed": each.device_speed,
-        "cloud_speed": each.cloud_speed,
+        "compute_measured_by_predicted": dict(each.speeds),
         "pass": each.close,
         "why": [*each.misses, *([each.drift] if each.drift else [])],
     }

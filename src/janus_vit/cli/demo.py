@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,12 +90,12 @@ def demo(
     trace = trace_from(network, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)
-    profile = measure(model, None, quick=True)
+    profile = measure(model, None, quick=True, clock=time.thread_time)
     link = LinkSpec(trace, delay_s=_RTT_S / 2)
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
     say(console, f"link {network}: mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
-    with Rig(model, model.name, profile, profile, Emulated(link), slowdown) as rig:
+    with Rig(model, model.name, profile, Emulated(link), slowdown) as rig:
         for name, (policy, images_allowed) in RUNS.items():
             samples = cycle(open_source("builtin"))
             with _shown(name, sla_s, seconds, console) as show:

@@ -30,6 +30,8 @@ def captures(
         newest = int(elapsed_s / period_s + _ROUNDING)
         if newest == captured:
             newest += 1
+            if newest * period_s >= duration_s - _ROUNDING:
+                return
             wait(began_s + newest * period_s - now())
         captured = newest
         yield began_s + newest * period_s

@@ -17,6 +17,7 @@ LATE_TOLERANCE = 0.03  # of the frames taken
 CHOICES = "choices"
 OTHER = "other"  # of the frame's time, what no part accounts for
 _DRIFT = 0.05  # from which on a machine's speed is worth a word
+_FEW = 10  # frames; of fewer nothing is said
 _NAMED = 3
 Parts = Mapping[str, float]
 
@@ -29,7 +30,7 @@ class Comparison:
         time_parts: what each part adds to the mean frame time, live minus simulated, seconds; `CHOICES` is what comes
             of other plans, all else of other times for the same kind of plan.
         late_parts: the same for the share of late frames among those that were run.
-        device_speed, cloud_speed: compute, measured by predicted from the profile; None where none was measured.
+        device_ratios, cloud_ratios: of the live frames, see `compute_ratios`.
     """
 
     policy: str
@@ -37,8 +38,8 @@ class Comparison:
     simulated: Summary
     time_parts: Parts
     late_parts: Parts
-    device_speed: float | None
-    cloud_speed: float | None
+    device_ratios: tuple[float, ...]
+    cloud_ratios: tuple[float, ...]
 
     @property
     def median_gap(self) -> float:
@@ -75,15 +76,20 @@ class Comparison:
         return tuple(found)
 
     @property
+    def speeds(self) -> Mapping[str, float]:
+        """Of each side where enough frames computed, what the usual one took, by what its profile says."""
+        sides = {"device": self.device_ratios, "cloud": self.cloud_ratios}
+        return {side: statistics.median(ratios) for side, ratios in sides.items() if len(ratios) >= _FEW}
+
+    @property
     def drift(self) -> str | None:
         """A sentence if a machine did not keep the speed of its profile."""
-        sides = {"device": self.device_speed, "cloud": self.cloud_speed}
-        slow = [
+        found = [
             f"the {side} took {speed:.2f} times as long as its profile says"
-            for side, speed in sides.items()
-            if speed is not None and abs(speed - 1) > _DRIFT
+            for side, speed in self.speeds.items()
+            if abs(speed - 1) > _DRIFT
         ]
-        return " and ".join(slow) or None
+        return " and ".join(found) or None
 
 
 def time_gap(live: Sequence[Outcome], simulated: Sequence[Outcome]) -> Parts:
@@ -96,17 +102,13 @@ def late_gap(live: Sequence[Outcome], simulated: Sequence[Outcome]) -> Parts:
     return _gap(live, simulated, lambda outcome: {f"late frames that sent {kind_of(outcome)}": float(not outcome.met)})
 
 
-def speeds(live: Sequence[Outcome], platforms: Platforms) -> tuple[float | None, float | None]:
-    """Measured by predicted compute of device and cloud, over all frames that the cloud answered or nobody asked."""
+def compute_ratios(outcomes: Sequence[Outcome], platforms: Platforms) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute measured by predicted from the profiles, of the frames that computed on the device and in the cloud."""
     costs = Costs(platforms)
-    whole = [outcome for outcome in live if outcome.fallback is None]
-    predicted = [costs[outcome.plan] for outcome in whole]
-    on_device = [outcome.plan.split > 0 for outcome in whole]
-    device_s = sum(outcome.measured.device_s for outcome, runs in zip(whole, on_device, strict=True) if runs)
-    return (
-        _ratio(device_s, sum(cost.device_s for cost in predicted)),
-        _ratio(sum(outcome.measured.cloud_s for outcome in whole), sum(cost.cloud_s for cost in predicted)),
-    )
+    whole = [(outcome.plan, outcome.measured) for outcome in outcomes if outcome.fallback is None]
+    device = (measured.device_s / costs[plan].device_s for plan, measured in whole if plan.split > 0)
+    cloud = (measured.cloud_s / costs[plan].cloud_s for plan, measured in whole if not plan.is_local)
+    return tuple(device), tuple(cloud)
 
 
 def _gap(live: Sequence[Outcome], simulated: Sequence[Outcome], values: Callable[[Outcome], Parts]) -> Parts:
@@ -140,10 +142,6 @@ def _times(outcome: Outcome) -> Parts:
     total_s = times.pop("total_s")
     parts = {name.removesuffix("_s"): seconds for name, seconds in times.items()}
     return {**parts, OTHER: total_s - sum(parts.values())}
-
-
-def _ratio(measured_s: float, predicted_s: float) -> float | None:
-    return measured_s / predicted_s if predicted_s else None
 
 
 def _largest(parts: Parts, show: Callable[[float], str]) -> str:

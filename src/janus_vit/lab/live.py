@@ -6,21 +6,23 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import cycle, islice
 
 from janus_vit.lab.camera import frames_taken
-from janus_vit.lab.gaps import Comparison, late_gap, speeds, time_gap
+from janus_vit.lab.gaps import Comparison, compute_ratios, late_gap, time_gap
 from janus_vit.lab.rig import Rig
-from janus_vit.lab.simulate import Overhead, simulate
+from janus_vit.lab.simulate import Noise, Overhead, simulate
 from janus_vit.lab.sources import Source
 from janus_vit.lab.summary import Summary, expected_in_time, summarise
 from janus_vit.lab.traces import Trace
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.presets import Platforms, make_policy
 
-_FRAMES, _WARM_UP = 20, 4  # of a measurement of the overhead
+_FRAMES, _WARM_UP = 20, 4  # of each look at the runtime
+_LIMIT_S = 4.0  # for it, once there are frames after the warm-up
 _PAUSE_S = 0.01  # between its frames, as the profiler's
-_SENDS_ALWAYS = "cloud-jpeg"
+_NEVER_SENDS, _ALWAYS_SENDS = "device-only", "cloud-jpeg"
+_SEED = 0
 _PATIENT_S = 30.0
 _REQUEST_BYTES = 120  # of the message's other fields and gRPC's headers, as counted by the emulated link
 
@@ -49,7 +51,6 @@ class Twins:
 
     Attributes:
         labels: true classes of the live frames. platforms: what both policies knew at the start.
-        overhead: that the simulation was given.
     """
 
     policy: str
@@ -57,7 +58,6 @@ class Twins:
     simulated: tuple[Outcome, ...]
     labels: tuple[int | None, ...]
     platforms: Platforms
-    overhead: Overhead
 
 
 def run_twins(
@@ -66,12 +66,12 @@ def run_twins(
     """Run one policy live, then simulate the same stream.
 
     The simulation takes from the live run only its conditions: when the first frame began in the trace, and what the
-    policy had seen of the link by then. What the runtime costs is measured before, over no link.
+    policy had seen of the link by then. All else was measured before.
 
     Args:
         source: frames; after the last the first comes again. progress: told the share of the live run that is done.
     """
-    overhead = measure_overhead(rig, policy, trial, source)
+    runtime = measure_runtime(rig, policy, trial, source)
     with rig.open_link() as link, rig.connected(link.address, policy, trial.sla_s, trial.images_allowed) as session:
         begin_s, steps = link.elapsed_s, []
         for step in session.run(link, cycle(source), trial.duration_s, trial.period_s):
@@ -85,23 +85,37 @@ def run_twins(
         trial.duration_s,
         trial.period_s,
         begin_s=begin_s,
-        overhead=overhead,
+        overhead=runtime.overhead,
+        noise=runtime.noise,
     )
     outcomes, labels = tuple(step.outcome for step in steps), tuple(step.label for step in steps)
-    return Twins(policy, outcomes, tuple(simulated), labels, session.platforms, overhead)
+    return Twins(policy, outcomes, tuple(simulated), labels, session.platforms)
 
 
-def measure_overhead(rig: Rig, policy: str, trial: Trial, source: Source) -> Overhead:
-    """Send a few frames to the cloud over no link: what is left is the runtime's."""
-    asked = _frames_over_no_link(rig, _SENDS_ALWAYS, _PATIENT_S, True, source)
-    chosen = _frames_over_no_link(rig, policy, trial.sla_s, trial.images_allowed, source)
-    return Overhead(
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a few frames over no link have shown just before a run."""
+
+    overhead: Overhead
+    noise: Noise
+
+
+def measure_runtime(rig: Rig, policy: str, trial: Trial, source: Source) -> Runtime:
+    """Run a few frames over no link, wholly on the device, wholly in the cloud, and as the policy likes it.
+
+    What a frame takes beside compute is the overhead; how its compute differs from the profiles is the noise.
+    """
+    local, platforms = _frames_over_no_link(rig, _NEVER_SENDS, _PATIENT_S, True, source)
+    sent, _ = _frames_over_no_link(rig, _ALWAYS_SENDS, _PATIENT_S, True, source)
+    chosen, _ = _frames_over_no_link(rig, policy, trial.sla_s, trial.images_allowed, source)
+    overhead = Overhead(
         prepare_s=statistics.median(outcome.measured.prepare_s for outcome in chosen),
         plan_s=statistics.median(outcome.measured.plan_s for outcome in chosen),
-        request_s=statistics.median(outcome.measured.send_s + outcome.measured.rtt_s for outcome in asked),
-        queue_s=statistics.median(outcome.measured.queue_s for outcome in asked),
+        request_s=statistics.median(outcome.measured.send_s + outcome.measured.rtt_s for outcome in sent),
+        queue_s=statistics.median(outcome.measured.queue_s for outcome in sent),
         request_bytes=_REQUEST_BYTES,
     )
+    return Runtime(overhead, Noise(compute_ratios(local, platforms)[0], compute_ratios(sent, platforms)[1], _SEED))
 
 
 def compare(twins: Twins, trial: Trial) -> Comparison:
@@ -118,7 +132,7 @@ def compare(twins: Twins, trial: Trial) -> Comparison:
         predicted,
         time_gap(live, simulated),
         late_gap(live, simulated),
-        *speeds(live, twins.platforms),
+        *compute_ratios(live, twins.platforms),
     )
 
 
@@ -128,10 +142,15 @@ def _summary(outcomes: Sequence[Outcome], labels: Sequence[int | None], taken: i
     return summary
 
 
-def _frames_over_no_link(rig: Rig, policy: str, sla_s: float, images_allowed: bool, source: Source) -> list[Outcome]:
-    outcomes = []
+def _frames_over_no_link(
+    rig: Rig, policy: str, sla_s: float, images_allowed: bool, source: Source
+) -> tuple[list[Outcome], Platforms]:
+    outcomes: list[Outcome] = []
     with rig.connected(rig.address, policy, sla_s, images_allowed) as session:
-        for _, sample in zip(range(_FRAMES), cycle(source), strict=False):
+        began_s = time.perf_counter()
+        for sample in islice(cycle(source), _FRAMES):
             time.sleep(_PAUSE_S)
             outcomes.append(session.device.infer(sample.frame))
-    return outcomes[_WARM_UP:]
+            if len(outcomes) > 2 * _WARM_UP and time.perf_counter() - began_s > _LIMIT_S:
+                break
+    return outcomes[_WARM_UP:], session.platforms

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from janus_vit.errors import InputError
 
@@ -98,6 +99,11 @@ def forget_metrics(peer: str) -> None:
     """Make the kernel forget what it learned of the way to this address: the next connection starts as the first."""
     with contextlib.suppress(OSError):  # nothing is known
         _ip("tcp_metrics", "flush", peer)
+
+
+def congestion_control() -> str:
+    """What TCP of this machine answers loss and delay with, such as cubic; new namespaces inherit it."""
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text("ascii").strip()
 
 
 def leave_namespace() -> None:

@@ -118,7 +118,8 @@ class Rig:
 
     Args:
         model: both sides run it. name: with which the cloud process can load it too.
-        cloud, device: profiles of this machine with one thread; the device's is best taken in processor time.
+        profile: this machine with one thread, best in processor time: that is what `SlowedWorker` multiplies, and what
+            a cloud that is mostly idle takes even while others use the machine.
         network: makes what stands between, anew for each stream.
         slowdown: how many times slower than this machine the device is.
     """
@@ -127,19 +128,18 @@ class Rig:
         self,
         model: Model,
         name: str,
-        cloud: PlatformProfile,
-        device: PlatformProfile,
+        profile: PlatformProfile,
         network: Network,
         slowdown: float,
     ) -> None:
         self._model = model
         self._network = network
-        self._profile = device.slowed(slowdown)
+        self._profile = profile.slowed(slowdown)
         self._worker = SlowedWorker(LocalWorker(model, EagerEngine(model)), slowdown)
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         ours, theirs = context.Pipe()
         self._cloud = context.Process(
-            target=_serve, args=(theirs, name, cloud, network.host, network.namespace), daemon=True
+            target=_serve, args=(theirs, name, profile, network.host, network.namespace), daemon=True
         )
         self._cloud.start()
         theirs.close()

@@ -6,7 +6,7 @@ are replaced. The same trace, and the same seed where compute is noisy, give ide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,6 @@ from random import Random
 from janus_vit.errors import DeadlineExceeded, InputError
 from janus_vit.lab.camera import captures
 from janus_vit.lab.traces import Trace
-from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Answer, Outcome, Transfer
 from janus_vit.planning.plan import Plan, tokens_after_blocks
 from janus_vit.planning.policies import Decision, Policy, Situation
@@ -63,6 +62,35 @@ class Overhead:
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """How compute strays from the profiles: every part of a frame takes one of these factors, drawn by the seed."""
+
+    device: tuple[float, ...]
+    cloud: tuple[float, ...]
+    seed: int
+
+    @classmethod
+    def of_profiles(cls, platforms: Platforms, seed: int) -> Noise:
+        """As far as the profiles' own samples stray from their curves.
+
+        Raises:
+            InputError: a profile without samples.
+        """
+        sides = platforms.device, platforms.cloud
+        for profile in sides:
+            if not profile.samples:
+                raise InputError(f"profile of {profile.model!r} has no samples to draw noise from: profile it again")
+        device, cloud = (tuple(profile.residuals().tolist()) for profile in sides)
+        return cls(device, cloud, seed)
+
+
+def _draws(factors: Sequence[float], seed: str) -> Callable[[], float]:
+    """One of the factors a call; 1 if there are none."""
+    random = Random(seed)
+    return (lambda: random.choice(factors)) if factors else (lambda: 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class PlanCosts:
     """What one plan takes on both sides, in seconds, and the bytes between them."""
 
@@ -104,16 +132,6 @@ class Costs:
         parts = (table.device_s, table.encode_s, table.decode_s, table.cloud_s, table.finish_s, table.size_bytes)
         device_s, encode_s, decode_s, cloud_s, finish_s, size_bytes = (float(part[0, 0]) for part in parts)
         return PlanCosts(device_s, encode_s, decode_s, cloud_s, finish_s, round(size_bytes))
-
-
-def _noise(profile: PlatformProfile, seed: int | None, side: str) -> Callable[[], float]:
-    """Factors of compute, one a call, drawn from the profile's residuals; always 1 without a seed."""
-    if seed is None:
-        return lambda: 1.0
-    residuals, random = profile.residuals().tolist(), Random(f"{side} {seed}")
-    if not residuals:
-        raise InputError(f"the profile of {profile.model!r} has no samples to draw noise from: profile it again")
-    return lambda: random.choice(residuals)
 
 
 class PredictedWorker:
@@ -254,7 +272,7 @@ def simulate(
     *,
     begin_s: float = 0.0,
     overhead: Overhead = Overhead(),
-    noise: int | None = None,
+    noise: Noise | None = None,
 ) -> Iterator[Outcome]:
     """Run a stream for that long of the trace's time.
 
@@ -263,15 +281,14 @@ def simulate(
         period_s: of a camera whose newest frame is taken, so that frames which no one waited for are dropped; frames
             back to back if None, as in the paper.
         begin_s: the trace's time at the first frame. overhead: of the runtime.
-        noise: seed of compute times that stray from the profile as its own samples do; exact if None.
-
-    Raises:
-        InputError: noise, from a profile without samples.
+        noise: of compute on both sides; it is exactly as the profiles say if None.
     """
     clock = VirtualClock(begin_s)
     costs = Costs(platforms)
-    link = RecordedLink(trace, platforms.rtt_s, costs, clock, overhead, _noise(platforms.cloud, noise, "cloud"))
-    worker = PredictedWorker(costs, clock, overhead, _noise(platforms.device, noise, "device"))
+    noise = noise or Noise((), (), 0)
+    device_noise, cloud_noise = _draws(noise.device, f"device {noise.seed}"), _draws(noise.cloud, f"cloud {noise.seed}")
+    link = RecordedLink(trace, platforms.rtt_s, costs, clock, overhead, cloud_noise)
+    worker = PredictedWorker(costs, clock, overhead, device_noise)
     device = Device(worker, link, _DecidingPolicy(policy, clock, overhead.plan_s), sla_s, clock=clock)
     for captured_s in captures(clock.now, clock.advance, duration_s, period_s):
         yield device.infer(None, captured_s)
