@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from _common import print_json
 
+from janus_vit.lab.camera import frames_taken
 from janus_vit.lab.generator import SCENARIOS, trace_from
 from janus_vit.lab.profiler import profile_machine
 from janus_vit.lab.simulate import simulate
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--slowdown", type=float, default=20.0)
     options = parser.parse_args()
     sla_s = options.sla_ms / 1e3
-    taken = round(DURATION_S / sla_s)
+    taken = frames_taken(0, DURATION_S, sla_s)
     torch.set_num_threads(1)
     model = load_model()
     assert model.accuracy is not None
@@ -65,7 +66,7 @@ def main() -> None:
             policy = make_policy(name, platforms)
             outcomes = simulate(policy, platforms, trace, sla_s, DURATION_S, period_s=sla_s)
             in_time = [outcome for outcome in outcomes if outcome.met]
-            late = max(0.0, 1 - len(in_time) / taken)
+            late = 1 - len(in_time) / taken
             right = expected_in_time(in_time, taken, model.accuracy)
             cells.append(f"{100 * late:.1f}" + ("" if right is None else f" ({100 * right:.1f})"))
             rows.append({"link": trace.name, "policy": shown, "late": late, "right_in_time": right})

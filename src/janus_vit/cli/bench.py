@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -138,10 +139,11 @@ def bench(
 def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
     from janus_vit.runtime.metrics import RecordWriter
 
-    with closing(RecordWriter(folder / f"{twins.policy}-live.jsonl", labels)) as writer:
+    name = re.sub(r"[^\w.-]+", "-", twins.policy)
+    with closing(RecordWriter(folder / f"{name}-live.jsonl", labels)) as writer:
         for outcome, label in zip(twins.live, twins.labels, strict=True):
             writer.write(outcome, truth=label)
-    with closing(RecordWriter(folder / f"{twins.policy}-simulated.jsonl")) as writer:
+    with closing(RecordWriter(folder / f"{name}-simulated.jsonl")) as writer:
         for outcome in twins.simulated:
             writer.write(outcome)
 

@@ -5,9 +5,8 @@ The same for a wall clock and a virtual one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-
-from janus_vit.planning.outcome import Outcome
+import math
+from collections.abc import Callable, Iterator
 
 _ROUNDING = 1e-9
 
@@ -37,8 +36,6 @@ def captures(
         yield began_s + newest * period_s
 
 
-def frames_taken(outcomes: Sequence[Outcome], period_s: float | None) -> int:
-    """Frames that the camera took from the first to the last one that was run, dropped ones included."""
-    if period_s is None or not outcomes:
-        return len(outcomes)
-    return 1 + round((outcomes[-1].at_s - outcomes[0].at_s) / period_s)
+def frames_taken(run: int, duration_s: float, period_s: float | None) -> int:
+    """Frames that the camera takes in that time, dropped ones included; without a camera, those that were run."""
+    return run if period_s is None else max(run, math.ceil(duration_s / period_s - _ROUNDING))

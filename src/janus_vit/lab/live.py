@@ -121,14 +121,14 @@ def measure_runtime(rig: Rig, policy: str, trial: Trial, source: Source) -> Runt
 def compare(twins: Twins, trial: Trial) -> Comparison:
     """Hold both runs side by side."""
     live, simulated = twins.live, twins.simulated
-    taken = frames_taken(simulated, trial.period_s)
+    taken = frames_taken(len(simulated), trial.duration_s, trial.period_s)
     predicted = _summary(simulated, (), taken)
     if twins.platforms.accuracy is not None:
         right = expected_in_time(simulated, taken, twins.platforms.accuracy)
         predicted = replace(predicted, in_time_accuracy=right)
     return Comparison(
         twins.policy,
-        _summary(live, twins.labels, frames_taken(live, trial.period_s)),
+        _summary(live, twins.labels, frames_taken(len(live), trial.duration_s, trial.period_s)),
         predicted,
         time_gap(live, simulated),
         late_gap(live, simulated),
