@@ -135,7 +135,7 @@ def transfer(source: socket.socket, target: socket.socket, payload: bytes) -> by
     return bytes(received)
 
 
-def test_bytes_arrive_whole_both_ways_though_packets_are_lost():
+def test_bytes_arrive_whole_both_ways_though_packets_are_lost_and_tcp_is_the_same_everywhere():
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
@@ -143,6 +143,9 @@ def test_bytes_arrive_whole_both_ways_though_packets_are_lost():
     with Tunnel(FAST, loss=0.03, seed=1) as tunnel, connected(tunnel) as (here, there):
         assert transfer(here, there, payload) == payload
         assert transfer(there, here, payload) == payload
+        for end in (here, there):
+            control = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            assert control.rstrip(b"\0").decode() == netns.CONGESTION_CONTROL
         up, down = tunnel.counts()
     assert up.lost > 0
     assert down.lost > 0

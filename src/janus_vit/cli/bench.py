@@ -90,7 +90,7 @@ def bench(
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
     from janus_vit.lab.live import Trial, compare, run_twins
-    from janus_vit.lab.netns import check_machine, congestion_control
+    from janus_vit.lab.netns import CONGESTION_CONTROL, check_machine
     from janus_vit.lab.rig import Emulated, Rig
     from janus_vit.lab.sources import BUILTIN
     from janus_vit.lab.streams import open_stream
@@ -116,7 +116,7 @@ def bench(
     say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
     if high_fidelity:
-        say(console, f"packets through a tunnel, under this kernel's TCP ({congestion_control()})")
+        say(console, f"packets through a tunnel, under this kernel's TCP ({CONGESTION_CONTROL})")
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
     found: list[Comparison] = []
     link = LinkSpec(uplink, delay_s=rtt_s / 2)

@@ -19,12 +19,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
-from pathlib import Path
 
 from janus_vit.errors import InputError
 
 TUN_PATH = "/dev/net/tun"
 MTU_BYTES = 1500
+CONGESTION_CONTROL = "cubic"  # the default of most systems, whatever this machine is set to
 _TX_PACKETS = 10_000  # before the device: the queue that counts is ours
 _PAIRS = 1 << 15  # of addresses: 198.18.0.0/15 is set aside for benchmarks (RFC 2544), four addresses each
 _FIRST_ADDRESS = int(IPv4Address("198.18.0.0"))
@@ -86,24 +86,20 @@ def addresses(number: int) -> tuple[str, str]:
 
 
 def configure(name: str, address: str, peer: str) -> None:
-    """Give a device of this thread's namespace its address, and bring it up.
+    """Give a device of this thread's namespace its address, bring it up, and set the way to the other side.
 
     Raises:
         OSError: `ip` refuses.
     """
-    _ip("address", "add", address, "peer", peer, "dev", name)
+    _ip("address", "add", address, "peer", peer, "dev", name, "noprefixroute")
     _ip("link", "set", name, "mtu", str(MTU_BYTES), "txqueuelen", str(_TX_PACKETS), "up")
+    _ip("route", "add", peer, "dev", name, "src", address, "congctl", CONGESTION_CONTROL)
 
 
 def forget_metrics(peer: str) -> None:
     """Make the kernel forget what it learned of the way to this address: the next connection starts as the first."""
     with contextlib.suppress(OSError):  # nothing is known
         _ip("tcp_metrics", "flush", peer)
-
-
-def congestion_control() -> str:
-    """What TCP of this machine answers loss and delay with, such as cubic; new namespaces inherit it."""
-    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text("ascii").strip()
 
 
 def leave_namespace() -> None:
