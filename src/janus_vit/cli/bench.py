@@ -126,14 +126,23 @@ def bench(
     ):
         for name in policies:
             with progress(name) as show:
+                show(0.0, "a few frames over no link")
                 twins = run_twins(rig, name, trial, source, lambda share: show(share, "live"))
             found.append(compare(twins, trial))
             if folder is not None:
                 _write(twins, folder, loaded.labels)
     _print_tables(found, console)
     if as_json:
-        values = {each.policy: _as_values(each) for each in found}
-        print(json.dumps({"trace": trace, "high_fidelity": high_fidelity, "policies": values}))
+        settings = {"model": loaded.name, "trace": trace, "slowdown": slowdown, "slowed_by": "waiting"}
+        settings |= {
+            "high_fidelity": high_fidelity,
+            "rtt_s": rtt_s,
+            "sla_s": sla_s,
+            "duration_s": seconds,
+            "period_s": period_s,
+            "private": private,
+        }
+        print(json.dumps({**settings, "policies": {each.policy: _as_values(each) for each in found}}))
 
 
 def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
