@@ -133,15 +133,9 @@ def bench(
                 _write(twins, folder, loaded.labels)
     _print_tables(found, console)
     if as_json:
-        settings = {"model": loaded.name, "trace": trace, "slowdown": slowdown, "slowed_by": "waiting"}
-        settings |= {
-            "high_fidelity": high_fidelity,
-            "rtt_s": rtt_s,
-            "sla_s": sla_s,
-            "duration_s": seconds,
-            "period_s": period_s,
-            "private": private,
-        }
+        settings = {"model": loaded.name, "trace": trace, "high_fidelity": high_fidelity, "slowdown": slowdown}
+        settings |= {"slowed_by": "waiting", "rtt_s": rtt_s, "sla_s": sla_s, "duration_s": seconds}
+        settings |= {"period_s": period_s, "private": private}
         print(json.dumps({**settings, "policies": {each.policy: _as_values(each) for each in found}}))
 
 
