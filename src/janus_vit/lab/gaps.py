@@ -102,12 +102,18 @@ def late_gap(live: Sequence[Outcome], simulated: Sequence[Outcome]) -> Parts:
     return _gap(live, simulated, lambda outcome: {f"late frames that sent {kind_of(outcome)}": float(not outcome.met)})
 
 
-def compute_ratios(outcomes: Sequence[Outcome], platforms: Platforms) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute measured by predicted from the profiles, of the frames that computed on the device and in the cloud."""
+def compute_ratios(
+    outcomes: Sequence[Outcome], platforms: Platforms, least_s: float = 0.0
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute measured by predicted from the profiles, of the frames that computed on the device and in the cloud.
+
+    Args:
+        least_s: leave out what was predicted to be shorter.
+    """
     costs = Costs(platforms)
-    whole = [(outcome.plan, outcome.measured) for outcome in outcomes if outcome.fallback is None]
-    device = (measured.device_s / costs[plan].device_s for plan, measured in whole if plan.split > 0)
-    cloud = (measured.cloud_s / costs[plan].cloud_s for plan, measured in whole if not plan.is_local)
+    whole = [(outcome.measured, costs[outcome.plan]) for outcome in outcomes if outcome.fallback is None]
+    device = (real.device_s / cost.device_s for real, cost in whole if cost.device_s > least_s)
+    cloud = (real.cloud_s / cost.cloud_s for real, cost in whole if cost.cloud_s > least_s)
     return tuple(device), tuple(cloud)
 
 
