@@ -16,9 +16,9 @@ from janus_vit.planning.payloads import parse_payload
 from janus_vit.runtime.cloud import Cloud
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.runtime.rpc import INFER, PROBE
+from janus_vit.runtime.rpc import HELLO, INFER, PROBE, SERVICE
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import Outputs, Request, pack_request
+from janus_vit.wire.messages import Greeting, Outputs, Request, pack_greeting, pack_request
 from janus_vit.wire.tokens import encode_tokens
 
 
@@ -256,3 +256,24 @@ def test_the_link_is_measured_without_a_frame(transport):
     assert seen.size_bytes == 100_000
     assert seen.send_s >= 0
     assert seen.rtt_s > 0
+
+
+def test_every_transport_has_a_connection_of_its_own():
+    peers = []
+
+    def hello(request, context):
+        peers.append(context.peer())
+        return pack_greeting(Greeting("small", "fingerprint", "{}"))
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    handlers = {HELLO.rsplit("/", 1)[1]: grpc.unary_unary_rpc_method_handler(hello)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    transports = [GrpcTransport(address, Outputs(7)) for _ in range(2)]
+    for transport in transports:
+        transport.hello(5.0)
+    for transport in transports:
+        transport.close()
+    server.stop(None).wait()
+    assert len(set(peers)) == 2

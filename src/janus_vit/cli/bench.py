@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,6 +74,10 @@ def bench(
     ] = None,
     seed: Seed = DEFAULT_SEED,
     engine: EngineName = AUTO,
+    high_fidelity: Annotated[
+        bool,
+        typer.Option("--high-fidelity", help="Carry packets under the kernel's own TCP; needs Linux and root."),
+    ] = False,
     records: Annotated[
         Path | None, typer.Option("--records", metavar="DIR", help="Write JSON records, two files for each policy.")
     ] = None,
@@ -90,9 +94,11 @@ def bench(
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
     from janus_vit.lab.live import Trial, compare, run_twins
-    from janus_vit.lab.rig import Rig, emulated
+    from janus_vit.lab.netns import CONGESTION_CONTROL, check_machine
+    from janus_vit.lab.rig import Emulated, Rig
     from janus_vit.lab.sources import BUILTIN
     from janus_vit.lab.streams import open_stream
+    from janus_vit.lab.tunnel import Tunnel
     from janus_vit.model.catalog import load_model
     from janus_vit.model.engines.select import make_engine
 
@@ -102,6 +108,8 @@ def bench(
     period_s = None if period is None else parse_duration(period, "--period")
     check_positive(seconds, "--seconds", "20")
     check_positive(slowdown, "--slowdown", "14")
+    if high_fidelity:
+        check_machine()
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     folder = None if records is None else check_folder(records)
     use_threads(1)  # one core for each side
@@ -114,9 +122,15 @@ def bench(
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
     say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
+    if high_fidelity:
+        say(console, f"packets through a tunnel, under this kernel's TCP ({CONGESTION_CONTROL})")
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
     found: list[Comparison] = []
-    with Rig(loaded, model, profile, emulated(LinkSpec(uplink, delay_s=rtt_s / 2)), slowdown, runner) as rig:
+    link = LinkSpec(uplink, delay_s=rtt_s / 2)
+    with (
+        Tunnel(link) if high_fidelity else nullcontext(Emulated(link)) as network,
+        Rig(loaded, model, profile, network, slowdown, runner) as rig,
+    ):
         for name in policies:
             with progress(name) as show:
                 show(0.0, "a few frames over no link")
@@ -126,8 +140,9 @@ def bench(
                 _write(twins, folder, loaded.labels)
     _print_tables(found, console)
     if as_json:
-        settings = {"model": loaded.name, "trace": trace, "slowdown": slowdown, "slowed_by": "waiting"}
-        settings |= {"rtt_s": rtt_s, "sla_s": sla_s, "duration_s": seconds, "period_s": period_s, "private": private}
+        settings = {"model": loaded.name, "trace": trace, "high_fidelity": high_fidelity, "slowdown": slowdown}
+        settings |= {"slowed_by": "waiting", "rtt_s": rtt_s, "sla_s": sla_s, "duration_s": seconds}
+        settings |= {"period_s": period_s, "private": private}
         print(json.dumps({**settings, "policies": {each.policy: _as_values(each) for each in found}}))
 
 

@@ -81,7 +81,7 @@ def demo(
     """
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
-    from janus_vit.lab.rig import Rig, emulated
+    from janus_vit.lab.rig import Emulated, Rig
     from janus_vit.lab.sources import open_source
     from janus_vit.lab.summary import summarise
     from janus_vit.model.catalog import load_model
@@ -101,7 +101,7 @@ def demo(
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
     say(console, f"link {network}: mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
-    with Rig(model, model.name, profile, emulated(link), slowdown, runner) as rig:
+    with Rig(model, model.name, profile, Emulated(link), slowdown, runner) as rig:
         for name, (policy, images_allowed) in RUNS.items():
             samples = cycle(open_source("builtin"))
             with _shown(name, sla_s, seconds, console) as show:

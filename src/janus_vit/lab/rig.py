@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -19,6 +19,7 @@ import torch
 from janus_vit.errors import JanusError, Unreachable
 from janus_vit.lab.camera import captures
 from janus_vit.lab.emulator import EmulatedLink, LinkSpec
+from janus_vit.lab.netns import enter_namespace
 from janus_vit.lab.slowed import SlowedWorker
 from janus_vit.lab.sources import Sample
 from janus_vit.lab.streams import true_label
@@ -35,7 +36,6 @@ from janus_vit.runtime.service import outputs_of
 from janus_vit.runtime.worker import LocalWorker
 
 _START_TIMEOUT_S = 120.0
-_HOST = "127.0.0.1"
 
 
 class Link(Protocol):
@@ -57,12 +57,32 @@ class Link(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-OpenLink = Callable[[str, int], Link]  # host and port of the backend to a link before it, at its trace's beginning
+class Network(Protocol):
+    """Where the cloud is, and links that lead there. A `Tunnel` is one."""
+
+    @property
+    def host(self) -> str:
+        """Address for the cloud to listen on."""
+
+    @property
+    def namespace(self) -> str | None:
+        """Path of the network namespace in which the cloud listens; None: in ours."""
+
+    def open_link(self, port: int) -> Link:
+        """A link to the cloud at that port, at its trace's beginning."""
 
 
-def emulated(spec: LinkSpec) -> OpenLink:
-    """Links through the TCP proxy of `emulator`."""
-    return lambda host, port: EmulatedLink(spec, host, port)
+@dataclass(frozen=True)
+class Emulated:
+    """The loopback, and links through the TCP proxy of `emulator`."""
+
+    spec: LinkSpec
+    host: str = "127.0.0.1"
+    namespace: None = None
+
+    def open_link(self, port: int) -> EmulatedLink:
+        """See `Network.open_link`."""
+        return EmulatedLink(self.spec, self.host, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +121,7 @@ class Rig:
         model: both sides run it. name: with which the cloud process can load it too.
         profile: this machine with one thread, best in processor time: that is what `SlowedWorker` multiplies, and what
             a cloud that is mostly idle takes even while others use the machine.
-        open_link: makes what stands between, anew for each stream.
+        network: makes what stands between, anew for each stream.
         slowdown: how many times slower than this machine the device is.
         engine: of the device; the cloud has one of the same name.
     """
@@ -111,18 +131,19 @@ class Rig:
         model: Model,
         name: str,
         profile: PlatformProfile,
-        open_link: OpenLink,
+        network: Network,
         slowdown: float,
         engine: Engine,
     ) -> None:
         self._model = model
-        self._open_link = open_link
+        self._network = network
         self._profile = profile.slowed(slowdown)
         self._precision = engine.precision
         self._worker = SlowedWorker(LocalWorker(model, engine), slowdown)
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         ours, theirs = context.Pipe()
-        self._cloud = context.Process(target=_serve, args=(theirs, name, profile, engine.name), daemon=True)
+        place = network.host, network.namespace
+        self._cloud = context.Process(target=_serve, args=(theirs, name, profile, engine.name, *place), daemon=True)
         self._cloud.start()
         theirs.close()
         self._pipe = ours
@@ -138,11 +159,11 @@ class Rig:
     @property
     def address(self) -> str:
         """host:port of the cloud itself, with no link before it."""
-        return f"{_HOST}:{self._port}"
+        return f"{self._network.host}:{self._port}"
 
     def open_link(self) -> Link:
         """A link to the cloud, at its trace's beginning."""
-        return self._open_link(_HOST, self._port)
+        return self._network.open_link(self._port)
 
     @contextmanager
     def connected(self, address: str, policy: str, sla_s: float, images_allowed: bool = True) -> Iterator[Session]:
@@ -185,11 +206,16 @@ def _wait(seconds: float) -> None:
     time.sleep(max(0.0, seconds))
 
 
-def _serve(pipe: Connection, name: str, profile: PlatformProfile, engine: str) -> None:
+def _serve(
+    pipe: Connection, name: str, profile: PlatformProfile, engine: str, host: str, namespace: str | None
+) -> None:
     """The cloud process: serves until the other end of the pipe is closed."""
     torch.set_num_threads(1)
     try:
-        with Cloud(load_model(name), profile, engine=engine) as cloud:
+        model = load_model(name)
+        if namespace is not None:
+            enter_namespace(namespace)  # and with this thread all that gRPC starts
+        with Cloud(model, profile, f"{host}:0", engine=engine) as cloud:
             pipe.send(cloud.port)
             pipe.poll(None)
     except (JanusError, KeyboardInterrupt, BrokenPipeError):

@@ -29,6 +29,7 @@ _RECONNECT = [
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would go on with one that was closed a moment ago
 
 
 class GrpcTransport:
@@ -46,7 +47,7 @@ class GrpcTransport:
         check_address(address)
         self._address = address
         self._outputs = outputs
-        options = [*KEEPALIVE, *_RECONNECT, ("grpc.max_send_message_length", -1)]
+        options = [*KEEPALIVE, *_RECONNECT, *_OWN_CONNECTION, ("grpc.max_send_message_length", -1)]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options)
         else:
