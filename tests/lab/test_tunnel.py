@@ -32,6 +32,7 @@ from janus_vit.lab.sources import open_source
 from janus_vit.lab.traces import Trace
 from janus_vit.lab.tunnel import Tunnel
 from janus_vit.model.catalog import BUILTIN, load_model
+from janus_vit.model.engines.eager import EagerEngine
 
 TIMEOUT_S = 20
 
@@ -200,7 +201,8 @@ def test_a_cloud_over_there_answers_every_run(make_profile):
         assert names_what_is_missing(refused)
         return
     profile = make_profile(1e-5, model=BUILTIN)
-    with Tunnel(FAST) as tunnel, Rig(load_model(BUILTIN), BUILTIN, profile, tunnel, slowdown=1.0) as rig:
+    model = load_model(BUILTIN)
+    with Tunnel(FAST) as tunnel, Rig(model, BUILTIN, profile, tunnel, 1.0, EagerEngine(model)) as rig:
         for _ in range(2):
             steps = list(islice(rig.stream("cloud-jpeg", cycle(open_source("builtin")), 5.0, 60.0), 3))
             assert [step.outcome.fallback for step in steps] == [None] * 3
