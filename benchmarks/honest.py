@@ -23,10 +23,9 @@ import numpy as np
 from _common import print_json
 from _markdown import markdown
 
-from janus_vit.lab.compare import ORACLE, Score, interval, run_all, score
+from janus_vit.lab.compare import Score, run_all, score
 from janus_vit.lab.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
-from janus_vit.lab.report.canvas import colours_of
-from janus_vit.lab.report.figures import Bar, Spot, bars, pareto
+from janus_vit.lab.report.comparison import CLOSE, front, overall, per_link
 from janus_vit.lab.report.heatmap import Choice, heatmap
 from janus_vit.lab.report.page import Section, Table, write_page
 from janus_vit.lab.traces import Trace, read_trace
@@ -35,7 +34,6 @@ Scores = dict[tuple[Setting, str, str], Score]  # setting, policy, link
 MAP_SLAS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 MAP_DEVICES = (0.1, 0.3, 1.0, 3.0, 10.0)
 _DRAWN = ("nothing", "image", "tokens")  # of KINDS, as the figures call them
-_CLOSE = 0.002  # right and in time; nearer ones are equal
 
 
 def simulated(settings: Sequence[Setting], links: Sequence[Trace], seconds: float, workers: int) -> Scores:
@@ -50,59 +48,9 @@ def simulated(settings: Sequence[Setting], links: Sequence[Trace], seconds: floa
     return found
 
 
-def overall(title: str, text: str, setting: Setting, found: Scores, links: Sequence[str]) -> Section:
-    """One setting in numbers, over all links."""
-    header = ["policy", "late %", "right and in time %", "regret, points", "accuracy lost", "answers in time per s"]
-    header += ["kB a frame", "device ms", "cloud ms", "here / image / tokens %"]
-    rows, drawn = [], {}
-    for policy in setting.policies:
-        scores = [found[setting, policy, link] for link in links]
-        best = np.array([found[setting, ORACLE, link].value for link in links])
-        value = np.array([each.value for each in scores])
-        kinds = np.mean([each.kinds for each in scores], axis=0)
-        lost = 86.92 - 100 * np.array([each.accuracy for each in scores])
-        rows.append(
-            [
-                policy,
-                _with_interval(100 * np.array([each.late for each in scores])),
-                _with_interval(100 * value),
-                _with_interval(100 * (best - value)),
-                f"{np.nanmean(lost):.2f}" if not np.isnan(lost).all() else "-",
-                f"{np.mean([each.fps for each in scores]):.2f}",
-                f"{np.mean([each.size_bytes for each in scores]) / 1e3:.1f}",
-                f"{1e3 * np.mean([each.device_s for each in scores]):.0f}",
-                f"{1e3 * np.mean([each.cloud_s for each in scores]):.1f}",
-                " / ".join(f"{100 * share:.0f}" for share in kinds),
-            ]
-        )
-        low, high = interval(100 * value)
-        drawn[policy] = [Bar(100 * float(value.mean()), low, high)]
-    figure = bars([str(setting)], drawn, "Right and in time", "%", colours=colours_of(OPEN))
-    caption = f"Means over {len(links)} links; below them, 95 % intervals over links (bootstrap)."
-    return Section(title, text, (figure,), (Table(header, rows, caption),))
-
-
-def _with_interval(values: np.ndarray) -> str:
-    low, high = interval(values)
-    return f"{values.mean():.2f}\n{low:.2f}–{high:.2f}"
-
-
-def per_link(setting: Setting, found: Scores, links: Sequence[str]) -> Section:
-    """One setting, link by link."""
-    rows = [
-        [link, *(f"{100 * found[setting, policy, link].value:.1f}" for policy in setting.policies)] for link in links
-    ]
-    beaten = [
-        f"{link} ({100 * (found[setting, best, link].value - found[setting, 'adaptive', link].value):.1f})"
-        for link in links
-        for best in [max(setting.policies[2:], key=lambda policy: found[setting, policy, link].value)]
-        if found[setting, best, link].value > found[setting, "adaptive", link].value + _CLOSE
-    ]
-    text = (
-        f"Right and in time, %. The default policy is behind another, or the best fixed plan known afterwards, by more "
-        f"than {100 * _CLOSE:.1f} points on {len(beaten)} of {len(links)} links: {', '.join(beaten) or 'none'}."
-    )
-    return Section(f"Link by link: {setting}", text, (), (Table(["link", *setting.policies], rows),))
+def of(setting: Setting, found: Scores, links: Sequence[str]) -> dict[str, list[Score]]:
+    """The scores of one setting, by policy."""
+    return {policy: [found[setting, policy, link] for link in links] for policy in setting.policies}
 
 
 def by_setting(settings: Sequence[Setting], found: Scores, links: Sequence[str]) -> Section:
@@ -129,7 +77,7 @@ def where(private: bool, links: Sequence[Trace], seconds: float, workers: int) -
     drawn = heatmap(columns, rows, choices, f"The best kind of plan, {pixels}", "device speed, Orin Nano = 1")
     text = (
         "Where the best fixed plan of a kind is right and in time most often, as a share of all links; equal within "
-        f"{100 * _CLOSE:.1f} points counts for the first of: {', '.join(KINDS)}. The line below it: what that is worth."
+        f"{100 * CLOSE:.1f} points counts for the first of: {', '.join(KINDS)}. The line below it: what that is worth."
     )
     return Section(f"What wins where: {pixels}", text, (drawn,))
 
@@ -139,23 +87,11 @@ def _winner(values: np.ndarray) -> Choice | None:
     best = values.max(axis=1)
     if best.max() <= 0.05:  # nothing is ever in time
         return None
-    wins = np.bincount((values >= best[:, None] - _CLOSE).argmax(axis=1), minlength=len(KINDS))
+    wins = np.bincount((values >= best[:, None] - CLOSE).argmax(axis=1), minlength=len(KINDS))
     kind = int(wins.argmax())
     return Choice(
         _DRAWN[kind], f"{100 * wins[kind] / len(values):.0f} %\n{100 * best.mean():.0f}", wins[kind] / len(values)
     )
-
-
-def front(setting: Setting, found: Scores, links: Sequence[str]) -> str:
-    """Accuracy of answers in time over their latency."""
-    spots = []
-    for policy in setting.policies:
-        scores = [found[setting, policy, link] for link in links]
-        if any(each.late < 0.5 for each in scores):
-            median_s = float(np.median([each.median_s for each in scores]))
-            value = np.array([each.value for each in scores])
-            spots.append(Spot(policy, median_s, float(value.mean()), *interval(value)))
-    return pareto(spots, str(setting), "median latency, ms", "right and in time, %", colours_of(OPEN))
 
 
 def write_csv(path: Path, found: Scores) -> None:
@@ -185,11 +121,11 @@ def main() -> None:
     private = replace(base, private=True)
     about = f"{len(recorded)} recorded and {len(links) - len(recorded)} generated links, {options.seconds:g} s each."
     sections = [
-        overall("The base case", about, base, found, names),
-        overall("The same, but pixels stay on the device", about, private, found, names),
-        Section("Accuracy against latency", "", (front(base, found, names), front(private, found, names))),
-        per_link(base, found, names),
-        per_link(private, found, names),
+        overall(f"The base case: {base}", about, of(base, found, names)),
+        overall(f"Pixels stay on the device: {private}", about, of(private, found, names)),
+        Section("Accuracy against latency", "", [front(str(s), of(s, found, names)) for s in (base, private)]),
+        per_link(f"Link by link: {base}", of(base, found, names), names),
+        per_link(f"Link by link: {private}", of(private, found, names), names),
         by_setting(settings, found, names),
         where(False, links, options.seconds, options.workers),
         where(True, links, options.seconds, options.workers),
@@ -199,7 +135,8 @@ def main() -> None:
         more = simulated([base], runs, options.seconds, options.workers)
         for network in ("lte", "5g"):
             mine = [run.name for run in runs if run.name.startswith(network)]
-            sections.append(overall(f"The paper's dataset: {network.upper()}", "", base, more, mine))
+            title = f"The paper's dataset, {network.upper()}: {base}"
+            sections.append(overall(title, f"{len(mine)} runs.", of(base, more, mine)))
         found |= more
     options.out.mkdir(parents=True, exist_ok=True)
     intro = "Simulated with the live device loop; accuracy is published or assumed, see scripts/fit_platforms.py."

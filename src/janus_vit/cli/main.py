@@ -13,6 +13,7 @@ from janus_vit import __version__
 from janus_vit.cli.bench import bench
 from janus_vit.cli.calibrate import calibrate
 from janus_vit.cli.cloud import cloud
+from janus_vit.cli.compare import compare
 from janus_vit.cli.demo import demo
 from janus_vit.cli.device import device
 from janus_vit.cli.models import models
@@ -22,7 +23,18 @@ from janus_vit.cli.report import report
 from janus_vit.errors import JanusError
 
 # One function a command, in the order of --help.
-COMMANDS: tuple[Callable[..., None], ...] = (demo, cloud, device, profile, calibrate, plan, bench, report, models)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
+    cloud,
+    device,
+    profile,
+    calibrate,
+    plan,
+    compare,
+    bench,
+    report,
+    models,
+)
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
