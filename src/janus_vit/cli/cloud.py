@@ -66,7 +66,7 @@ def cloud(
     runner = take_engine(served, engine)
     measured = read_or_measure(profile, served, runner)
     with until_stopped() as stop, Cloud(served, measured, listen, credentials, runner) as server:
-        say(messages(), f"serving {served.name} with engine {runner.name} on {host}:{server.port}; Ctrl-C stops it")
+        say(messages(), f"serving {served.name} on {host}:{server.port} with engine {runner.name}; Ctrl-C stops it")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
             print(json.dumps(where), flush=True)
