@@ -12,7 +12,7 @@ from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 
 # Largest difference of a logit from eager, as a share of the largest logit, by what an engine computes in.
-TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2}  # rounding may merge another pair
+TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2, "int8": 1e-1}  # rounding may merge another pair
 VARIANTS = {
     "class": {},
     "tanh": {"activation": "gelu_tanh", "pooling": "attention", "prefix": 0, "classes": 0},
