@@ -14,13 +14,14 @@ from janus_vit.cli.calibrate import calibrate
 from janus_vit.cli.cloud import cloud
 from janus_vit.cli.demo import demo
 from janus_vit.cli.device import device
+from janus_vit.cli.export import export
 from janus_vit.cli.models import models
 from janus_vit.cli.plan import plan
 from janus_vit.cli.profile import profile
 from janus_vit.errors import JanusError
 
 # One function a command, in the order of --help.
-COMMANDS: tuple[Callable[..., None], ...] = (demo, cloud, device, profile, calibrate, plan, models)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, cloud, device, profile, calibrate, plan, export, models)
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130

@@ -17,7 +17,9 @@ class PackedLinear:
         activation: a key of the table above, computed where the product is written.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
         self._bias = bias.detach().to(dtype)
         self._attribute, self._algorithm = _FUSED[activation]
