@@ -1,4 +1,4 @@
-"""Linear layers in 8-bit integers, for processors that multiply these faster: weights a scale each output, tokens one each.
+"""Linear layers in 8-bit integers: weights with a scale for each output, tokens with one each.
 
 Scales of tokens are found as they come, so that no calibration is needed, and no token's rounding depends on the others
 in its frame or batch. Norms, residuals and merging stay in float32; attention is in bfloat16 where the processor
