@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from janus_vit.lab.profiler import profile_machine
     from janus_vit.model.catalog import load_model
+    from janus_vit.model.engines.select import make_engine
     from janus_vit.runtime.cloud import Cloud
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.device import Device
 
-__all__ = ["Cloud", "Device", "__version__", "connect", "load_model", "profile_machine"]
+__all__ = ["Cloud", "Device", "__version__", "connect", "load_model", "make_engine", "profile_machine"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "load_model": "janus_vit.model.catalog",
+    "make_engine": "janus_vit.model.engines.select",
     "connect": "janus_vit.runtime.connect",
     "profile_machine": "janus_vit.lab.profiler",
     "Device": "janus_vit.runtime.device",

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from janus_vit.model import stage
@@ -43,6 +43,8 @@ class PackedEngine:
         self._network = model.network
         blocks = cast(Iterable[Block], model.network.blocks)
         self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model) for block in blocks]
+        if not keep_model:
+            _leave_file(model.network)
 
     @classmethod
     def obstacle(cls) -> str | None:
@@ -70,6 +72,13 @@ class PackedBfloat16Engine(PackedEngine):
     precision = BFLOAT16
     dtype = torch.bfloat16
     pack = staticmethod(partial(PackedLinear, dtype=torch.bfloat16))
+
+
+def _leave_file(network: nn.Module) -> None:
+    """Copy what is left of a network: a mapped file counts as memory, all of it, while one tensor lies in it."""
+    for parameter in network.parameters():
+        if not parameter.is_meta:
+            parameter.data = parameter.data.clone()
 
 
 @lru_cache

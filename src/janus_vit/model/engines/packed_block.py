@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from janus_vit.model.engines.packed_attention import attend
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
 from janus_vit.model.merging import match_tokens, merge_tokens
 
@@ -74,21 +75,6 @@ class PackedBlock:
             gate, gated = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * gated
         return self._fc2.plus(hidden, x), sizes
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> Tensor:
-    """Attention [B, T, C] of queries that are scaled already; sizes [B, T] add log(size) to the scores."""
-    batch, heads, count, head_width = query.shape
-    bias = None if sizes is None else sizes.log().to(query.dtype)[:, None, None, :]
-    if query.dtype == torch.float32:
-        mask = None if bias is None else bias.expand(-1, -1, count, -1)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
-    else:
-        scores = query @ key.transpose(-1, -2)
-        if bias is not None:
-            scores += bias
-        out = scores.softmax(dim=-1) @ value
-    return out.transpose(1, 2).reshape(batch, count, heads * head_width)
 
 
 def _gamma(scale: nn.Module) -> Tensor | None:

@@ -9,6 +9,12 @@ from torch import Tensor
 _FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [rows, inputs] W' + b for a weight [outputs, inputs] that is used once and must be contiguous."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
 class PackedLinear:
     """activation(x W' + b) for any number of rows.
 
@@ -21,7 +27,7 @@ class PackedLinear:
         self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32
     ) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
-        self._bias = bias.detach().to(dtype)
+        self._bias = bias.detach().to(dtype, copy=True)  # a view would hold the whole file that it lies in
         self._attribute, self._algorithm = _FUSED[activation]
         self._dtype = dtype
 

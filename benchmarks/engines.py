@@ -1,0 +1,291 @@
+"""Engines beside what else runs a ViT on a processor: time, share of the possible, memory; unmerged and merged.
+
+    python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--rounds 9] [--threads 2] [--quick]
+
+All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
+falls on all of them. Memory is what a process holds beyond torch itself. The limit is one packed matrix product of the model's MLP, at all tokens, in the same turns.
+The peers, which cannot merge, are one function each: see PEERS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from _common import print_json
+from loading import resident_bytes
+from torch import Tensor
+
+from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.packed_linear import PackedLinear
+from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.schedules import levels, make_schedule
+
+Merges = tuple[int, ...]
+Runner = Callable[[Tensor, Merges], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
+SIZES = {"vit-base-224": (224, 768, 12, 12), "vit-large-384": (384, 1024, 24, 16)}  # image, width, blocks, heads
+PATCH, CLASSES = 16, 1000
+KEPT = (0.6, 0.4)  # shares of the operations that the paper's schedule keeps, nearly
+FIFTH = 0.2  # below what it can, so that is a few large merges in the first blocks, as learned schedules have
+FLOAT32_BAR, BFLOAT16_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 0.70, 0.85
+
+
+def transformers_sdpa(folder: Path) -> Runner:
+    """What most people run: transformers, scaled dot product attention, float32."""
+    _hide_torchvision()
+    from transformers import ViTForImageClassification
+
+    model: Any = ViTForImageClassification.from_pretrained(folder, attn_implementation="sdpa")
+    model.eval()
+    return lambda pixels, merges: model(pixels).logits
+
+
+def _hide_torchvision() -> None:
+    """A ViT needs none of it, and PyPI's, linked with CUDA, cannot be imported beside a CPU build of torch."""
+    sys.modules.setdefault("torchvision", None)  # type: ignore[arg-type]
+
+
+def ours(name: str) -> Callable[[Path], Runner]:
+    """An engine of this package, with the model's weights taken over as the commands do."""
+
+    def make(folder: Path) -> Runner:
+        model = load_model(str(folder))
+        engine, blocks = make_engine(model, name, keep_model=False), model.shape.blocks
+        return lambda pixels, merges: engine.head(engine.run(engine.embed(pixels, merges), blocks))
+
+    return make
+
+
+def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
+    """The limit: the first product of an MLP at all tokens, as often as the model has blocks."""
+
+    def make(folder: Path) -> Runner:
+        arch = load_model(str(folder)).network.architecture
+        layer = PackedLinear(torch.randn(arch.mlp_width, arch.width), torch.randn(arch.mlp_width), dtype=dtype)
+        x = torch.randn(arch.tokens, arch.width).to(dtype)
+
+        def run(pixels: Tensor, merges: Merges) -> Tensor:
+            for _ in merges:
+                layer(x)
+            return torch.zeros(1, CLASSES)
+
+        return run
+
+    return make
+
+
+PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa}
+ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None}
+LIMITS = {"float32": packed_product(torch.float32), "bfloat16": packed_product(torch.bfloat16)}
+
+
+def operations(shape: ModelShape, merges: Merges) -> float:
+    """Multiplications and additions of stem and blocks; a block merges between attention and MLP."""
+    tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
+    for merged in merges:
+        total += 8 * tokens * width**2 + 4 * tokens**2 * width
+        tokens -= merged
+        total += 16 * tokens * width**2
+    return total
+
+
+def runs(shape: ModelShape) -> dict[Merges, float]:
+    """Merges of each block, unmerged first, and the share of the operations that they keep."""
+    whole = operations(shape, (0,) * shape.blocks)
+    options = [make_schedule("exponential", level, shape).applied for level in levels("exponential", shape)]
+    early = [early_merges(shape, last) for last in range(shape.tokens // 8, shape.tokens // 2)]
+    kept = {merges: operations(shape, merges) / whole for merges in options + early}
+
+    def nearest(among: list[Merges], wanted: float) -> Merges:
+        return min(among, key=lambda merges: abs(kept[merges] - wanted))
+
+    chosen = [options[0], *(nearest(options, wanted) for wanted in KEPT), nearest(early, FIFTH)]
+    return {merges: kept[merges] for merges in chosen}
+
+
+def early_merges(shape: ModelShape, last: int) -> Merges:
+    """As many as possible in the first blocks, until `last` tokens are left."""
+    merges, tokens = [], shape.tokens
+    for _ in range(shape.blocks):
+        merges.append(min((tokens - shape.protected) // 2, tokens - last))
+        tokens -= merges[-1]
+    return tuple(merges)
+
+
+class Competitor:
+    """A runner in a process of its own, which waits while the others run."""
+
+    def __init__(self, make: Callable[[Path], Runner], name: str, folder: Path, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        kind = "peer" if name in PEERS else "engine" if name in ENGINES else "limit"
+        self._process = context.Process(target=_serve, args=(theirs, kind, name, str(folder), threads), daemon=True)
+        self._process.start()
+        self.times_ms: dict[Merges, list[float]] = {}
+        self.logits: dict[Merges, Tensor] = {}
+        self.resident_bytes = self.peak_bytes = 0
+        self._pipe.recv()  # it is ready
+
+    def turn(self, merges: Merges) -> None:
+        """One timed run."""
+        self._pipe.send(merges)
+        elapsed_ms, logits, self.resident_bytes, self.peak_bytes = self._pipe.recv()
+        self.times_ms.setdefault(merges, []).append(elapsed_ms)
+        self.logits[merges] = torch.tensor(logits)
+
+    def close(self) -> None:
+        """Stop the process."""
+        self._pipe.send(None)
+        self._process.join()
+
+
+def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    before_bytes = resident_bytes("VmRSS")  # of torch itself
+    run = {"peer": PEERS, "engine": ENGINES, "limit": LIMITS}[kind][name](Path(folder))
+    pixels = torch.randn(1, 3, *(2 * [load_size(folder)]), generator=torch.Generator().manual_seed(1))
+    pipe.send(None)
+    with torch.inference_mode():
+        while (merges := pipe.recv()) is not None:
+            run(pixels, merges)  # caches are cold after the others' turns
+            began_s = time.perf_counter()
+            logits = run(pixels, merges)
+            elapsed_ms = 1e3 * (time.perf_counter() - began_s)
+            memory = resident_bytes("VmRSS") - before_bytes, resident_bytes("VmHWM") - before_bytes
+            pipe.send((elapsed_ms, logits[0].tolist(), *memory))
+
+
+def load_size(folder: str) -> int:
+    """Pixels of an image's side."""
+    return SIZES[Path(folder).name][0]
+
+
+def write_checkpoint(folder: Path) -> None:
+    """Random weights as transformers names them."""
+    _hide_torchvision()
+    from transformers import ViTConfig, ViTForImageClassification
+
+    size, width, depth, heads = SIZES[folder.name]
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
+    settings |= {"intermediate_size": 4 * width, "image_size": size, "patch_size": PATCH, "num_labels": CLASSES}
+    config = ViTConfig(**settings)
+    ViTForImageClassification(config).save_pretrained(folder)
+
+
+def compare(name: str, rounds: int, threads: int) -> list[dict[str, object]]:
+    """All competitors on one model: one row for each and each schedule."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / name
+        write_checkpoint(folder)
+        shape = load_model(str(folder)).shape
+        plans = runs(shape)
+        makers = PEERS | ENGINES | LIMITS
+        running = {each: Competitor(make, each, folder, threads) for each, make in makers.items()}
+        for _ in range(rounds):
+            for merges in plans:
+                for each, competitor in running.items():
+                    if each in ENGINES or not sum(merges):
+                        competitor.turn(merges)
+        for competitor in running.values():
+            competitor.close()
+    return rows_of(name, shape, plans, running)
+
+
+def rows_of(
+    name: str, shape: ModelShape, plans: Mapping[Merges, float], running: dict[str, Competitor]
+) -> list[dict[str, object]]:
+    """Medians, and what they are beside the limit, the peers and the unmerged run."""
+    unmerged = (0,) * shape.blocks
+    product = 16 * shape.tokens * shape.width**2 * shape.blocks / 2  # 2 x tokens x width x 4 width in each block
+    limits = {each: product / 1e6 / statistics.median(running[each].times_ms[unmerged]) for each in LIMITS}
+    rows: list[dict[str, object]] = []
+    for merges, kept in plans.items():
+        count = operations(shape, merges)
+        medians = {
+            each: statistics.median(run.times_ms[merges]) for each, run in running.items() if merges in run.times_ms
+        }
+        best_peer = min(medians[each] for each in (*PEERS, "eager") if each in medians)
+        wanted = running["eager"].logits[merges]
+        for each in (*PEERS, *ENGINES):
+            if each not in medians:
+                continue
+            precision = KINDS[each].precision if each in KINDS else "float32"
+            gflops = count / 1e6 / medians[each]
+            saved = 1 - medians[each] / statistics.median(running[each].times_ms[unmerged])
+            rows.append(
+                {
+                    "model": name,
+                    "kept": round(kept, 3),
+                    "merges": merges,
+                    "engine": each,
+                    "ms": round(medians[each], 1),
+                    "least_ms": round(min(running[each].times_ms[merges]), 1),
+                    "gflops": round(gflops, 1),
+                    "of_limit": round(gflops / limits[precision], 3) if precision in limits else None,
+                    "limit_gflops": round(limits[precision], 1) if precision in limits else None,
+                    "against_peer": round(best_peer / medians[each], 3),
+                    "of_saving": round(saved / (1 - kept), 3) if sum(merges) else None,
+                    "difference": float((running[each].logits[merges] - wanted).abs().max() / wanted.abs().max()),
+                    "resident_mb": round(running[each].resident_bytes / 1e6),
+                    "peak_mb": round(running[each].peak_bytes / 1e6),
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    """Print a table for each model, then the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="the first model, two rounds")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    names = options.models.split(",")
+    rows: list[dict[str, object]] = []
+    heads = (
+        "engine",
+        "kept",
+        "ms",
+        "least",
+        "GFLOP/s",
+        "of limit",
+        "x peer",
+        "of saving",
+        "differs",
+        "RSS MB",
+        "peak MB",
+    )
+    for name in names[:1] if options.quick else names:
+        print(f"{name}, {options.threads} threads\n{heads[0]:<14}" + "".join(f"{head:>10}" for head in heads[1:]))
+        found = compare(name, 2 if options.quick else options.rounds, options.threads)
+        for row in found:
+            keys = ("kept", "ms", "least_ms", "gflops", "of_limit", "against_peer", "of_saving")
+            cells = [
+                *(f"{row[key] if row[key] is not None else '-':>10}" for key in keys),
+                f"{row['difference']:10.1e}",
+            ]
+            print(f"{row['engine']:<14}" + "".join(cells) + f"{row['resident_mb']:>10}{row['peak_mb']:>10}", flush=True)
+        rows += found
+    print(
+        f"bars: unmerged {FLOAT32_BAR} x transformers in float32 and {LIMIT_BAR} of the limit, {BFLOAT16_BAR} x in "
+        f"bfloat16; merged to a fifth, {SAVING_BAR} of the proportional saving"
+    )
+    print_json("engines", 1, rows)
+
+
+if __name__ == "__main__":
+    main()
