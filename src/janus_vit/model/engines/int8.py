@@ -37,7 +37,7 @@ class Int8Linear:
         self._scales = weight.abs().amax(dim=1).clamp_min(_TINY) / _LARGEST  # [outputs]
         self._weight = torch.ops.onednn.qlinear_prepack((weight / self._scales[:, None]).round().to(torch.int8), None)
         self._zeros = torch.zeros_like(self._scales, dtype=torch.int64)
-        self._bias = bias.detach().float()
+        self._bias = bias.detach().to(torch.float32, copy=True)  # a view would hold the whole file that it lies in
         self._activation = None if activation is None else _FUNCTIONS[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
