@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.model.engines.packed_block import PackedBlock
+from janus_vit.model.engines.packed_block import PackedBlock, Packing
 from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.layers import ACTIVATIONS, Block
 from janus_vit.model.stage import Activation
@@ -36,7 +36,7 @@ class PackedEngine:
     name = "packed"
     precision = FLOAT32
     dtype = torch.float32
-    pack = staticmethod(partial(PackedLinear, dtype=torch.float32))
+    pack: Packing = staticmethod(partial(PackedLinear, dtype=torch.float32))
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         self._ends = EagerEngine(model)

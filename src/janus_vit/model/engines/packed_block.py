@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -11,6 +12,9 @@ from torch.nn import functional as F
 from janus_vit.model.engines.packed_attention import attend
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
 from janus_vit.model.merging import match_tokens, merge_tokens
+
+# Queries that are scaled already, keys and values [B, heads, T, head_width], sizes [B, T] or none, to [B, T, C].
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Product(Protocol):
@@ -35,15 +39,15 @@ class PackedBlock:
 
     Args:
         block: the plain one. pack: makes the linear layers. dtype: of attention.
-        keep: False leaves the plain one without its linear layers' weights.
+        keep: False leaves the plain one without its linear layers' weights. attend: how attention is computed.
     """
 
-    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool) -> None:
-        self._dtype = dtype
+    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend = attend) -> None:
+        self._dtype, self._attend = dtype, attend
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
         self._heads, width = block.attn.heads, proj.in_features
-        scale = torch.ones(3 * width)
+        scale = torch.ones(3 * width, device=proj.weight.device)
         scale[:width] = (width // self._heads) ** -0.5  # of the scores, on the queries
         self._qkv = pack(*_rows(qkv, scale))
         self._proj = pack(*_rows(proj, _gamma(block.ls1)))
@@ -66,7 +70,7 @@ class PackedBlock:
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
-        attended = attend(query, key, value, bias_sizes)
+        attended = self._attend(query, key, value, bias_sizes)
         x = self._proj.plus(attended, x)
         if merges:
             x, sizes = merge_tokens(x, sizes, match_tokens(key.float(), merges, protected))

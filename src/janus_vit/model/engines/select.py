@@ -62,6 +62,7 @@ KINDS = {
         Kind("eager", ("eager", "EagerEngine"), FLOAT32),
         Kind("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
         Kind("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
+        Kind("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16"),
         Kind("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
     )
 }
