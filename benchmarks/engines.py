@@ -3,8 +3,8 @@
     python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--rounds 9] [--threads 2] [--quick]
 
 All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
-falls on all of them. Memory is what a process holds beyond torch itself. The limit is one packed matrix product of the model's MLP, at all tokens, in the same turns.
-The peers, which cannot merge, are one function each: see PEERS.
+falls on all of them. The limit is a packed matrix product of the model's MLP, at all tokens, in the same turns. Memory
+is what a process holds beyond torch itself. Peers, which cannot merge, are one function each: see PEERS.
 """
 
 from __future__ import annotations

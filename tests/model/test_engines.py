@@ -3,11 +3,14 @@
 import pytest
 import torch
 from conftest import small_model
+from torch.nn import functional as F
 
 from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.packed_attention import attend
 from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.layers import size_bias
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 
@@ -19,6 +22,7 @@ VARIANTS = {
     "tanh": {"activation": "gelu_tanh", "pooling": "attention", "prefix": 0, "classes": 0},
     "quick": {"activation": "quick_gelu", "stem_norm": True, "norm_eps": 1e-5},
     "gated": {"activation": "swiglu", "layer_scale": True, "prefix": 4},
+    "long": {"image_size": 104, "depth": 3},  # 170 tokens
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
 }
 RUNNABLE = [kind for kind in KINDS.values() if kind.installed and kind.load().obstacle() is None]
@@ -106,6 +110,22 @@ def test_tokens_merge_as_planned(pair):
         activation = engine.run(activation, split)
         assert activation.sizes.sum(dim=1).tolist() == [shape.tokens] * 2
         assert activation.tokens.shape[1] == shape.tokens - sum(merges[:split])
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 159, 160, 700])
+@pytest.mark.parametrize("merged", [False, True])
+def test_attention_is_torchs_own(tokens, merged):
+    if KINDS["packed"] not in RUNNABLE:
+        assert KINDS["packed"].load().obstacle()
+        return
+    generator = torch.Generator().manual_seed(tokens)
+    query, key, value = torch.randn(3, 2, 3, tokens, 8, generator=generator)
+    sizes = torch.randint(1, 5, (2, tokens), generator=generator).float() if merged else None
+    bias = size_bias(sizes, torch.float32, tokens)
+    wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+    for dtype in (torch.float32, torch.bfloat16):
+        found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
+        assert difference(found.float(), wanted.transpose(1, 2).flatten(2)) < TOLERANCES[str(dtype).split(".")[1]]
 
 
 @pytest.mark.parametrize("level", [0.0, 0.2])
