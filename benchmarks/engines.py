@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import engine_peers
+import _engine_peers
 import torch
 from _common import print_json
 from loading import resident_bytes
@@ -85,7 +85,7 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
     return make
 
 
-PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **engine_peers.installed()}
+PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
 ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None}
 LIMITS = {"float32": packed_product(torch.float32), "bfloat16": packed_product(torch.bfloat16)}
 
