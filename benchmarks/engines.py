@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import _engine_peers
 import torch
 from _common import print_json
 from loading import resident_bytes
@@ -71,7 +72,7 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
 
     def make(folder: Path) -> Runner:
         arch = load_model(str(folder)).network.architecture
-        layer = PackedLinear(torch.randn(arch.mlp_width, arch.width), torch.randn(arch.mlp_width), dtype)
+        layer = PackedLinear(torch.randn(arch.mlp_width, arch.width), torch.randn(arch.mlp_width), dtype=dtype)
         x = torch.randn(arch.tokens, arch.width).to(dtype)
 
         def run(pixels: Tensor, merges: Merges) -> Tensor:
@@ -84,7 +85,7 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
     return make
 
 
-PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa}
+PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
 ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None}
 LIMITS = {"float32": packed_product(torch.float32), "bfloat16": packed_product(torch.bfloat16)}
 
@@ -216,7 +217,7 @@ def rows_of(
         medians = {
             each: statistics.median(run.times_ms[merges]) for each, run in running.items() if merges in run.times_ms
         }
-        best_peer = min(medians[each] for each in (*PEERS, "eager") if each in medians)
+        best_peer = min(medians[each] for each in ("transformers", "eager") if each in medians)
         wanted = running["eager"].logits[merges]
         for each in (*PEERS, *ENGINES):
             if each not in medians:
@@ -270,7 +271,7 @@ def main() -> None:
         "peak MB",
     )
     for name in names[:1] if options.quick else names:
-        print(f"{name}, {options.threads} threads\n{heads[0]:<14}" + "".join(f"{head:>10}" for head in heads[1:]))
+        print(f"{name}, {options.threads} threads\n{heads[0]:<18}" + "".join(f"{head:>10}" for head in heads[1:]))
         found = compare(name, 2 if options.quick else options.rounds, options.threads)
         for row in found:
             keys = ("kept", "ms", "least_ms", "gflops", "of_limit", "against_peer", "of_saving")
@@ -278,7 +279,7 @@ def main() -> None:
                 *(f"{row[key] if row[key] is not None else '-':>10}" for key in keys),
                 f"{row['difference']:10.1e}",
             ]
-            print(f"{row['engine']:<14}" + "".join(cells) + f"{row['resident_mb']:>10}{row['peak_mb']:>10}", flush=True)
+            print(f"{row['engine']:<18}" + "".join(cells) + f"{row['resident_mb']:>10}{row['peak_mb']:>10}", flush=True)
         rows += found
     print(
         f"bars: unmerged {FLOAT32_BAR} x transformers in float32 and {LIMIT_BAR} of the limit, {BFLOAT16_BAR} x in "

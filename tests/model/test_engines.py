@@ -15,7 +15,8 @@ from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 
 # Largest difference of a logit from eager, as a share of the largest logit, by what an engine computes in.
-TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2}  # rounding may merge another pair
+TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2, "int8": 1e-1}  # rounding may merge another pair
+LOST = {"float32": 0.003, "bfloat16": 0.003, "int8": 0.005}  # of the built-in frames' answers, likewise
 VARIANTS = {
     "class": {},
     "tanh": {"activation": "gelu_tanh", "pooling": "attention", "prefix": 0, "classes": 0},
@@ -141,7 +142,7 @@ def test_built_in_model_is_right_as_often_as_with_eager(kind, level):
         for engine in (EagerEngine(model), make_engine(model, kind.name))
     ]
     assert right[0] > 150
-    assert abs(right[1] - right[0]) <= 0.003 * 200
+    assert abs(right[1] - right[0]) <= LOST[kind.precision] * 200
 
 
 @pytest.mark.parametrize("name", [kind.name for kind in RUNNABLE if kind.name != "eager"])

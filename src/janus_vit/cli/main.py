@@ -16,6 +16,7 @@ from janus_vit.cli.cloud import cloud
 from janus_vit.cli.compare import compare
 from janus_vit.cli.demo import demo
 from janus_vit.cli.device import device
+from janus_vit.cli.export import export
 from janus_vit.cli.models import models
 from janus_vit.cli.plan import plan
 from janus_vit.cli.profile import profile
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     bench,
     report,
+    export,
     models,
 )
 

@@ -41,10 +41,10 @@ def match_tokens(keys: Tensor, merges: int, protected: int) -> Matching:
     chosen = best.topk(merges, dim=-1).indices  # [B, r] positions in A
     source = protected + 2 * chosen
     target = protected + 2 * partner.gather(1, chosen) + 1
-    stays = torch.ones(batch, protected + mergeable, dtype=torch.int8, device=keys.device)
-    stays.scatter_(1, source, 0)
-    # A stable sort brings the tokens that stay to the front in order, without asking the device how many there are.
-    kept = stays.argsort(dim=1, descending=True, stable=True)[:, : protected + mergeable - merges]
+    count = protected + mergeable
+    # The smallest places are those of the tokens that stay, found without asking the device how many there are.
+    places = torch.arange(count, device=keys.device).expand(batch, -1).scatter(1, source, count)
+    kept = places.topk(count - merges, dim=1, largest=False).values
     return Matching(source, target, kept)
 
 

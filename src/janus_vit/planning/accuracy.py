@@ -24,7 +24,8 @@ from janus_vit.planning.table import PlanTable
 
 SCHEMA = "janus-vit/accuracy/2"
 RIGHT, AGREEMENT = "right", "agreement"
-FLOAT32, BFLOAT16 = "float32", "bfloat16"  # what engines compute in: within one precision answers are the same
+# What engines compute in: within one precision answers are the same.
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 METRICS = {RIGHT: "right", AGREEMENT: "as the unmerged model"}  # what an answer that counts is, in words
 
 _Rows = tuple[tuple[str, int], ...]  # family and tokens saved of each level

@@ -7,7 +7,7 @@ before use (docs/decisions/0007-private-operations-behind-a-guard.md).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.model.engines.packed_block import PackedBlock
+from janus_vit.model.engines.packed_block import PackedBlock, Packing
 from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.layers import ACTIVATIONS, Block
 from janus_vit.model.stage import Activation
@@ -36,12 +36,13 @@ class PackedEngine:
     name = "packed"
     precision = FLOAT32
     dtype = torch.float32
+    pack: Packing = staticmethod(partial(PackedLinear, dtype=torch.float32))
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         self._ends = EagerEngine(model)
         self._network = model.network
         blocks = cast(Iterable[Block], model.network.blocks)
-        self._blocks = [PackedBlock(block, self.dtype, keep_model) for block in blocks]
+        self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model) for block in blocks]
         if not keep_model:
             _leave_file(model.network)
 
@@ -70,6 +71,7 @@ class PackedBfloat16Engine(PackedEngine):
     name = "packed-bf16"
     precision = BFLOAT16
     dtype = torch.bfloat16
+    pack = staticmethod(partial(PackedLinear, dtype=torch.bfloat16))
 
 
 def _leave_file(network: nn.Module) -> None:
@@ -82,7 +84,7 @@ def _leave_file(network: nn.Module) -> None:
 @lru_cache
 def _obstacle(dtype: torch.dtype) -> str | None:
     try:
-        if dtype == torch.bfloat16 and not _multiplies_bfloat16():
+        if dtype == torch.bfloat16 and not multiplies_bfloat16():
             return "the processor does not multiply bfloat16"
         difference = _trial(dtype)
     except (AttributeError, RuntimeError, TypeError) as error:  # missing, or called differently in this version
@@ -92,7 +94,7 @@ def _obstacle(dtype: torch.dtype) -> str | None:
     return None
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether in hardware: oneDNN emulates it elsewhere, slower than float32."""
     if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -107,6 +109,6 @@ def _trial(dtype: torch.dtype) -> float:
     x, residual = torch.randn(1, 7, 64, generator=generator), torch.randn(1, 7, 96, generator=generator)
     plain, low = F.linear(x, weight, bias), x.to(dtype)
     wanted = {name: ACTIVATIONS[name](plain) for name in ("gelu", "gelu_tanh")} | {None: plain, "silu": F.silu(plain)}
-    differences = [PackedLinear(weight, bias, dtype, name)(low) - right for name, right in wanted.items()]
-    differences.append(PackedLinear(weight, bias, dtype).plus(low, residual) - (plain + residual))
+    differences = [PackedLinear(weight, bias, name, dtype)(low) - right for name, right in wanted.items()]
+    differences.append(PackedLinear(weight, bias, dtype=dtype).plus(low, residual) - (plain + residual))
     return max(float(difference.abs().max()) for difference in differences)

@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from janus_vit.model.engines.packed_attention import attend
-from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
 from janus_vit.model.merging import match_tokens, merge_tokens
+
+# Queries that are scaled already, keys and values [B, heads, T, head_width], sizes [B, T] or none, to [B, T, C].
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+class Product(Protocol):
+    """A linear layer on packed weights; what it takes is float32 or what another one gave."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The product of x [..., inputs] plus a residual [..., outputs], float32."""
+
+
+class Packing(Protocol):
+    """How weights are packed."""
+
+    def __call__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> Product:
+        """activation(x W' + b), the activation one of "gelu", "gelu_tanh", "silu" or none."""
 
 
 class PackedBlock:
     """Stands in for a `layers.Block`; tokens in and out are float32.
 
     Args:
-        block: the plain one. dtype: of products. keep: False leaves the plain one without its linear layers' weights.
+        block: the plain one. pack: makes the linear layers. dtype: of attention.
+        keep: False leaves the plain one without its linear layers' weights. attend: how attention is computed.
     """
 
-    def __init__(self, block: Block, dtype: torch.dtype, keep: bool) -> None:
-        self._dtype = dtype
+    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend = attend) -> None:
+        self._dtype, self._attend = dtype, attend
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
         self._heads, width = block.attn.heads, proj.in_features
-        scale = torch.ones(3 * width)
+        scale = torch.ones(3 * width, device=proj.weight.device)
         scale[:width] = (width // self._heads) ** -0.5  # of the scores, on the queries
-        self._qkv = PackedLinear(*_rows(qkv, scale), dtype)
-        self._proj = PackedLinear(*_rows(proj, _gamma(block.ls1)), dtype)
+        self._qkv = pack(*_rows(qkv, scale))
+        self._proj = pack(*_rows(proj, _gamma(block.ls1)))
         self._gated = isinstance(mlp, GatedMlp)
         weight, bias = _rows(mlp.fc2, _gamma(block.ls2))
         if isinstance(mlp, Mlp) and mlp.name == "quick_gelu":  # silu(1.702 x) / 1.702
-            self._fc1 = PackedLinear(mlp.fc1.weight * QUICK, mlp.fc1.bias * QUICK, dtype, "silu")
+            self._fc1 = pack(mlp.fc1.weight * QUICK, mlp.fc1.bias * QUICK, "silu")
             weight = weight / QUICK
         else:
-            self._fc1 = PackedLinear(mlp.fc1.weight, mlp.fc1.bias, dtype, mlp.name if isinstance(mlp, Mlp) else None)
-        self._fc2 = PackedLinear(weight, bias, dtype)
+            self._fc1 = pack(mlp.fc1.weight, mlp.fc1.bias, mlp.name if isinstance(mlp, Mlp) else None)
+        self._fc2 = pack(weight, bias)
         if not keep:
             for linear in (qkv, proj, mlp.fc1, mlp.fc2):
                 _release(linear)
@@ -45,13 +68,13 @@ class PackedBlock:
     ) -> tuple[Tensor, Tensor]:
         """See `layers.Block.forward`."""
         batch, count, width = x.shape
-        qkv = self._qkv(self._norm1(x).to(self._dtype)).view(batch, count, 3, self._heads, width // self._heads)
+        qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
-        attended = attend(query, key, value, bias_sizes)
+        attended = self._attend(query, key, value, bias_sizes)
         x = self._proj.plus(attended, x)
         if merges:
             x, sizes = merge_tokens(x, sizes, match_tokens(key.float(), merges, protected))
-        hidden = self._fc1(self._norm2(x).to(self._dtype))
+        hidden = self._fc1(self._norm2(x))
         if self._gated:
             gate, gated = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * gated

@@ -19,11 +19,13 @@ class PackedLinear:
     """activation(x W' + b) for any number of rows.
 
     Args:
-        weight: [outputs, inputs], copied. bias: [outputs]. dtype: of inputs and outputs.
+        weight: [outputs, inputs], copied. bias: [outputs]. dtype: of factors and outputs.
         activation: a key of the table above, computed where the product is written.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, activation: str | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
         self._bias = bias.detach().to(dtype, copy=True)  # a view would hold the whole file that it lies in
         self._attribute, self._algorithm = _FUSED[activation]
@@ -32,7 +34,7 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self._bias, self._attribute, [], self._algorithm
+            x.to(self._dtype), self._weight, self._bias, self._attribute, [], self._algorithm
         )
         return out
 

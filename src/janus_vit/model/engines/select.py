@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, cast
 
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
+from janus_vit.planning.accuracy import BFLOAT16, FLOAT32, INT8
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
@@ -62,6 +62,8 @@ KINDS = {
         Kind("eager", ("eager", "EagerEngine"), FLOAT32),
         Kind("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
         Kind("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
+        Kind("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16"),
+        Kind("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
     )
 }
 

@@ -1,0 +1,101 @@
+"""Linear layers in 8-bit integers: weights with a scale for each output, tokens with one each.
+
+Scales of tokens are found as they come, so that no calibration is needed, and no token's rounding depends on the others
+in its frame or batch. Norms, residuals and merging stay in float32; attention is in bfloat16 where the processor
+multiplies it. Based on torch's private oneDNN operations, which are tried out before use
+(docs/decisions/0007-private-operations-behind-a-guard.md).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
+from janus_vit.model.layers import ACTIVATIONS
+from janus_vit.planning.accuracy import INT8
+
+_LARGEST = 127  # of both factors: one range to both sides of zero
+_ZERO = 128  # what stands for zero in an unsigned factor; oneDNN has no fast product of two signed ones
+_TINY = 1e-30  # scale of a row of zeros
+_FUNCTIONS = {"gelu": F.gelu, "gelu_tanh": ACTIVATIONS["gelu_tanh"], "silu": F.silu}
+
+
+class Int8Linear:
+    """activation(x W' + b) for any number of rows, in float32 outside.
+
+    Args:
+        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of the table above.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
+        weight = weight.detach().float()
+        self._scales = weight.abs().amax(dim=1).clamp_min(_TINY) / _LARGEST  # [outputs]
+        self._weight = torch.ops.onednn.qlinear_prepack((weight / self._scales[:, None]).round().to(torch.int8), None)
+        self._zeros = torch.zeros_like(self._scales, dtype=torch.int64)
+        self._bias = bias.detach().to(torch.float32, copy=True)  # a view would hold the whole file that it lies in
+        self._activation = None if activation is None else _FUNCTIONS[activation]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        out = torch.addcmul(self._bias, *self._product(x))
+        return out if self._activation is None else self._activation(out)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The product of x [..., inputs] plus a residual [..., outputs]."""
+        return torch.addcmul(residual, *self._product(x)).add_(self._bias)
+
+    def _product(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Two factors of x W': [..., outputs] and [..., 1]."""
+        rows, scales = quantise_rows(x.float())
+        out = torch.ops.onednn.qlinear_pointwise(
+            rows, 1.0, _ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return out, scales
+
+
+def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows [..., C] as integers from 1 to 255 around 128, and scales [..., 1] that give them back."""
+    largest = torch.maximum(x.amax(dim=-1, keepdim=True), x.amin(dim=-1, keepdim=True).neg_()).clamp_min_(_TINY)
+    signed = (x * (_LARGEST / largest)).round_().to(torch.int8)
+    return signed.view(torch.uint8).bitwise_xor_(_ZERO), largest / _LARGEST
+
+
+class Int8Engine(PackedEngine):
+    """Blocks whose linear layers are in int8; stem and head are plain."""
+
+    name = "int8"
+    precision = INT8
+    pack = staticmethod(Int8Linear)
+
+    def __init__(self, model: Model, keep_model: bool = True) -> None:
+        self.dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        super().__init__(model, keep_model)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """See `PackedEngine.obstacle`."""
+        return _obstacle()
+
+
+@lru_cache
+def _obstacle() -> str | None:
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return "the processor is no x86 with AVX2 or AVX-512"  # elsewhere oneDNN multiplies int8 one by one
+    try:
+        return None if _exact() else "the processor has no VNNI instructions: its int8 products saturate"
+    except (AttributeError, RuntimeError, TypeError) as error:  # missing, or called differently in this version
+        return f"torch {torch.__version__} has other private operations: {str(error).splitlines()[0]}"
+
+
+@torch.inference_mode()
+def _exact() -> bool:
+    """Whether products of the largest integers are right: without VNNI, sums of two do not fit their 16 bits."""
+    signs = torch.randint(0, 2, (96, 64), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    x = torch.ones(7, 64)
+    wanted = F.linear(x, signs)
+    return torch.allclose(Int8Linear(signs, torch.zeros(96))(x), wanted, rtol=1e-5, atol=1e-4)
