@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find src tests benchmarks scripts -name '*.py' 2>/dev/null)
 
-.PHONY: demo test check fix bench clean
+# Recorded links, if there are any: CSV files, and in paper/ the runs of the paper's dataset.
+TRACES ?= traces
+RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
+RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
+
+.PHONY: demo test check fix bench paper honest clean
 
 demo: $(VENV)/.ready
 	$(BIN)/janus-vit demo
@@ -19,8 +24,16 @@ fix: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The paper's evaluation again, and what it left out; both write a page to build/.
+paper: $(VENV)/.ready
+	$(BIN)/python benchmarks/paper.py $(RUNS)
+
+honest: $(VENV)/.ready
+	$(BIN)/python benchmarks/honest.py $(RECORDED) $(RUNS)
+
 bench: $(VENV)/.ready
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/paper.py benchmarks/honest.py,$(wildcard benchmarks/[a-z]*.py)); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
