@@ -23,7 +23,10 @@ def test_policies_stand_side_by_side_with_the_users_own(capsys):
 
 def test_a_page_and_a_table_are_written(tmp_path, capsys):
     page, table = tmp_path / "page.html", tmp_path / "table.csv"
-    assert main(["compare", *QUICK, "--policy", "janus", "--policy", "oracle", "--out", str(page), "--csv", str(table)]) == 0
+    assert (
+        main(["compare", *QUICK, "--policy", "janus", "--policy", "oracle", "--out", str(page), "--csv", str(table)])
+        == 0
+    )
     assert "<svg" in page.read_text()
     with table.open() as file:
         assert [row["policy"] for row in csv.DictReader(file)] == ["janus", "janus", "oracle", "oracle"]

@@ -10,7 +10,7 @@ from janus_vit.lab.frames import Case
 from janus_vit.lab.traces import Trace
 from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.points import Point
-from janus_vit.planning.presets import POLICIES
+from janus_vit.planning.presets import POLICIES, baseline_merges
 from janus_vit.planning.schedules import levels, make_schedule
 
 SLA_S = 0.1
@@ -28,6 +28,9 @@ def measured(platforms):
             split = 0 if payload in ("local", "jpeg90") else 1
             hits = 950 - 3 * sum(schedule.applied) - less
             points.append(Point(schedule.family, level, schedule.applied, split, payload, 1000, hits, hits))
+    fixed = make_schedule("fixed", baseline_merges(shape), shape)
+    hits = 950 - 3 * sum(fixed.applied)
+    points.append(Point("fixed", fixed.level, fixed.applied, 0, "local", 1000, hits, hits))
     table = AccuracyTable(shape.name, "fingerprint", "eager", "right", tuple(points), {})
     return dataclasses.replace(platforms, accuracy=table)
 

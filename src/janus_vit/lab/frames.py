@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_vit.lab.simulate import simulate
 from janus_vit.lab.traces import Trace
+from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
@@ -81,7 +82,7 @@ def run_policy(policy: Policy, case: Case) -> Frames:
 
 def _frames(outcomes: Sequence[Outcome], case: Case) -> Frames:
     """Outcomes as arrays, with a place for every frame that the camera took."""
-    worth_of = lru_cache(maxsize=None)(lambda plan: _worth(plan, case.platforms))
+    worth_of = lru_cache(maxsize=None)(partial(_worth, case.platforms.accuracy))
     if case.period_s is None:
         places = np.arange(len(outcomes))
         taken = len(outcomes)
@@ -103,7 +104,7 @@ def _frames(outcomes: Sequence[Outcome], case: Case) -> Frames:
         case.sla_s,
         at_s,
         column([part.total_s for part in measured], np.inf),
-        column([worth_of(_as_finished(outcome)) for outcome in outcomes]),
+        column([worth_of(outcome.plan, outcome.fallback is not None) for outcome in outcomes]),
         column([outcome.size_bytes for outcome in outcomes]),
         column([part.device_s + part.encode_s + part.fallback_s for part in measured]),
         column([part.cloud_s + part.decode_s for part in measured]),
@@ -118,11 +119,7 @@ def kind_of(plan: Plan) -> int:
     return 0 if plan.is_local else 1 if plan.split == 0 else 2
 
 
-def _as_finished(outcome: Outcome) -> Plan:
-    """The plan by which the answer really came: on the device if the cloud did not answer."""
-    return outcome.plan if outcome.fallback is None else outcome.plan.rescued
-
-
-def _worth(plan: Plan, platforms: Platforms) -> float:
-    known = platforms.accuracy and platforms.accuracy.of_plan(plan)
+def _worth(accuracy: AccuracyTable | None, plan: Plan, finished_here: bool) -> float:
+    """Share of right answers by a plan, or by its rescue; NaN where nobody measured it."""
+    known = accuracy and accuracy.of_answer(plan, finished_here)
     return known.share if known else float("nan")

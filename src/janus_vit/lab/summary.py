@@ -94,7 +94,7 @@ def expected_in_time(outcomes: Sequence[Outcome], taken: int, accuracy: Accuracy
 
     For simulated streams, which answer nothing; None if some plan was never measured.
     """
-    known = [accuracy.of_plan(outcome.plan) for outcome in outcomes if outcome.met]
+    known = [accuracy.of_answer(outcome.plan, outcome.fallback is not None) for outcome in outcomes if outcome.met]
     shares = [estimate.share for estimate in known if estimate is not None]
     return sum(shares) / taken if taken and len(shares) == len(known) else None
 

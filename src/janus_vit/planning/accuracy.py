@@ -136,6 +136,17 @@ class AccuracyTable:
             share = share if carrier(plan.payload) == LOCAL else exact.share
         return Estimate(share, min(low, share), max(high, share), exact is not None)
 
+    def of_answer(self, plan: Plan, finished_here: bool) -> Estimate | None:
+        """What is known of an answer: by the plan, or if the device had to finish the frame, by its rescue.
+
+        A rescue catches up with another schedule, so its merges are of no family: the first that knows so many is taken.
+        """
+        if not finished_here:
+            return self.of_plan(plan)
+        rescued = plan.rescued
+        found = (self.of_plan(replace(rescued, family=family)) for family in (rescued.family, *self.families))
+        return next((estimate for estimate in found if estimate is not None), None)
+
     @cached_property
     def _shares(self) -> Callable[[_Rows, int, str], Floats]:
         """Of one option [levels]; kept, since rankings ask for the same ones again and again."""
