@@ -139,7 +139,7 @@ class AccuracyTable:
     def of_answer(self, plan: Plan, finished_here: bool) -> Estimate | None:
         """What is known of an answer: by the plan, or if the device had to finish the frame, by its rescue.
 
-        A rescue catches up with another schedule, so its merges are of no family: the first that knows so many is taken.
+        A rescue catches up with another schedule, so its merges are of no family: the first that knows so many counts.
         """
         if not finished_here:
             return self.of_plan(plan)
