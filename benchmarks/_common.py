@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,19 +38,25 @@ def median_p99(durations_ms: list[float]) -> tuple[float, float]:
 def print_json(benchmark: str, warm_up: int, rows: Mapping[str, object] | list[dict[str, object]]) -> None:
     """The closing line: what was measured, where and with what."""
     packages = ("janus-vit", "torch", "numpy", "pillow", "grpcio", "protobuf", "zstandard")
-    print(
-        json.dumps(
-            {
-                "benchmark": benchmark,
-                "hardware": hardware(),
-                "threads": torch.get_num_threads(),
-                "commit": commit(),
-                "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-                "warm_up": warm_up,
-                "rows": rows,
-            }
-        )
-    )
+    line = {
+        "benchmark": benchmark,
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "warm_up": warm_up,
+        "rows": rows,
+    }
+    print(json.dumps(known_of(line), allow_nan=False))
+
+
+def known_of(value: Any) -> Any:
+    """The same with null where a number is none or infinite, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: known_of(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [known_of(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def commit() -> str | None:

@@ -79,7 +79,16 @@ def where(private: bool, links: Sequence[Trace], seconds: float, workers: int) -
         "Where the best fixed plan of a kind is right and in time most often, as a share of all links; equal within "
         f"{100 * CLOSE:.1f} points counts for the first of: {', '.join(KINDS)}. The line below it: what that is worth."
     )
-    return Section(f"What wins where: {pixels}", text, (drawn,))
+    cells_as_text = [[row, *map(_in_words, cells)] for row, cells in zip(rows, choices, strict=True)]
+    return Section(f"What wins where: {pixels}", text, (drawn,), (Table(["SLA", *columns], cells_as_text),))
+
+
+def _in_words(choice: Choice | None) -> str:
+    if choice is None:
+        return "nothing is in time"
+    kind = KINDS[_DRAWN.index(choice.kind)]
+    share, worth = choice.text.split("\n")
+    return f"{kind}: {share} of links, worth {worth}"
 
 
 def _winner(values: np.ndarray) -> Choice | None:

@@ -46,7 +46,15 @@ def run(arguments, folder):
 
 def test_every_command_is_one_of_ours():
     assert {arguments[0] for arguments in commands()} == {"janus-vit"}
-    assert {arguments[1] for arguments in commands()} == {"calibrate", "cloud", "device", "models", "profile", "plan"}
+    assert {arguments[1] for arguments in commands()} == {
+        "calibrate",
+        "cloud",
+        "compare",
+        "device",
+        "models",
+        "profile",
+        "plan",
+    }
 
 
 def test_the_commands_without_a_network_run(tmp_path):

@@ -31,6 +31,13 @@ _KNOWN = {
     "adaptive, private": "#5fb3dd",
     "mixed": "#b5a12a",
     "device-only": "#7d8896",
+    # Variants have the shade of their kind; what no device can run is dark.
+    "janus-compact": "#c26a12",
+    "janus-all": "#f0b469",
+    "cloud-jpeg75": "#58b99b",
+    "cloud-jpeg50": "#93d3bf",
+    "oracle": "#4a5461",
+    "best-fixed": "#5f9ed1",
 }
 KINDS = {"image": "#e0a03c", "tokens": "#6f9ad6", "nothing": "#a9b3bf"}  # what crosses the network
 _THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel"}  # colour -> the page's variable
