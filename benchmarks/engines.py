@@ -52,7 +52,7 @@ def transformers_sdpa(folder: Path) -> Runner:
 
 
 def _hide_torchvision() -> None:
-    """A ViT needs none of it, and PyPI's, linked with CUDA, cannot be imported beside a CPU build of torch."""
+    """A ViT needs none of it, and one that is linked with CUDA cannot be imported beside a CPU build of torch."""
     sys.modules.setdefault("torchvision", None)  # type: ignore[arg-type]
 
 

@@ -43,7 +43,7 @@ BILINEAR, BICUBIC = 2, 3  # as Pillow numbers them
 def _import_torchvision() -> torch.library.Library | None:
     """Import torchvision; give back the operators that had to be declared for it, to keep them alive.
 
-    PyPI's torchvision is linked with CUDA. Beside a CPU build of torch its operators are missing, and it asks for
+    The usual torchvision is linked with CUDA. Beside a CPU build of torch its operators are missing, and it asks for
     the names of two of them on import. Neither transformers nor timm calls them here.
     """
     try:

@@ -56,14 +56,29 @@ def test_the_documented_example_uses_the_link_while_it_lasts(platforms):
     [
         ("split=30", "split 30 with payload"),
         ("payload='morse'", "'morse' is no option"),
-        ("merges=(1, 2)", "2 merges for 6 blocks"),
-        ("merges=(60, 0, 0, 0, 0, 0)", "block 1 cannot merge 60 of 65 tokens"),
-        ("merges=(-1, 0, 0, 0, 0, 0)", "block 1 cannot merge -1"),
+        ("merges=(1, 2)", "is no schedule of the table"),
+        ("merges=[0] * 6", "is no schedule of the table"),
+        ("family=None", "family None with merges"),
+        ("rescue=(500,) * 6", "is not the table's"),
     ],
 )
 def test_an_impossible_plan_is_refused_with_the_reason(write, platforms, change, message):
     name = mine(write, f"__import__('dataclasses').replace(self.table.plan(0, 0), {change})")
     with pytest.raises(InputError, match=rf"Mine.*impossible plan.*{message}".replace("(", r"\(")):
+        make_policy(name, platforms).choose(Situation(0.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("decision", "message"),
+    [
+        ("Decision('plan', predict(self.table, 0, 0, 1.0, 0.0, 0.0))", "a Decision holds a Plan"),
+        ("Decision(self.table.plan(0, 0), None)", "a Decision holds a Plan"),
+        ("Decision(self.table.plan(0, 0), predict(self.table, 0, 0, 1.0, 0.0, 0.0), -5)", "probe_bytes is -5"),
+    ],
+)
+def test_a_decision_of_wrong_parts_is_refused(write, platforms, decision, message):
+    name = mine(write, body=f"return {decision}")
+    with pytest.raises(InputError, match=message):
         make_policy(name, platforms).choose(Situation(0.0, 0.1))
 
 

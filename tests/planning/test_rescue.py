@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from janus_vit.model.catalog import load_model
 from janus_vit.planning.latency import Cost
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.presets import policy_table
+from janus_vit.planning.presets import Platforms, policy_table
+from janus_vit.planning.table import build_table
 
 
 def finish_s(profile, tokens, split):
@@ -65,6 +67,24 @@ def test_where_merging_costs_more_than_it_saves_nobody_hurries(platforms):
     costly = dataclasses.replace(platforms.device, merge=Cost(1.0, 0.0))
     table = policy_table("adaptive", dataclasses.replace(platforms, device=costly))
     assert all(table.plan(0, column).rescue is None for column in range(len(table.options)))
+
+
+def test_a_schedule_that_costs_too_much_accuracy_is_never_caught_up_with(platforms):
+    free = policy_table("adaptive", platforms)
+    targets = [row != free.rescue.target for row in range(len(free.schedules))]
+    sides = platforms.device, platforms.cloud
+    table = build_table(platforms.shape, free.schedules, free.options, *sides, "quadratic", targets)
+    assert table.rescue.target != free.rescue.target
+    assert table.rescue.planned_s == pytest.approx(free.rescue.planned_s)
+
+
+def test_the_planner_and_the_records_value_a_rescue_alike(make_profile):
+    model = load_model("janus-digits")
+    sides = make_profile(2e-4, model="janus-digits"), make_profile(1e-5, model="janus-digits")
+    table = policy_table("adaptive", Platforms(model.shape, *sides, 10.0, 0.02, model.accuracy))
+    planned = model.accuracy.of_rescues(table)
+    for cell in sending(table)[::41]:
+        assert planned[cell] == pytest.approx(model.accuracy.share_of_answer(table.plan(*cell), True), nan_ok=True)
 
 
 def test_a_frame_that_was_finished_here_ran_by_the_rescued_plan():

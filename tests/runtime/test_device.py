@@ -24,15 +24,17 @@ from janus_vit.runtime.worker import LocalWorker
 class Always:
     """A policy with one plan."""
 
-    def __init__(self, plan):
+    def __init__(self, plan, unhurried_s=None):
         self.plan = plan
+        self.unhurried_s = unhurried_s
         self.seen = []
 
     def observe(self, outcome):
         self.seen.append(outcome)
 
     def choose(self, situation):
-        return Decision(self.plan, Prediction(0.01, 0.0, 0.01, 0.0, 0.0, 0.01, 0.01, 1000.0))
+        predicted = Prediction(0.01, 0.0, 0.01, 0.0, 0.0, 0.01, 0.01, 1000.0, unhurried_s=self.unhurried_s)
+        return Decision(self.plan, predicted)
 
 
 class Broken(InProcess):
@@ -112,14 +114,17 @@ def test_no_frame_is_lost_when_the_cloud_fails(model, engine, service, frames, s
 
 
 @pytest.mark.parametrize("split", [0, 2])
-def test_a_hurried_rescue_merges_as_the_plan_says(model, engine, service, frames, split):
+def test_a_device_hurries_only_when_it_would_be_late_else(model, engine, service, frames, split):
     worker = LocalWorker(model, engine)
     hurry = (4,) + (0,) * (model.shape.blocks - split - 1)
     plan = dataclasses.replace(plan_at(model, split), rescue=hurry)
-    alone = Device(worker, InProcess(service), Always(plan.rescued), 1.0).infer(frames[1])
-    outcome = Device(worker, Broken(Unreachable("gone")), Always(plan), 1.0).infer(frames[1])
-    assert outcome.answer == alone.answer
-    assert outcome.answer != Device(worker, InProcess(service), Always(plan_at(model, 7)), 1.0).infer(frames[1]).answer
+    calm = dataclasses.replace(plan, rescue=None)
+    for unhurried_s, ran in ((5.0, plan), (0.01, calm)):
+        alone = Device(worker, InProcess(service), Always(ran.rescued), 1.0).infer(frames[1])
+        outcome = Device(worker, Broken(Unreachable("gone")), Always(plan, unhurried_s), 1.0).infer(frames[1])
+        assert outcome.answer == alone.answer
+        assert outcome.plan == ran
+    assert plan.rescued != calm.rescued
 
 
 def test_every_policy_runs_a_stream(model, engine, service, profile, frames):

@@ -94,10 +94,10 @@ def compare(
     """Simulate policies on the same links, frame by frame, with the live device loop.
 
     \b
-    "oracle" knows the future of the link: no policy can do better. "best-fixed"
-    is the one plan that would have been best, known afterwards. "regret" is
-    how far a policy stays behind the oracle. A policy of your own is a class
-    in a file, see docs/policies.md.
+    "oracle" knows the future of the link: with the same plans no policy can do
+    better. "best-fixed" is the one plan that would have been best, known
+    afterwards. "regret" is how far a policy stays behind the oracle. A policy
+    of your own is a class in a file, see docs/policies.md.
 
     \b
     Example:   janus-vit compare --trace lte-driving --trace wifi-walking --sla 200ms
@@ -105,15 +105,21 @@ def compare(
     """
     from janus_vit.lab.compare import run_all, score
     from janus_vit.lab.frames import Case
+    from janus_vit.lab.report.canvas import check_figures
 
-    names = [_check(name) for name in dict.fromkeys(policy or (_PRIVATE if private else _DEFAULT))]
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     period_s = sla_s if period is None else parse_duration(period, "--period", zero_allowed=True) or None
+    usual = [name for name in (_PRIVATE if private else _DEFAULT) if period_s or name != "oracle"]
+    names = [_check(name) for name in dict.fromkeys(policy or usual)]
     check_positive(seconds, "--seconds", "60")
     check_positive(device_slowdown, "--device-slowdown", "8")
     for path in (out, csv_file):
         if path is not None:
             check_writable(path)
+    if out is not None:
+        check_figures()
+        if csv_file is not None and csv_file.resolve() == out.resolve():
+            raise InputError(f"{out}: cannot be both the page and the table: give --csv another path")
     links = _links(trace, seconds, seed)
     shape, both, known = _sides(model, device, cloud, accuracy)
     slowed = both[0].slowed(device_slowdown)
@@ -178,11 +184,20 @@ def _sides(
     from janus_vit.cli.loading import load
 
     loaded = load(model, None, None)
+    wrong = [name for name in (device, cloud) if name in MACHINES and model not in SHAPES]
+    if wrong:
+        raise InputError(
+            f"the paper has no {wrong[0]} running {model}: give --device and --cloud what 'janus-vit profile' wrote"
+        )
     sides = [
         published_profile(name, model) if name in MACHINES else read_profile(Path(name), loaded)
         for name in (device, cloud)
     ]
-    return loaded.shape, (sides[0], sides[1]), loaded.accuracy if accuracy is None else load_accuracy(accuracy)
+    known = loaded.accuracy or assumed_accuracy(model)
+    if accuracy is not None:
+        table = load_accuracy(accuracy)
+        known = table.for_model(loaded.name, loaded.fingerprint, table.precision, str(accuracy))
+    return loaded.shape, (sides[0], sides[1]), known
 
 
 def _title(

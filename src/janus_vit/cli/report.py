@@ -39,11 +39,13 @@ def report(
     Example:  janus-vit device --cloud HOST:50051 --records monday.jsonl
               janus-vit report monday.jsonl tuesday.jsonl --out week.html
     """
+    from janus_vit.lab.report.canvas import check_figures
     from janus_vit.lab.report.overview import as_csv, as_values, make_row
     from janus_vit.lab.report.page import write_page
     from janus_vit.lab.report.streams import intro, loss, read_runs, report_sections
     from janus_vit.planning.jsonfile import write_text
 
+    check_figures()
     for path in (out, csv):
         if path is not None:
             _check_not_read(check_writable(path), records)

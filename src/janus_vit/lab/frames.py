@@ -121,5 +121,4 @@ def kind_of(plan: Plan) -> int:
 
 def _worth(accuracy: AccuracyTable | None, plan: Plan, finished_here: bool) -> float:
     """Share of right answers by a plan, or by its rescue; NaN where nobody measured it."""
-    known = accuracy and accuracy.of_answer(plan, finished_here)
-    return known.share if known else float("nan")
+    return accuracy.share_of_answer(plan, finished_here) if accuracy else float("nan")

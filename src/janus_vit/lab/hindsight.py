@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from janus_vit.errors import InputError
 from janus_vit.lab.frames import Case, Frames, kind_of, run_policy
 from janus_vit.lab.oracle import Foresight
 from janus_vit.planning.latency import Floats
-from janus_vit.planning.link import HarmonicMean
+from janus_vit.planning.link import HarmonicMean, RoundTrip
+from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.payloads import LOCAL
-from janus_vit.planning.policies import Policy, SmallestLevel
+from janus_vit.planning.policies import Decision, Situation, predict
 from janus_vit.planning.presets import Platforms, policy_table
 from janus_vit.planning.table import PlanTable, build_table
 
@@ -35,7 +37,13 @@ def _captures(case: Case) -> Floats:
 
 
 def oracle(case: Case) -> Frames:
-    """Of frames that nobody takes by a camera, one is taken each SLA."""
+    """The limit for any policy that chooses from the same plans.
+
+    Raises:
+        InputError: frames come back to back: then each policy has other frames, and nothing limits them all.
+    """
+    if case.period_s is None:
+        raise InputError("the oracle needs a camera, since frames back to back are other frames for each policy")
     table, worth = all_plans(case.platforms)
     captured_s = _captures(case)
     chosen = Foresight(table, case.trace, case.platforms.rtt_s).choose(worth, captured_s, case.sla_s)
@@ -72,7 +80,7 @@ def best_fixed(case: Case) -> Frames:
     cells = [divmod(int(cell), promise.shape[1]) for cell in order]
     local = next(column for column, option in enumerate(table.options) if option.payload == LOCAL)
     cells.append((0, local))
-    tried = [run_policy(fixed_plan(table, row, column, case.platforms), case) for row, column in cells]
+    tried = [run_policy(FixedPlan(table, row, column, case.platforms), case) for row, column in cells]
     return max(tried, key=_score)
 
 
@@ -82,8 +90,21 @@ def _score(frames: Frames) -> float:
     return -float(frames.late.mean()) if np.isnan(value) else value
 
 
-def fixed_plan(table: PlanTable, row: int, column: int, platforms: Platforms) -> Policy:
+class FixedPlan:
     """A policy that has one plan."""
-    schedules, options = [table.schedules[row]], [table.options[column]]
-    alone = build_table(platforms.shape, schedules, options, platforms.device, platforms.cloud, "measured")
-    return SmallestLevel(alone, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
+
+    def __init__(self, table: PlanTable, row: int, column: int, platforms: Platforms) -> None:
+        self._table, self._row, self._column = table, row, column
+        self._link, self._rtt = HarmonicMean(platforms.rate_mbps), RoundTrip(platforms.rtt_s)
+
+    def observe(self, outcome: Outcome) -> None:
+        """See `Policy`."""
+        for transfer in outcome.transfers:
+            self._link.observe(transfer)
+            self._rtt.observe(transfer)
+
+    def choose(self, situation: Situation) -> Decision:
+        """See `Policy`."""
+        cell = self._table, self._row, self._column
+        predicted = predict(*cell, self._link.rate_mbps, self._rtt.seconds, situation.cloud_queue_s)
+        return Decision(self._table.plan(self._row, self._column), predicted)

@@ -92,7 +92,7 @@ def generated(seconds: float, seed: int = 1) -> list[Trace]:
 def best_of_each_kind(setting: Setting, trace: Trace, seconds: float, frames: int = 100) -> tuple[float, ...]:
     """What the best fixed plan of each of `KINDS` is worth: right and in time, on an idle device and link.
 
-    NaN for a kind that may not be used.
+    -1 for a kind that may not be used.
     """
     platforms = setting.platforms(trace)
     table, worth = all_plans(platforms)

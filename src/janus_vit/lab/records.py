@@ -20,6 +20,7 @@ _Value = TypeVar("_Value")
 _PREDICTED = ("device_s", "encode_s", "transfer_s", "queue_s", "decode_s", "cloud_s", "finish_s", "size_bytes")
 _MEASURED = tuple(Measured.__dataclass_fields__)
 _SHOW_EVERY = 500  # lines
+_LARGEST = 1e12  # seconds, bytes, tokens: no record of a stream has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def parse_record(section: Section) -> Record:
     Raises:
         InputError: a field is missing or impossible; the message names it.
     """
+    _check_sizes(section, "", section.values)
     answer = section.section("answer")
     outcome = Outcome(
         section.integer("frame"),
@@ -174,8 +176,10 @@ def _parse_prediction(section: Section) -> Prediction:
             raise section.wrong(key, f"must be a share from 0 to 1, not {share!r}")
     rate_mbps = _optional(section, "rate_mbps", lambda key: section.number(key, 0.0))
     times = {key: section.number(key, 0.0) for key in _PREDICTED}
+    unhurried_s = None if section.values.get("unhurried_s") is None else section.number("unhurried_s", 0.0)
+    spread = section.number("spread", 0.0)
     return Prediction(
-        **times, rate_mbps=rate_mbps, spread=section.number("spread", 0.0), on_time=on_time, accuracy=accuracy
+        **times, rate_mbps=rate_mbps, spread=spread, on_time=on_time, accuracy=accuracy, unhurried_s=unhurried_s
     )
 
 
@@ -198,6 +202,18 @@ def _parse_transfer(section: Section) -> Transfer:
 
 def _optional(section: Section, key: str, read: Callable[[str], _Value]) -> _Value | None:
     return None if section.values.get(key) is None else read(key)
+
+
+def _check_sizes(section: Section, name: str, value: object) -> None:
+    """No number so large that sums of it are none any more."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_sizes(section, f"{name}.{key}" if name else str(key), each)
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            _check_sizes(section, f"{name}[{index}]", each)
+    elif is_number(value) and abs(float(value)) > _LARGEST:  # type: ignore[arg-type]
+        raise section.wrong(name, f"must be at most {_LARGEST:g}")
 
 
 def _positive(section: Section, key: str) -> float:

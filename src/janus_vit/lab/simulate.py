@@ -164,9 +164,9 @@ class PredictedWorker:
         tokens = self._costs.tokens(plan)[plan.split] if plan.split else 0
         return Packed(self._body(costs.size_bytes), tokens, 0)
 
-    def finish(self, state: Plan) -> Answer:
+    def finish(self, state: Plan, plan: Plan) -> Answer:
         """See `Worker.finish`."""
-        self._clock.advance(self._costs[state].finish_s * self._noise())
+        self._clock.advance(self._costs[plan].finish_s * self._noise())
         return _ANSWER
 
 

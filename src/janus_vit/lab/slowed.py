@@ -43,9 +43,9 @@ class SlowedWorker:
         """See `Worker.pack`."""
         return self._stretched(lambda: self._worker.pack(state, plan))
 
-    def finish(self, state: Any) -> Answer:
+    def finish(self, state: Any, plan: Plan) -> Answer:
         """See `Worker.finish`."""
-        return self._stretched(lambda: self._worker.finish(state))
+        return self._stretched(lambda: self._worker.finish(state, plan))
 
     def _stretched(self, part: Callable[[], Result]) -> Result:
         began_s, worked_s = time.perf_counter(), time.thread_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -94,9 +95,9 @@ def expected_in_time(outcomes: Sequence[Outcome], taken: int, accuracy: Accuracy
 
     For simulated streams, which answer nothing; None if some plan was never measured.
     """
-    known = [accuracy.of_answer(outcome.plan, outcome.fallback is not None) for outcome in outcomes if outcome.met]
-    shares = [estimate.share for estimate in known if estimate is not None]
-    return sum(shares) / taken if taken and len(shares) == len(known) else None
+    in_time = [outcome for outcome in outcomes if outcome.met]
+    shares = [accuracy.share_of_answer(outcome.plan, outcome.fallback is not None) for outcome in in_time]
+    return sum(shares) / taken if taken and not any(map(math.isnan, shares)) else None
 
 
 def kind_of(outcome: Outcome) -> str:

@@ -115,12 +115,20 @@ class AccuracyTable:
         return np.stack(columns, axis=1)
 
     def of_rescues(self, table: PlanTable) -> Floats:
-        """Share of every plan when the device finishes the frame, [levels, options]; NaN as above."""
+        """Share of every plan when the device finishes the frame in a hurry, [levels, options]; NaN as above."""
         splits = np.array([min(option.split, table.shape.blocks) for option in table.options])
-        family = table.schedules[table.rescue.target].family
-        found = np.empty((len(table.schedules), len(splits)))
-        for row, saved in enumerate(table.rescue.saved[:, splits]):
-            found[row] = self._retention.inferred(family, saved, 0, LOCAL).value
+        rows = zip(table.schedules, table.rescue.saved[:, splits], strict=True)
+        return np.stack([self._finished(schedule.family, saved) for schedule, saved in rows])
+
+    def _finished(self, family: str, saved: Floats) -> Floats:
+        """Share of frames without losses by tokens saved [n]: of their family, or of the first that knows so many.
+
+        A frame that caught up with another schedule is of no family any more.
+        """
+        found = np.full(len(saved), np.nan)
+        for name in (family, *self.families):
+            known = self._retention.inferred(name, saved, 0, LOCAL).value
+            found = np.where(np.isnan(found), known, found)
         return found
 
     def of_plan(self, plan: Plan) -> Estimate | None:
@@ -136,16 +144,13 @@ class AccuracyTable:
             share = share if carrier(plan.payload) == LOCAL else exact.share
         return Estimate(share, min(low, share), max(high, share), exact is not None)
 
-    def of_answer(self, plan: Plan, finished_here: bool) -> Estimate | None:
-        """What is known of an answer: by the plan, or if the device had to finish the frame, by its rescue.
-
-        A rescue catches up with another schedule, so its merges are of no family: the first that knows so many counts.
-        """
-        if not finished_here:
-            return self.of_plan(plan)
-        rescued = plan.rescued
-        found = (self.of_plan(replace(rescued, family=family)) for family in (rescued.family, *self.families))
-        return next((estimate for estimate in found if estimate is not None), None)
+    def share_of_answer(self, plan: Plan, finished_here: bool) -> float:
+        """Share of a plan's answers that count, or of its rescue's if the device had to finish the frame; else NaN."""
+        if finished_here:
+            rescued = plan.rescued
+            return float(self._finished(rescued.family, np.array([tokens_saved(rescued.merges)], float))[0])
+        known = self.of_plan(plan)
+        return known.share if known else float("nan")
 
     @cached_property
     def _shares(self) -> Callable[[_Rows, int, str], Floats]:

@@ -17,11 +17,13 @@ from types import ModuleType
 from typing import Any
 
 from janus_vit.errors import InputError, JanusError
-from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.outcome import Outcome, Prediction
+from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies import Decision, Policy, Situation
 from janus_vit.planning.table import Option, PlanTable
 
 SUFFIX = ".py:"
+_LARGEST_PROBE = 1_000_000
 
 
 def is_custom(name: str) -> bool:
@@ -49,7 +51,8 @@ def policy_class(name: str) -> type[Any]:
     module = _module(name, Path(file).absolute())
     kind = getattr(module, wanted, None)
     if not inspect.isclass(kind):
-        classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
+        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+        classes = [value.__name__ for value in own if inspect.isclass(value)]
         raise InputError(f"policy {name!r}: {file} has no class {wanted!r}: it has {', '.join(classes) or 'none'}")
     missing = [method for method in ("observe", "choose") if not callable(getattr(kind, method, None))]
     if missing:
@@ -76,7 +79,8 @@ class _Checked:
         self._name = name
         self._policy = policy
         self._table = table
-        self._options = set(table.options)
+        self._rows = {(each.family, each.applied): row for row, each in enumerate(table.schedules)}
+        self._columns = {option: column for column, option in enumerate(table.options)}
 
     def observe(self, outcome: Outcome) -> None:
         """See `Policy`."""
@@ -98,15 +102,18 @@ class _Checked:
 
     def _impossible(self, decision: Decision) -> str | None:
         plan, shape = decision.plan, self._table.shape
-        if Option(plan.split, plan.payload) not in self._options:
+        if not isinstance(plan, Plan) or not isinstance(decision.predicted, Prediction):
+            return "a Decision holds a Plan of the table and a Prediction, see 'predict'"
+        if not isinstance(decision.probe_bytes, int) or not 0 <= decision.probe_bytes <= _LARGEST_PROBE:
+            return f"probe_bytes is {decision.probe_bytes!r}, not a whole number up to {_LARGEST_PROBE}"
+        column = self._columns.get(Option(plan.split, plan.payload))
+        if column is None:
             return f"split {plan.split} with payload {plan.payload!r} is no option of model {shape.name} here"
-        if len(plan.merges) != shape.blocks:
-            return f"{len(plan.merges)} merges for {shape.blocks} blocks of model {shape.name}"
-        left = shape.tokens
-        for block, merges in enumerate(plan.merges, 1):
-            if not 0 <= merges <= (left - shape.protected) // 2:
-                return f"block {block} cannot merge {merges} of {left} tokens: at most half of those that may merge"
-            left -= merges
+        row = self._rows.get((plan.family, plan.merges)) if isinstance(plan.merges, tuple) else None
+        if row is None:
+            return f"family {plan.family!r} with merges {plan.merges} is no schedule of the table"
+        if plan.rescue not in (None, self._table.plan(row, column).rescue):
+            return f"rescue {plan.rescue} is not the table's: take plans from table.plan(row, column)"
         return None
 
 

@@ -45,7 +45,8 @@ class Prediction:
     """What a policy expects of its plan; seconds.
 
     Attributes:
-        transfer_s: round trip and sending time. finish_s: finishing on the device from the split instead.
+        transfer_s: round trip and sending time. finish_s: finishing on the device from the split instead, in a hurry.
+        unhurried_s: the same as planned, None if that is no different.
         rate_mbps: the rate that was assumed, None for a policy that does not look.
         spread: by how much, relatively, the device's compute errs on average.
         on_time: probability of meeting the deadline, None if the policy does not estimate it.
@@ -64,6 +65,7 @@ class Prediction:
     spread: float = 0.05
     on_time: float | None = None
     accuracy: float | None = None
+    unhurried_s: float | None = None
 
     @property
     def total_s(self) -> float:

@@ -50,8 +50,8 @@ class Plan:
         merges: tokens really merged away in each block, one number per block.
         split: blocks that run on the device (the paper's s). 0 sends the input itself, blocks + 1 sends nothing.
         payload: wire format of what crosses the network; `payloads.LOCAL` if nothing does.
-        rescue: tokens merged in each block from the split on if the device has to finish the frame itself, when time
-            is short; None: as `merges` says.
+        rescue: tokens merged in each block from the split on if the device has to finish the frame itself and time is
+            short; None: as `merges` says. An outcome's plan has none if it did not have to hurry.
     """
 
     family: str

@@ -59,7 +59,7 @@ class Policy(Protocol):
         """Learn from a frame that is over."""
 
     def choose(self, situation: Situation) -> Decision:
-        """Decide how the next frame runs."""
+        """Decide how the next frame runs. May be asked more than once for a frame: what it learns, it learns above."""
 
 
 class SmallestLevel:
@@ -256,6 +256,7 @@ def predict(
         spread=device.spread,
         on_time=on_time,
         accuracy=accuracy,
+        unhurried_s=float(table.rescue.planned_s[row, table.options[column].split]) * device.factor,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from janus_vit.errors import InputError
@@ -9,8 +10,8 @@ from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.custom import custom_policy, is_custom, policy_class
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.link import HarmonicMean, RateForecast
-from janus_vit.planning.payloads import parse_payload
-from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.payloads import LOCAL, parse_payload
+from janus_vit.planning.plan import ModelShape, Plan
 from janus_vit.planning.policies import MostAccurateInTime, Policy, SmallestLevel
 from janus_vit.planning.schedules import Schedule, clip, levels, make_schedule
 from janus_vit.planning.splits import all_splits, candidate_splits
@@ -25,10 +26,11 @@ POLICIES = {
     "split-only": "the paper's splits without merging",
     "cloud-jpeg": "a JPEG of quality 90 to the cloud, nothing merged; cloud-jpeg50, cloud-webp75 and so on as well",
     "janus-compact": "Algorithm 1 with float8 tokens",
-    "janus-all": "Algorithm 1 over every way to run a frame but int4",
+    "janus-all": "Algorithm 1 at the paper's splits with every format but int4",
 }
 _CLOUD = "cloud-"
 _JPEG = "jpeg90"
+_ACCEPTABLE = 0.05  # accuracy that a frame may lose when the device has to finish it in a hurry
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,19 @@ def policy_table(name: str, platforms: Platforms) -> PlanTable:
             raise InputError(f"policy {name} can only send images, which are not allowed: choose another policy")
     # The paper's policies predict with the paper's line, all others with the better curve.
     curve = "quadratic" if _chooses_from_all(name) else "line"
-    return build_table(shape, schedules, options, platforms.device, platforms.cloud, curve)
+    targets = _rescue_targets(schedules, platforms)
+    return build_table(shape, schedules, options, platforms.device, platforms.cloud, curve, targets)
+
+
+def _rescue_targets(schedules: Sequence[Schedule], platforms: Platforms) -> list[bool] | None:
+    """Which schedules are right often enough to finish a frame by; None for all where nothing was measured."""
+    if platforms.accuracy is None:
+        return None
+    whole = platforms.shape.blocks + 1
+    plans = [Plan(schedule.family, schedule.level, schedule.applied, whole, LOCAL) for schedule in schedules]
+    known = [platforms.accuracy.of_plan(plan) for plan in plans]
+    shares = [estimate.share if estimate else 0.0 for estimate in known]
+    return [share >= max(shares) - _ACCEPTABLE for share in shares]
 
 
 def _chooses_from_all(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from janus_vit.planning.custom import is_custom
 from janus_vit.planning.outcome import Prediction
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies import Situation
@@ -29,12 +30,15 @@ class Candidate:
 
 
 def rank(policy: str, platforms: Platforms, sla_s: float) -> list[Candidate]:
-    """Every split point and payload, the policy's choice for a first frame at the front.
+    """Every split point and payload, the policy's choice for a first frame at the front; of a custom policy that only.
 
     Raises:
         InputError: unknown policy, or profiles that lack a format it needs.
     """
     table = policy_table(policy, platforms)
+    if is_custom(policy):  # it may count on the whole table
+        decision = policy_over(table, policy, platforms).choose(Situation(0.0, sla_s))
+        return [Candidate(decision.plan, decision.predicted)]
     found: list[Candidate] = []
     left = list(range(len(table.options)))
     while left:

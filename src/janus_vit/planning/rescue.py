@@ -1,11 +1,13 @@
 """How a device finishes a frame itself when the cloud does not answer: in a hurry.
 
 What was merged before the split stays; from there on the frame catches up with the schedule that is fastest on this
-device, as soon as the blocks can merge so much, where that is faster than going on as planned.
+device, as soon as the blocks can merge so much, where that is faster than going on as planned. A device hurries only if
+going on as planned would be late.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +22,15 @@ class Rescue:
     """Of every schedule from every split point.
 
     Attributes:
-        finish_s: seconds on the device, [levels, blocks + 2]; 0 where nothing is left to do.
+        finish_s: seconds on the device in a hurry, [levels, blocks + 2]; 0 where nothing is left to do.
+        planned_s: the same without any.
         tokens: before the first block and after each one, [levels, blocks + 1 splits, blocks + 1].
         hurries: whether it departs from the schedule, [levels, blocks + 1 splits].
         target: row of the schedule that it catches up with.
     """
 
     finish_s: Floats
+    planned_s: Floats
     tokens: NDArray[np.int64]
     hurries: NDArray[np.bool_]
     target: int
@@ -45,7 +49,12 @@ class Rescue:
 
 
 def plan_rescue(
-    tokens: Floats, shape: ModelShape, device: PlatformProfile, device_before_s: Floats, curve: str
+    tokens: Floats,
+    shape: ModelShape,
+    device: PlatformProfile,
+    device_before_s: Floats,
+    curve: str,
+    targets: Sequence[bool] | None = None,
 ) -> Rescue:
     """Work out the fastest way to finish from every split.
 
@@ -53,8 +62,10 @@ def plan_rescue(
         tokens: of each schedule before the first block and after each one, [levels, blocks + 1].
         device_before_s: compute before the hand-over at each split, [levels, blocks + 2].
         curve: which block latency to use, see `PlatformProfile.block_seconds`.
+        targets: which schedules may be caught up with [levels]; all if None.
     """
-    target = int(device_before_s[:, -1].argmin())
+    allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
+    target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
     hurried = _catch_up(tokens.astype(int), tokens[target].astype(int), shape)
     block_s = device.block_seconds(hurried[..., :-1], hurried[..., 1:], curve)
     ahead = np.arange(shape.blocks) >= np.arange(shape.blocks + 1)[:, None]  # [splits, blocks]
@@ -62,9 +73,11 @@ def plan_rescue(
     hurried_s[:, 0] += device.stem_s
     planned_s = device_before_s[:, -1:] - device_before_s[:, :-1]
     hurries = hurried_s < planned_s - 1e-9
-    finish_s = np.concatenate([np.where(hurries, hurried_s, planned_s), np.zeros((len(tokens), 1))], axis=1)
+    nothing = np.zeros((len(tokens), 1))
+    finish_s = np.concatenate([np.where(hurries, hurried_s, planned_s), nothing], axis=1)
+    planned_s = np.concatenate([planned_s, nothing], axis=1)
     planned = np.broadcast_to(tokens.astype(int)[:, None], hurried.shape)
-    return Rescue(finish_s, np.where(hurries[..., None], hurried, planned), hurries, target)
+    return Rescue(finish_s, planned_s, np.where(hurries[..., None], hurried, planned), hurries, target)
 
 
 def _catch_up(tokens: NDArray[np.int64], target: NDArray[np.int64], shape: ModelShape) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from janus_vit.errors import InputError
 from janus_vit.planning.plan import ModelShape, tokens_after_blocks
 
+_BEYOND = 60.0  # more merges than any model has tokens, as an exponent of 2
 _ROUNDING = 1e-9  # 2 ** (0.3 * 10) must not become 7.999... before the floor
 
 
@@ -44,7 +45,8 @@ def exponential(level: float, blocks: int) -> tuple[int, ...]:
     """floor(2 ** (level * (N - l))) for block l, nothing at level 0 (paper Eq. 1)."""
     if level == 0:
         return (0,) * blocks
-    return tuple(math.floor(2 ** (level * (blocks - block)) + _ROUNDING) for block in range(1, blocks + 1))
+    exponents = (min(level * (blocks - block), _BEYOND) for block in range(1, blocks + 1))
+    return tuple(math.floor(2**exponent + _ROUNDING) for exponent in exponents)
 
 
 def linear(level: float, blocks: int) -> tuple[int, ...]:

@@ -99,11 +99,13 @@ def build_table(
     device: PlatformProfile,
     cloud: PlatformProfile,
     curve: str = "quadratic",
+    targets: Sequence[bool] | None = None,
 ) -> PlanTable:
     """Lay out every plan.
 
     Args:
         curve: which block latency to use, see `PlatformProfile.block_seconds`.
+        targets: schedules that a device may catch up with when it hurries; all if None.
 
     Raises:
         InputError: no schedules or options, an option that the model cannot run, or a format without a profile.
@@ -118,7 +120,7 @@ def build_table(
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
-    rescue = plan_rescue(tokens, shape, device, device_before, curve)
+    rescue = plan_rescue(tokens, shape, device, device_before, curve, targets)
     cloud_s = np.where(local, 0.0, cloud_before[:, -1:] - cloud_before[:, splits])
     values = np.where(splits == 0, float(shape.input_values), tokens[:, np.minimum(splits, shape.blocks)] * shape.width)
     encode_s = np.zeros_like(device_s)

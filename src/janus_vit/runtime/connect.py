@@ -90,7 +90,7 @@ def warm_up(worker: Worker, model: Model) -> None:
     channels, *size = model.shape.input_shape
     frame = np.zeros((*size, channels), np.uint8)
     plan = Plan(schedule.family, schedule.level, schedule.applied, shape.blocks + 1, LOCAL)
-    worker.finish(worker.compute(worker.prepare(frame), plan))
+    worker.finish(worker.compute(worker.prepare(frame), plan), plan)
 
 
 def shake_hands(

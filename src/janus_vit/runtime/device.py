@@ -25,6 +25,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class _Run:
+    plan: Plan
     """A frame that is over: its answer and how it came about."""
 
     answer: Answer
@@ -84,14 +85,14 @@ class Device:
         measured = Measured(prepare_s=prepare_s, plan_s=plan_s, device_s=device_s)
         looked = self._finished_probe()
         if decision.plan.is_local:
-            run = self._run_locally(state, measured)
+            run = self._run_locally(state, decision.plan, measured)
         else:
             run = self._run_with_cloud(decision, state, measured, began_s + self._sla_s)
         outcome = Outcome(
             self._frames,
             began_s,
             self._sla_s,
-            decision.plan,
+            run.plan,
             decision.predicted,
             replace(run.measured, total_s=self._clock.now() - began_s),
             run.size_bytes,
@@ -134,15 +135,23 @@ class Device:
         now_s = self._clock.now()
         return Situation(now_s, began_s + self._sla_s - now_s, max(0.0, self._cloud_free_s - now_s))
 
-    def _run_locally(self, state: Any, measured: Measured) -> _Run:
-        answer, head_s = self._timed(lambda: self._worker.finish(state))
-        return _Run(answer, replace(measured, device_s=measured.device_s + head_s))
+    def _run_locally(self, state: Any, plan: Plan, measured: Measured) -> _Run:
+        answer, head_s = self._timed(lambda: self._worker.finish(state, plan))
+        return _Run(plan, answer, replace(measured, device_s=measured.device_s + head_s))
+
+    def _finishing_plan(self, decision: Decision, deadline_s: float) -> Plan:
+        """How the device finishes the frame itself: in a hurry only if it would be late else."""
+        expected, left_s = decision.predicted, deadline_s - self._clock.now()
+        calm_s = expected.finish_s if expected.unhurried_s is None else expected.unhurried_s
+        in_time = (1 + 2 * expected.spread) * calm_s <= left_s
+        return replace(decision.plan, rescue=None) if in_time else decision.plan
 
     def _run_with_cloud(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Run:
         try:
             packed, encode_s = self._timed(lambda: self._worker.pack(state, decision.plan))
         except WireError as error:  # an activation that no format can carry
-            return replace(self._run_locally(state, measured), fallback=f"{type(error).__name__}: {error}")
+            run = self._run_locally(state, self._finishing_plan(decision, deadline_s), measured)
+            return replace(run, fallback=f"{type(error).__name__}: {error}")
         measured = replace(measured, encode_s=encode_s)
         size_bytes = len(packed.body)
         sent_s = self._clock.now()
@@ -154,9 +163,10 @@ class Device:
         except (TransportError, WireError) as error:
             now_s = self._clock.now()
             gave_up = Transfer(now_s, size_bytes, now_s - sent_s, None)
-            answer, fallback_s = self._timed(lambda: self._worker.finish(state))
+            plan = self._finishing_plan(decision, deadline_s)
+            answer, fallback_s = self._timed(lambda: self._worker.finish(state, plan))
             measured = replace(measured, waited_s=gave_up.send_s, fallback_s=fallback_s)
-            return _Run(answer, measured, size_bytes, f"{type(error).__name__}: {error}", (gave_up,))
+            return _Run(plan, answer, measured, size_bytes, f"{type(error).__name__}: {error}", (gave_up,))
         now_s = self._clock.now()
         work_s = reply.decode_s + reply.queue_s + reply.compute_s
         # What of the elapsed time was neither the payload nor the cloud's work is the round trip.
@@ -170,7 +180,8 @@ class Device:
             queue_s=reply.queue_s,
             cloud_s=reply.compute_s,
         )
-        return _Run(reply.answer, measured, size_bytes, None, (Transfer(now_s, size_bytes, reply.receive_s, rtt_s),))
+        seen = Transfer(now_s, size_bytes, reply.receive_s, rtt_s)
+        return _Run(decision.plan, reply.answer, measured, size_bytes, None, (seen,))
 
     def _request(self, plan: Plan, packed: Packed, wait_s: float) -> Request:
         return Request(

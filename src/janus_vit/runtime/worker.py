@@ -40,8 +40,8 @@ class Worker(Protocol):
     def pack(self, state: Any, plan: Plan) -> Packed:
         """The payload that crosses the network."""
 
-    def finish(self, state: Any) -> Answer:
-        """The rest of the frame, on the device, from where it stands."""
+    def finish(self, state: Any, plan: Plan) -> Answer:
+        """The rest of the frame, on the device, from where it stands, merging as the plan's `finishing` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,10 @@ class LocalWorker:
             return Packed(encode_tokens(tokens, sizes, payload), *tokens.shape)
         return Packed(encode_input(state.image, payload, self._model.preprocessing.normalise), 0, 0)
 
-    def finish(self, state: _Begun) -> Answer:
-        """Run what is left, in a hurry if the plan foresees that."""
-        hurried = state.activation and replace(state.activation, merges=state.plan.finishing)
-        plan = replace(state.plan, merges=state.plan.rescued.merges)
-        activation = self._run(_Begun(state.image, plan, hurried), self._blocks).activation
+    def finish(self, state: _Begun, plan: Plan) -> Answer:
+        """Run what is left."""
+        begun = state.activation and replace(state.activation, merges=plan.finishing)
+        activation = self._run(_Begun(state.image, plan.rescued, begun), self._blocks).activation
         assert activation is not None
         return answer_of(self._engine.head(activation), self._model.task)
 

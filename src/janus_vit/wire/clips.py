@@ -102,7 +102,7 @@ def _encode_h264(clip: Clip, payload: PayloadFormat) -> list[bytes]:
     """An access unit a frame; sides that are odd grow by their last row or column, as 4:2:0 halves them."""
     av = _pyav()
     if _ENCODER not in av.codecs_available:
-        raise InputError(f"payload {payload.name} needs PyAV with {_ENCODER}: install the wheel from PyPI")
+        raise InputError(f"payload {payload.name} needs PyAV with {_ENCODER}: pip install av")
     frames, height, width = clip.shape[:3]
     even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     try:

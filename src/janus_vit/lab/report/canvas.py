@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,16 @@ def crowded(marks: int) -> bool:
     return marks > _CROWDED
 
 
+def check_figures() -> None:
+    """Require what draws, before anything slow begins.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError("figures need matplotlib: pip install 'janus-vit[report]'")
+
+
 @contextmanager
 def drawing(height_in: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
     """A figure of the page's width and its axes, while whose look holds.
@@ -121,11 +132,10 @@ def drawing(height_in: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("figures need matplotlib: pip install 'janus-vit[report]'") from error
+    check_figures()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from")  # the reader's browser has more fonts
         from matplotlib import rcdefaults, rcParams

@@ -36,8 +36,8 @@ _LIMIT_S = 2.0
 
 def cache_file() -> Path:
     """Where choices are kept."""
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "janus-vit" / "engines.json"
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # "~" stays where nobody has a home
+    return Path(root) / "janus-vit" / "engines.json"
 
 
 def fastest(model: Model, kinds: Iterable[Kind]) -> str:

