@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from janus_vit.errors import InputError
-from janus_vit.lab.simulate import Costs, Noise, Overhead, simulate
+from janus_vit.lab.simulate import Costs, Noise, Overhead, PredictedWorker, RecordedLink, VirtualClock, simulate
 from janus_vit.lab.traces import Trace
 from janus_vit.planning.accuracy import AccuracyTable
 from janus_vit.planning.plan import Plan
@@ -14,6 +14,7 @@ from janus_vit.planning.points import Point
 from janus_vit.planning.policies import Decision, predict
 from janus_vit.planning.presets import POLICIES, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
+from janus_vit.runtime.device import Device
 from janus_vit.runtime.metrics import to_record
 
 
@@ -207,3 +208,26 @@ def test_no_other_policy_is_right_in_time_more_often_than_ours(platforms, sla_s,
         outcomes = list(simulate(make_policy(name, known), known, Trace("steps", 0.1, steps, {}), sla_s, 60.0))
         worth[name] = np.mean([right(outcome.plan) if outcome.met else 0.0 for outcome in outcomes])
     assert worth["adaptive"] >= max(worth.values()) - 0.01
+
+
+class Throttled(PredictedWorker):
+    """Takes twice as long from its 30th frame on."""
+
+    def __init__(self, costs, clock):
+        super().__init__(costs, clock, Overhead(), lambda: 2.0 if self.frames > 30 else 1.0)
+        self.frames = 0
+
+    def prepare(self, frame):
+        self.frames += 1
+
+
+def test_a_device_that_is_slowed_to_half_is_foretold_again_after_20_frames(platforms):
+    clock, costs = VirtualClock(), Costs(platforms)
+    link = RecordedLink(constant(0.001), platforms.rtt_s, costs, clock, Overhead(), lambda: 1.0)
+    policy = make_policy("adaptive", dataclasses.replace(platforms, rate_mbps=0.001))
+    device = Device(Throttled(costs, clock), link, policy, 0.3, clock=clock)
+    outcomes = [device.infer(None) for _ in range(60)]
+    off = [abs(outcome.predicted.device_s / outcome.measured.device_s - 1) for outcome in outcomes]
+    assert max(off[20:30]) < 0.1
+    assert off[31] > 0.3
+    assert max(off[50:]) < 0.1

@@ -64,7 +64,7 @@ def test_the_documented_example_uses_the_link_while_it_lasts(platforms):
 )
 def test_an_impossible_plan_is_refused_with_the_reason(write, platforms, change, message):
     name = mine(write, f"__import__('dataclasses').replace(self.table.plan(0, 0), {change})")
-    with pytest.raises(InputError, match=rf"Mine.*impossible plan.*{message}".replace("(", r"\(")):
+    with pytest.raises(InputError, match=rf"Mine', line 11: chose an impossible plan.*{message}".replace("(", r"\(")):
         make_policy(name, platforms).choose(Situation(0.0, 0.1))
 
 

@@ -94,11 +94,17 @@ class _Checked:
         """
         decision = _guarded(self._name, lambda: self._policy.choose(situation))
         if not isinstance(decision, Decision):
-            raise InputError(f"policy {self._name!r}: choose gave {decision!r}: give a Decision")
+            raise InputError(f"policy {self._name!r}{self._place}: choose gave {decision!r}: give a Decision")
         wrong = self._impossible(decision)
         if wrong:
-            raise InputError(f"policy {self._name!r}: chose an impossible plan: {wrong}")
+            raise InputError(f"policy {self._name!r}{self._place}: chose an impossible plan: {wrong}")
         return decision
+
+    @property
+    def _place(self) -> str:
+        """Where the user's `choose` begins."""
+        code = getattr(type(self._policy).choose, "__code__", None)
+        return f", line {code.co_firstlineno}" if code else ""
 
     def _impossible(self, decision: Decision) -> str | None:
         plan, shape = decision.plan, self._table.shape
