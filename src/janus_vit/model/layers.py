@@ -18,6 +18,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(QUICK * x),
 }
 GATED = "swiglu"
+# Those that engines apply to a linear layer's output themselves.
+AFTER_LINEAR: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": ACTIVATIONS["gelu_tanh"],
+    "silu": F.silu,
+}
 
 
 class _Initialised:

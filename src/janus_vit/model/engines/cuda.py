@@ -21,14 +21,13 @@ from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_block import PackedBlock
-from janus_vit.model.layers import ACTIVATIONS, Block, size_bias
+from janus_vit.model.layers import AFTER_LINEAR, Block, size_bias
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy import BFLOAT16
 
 _GRAPHS = 32  # kept; each holds what its blocks write, some tens of MB at ViT-L
 _OFTEN = 3  # runs of the same blocks, merges and shape, from which on they are captured
 _WARM_UP = 3  # runs before a capture, in which libraries choose their kernels
-_FUNCTIONS = {"gelu": F.gelu, "gelu_tanh": ACTIVATIONS["gelu_tanh"], "silu": F.silu}
 
 Blocks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # tokens [B, T, C] and sizes [B, T] before and after
 _Value = TypeVar("_Value")
@@ -44,7 +43,7 @@ class Bfloat16Linear:
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
         self._weight = weight.detach().to(torch.bfloat16)
         self._bias = bias.detach().to(torch.bfloat16)
-        self._activation = None if activation is None else _FUNCTIONS[activation]
+        self._activation = None if activation is None else AFTER_LINEAR[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""

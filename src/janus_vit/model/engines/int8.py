@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
-from janus_vit.model.layers import ACTIVATIONS
+from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
 _LARGEST = 127  # of both factors: one range to both sides of zero
 _ZERO = 128  # what stands for zero in an unsigned factor; oneDNN has no fast product of two signed ones
 _TINY = 1e-30  # scale of a row of zeros
-_FUNCTIONS = {"gelu": F.gelu, "gelu_tanh": ACTIVATIONS["gelu_tanh"], "silu": F.silu}
 
 
 class Int8Linear:
@@ -38,7 +37,7 @@ class Int8Linear:
         self._weight = torch.ops.onednn.qlinear_prepack((weight / self._scales[:, None]).round().to(torch.int8), None)
         self._zeros = torch.zeros_like(self._scales, dtype=torch.int64)
         self._bias = bias.detach().to(torch.float32, copy=True)  # a view would hold the whole file that it lies in
-        self._activation = None if activation is None else _FUNCTIONS[activation]
+        self._activation = None if activation is None else AFTER_LINEAR[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
