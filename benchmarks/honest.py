@@ -24,6 +24,7 @@ from _common import print_json
 from _markdown import markdown
 
 from janus_vit.lab.compare import Score, run_all, score
+from janus_vit.lab.frames import KINDS as SENDS
 from janus_vit.lab.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
 from janus_vit.lab.report.comparison import CLOSE, front, overall, per_link
 from janus_vit.lab.report.heatmap import Choice, heatmap
@@ -33,7 +34,6 @@ from janus_vit.lab.traces import Trace, read_trace
 Scores = dict[tuple[Setting, str, str], Score]  # setting, policy, link
 MAP_SLAS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 MAP_DEVICES = (0.1, 0.3, 1.0, 3.0, 10.0)
-_DRAWN = ("nothing", "image", "tokens")  # of KINDS, as the figures call them
 
 
 def simulated(settings: Sequence[Setting], links: Sequence[Trace], seconds: float, workers: int) -> Scores:
@@ -86,7 +86,7 @@ def where(private: bool, links: Sequence[Trace], seconds: float, workers: int) -
 def _in_words(choice: Choice | None) -> str:
     if choice is None:
         return "nothing is in time"
-    kind = KINDS[_DRAWN.index(choice.kind)]
+    kind = KINDS[SENDS.index(choice.kind)]
     share, worth = choice.text.split("\n")
     return f"{kind}: {share} of links, worth {worth}"
 
@@ -99,7 +99,7 @@ def _winner(values: np.ndarray) -> Choice | None:
     wins = np.bincount((values >= best[:, None] - CLOSE).argmax(axis=1), minlength=len(KINDS))
     kind = int(wins.argmax())
     return Choice(
-        _DRAWN[kind], f"{100 * wins[kind] / len(values):.0f} %\n{100 * best.mean():.0f}", wins[kind] / len(values)
+        SENDS[kind], f"{100 * wins[kind] / len(values):.0f} %\n{100 * best.mean():.0f}", wins[kind] / len(values)
     )
 
 

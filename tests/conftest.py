@@ -1,9 +1,12 @@
 """Plain platforms and small models for all tests."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from janus_vit.cli.main import main
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.preprocessing import Preprocessing
@@ -102,3 +105,12 @@ def engine(model) -> EagerEngine:
 def frames():
     rng = np.random.default_rng(3)
     return [rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(4)]
+
+
+def refused(capsys, arguments):
+    """The one line that a mistake is answered with."""
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"janus-vit: error: [^\n]+\n", err), err
+    return err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -51,15 +52,6 @@ def table(place):
         patch.chdir(place)
         assert main([*CALIBRATE, "--labels", "labels.csv", "--out", "table.json"]) == 0
     return place / "table.json"
-
-
-def refused(capsys, arguments):
-    """The one line that a mistake is answered with."""
-    code = main(arguments)
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"janus-vit: error: [^\n]+\n", err), err
-    return err
 
 
 def test_calibration_is_printed_and_written(capsys):

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from janus_vit.cli.main import main
 from janus_vit.lab.simulate import simulate
@@ -27,15 +27,6 @@ def _in_place(tmp_path, monkeypatch, platforms):
         for outcome in simulate(make_policy(name, platforms), platforms, TRACE, 0.08, 3.0):
             writer.write(outcome)
         writer.close()
-
-
-def refused(capsys, arguments):
-    """The one line that a mistake is answered with."""
-    code = main(arguments)
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"janus-vit: error: [^\n]+\n", err), err
-    return err
 
 
 def test_a_page_is_written(capsys):

@@ -23,6 +23,7 @@ from janus_vit.cli.options import (
     Rtt,
     Seed,
     Sla,
+    check_apart,
     check_positive,
     check_writable,
     parse_duration,
@@ -118,8 +119,7 @@ def compare(
             check_writable(path)
     if out is not None:
         check_figures()
-        if csv_file is not None and csv_file.resolve() == out.resolve():
-            raise InputError(f"{out}: cannot be both the page and the table: give --csv another path")
+        check_apart(out, csv_file)
     links = _links(trace, seconds, seed)
     shape, both, known = _sides(model, device, cloud, accuracy)
     slowed = both[0].slowed(device_slowdown)

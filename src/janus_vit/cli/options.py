@@ -124,6 +124,16 @@ def check_folder(path: Path) -> Path:
     return path
 
 
+def check_apart(page: Path, table: Path | None) -> None:
+    """Require two places for two files.
+
+    Raises:
+        InputError: they are one.
+    """
+    if table is not None and table.resolve() == page.resolve():
+        raise InputError(f"{page}: cannot be both the page and the table: give --csv another path")
+
+
 def read_bytes(path: Path) -> bytes:
     """A small file, such as a certificate.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from janus_vit.lab.frames import Case, Frames, run_policy
+from janus_vit.lab.frames import KINDS, Case, Frames, run_policy
 from janus_vit.lab.hindsight import best_fixed, oracle
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.presets import make_policy
@@ -31,7 +31,7 @@ class Score:
         late: share over the SLA. value: share that is right and in time, NaN where nobody measured what is right.
         accuracy: of the answers in time. median_s, p99_s: of the frames that were run.
         fps: answers in time a second. size_bytes, device_s, cloud_s: means over all frames that were taken.
-        kinds: share of frames that stayed here, sent an image, sent tokens.
+        kinds: share of frames that sent each of `frames.KINDS`.
     """
 
     late: float
@@ -43,7 +43,7 @@ class Score:
     size_bytes: float
     device_s: float
     cloud_s: float
-    kinds: tuple[float, float, float]
+    kinds: tuple[float, ...]
 
 
 def score(frames: Frames) -> Score:
@@ -60,7 +60,7 @@ def score(frames: Frames) -> Score:
         size_bytes=float(frames.size_bytes.mean()),
         device_s=float(frames.device_s.mean()),
         cloud_s=float(frames.cloud_s.mean()),
-        kinds=(float((frames.kind == 0).mean()), float((frames.kind == 1).mean()), float((frames.kind == 2).mean())),
+        kinds=tuple(float((frames.kind == kind).mean()) for kind in range(len(KINDS))),
     )
 
 

@@ -18,6 +18,8 @@ from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies import Policy
 from janus_vit.planning.presets import Platforms
 
+KINDS = ("nothing", "image", "tokens")
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -44,7 +46,7 @@ class Frames:
         at_s: when it was taken. total_s: until the answer.
         worth: accuracy of its answer, NaN where nobody measured it. size_bytes: sent.
         device_s, cloud_s: compute on both sides. level: pruning level. split: where it was handed over.
-        kind: 0 stayed here, 1 image, 2 tokens; -1 never run.
+        kind: place among `KINDS` of what it sent; -1 never run.
     """
 
     sla_s: float
@@ -108,15 +110,15 @@ def _frames(outcomes: Sequence[Outcome], case: Case) -> Frames:
         column([outcome.size_bytes for outcome in outcomes]),
         column([part.device_s + part.encode_s + part.fallback_s for part in measured]),
         column([part.cloud_s + part.decode_s for part in measured]),
-        column([plan.level if plan.family == "exponential" else 0.0 for plan in plans]),
+        column([plan.exponential_level for plan in plans]),
         column([plan.split for plan in plans]).astype(int),
         column([kind_of(plan) for plan in plans], -1).astype(int),
     )
 
 
 def kind_of(plan: Plan) -> int:
-    """What a plan sends: 0 nothing, 1 an image, 2 tokens."""
-    return 0 if plan.is_local else 1 if plan.split == 0 else 2
+    """What a plan sends as a number: its place among `KINDS`."""
+    return KINDS.index(plan.sends)
 
 
 def _worth(accuracy: AccuracyTable | None, plan: Plan, finished_here: bool) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from janus_vit.lab.simulate import Costs
-from janus_vit.lab.summary import Summary, kind_of
+from janus_vit.lab.summary import Summary
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.presets import Platforms
 
@@ -99,7 +99,9 @@ def time_gap(live: Sequence[Outcome], simulated: Sequence[Outcome]) -> Parts:
 
 def late_gap(live: Sequence[Outcome], simulated: Sequence[Outcome]) -> Parts:
     """The gap of the late share of the frames that were run, by what these frames were; adds up to it."""
-    return _gap(live, simulated, lambda outcome: {f"late frames that sent {kind_of(outcome)}": float(not outcome.met)})
+    return _gap(
+        live, simulated, lambda outcome: {f"late frames that sent {outcome.plan.sends}": float(not outcome.met)}
+    )
 
 
 def compute_ratios(
@@ -136,7 +138,7 @@ def _by_kind(outcomes: Sequence[Outcome], values: Callable[[Outcome], Parts]) ->
     """Of each kind of frame its share and its mean values."""
     kinds: dict[str, list[Parts]] = defaultdict(list)
     for outcome in outcomes:
-        kinds[f"{kind_of(outcome)} {outcome.fallback is not None}"].append(values(outcome))
+        kinds[f"{outcome.plan.sends} {outcome.fallback is not None}"].append(values(outcome))
     return {
         kind: (len(rows) / len(outcomes), {name: statistics.fmean(row[name] for row in rows) for name in rows[0]})
         for kind, rows in kinds.items()

@@ -52,7 +52,7 @@ def oracle(case: Case) -> Frames:
     def pick(values: Floats) -> Floats:
         return np.where(found, values[row, column], 0.0)
 
-    levels = np.array([schedule.level if schedule.family == "exponential" else 0.0 for schedule in table.schedules])
+    levels = np.array([table.plan(index, 0).exponential_level for index in range(len(table.schedules))])
     splits = np.array([option.split for option in table.options])
     kinds = np.array([kind_of(table.plan(0, index)) for index in range(len(table.options))])
     measured = case.platforms.accuracy is not None

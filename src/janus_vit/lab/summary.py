@@ -68,7 +68,7 @@ def summarise(
         for outcome, label in zip(outcomes, labels, strict=False)
         if label is not None and outcome.answer.classes
     ]
-    kinds = Counter(kind_of(outcome) for outcome in outcomes)
+    kinds = Counter(outcome.plan.sends for outcome in outcomes)
     return Summary(
         frames=len(outcomes),
         taken=taken,
@@ -80,9 +80,7 @@ def summarise(
         p99_s=float(np.percentile(totals_s, 99)),
         throughput_fps=len(outcomes) / max(duration_s, 1e-9),
         mean_bytes=statistics.fmean(outcome.size_bytes for outcome in outcomes),
-        mean_level=statistics.fmean(
-            outcome.plan.level if outcome.plan.family == "exponential" else 0.0 for outcome in outcomes
-        ),
+        mean_level=statistics.fmean(outcome.plan.exponential_level for outcome in outcomes),
         accuracy=statistics.fmean(right for right, _ in known) if known else None,
         in_time_accuracy=run_share * statistics.fmean(right and met for right, met in known) if known else None,
         fallbacks=sum(outcome.fallback is not None for outcome in outcomes),
@@ -98,10 +96,3 @@ def expected_in_time(outcomes: Sequence[Outcome], taken: int, accuracy: Accuracy
     in_time = [outcome for outcome in outcomes if outcome.met]
     shares = [accuracy.share_of_answer(outcome.plan, outcome.fallback is not None) for outcome in in_time]
     return sum(shares) / taken if taken and not any(map(math.isnan, shares)) else None
-
-
-def kind_of(outcome: Outcome) -> str:
-    """What the plan sends over the network; a frame that fell back counts by its plan."""
-    if outcome.plan.is_local:
-        return "nothing"
-    return "tokens" if outcome.plan.split else "image"

@@ -72,6 +72,16 @@ class Plan:
         return Plan(self.family, self.level, self.merges[: self.split] + self.finishing, len(self.merges) + 1, LOCAL)
 
     @property
+    def sends(self) -> str:
+        """What crosses the network: "nothing", an "image" or "tokens"."""
+        return "nothing" if self.is_local else "tokens" if self.split else "image"
+
+    @property
+    def exponential_level(self) -> float:
+        """The level of the paper's family, 0 in any other: levels of different families do not compare."""
+        return self.level if self.family == "exponential" else 0.0
+
+    @property
     def is_local(self) -> bool:
         """Whether the whole frame runs on the device."""
         return self.payload == LOCAL

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from janus_vit.lab.report.heatmap import Choice, heatmap
 from janus_vit.lab.report.overview import Run, milliseconds, percent, sla_of
 from janus_vit.lab.report.page import Section, Table
-from janus_vit.lab.summary import kind_of
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
 
@@ -74,8 +73,8 @@ def _choice(run: Run, columns: Sequence[int | None], column: int) -> Choice | No
     here = [outcome for outcome, its in zip(run.outcomes, columns, strict=True) if its == column]
     if not here:
         return None
-    kind, count = Counter(kind_of(outcome) for outcome in here).most_common(1)[0]
-    ways = Counter((one.plan.split, one.plan.payload) for one in here if kind_of(one) == kind)
+    kind, count = Counter(outcome.plan.sends for outcome in here).most_common(1)[0]
+    ways = Counter((one.plan.split, one.plan.payload) for one in here if one.plan.sends == kind)
     split, payload = ways.most_common(1)[0][0]
     way = {"image": payload, "tokens": f"{split}: {payload}", "nothing": "device"}[kind]
     return Choice(kind, f"{way}\n{100 * count / len(here):.0f} %", count / len(here))

@@ -17,7 +17,6 @@ from janus_vit.lab.report.figures import Spot, cdf, pareto, predicted_measured
 from janus_vit.lab.report.overview import Row, Run, sla_of, summary_table
 from janus_vit.lab.report.page import Section, Table
 from janus_vit.lab.report.timeline import Rates, Stream, timeline
-from janus_vit.lab.summary import kind_of
 from janus_vit.lab.traces import Trace
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
@@ -108,7 +107,7 @@ def stream_of(run: Run, trace: Trace | None = None) -> Stream:
         "pruning level" if paper else "tokens merged",
         [outcome.plan.split for outcome in outcomes],
         max(len(outcome.plan.merges) for outcome in outcomes),
-        [kind_of(outcome) for outcome in outcomes],
+        [outcome.plan.sends for outcome in outcomes],
         [outcome.fallback is not None for outcome in outcomes],
         Rates(
             [transfer.at_s - began_s for transfer in transfers],
