@@ -1,10 +1,11 @@
 """Engines beside what else runs a ViT on a processor: time, share of the possible, memory; unmerged and merged.
 
-    python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--rounds 9] [--threads 2] [--quick]
+    python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--only zen,openvino] [--rounds 9] [--quick]
 
 All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
-falls on all of them. The limit is a packed matrix product of the model's MLP, at all tokens, in the same turns. Memory
-is what a process holds beyond torch itself. Peers, which cannot merge, are one function each: see PEERS.
+falls on all of them. "x best" is beside the fastest peer of the same precision, unmerged. The limit is a packed matrix
+product of the model's MLP, at all tokens, in the same turns. Memory is what a process holds beyond torch itself.
+Peers, which cannot merge, are one function each: see PEERS.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from torch import Tensor
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.memory import trim
+from janus_vit.planning.accuracy import BFLOAT16, FLOAT32, INT8
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import levels, make_schedule
 
@@ -38,7 +41,7 @@ SIZES = {"vit-base-224": (224, 768, 12, 12), "vit-large-384": (384, 1024, 24, 16
 PATCH, CLASSES = 16, 1000
 KEPT = (0.6, 0.4)  # shares of the operations that the paper's schedule keeps, nearly
 FIFTH = 0.2  # below what it can, so that is a few large merges in the first blocks, as learned schedules have
-FLOAT32_BAR, BFLOAT16_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 0.70, 0.85
+FLOAT32_BAR, BFLOAT16_BAR, INT8_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 5.0, 0.70, 0.85
 
 
 def transformers_sdpa(folder: Path) -> Runner:
@@ -155,6 +158,7 @@ def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int) ->
     torch.manual_seed(0)
     before_bytes = resident_bytes("VmRSS")  # of torch itself
     run = {"peer": PEERS, "engine": ENGINES, "limit": LIMITS}[kind][name](Path(folder))
+    trim()  # what was needed to make it, a quantiser's copies say, is not what it holds
     pixels = torch.randn(1, 3, *(2 * [load_size(folder)]), generator=torch.Generator().manual_seed(1))
     pipe.send(None)
     with torch.inference_mode():
@@ -185,14 +189,15 @@ def write_checkpoint(folder: Path) -> None:
     ViTForImageClassification(config).save_pretrained(folder)
 
 
-def compare(name: str, rounds: int, threads: int) -> list[dict[str, object]]:
-    """All competitors on one model: one row for each and each schedule."""
+def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[str, object]]:
+    """Competitors on one model: one row for each and each schedule. Transformers, eager and limits always run."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name
         write_checkpoint(folder)
         shape = load_model(str(folder)).shape
         plans = runs(shape)
-        makers = PEERS | ENGINES | LIMITS
+        wanted = {*LIMITS, "transformers", "eager", *(only or {*PEERS, *ENGINES})}
+        makers = {each: make for each, make in (PEERS | ENGINES | LIMITS).items() if each in wanted}
         running = {each: Competitor(make, each, folder, threads) for each, make in makers.items()}
         for _ in range(rounds):
             for merges in plans:
@@ -210,40 +215,56 @@ def rows_of(
     """Medians, and what they are beside the limit, the peers and the unmerged run."""
     unmerged = (0,) * shape.blocks
     product = 16 * shape.tokens * shape.width**2 * shape.blocks / 2  # 2 x tokens x width x 4 width in each block
-    limits = {each: product / 1e6 / statistics.median(running[each].times_ms[unmerged]) for each in LIMITS}
+    whole_ms = {each: statistics.median(run.times_ms[unmerged]) for each, run in running.items()}
+    limits = {each: product / 1e6 / whole_ms[each] for each in LIMITS}
     rows: list[dict[str, object]] = []
     for merges, kept in plans.items():
-        count = operations(shape, merges)
-        medians = {
-            each: statistics.median(run.times_ms[merges]) for each, run in running.items() if merges in run.times_ms
-        }
-        best_peer = min(medians[each] for each in ("transformers", "eager") if each in medians)
         wanted = running["eager"].logits[merges]
         for each in (*PEERS, *ENGINES):
-            if each not in medians:
+            if each not in running or merges not in running[each].times_ms:
                 continue
-            precision = KINDS[each].precision if each in KINDS else "float32"
-            gflops = count / 1e6 / medians[each]
-            saved = 1 - medians[each] / statistics.median(running[each].times_ms[unmerged])
+            competitor, precision = running[each], precision_in(each)
+            ms = statistics.median(competitor.times_ms[merges])
+            best_peer_ms = min(
+                (whole_ms[p] for p in PEERS if p in running and precision_in(p) == precision), default=None
+            )
+            gflops = operations(shape, merges) / 1e6 / ms
             rows.append(
                 {
                     "model": name,
                     "kept": round(kept, 3),
                     "merges": merges,
                     "engine": each,
-                    "ms": round(medians[each], 1),
-                    "least_ms": round(min(running[each].times_ms[merges]), 1),
+                    "precision": precision,
+                    "ms": round(ms, 1),
+                    "least_ms": round(min(competitor.times_ms[merges]), 1),
                     "gflops": round(gflops, 1),
                     "of_limit": round(gflops / limits[precision], 3) if precision in limits else None,
                     "limit_gflops": round(limits[precision], 1) if precision in limits else None,
-                    "against_peer": round(best_peer / medians[each], 3),
-                    "of_saving": round(saved / (1 - kept), 3) if sum(merges) else None,
-                    "difference": float((running[each].logits[merges] - wanted).abs().max() / wanted.abs().max()),
-                    "resident_mb": round(running[each].resident_bytes / 1e6),
-                    "peak_mb": round(running[each].peak_bytes / 1e6),
+                    "against_transformers": round(whole_ms["transformers"] / ms, 2),
+                    "against_best_peer": round(best_peer_ms / ms, 2) if best_peer_ms else None,
+                    "of_saving": round((1 - ms / whole_ms[each]) / (1 - kept), 3) if sum(merges) else None,
+                    "difference": float((competitor.logits[merges] - wanted).abs().max() / wanted.abs().max()),
+                    "resident_mb": round(competitor.resident_bytes / 1e6),
+                    "peak_mb": round(competitor.peak_bytes / 1e6),
                 }
             )
     return rows
+
+
+def precision_in(name: str) -> str:
+    """What an engine or a peer computes in."""
+    endings = {"-bf16": BFLOAT16, "-int8": INT8}
+    return KINDS[name].precision if name in KINDS else next((endings[e] for e in endings if name.endswith(e)), FLOAT32)
+
+
+def cell(value: object) -> str:
+    """A figure as the table shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.1e}" if 0 < value < 1e-2 else f"{value:.4g}"
+    return str(value)
 
 
 def main() -> None:
@@ -252,38 +273,36 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help=f"some of {', '.join((*PEERS, *ENGINES))}; all if not given")
     parser.add_argument("--quick", action="store_true", help="the first model, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    names = options.models.split(",")
+    names, only = options.models.split(","), {name for name in options.only.split(",") if name}
+    if unknown := sorted(only - {*PEERS, *ENGINES}):
+        parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join((*PEERS, *ENGINES))}")
     rows: list[dict[str, object]] = []
-    heads = (
-        "engine",
-        "kept",
-        "ms",
-        "least",
-        "GFLOP/s",
-        "of limit",
-        "x peer",
-        "of saving",
-        "differs",
-        "RSS MB",
-        "peak MB",
-    )
+    heads = {  # of the columns, and the fields of a row
+        "kept": "kept",
+        "ms": "ms",
+        "least": "least_ms",
+        "GFLOP/s": "gflops",
+        "of limit": "of_limit",
+        "x transf.": "against_transformers",
+        "x best": "against_best_peer",
+        "of saving": "of_saving",
+        "differs": "difference",
+        "RSS MB": "resident_mb",
+        "peak MB": "peak_mb",
+    }
     for name in names[:1] if options.quick else names:
-        print(f"{name}, {options.threads} threads\n{heads[0]:<18}" + "".join(f"{head:>10}" for head in heads[1:]))
-        found = compare(name, 2 if options.quick else options.rounds, options.threads)
+        print(f"{name}, {options.threads} threads\n{'engine':<18}" + "".join(f"{head:>10}" for head in heads))
+        found = compare(name, 2 if options.quick else options.rounds, options.threads, only)
         for row in found:
-            keys = ("kept", "ms", "least_ms", "gflops", "of_limit", "against_peer", "of_saving")
-            cells = [
-                *(f"{row[key] if row[key] is not None else '-':>10}" for key in keys),
-                f"{row['difference']:10.1e}",
-            ]
-            print(f"{row['engine']:<18}" + "".join(cells) + f"{row['resident_mb']:>10}{row['peak_mb']:>10}", flush=True)
+            print(f"{row['engine']:<18}" + "".join(f"{cell(row[field]):>10}" for field in heads.values()), flush=True)
         rows += found
     print(
         f"bars: unmerged {FLOAT32_BAR} x transformers in float32 and {LIMIT_BAR} of the limit, {BFLOAT16_BAR} x in "
-        f"bfloat16; merged to a fifth, {SAVING_BAR} of the proportional saving"
+        f"bfloat16, {INT8_BAR} x in int8; merged to a fifth, {SAVING_BAR} of the proportional saving"
     )
     print_json("engines", 1, rows)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from janus_vit.errors import InputError
+from janus_vit.model.memory import let_go
 from janus_vit.model.names import common_names
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.model.weights import Weights
@@ -48,7 +49,7 @@ def assemble(weights: Weights, facts: Facts, image_size: int | None = None) -> V
         InputError: tensors that are missing, surplus or of another shape; all are listed.
     """
     origin = common_names(weights.tensors)
-    parts = {name: weights.tensors[source].float() for name, source in origin.items()}
+    parts = {name: in_float32(weights.tensors[source]) for name, source in origin.items()}
     trained = _architecture(parts, facts, weights)
     if trained.pooling != "attention":
         parts = {name: part for name, part in parts.items() if not name.startswith("pool.")}
@@ -113,6 +114,14 @@ def interpolate_positions(
     grids = positions.reshape(-1, side, side, trained.width).permute(0, 3, 1, 2)
     resized = F.interpolate(grids, size=(new_side, new_side), mode="bicubic", align_corners=False, antialias=antialias)
     return resized.permute(0, 2, 3, 1).reshape(1, -1, trained.width)
+
+
+def in_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself if it is, else a copy."""
+    plain = tensor.float()
+    if plain is not tensor:
+        let_go(tensor)
+    return plain
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
@@ -231,6 +240,8 @@ def _join(tensors: dict[str, Tensor], whole: str, parts: list[str]) -> None:
     weights = [tensors.pop(f"{part}.weight") for part in parts]
     biases = [tensors.pop(f"{part}.bias", None) for part in parts]
     tensors[f"{whole}.weight"] = torch.cat(weights)
+    for weight in weights:
+        let_go(weight)
     if any(bias is not None for bias in biases):
         tensors[f"{whole}.bias"] = torch.cat(
             [

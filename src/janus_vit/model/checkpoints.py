@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from janus_vit.errors import InputError
-from janus_vit.model.assemble import assemble, check_size, fill, interpolate_positions
+from janus_vit.model.assemble import assemble, check_size, fill, in_float32, interpolate_positions
 from janus_vit.model.families import embeds, find_facts, find_labels
+from janus_vit.model.memory import let_go
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.processors import at_size, of_hugging_face, of_timm
 from janus_vit.model.vit import Architecture, VisionTransformer
@@ -91,6 +92,7 @@ def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str
         sample = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]
         digest.update(name.encode())
         digest.update(sample.to("cpu", torch.float32).numpy().tobytes())
+        let_go(tensor)
     return digest.hexdigest()[:16]
 
 
@@ -101,7 +103,7 @@ def _own(weights: Weights, image_size: int | None) -> Checkpoint:
     preprocessing = Preprocessing(**_known(section.section("preprocessing"), Preprocessing))
     architecture = replace(trained, image_size=image_size or trained.image_size)
     check_size(weights.path, architecture)
-    tensors = {name: tensor.float() for name, tensor in weights.tensors.items()}
+    tensors = {name: in_float32(tensor) for name, tensor in weights.tensors.items()}
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = fill(architecture, tensors, weights, {})

@@ -12,18 +12,17 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.model.engines.packed_block import PackedBlock, Packing
+from janus_vit.model.engines.packed_attention import attend
+from janus_vit.model.engines.packed_block import Attend, PackedBlock, Packing
 from janus_vit.model.engines.packed_linear import PackedLinear
-from janus_vit.model.layers import ACTIVATIONS, Block
+from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, linear_difference
+from janus_vit.model.layers import Block
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
-
-_TRIAL_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of values around 1
 
 
 class PackedEngine:
@@ -37,12 +36,13 @@ class PackedEngine:
     precision = FLOAT32
     dtype = torch.float32
     pack: Packing = staticmethod(partial(PackedLinear, dtype=torch.float32))
+    attend: Attend = staticmethod(attend)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         self._ends = EagerEngine(model)
         self._network = model.network
         blocks = cast(Iterable[Block], model.network.blocks)
-        self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model) for block in blocks]
+        self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model, self.attend) for block in blocks]
         if not keep_model:
             _leave_file(model.network)
 
@@ -86,10 +86,10 @@ def _obstacle(dtype: torch.dtype) -> str | None:
     try:
         if dtype == torch.bfloat16 and not multiplies_bfloat16():
             return "the processor does not multiply bfloat16"
-        difference = _trial(dtype)
-    except (AttributeError, RuntimeError, TypeError) as error:  # missing, or called differently in this version
+        difference = linear_difference(partial(PackedLinear, dtype=dtype), dtype)
+    except REFUSALS as error:
         return f"torch {torch.__version__} has other private operations: {str(error).splitlines()[0]}"
-    if not difference < _TRIAL_TOLERANCE[dtype]:
+    if not difference < TOLERANCES[dtype]:
         return f"its products differ from plain ones by {difference:.1g}"
     return None
 
@@ -99,16 +99,3 @@ def multiplies_bfloat16() -> bool:
     if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-@torch.inference_mode()
-def _trial(dtype: torch.dtype) -> float:
-    """Largest difference between packed and plain products, for each way in which blocks use them."""
-    generator = torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(96, 64, generator=generator) / 8, torch.randn(96, generator=generator)
-    x, residual = torch.randn(1, 7, 64, generator=generator), torch.randn(1, 7, 96, generator=generator)
-    plain, low = F.linear(x, weight, bias), x.to(dtype)
-    wanted = {name: ACTIVATIONS[name](plain) for name in ("gelu", "gelu_tanh")} | {None: plain, "silu": F.silu(plain)}
-    differences = [PackedLinear(weight, bias, name, dtype)(low) - right for name, right in wanted.items()]
-    differences.append(PackedLinear(weight, bias, dtype=dtype).plus(low, residual) - (plain + residual))
-    return max(float(difference.abs().max()) for difference in differences)

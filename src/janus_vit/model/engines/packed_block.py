@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from janus_vit.model.engines.packed_attention import attend
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
+from janus_vit.model.memory import let_go, trim
 from janus_vit.model.merging import match_tokens, merge_tokens
 
 # Queries that are scaled already, keys and values [B, heads, T, head_width], sizes [B, T] or none, to [B, T, C].
@@ -42,7 +42,7 @@ class PackedBlock:
         keep: False leaves the plain one without its linear layers' weights. attend: how attention is computed.
     """
 
-    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend = attend) -> None:
+    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend) -> None:
         self._dtype, self._attend = dtype, attend
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
@@ -59,9 +59,11 @@ class PackedBlock:
         else:
             self._fc1 = pack(mlp.fc1.weight, mlp.fc1.bias, mlp.name if isinstance(mlp, Mlp) else None)
         self._fc2 = pack(weight, bias)
-        if not keep:
-            for linear in (qkv, proj, mlp.fc1, mlp.fc2):
-                _release(linear)
+        for linear in (qkv, proj, mlp.fc1, mlp.fc2):
+            let_go(linear.weight)
+            if not keep:
+                linear.weight = nn.Parameter(torch.empty_like(linear.weight, device="meta"), requires_grad=False)
+        trim()
 
     def __call__(
         self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
@@ -90,8 +92,3 @@ def _rows(linear: Linear, scale: Tensor | None) -> tuple[Tensor, Tensor]:
     if scale is None:
         return linear.weight, linear.bias
     return linear.weight * scale[:, None], linear.bias * scale
-
-
-def _release(linear: Linear) -> None:
-    """Leave a layer its shape alone."""
-    linear.weight = nn.Parameter(torch.empty_like(linear.weight, device="meta"), requires_grad=False)

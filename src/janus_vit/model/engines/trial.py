@@ -1,0 +1,52 @@
+"""Operations that are private or another library's, tried out beside plain torch before an engine uses them.
+
+Each function gives the largest difference from what is right, of values around 1, or raises what the operations raise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from janus_vit.model.engines.packed_block import Attend, Packing
+from janus_vit.model.layers import AFTER_LINEAR, size_bias
+
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+REFUSALS = (AttributeError, RuntimeError, TypeError)  # an operation is missing, or called differently in this version
+
+
+@torch.inference_mode()
+def linear_difference(pack: Packing, dtype: torch.dtype, inputs: int = 64) -> float:
+    """Of linear layers, in each way in which blocks use them."""
+    weight, bias = _randn(96, inputs) / inputs**0.5, _randn(96)
+    x, residual = _randn(1, 7, inputs, seed=1), _randn(1, 7, 96, seed=2)
+    plain, low = F.linear(x, weight, bias), x.to(dtype)
+    wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
+    differences = [pack(weight, bias, name)(low) - right for name, right in wanted.items()]
+    differences.append(pack(weight, bias).plus(low, residual) - (plain + residual))
+    return max(float(difference.abs().max()) for difference in differences)
+
+
+@torch.inference_mode()
+def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
+    """Of attention over tokens that are all single, and over some that stand for several patches."""
+    query, key, value = (_randn(2, 3, 17, 8, seed=seed) for seed in range(3))
+    differences = []
+    for sizes in (None, torch.arange(1.0, 35.0).view(2, 17)):
+        bias = size_bias(sizes, torch.float32, 17)
+        wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+        found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
+        differences.append(found - wanted.transpose(1, 2).flatten(2))
+    return max(float(difference.abs().max()) for difference in differences)
+
+
+@torch.inference_mode()
+def int8_difference(pack: Packing) -> float:
+    """Of products of the largest integers: without VNNI, sums of two do not fit their 16 bits."""
+    signs, x = _randn(96, 64).sign() / 8, torch.ones(7, 64)
+    return float((pack(signs, torch.zeros(96))(x) - F.linear(x, signs)).abs().max())
+
+
+def _randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

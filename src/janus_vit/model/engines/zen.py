@@ -1,0 +1,133 @@
+"""AMD's ZenDNN through its package for torch, zentorch: faster products and attention on processors with AVX-512.
+
+Its operations share torch's threads and tensors, so that they take the place of those of `packed` and nothing else
+changes. Only its library is loaded, in 20 ms; its Python part, for torch.compile, takes more than a second. It is an
+extra, janus-vit[zen] (docs/decisions/0013-zendnn-as-an-extra.md).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
+from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, attention_difference, linear_difference
+from janus_vit.model.layers import size_bias
+from janus_vit.planning.accuracy import BFLOAT16
+
+_ONE_AT_A_TIME = Lock()
+_FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "silu"}
+
+
+def call(operation: str, *args: object, **options: object) -> Any:
+    """One of its operations, while no other thread runs one: two that attend at once wait for each other for ever."""
+    with _ONE_AT_A_TIME:
+        return getattr(torch.ops.zentorch, operation)(*args, **options)
+
+
+class ZenLinear:
+    """activation(x W' + b) for any number of rows.
+
+    Args:
+        weight: [outputs, inputs], copied. bias: [outputs]. dtype: of factors and outputs.
+        activation: a key of the table above, computed where the product is written.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._weight: Tensor = call("zentorch_weight_prepack_for_linear", weight.detach().to(dtype))
+        self._bias = bias.detach().to(dtype, copy=True)  # a view would hold the whole file that it lies in
+        self._activation = _FUSED[activation]
+        self._dtype = dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        low, after = x.to(self._dtype), self._activation
+        out: Tensor = call(
+            "zentorch_linear_unary", low, self._weight, self._bias, is_weight_prepacked=True, post_op=after
+        )
+        return out
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The product of x [..., inputs] plus a residual [..., outputs] in float32."""
+        if self._dtype != torch.float32:
+            return residual + self(x)
+        factors = x, self._weight, residual, self._bias
+        out: Tensor = call("zentorch_linear_unary_binary", *factors, is_weight_prepacked=True, post_op_2="add")
+        return out
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> Tensor:
+    """See `packed_attention.attend`."""
+    bias = size_bias(sizes, query.dtype, query.shape[2])
+    out: Tensor = call("zentorch_sdpa", query, key, value, attn_mask=bias, scale=1.0)[0]
+    return out.transpose(1, 2).flatten(2)
+
+
+class ZenEngine(PackedEngine):
+    """Blocks in float32 on ZenDNN; stem and head are plain."""
+
+    name = "zen"
+    pack = staticmethod(partial(ZenLinear, dtype=torch.float32))
+    attend = staticmethod(attend)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """See `PackedEngine.obstacle`."""
+        return _obstacle(cls.dtype)
+
+
+class ZenBfloat16Engine(ZenEngine):
+    """The same with products in bfloat16; tokens between blocks, norms and softmax stay in float32."""
+
+    name = "zen-bf16"
+    precision = BFLOAT16
+    dtype = torch.bfloat16
+    pack = staticmethod(partial(ZenLinear, dtype=torch.bfloat16))
+
+
+@lru_cache
+def load_library() -> str | None:
+    """Make its operations known to torch. Why that cannot be, None once they are."""
+    try:
+        found = version("zentorch")
+    except PackageNotFoundError:  # another package gives the module
+        return "the module zentorch is not that of the package zentorch: pip install 'janus-vit[zen]'"
+    ours, theirs = ([*text.split(".")[:2]] for text in (torch.__version__, found))
+    if ours != theirs:  # it is linked with one version of torch, and crashes with others
+        return f"zentorch {found} is not made for torch {torch.__version__}: pip install 'zentorch=={'.'.join(ours)}.*'"
+    spec = find_spec("zentorch")
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
+    try:
+        torch.ops.load_library(folder / "libzentorch.so")  # type: ignore[no-untyped-call]
+        able = torch.ops.zentorch.zentorch_is_avx512_supported()
+    except (OSError, *REFUSALS) as error:
+        return f"zentorch {found} cannot be loaded: {str(error).splitlines()[0]}"
+    return None if able else "the processor has no AVX-512"
+
+
+def refusal(error: Exception) -> str:
+    """What to say where its operations are called differently."""
+    return f"zentorch {version('zentorch')} has other operations: {str(error).splitlines()[0]}"
+
+
+@lru_cache
+def _obstacle(dtype: torch.dtype) -> str | None:
+    unloaded = load_library()
+    if unloaded is not None:
+        return unloaded
+    if dtype == torch.bfloat16 and not multiplies_bfloat16():
+        return "the processor does not multiply bfloat16"
+    try:
+        difference = max(linear_difference(partial(ZenLinear, dtype=dtype), dtype), attention_difference(attend, dtype))
+    except REFUSALS as error:
+        return refusal(error)
+    return None if difference < TOLERANCES[dtype] else f"its results differ from plain ones by {difference:.1g}"

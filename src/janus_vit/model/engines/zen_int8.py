@@ -1,0 +1,94 @@
+"""Linear layers in 8-bit integers on ZenDNN, which finds the scale of each token and multiplies in one operation.
+
+Weights have a scale for each output, tokens one for each part of at most 2,048 values. Norms, residuals and merging
+stay in float32; the rest is in bfloat16 where the processor multiplies it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.int8 import quantise_weight
+from janus_vit.model.engines.packed import multiplies_bfloat16
+from janus_vit.model.engines.trial import REFUSALS, attention_difference, int8_difference, linear_difference
+from janus_vit.model.engines.zen import ZenEngine, attend, call, load_library, refusal
+from janus_vit.model.layers import AFTER_LINEAR
+from janus_vit.planning.accuracy import INT8
+
+_TOLERANCE = 1e-1  # of values around 1, of which both factors are rounded
+_PART = 2048  # inputs of one product: of more, version 2.13 lays out weights in a way that it reads wrongly
+
+
+class ZenInt8Linear:
+    """activation(x W' + b) for any number of rows.
+
+    Args:
+        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of the table above.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
+        integers, self._scales = quantise_weight(weight)
+        parts = integers.chunk(-(-integers.shape[1] // _PART), dim=1)
+        self._parts = [call("zentorch_weight_prepack_for_dynamic_qlinear", part.contiguous()) for part in parts]
+        self._dtype = _dtype()
+        self._bias = bias.detach().to(self._dtype, copy=True)  # a view would hold the whole file that it lies in
+        self._activation = None if activation is None else AFTER_LINEAR[activation]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        first, *others = self._products(x)
+        out = sum(others, first)
+        return out if self._activation is None else self._activation(out)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The product of x [..., inputs] plus a residual [..., outputs] in float32."""
+        return sum(self._products(x), residual)
+
+    def _products(self, x: Tensor) -> list[Tensor]:
+        """Those of each part of the inputs, [..., outputs]; their sum is the whole."""
+        slices = x.to(self._dtype).chunk(len(self._parts), dim=-1)
+        biases = [self._bias, *[None] * (len(self._parts) - 1)]
+        return [
+            call("zentorch_dynamic_qlinear", values, weight, self._scales, bias, is_weight_prepacked=True)
+            for values, weight, bias in zip(slices, self._parts, biases, strict=True)
+        ]
+
+
+class ZenInt8Engine(ZenEngine):
+    """Blocks whose linear layers are in int8; stem and head are plain."""
+
+    name = "zen-int8"
+    precision = INT8
+    pack = staticmethod(ZenInt8Linear)
+
+    def __init__(self, model: Model, keep_model: bool = True) -> None:
+        self.dtype = _dtype()
+        super().__init__(model, keep_model)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """See `PackedEngine.obstacle`."""
+        return _obstacle()
+
+
+def _dtype() -> torch.dtype:
+    """Of attention, and of what linear layers take and give."""
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+
+
+@lru_cache
+def _obstacle() -> str | None:
+    unloaded = load_library()
+    if unloaded is not None:
+        return unloaded
+    try:
+        differences = [linear_difference(ZenInt8Linear, _dtype(), inputs) for inputs in (64, _PART, 2 * _PART)]
+        differences += [int8_difference(ZenInt8Linear), attention_difference(attend, _dtype())]
+    except REFUSALS as error:
+        return refusal(error)
+    largest = max(differences)
+    return None if largest < _TOLERANCE else f"its results differ from plain ones by {largest:.1g}"

@@ -1,0 +1,93 @@
+"""Pages of a checkpoint's file go back to the system and their values stay; an engine never holds weights twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from janus_vit.model.checkpoints import checkpoint_metadata
+from janus_vit.model.memory import let_go, trim
+from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.vit import Architecture, VisionTransformer
+
+LINUX = sys.platform == "linux"
+ROWS = 2000  # of 4 kB each
+
+
+def resident_kb(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """A tensor that lies in a mapped file, read once."""
+    save_file({"x": torch.arange(ROWS * 1024, dtype=torch.float32).view(ROWS, 1024)}, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
+        tensor = file.get_tensor("x")
+    tensor.sum()
+    return tensor
+
+
+def test_pages_of_a_file_go_and_their_values_stay(mapped):
+    before_kb = resident_kb("RssFile") if LINUX else 0
+    let_go(mapped)
+    if LINUX:
+        assert before_kb - resident_kb("RssFile") > 0.9 * 4 * ROWS
+    assert torch.equal(mapped.flatten(), torch.arange(ROWS * 1024, dtype=torch.float32))
+
+
+def test_pages_that_were_written_to_stay(mapped):
+    mapped[ROWS // 2] = -1.0
+    let_go(mapped)
+    assert (mapped[ROWS // 2] == -1.0).all()
+    assert mapped[0, 5] == 5.0
+
+
+def test_memory_that_is_no_files_stays():
+    plain = torch.arange(ROWS * 1024, dtype=torch.float32)
+    let_go(plain)
+    assert torch.equal(plain, torch.arange(ROWS * 1024, dtype=torch.float32))
+
+
+def test_what_has_no_whole_page_or_no_memory_is_left_alone(mapped):
+    for tensor in (torch.ones(3), torch.empty(0), torch.empty(4096, 4096, device="meta"), mapped.t(), mapped[3]):
+        let_go(tensor)
+    trim()
+    assert mapped[3, 0] == 3 * 1024
+
+
+MEASURE = """
+import sys, torch
+from pathlib import Path
+from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.select import KINDS, make_engine
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+torch.set_num_threads(1)
+make_engine(load_model(), sys.argv[2])  # what an engine brings along
+before = peak()
+make_engine(load_model(sys.argv[1]), sys.argv[2], keep_model=False)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("name", ["eager", "packed", "int8"])
+def test_making_an_engine_takes_a_quarter_more_than_the_weights_at_most(tmp_path, name):
+    arch = Architecture(64, 16, 512, 12, 8, 2048, classes=10)
+    network = VisionTransformer(arch)
+    file = tmp_path / "wide.safetensors"
+    save_file(dict(network.state_dict()), file, checkpoint_metadata(arch, Preprocessing(64), (), {}))
+    size_bytes = sum(parameter.nbytes for parameter in network.parameters())  # 151 MB
+    command = [sys.executable, "-c", MEASURE, str(file), name]
+    if LINUX:
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert int(printed) < 1.25 * size_bytes + 20e6
+    assert size_bytes > 140e6
