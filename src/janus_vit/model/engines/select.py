@@ -65,6 +65,7 @@ KINDS = {
         Kind("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16"),
         Kind("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
         Kind("zen", ("zen", "ZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
+        Kind("packed-zen", ("zen", "PackedZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
         Kind("zen-bf16", ("zen", "ZenBfloat16Engine"), BFLOAT16, "packed-bf16", package="zentorch", extra="zen"),
         Kind("zen-int8", ("zen_int8", "ZenInt8Engine"), INT8, fallback="int8", package="zentorch", extra="zen"),
     )

@@ -85,6 +85,18 @@ class ZenEngine(PackedEngine):
         return _obstacle(cls.dtype)
 
 
+class PackedZenEngine(ZenEngine):
+    """Products as in `packed`, attention as in `zen`: the fastest in float32 at some 200 tokens, as of ViT-B at 224."""
+
+    name = "packed-zen"
+    pack = staticmethod(PackedEngine.pack)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """See `PackedEngine.obstacle`."""
+        return PackedEngine.obstacle() or super().obstacle()
+
+
 class ZenBfloat16Engine(ZenEngine):
     """The same with products in bfloat16; tokens between blocks, norms and softmax stay in float32."""
 
