@@ -89,7 +89,7 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
 
 
 PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
-ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None}
+ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed}
 LIMITS = {"float32": packed_product(torch.float32), "bfloat16": packed_product(torch.bfloat16)}
 
 
@@ -196,7 +196,7 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[s
         write_checkpoint(folder)
         shape = load_model(str(folder)).shape
         plans = runs(shape)
-        wanted = {*LIMITS, "transformers", "eager", *(only or {*PEERS, *ENGINES})}
+        wanted = {*LIMITS, "transformers", "eager", *only}
         makers = {each: make for each, make in (PEERS | ENGINES | LIMITS).items() if each in wanted}
         running = {each: Competitor(make, each, folder, threads) for each, make in makers.items()}
         for _ in range(rounds):
@@ -273,13 +273,14 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", default="", help=f"some of {', '.join((*PEERS, *ENGINES))}; all if not given")
+    parser.add_argument("--only", default="", help="some of the peers and engines, as the table names them")
     parser.add_argument("--quick", action="store_true", help="the first model, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    names, only = options.models.split(","), {name for name in options.only.split(",") if name}
-    if unknown := sorted(only - {*PEERS, *ENGINES}):
-        parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join((*PEERS, *ENGINES))}")
+    able = {*PEERS, *(name for name in ENGINES if KINDS[name].load().obstacle() is None)}
+    names, only = options.models.split(","), {name for name in options.only.split(",") if name} or able
+    if unknown := sorted(only - able):
+        parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")
     rows: list[dict[str, object]] = []
     heads = {  # of the columns, and the fields of a row
         "kept": "kept",

@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2000, help="for janus-motion")
     parser.add_argument("--engines", default=",".join(ENGINES), help="the first is what the others are beside")
     options = parser.parse_args()
+    if unable := [name for name in options.engines.split(",") if name not in ENGINES]:
+        parser.error(f"--engines: {', '.join(unable)} cannot run here: use some of {', '.join(ENGINES)}")
     rows: list[dict[str, object]] = []
     print(f"{'model':<13} {'level':>5} {'engine':<12} {'inputs':>6} {'right %':>8} {'lost':>5} {'won':>5}")
     for name in (BUILTIN, BUILTIN_VIDEO):

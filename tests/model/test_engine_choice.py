@@ -1,5 +1,6 @@
 """Engines by name: what is refused, what falls back, and the choice that is measured once and kept."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from conftest import small_model
 
 from janus_vit.errors import InputError
-from janus_vit.model.engines import choice, packed, select
+from janus_vit.model.engines import choice, packed, select, zen
 from janus_vit.model.engines.select import KINDS, check_engine, make_engine
 from janus_vit.model.stage import Activation
 
@@ -43,7 +44,8 @@ def test_an_engine_that_is_not_installed_names_its_extra(model, monkeypatch):
 
 
 def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch):
-    monkeypatch.setattr(packed, "_obstacle", lambda dtype: "no such instructions")
+    for module in (packed, zen):
+        monkeypatch.setattr(module, "_obstacle", lambda dtype: "no such instructions")
     told = []
     assert make_engine(model, "packed-bf16", tell=told.append).name == "eager"
     assert told == [
@@ -103,7 +105,8 @@ def test_a_damaged_cache_is_measured_again_and_mended(model, cache, text):
 
 def test_a_cached_name_that_is_none_is_measured_again(model, monkeypatch, cache):
     make_engine(model)
-    cache.write_text(cache.read_text().replace('"eager"', '"gone"').replace('"packed"', '"gone"'))
+    cache.write_text(re.sub(r'"(eager|packed|zen|packed-zen)"', '"gone"', cache.read_text()))
+    assert "gone" in cache.read_text()
     assert make_engine(model).name in KINDS
     assert "gone" not in cache.read_text()
 

@@ -1,6 +1,7 @@
 """ZenDNN: what keeps it from running is said with the way out, and what is known to go wrong there does not."""
 
 import functools
+import math
 import threading
 import time
 from importlib.metadata import PackageNotFoundError
@@ -12,20 +13,20 @@ from conftest import small_model
 from torch.nn import functional as F
 
 from janus_vit.errors import InputError
-from janus_vit.model.engines import zen
+from janus_vit.model.engines import zen, zen_int8
 from janus_vit.model.engines.select import KINDS, make_engine
-from janus_vit.model.engines.trial import linear_difference
+from janus_vit.model.engines.trial import linear_difference, worst
 from janus_vit.model.engines.zen import ZenLinear
-from janus_vit.model.engines.zen_int8 import ZenInt8Linear
+from janus_vit.model.engines.zen_int8 import ZenInt8Engine, ZenInt8Linear
 
 INSTALLED = KINDS["zen"].installed
 NAMES = [name for name, kind in KINDS.items() if kind.package == "zentorch"]
-RUNS = INSTALLED and KINDS["zen-int8"].load().obstacle() is None and KINDS["zen-bf16"].load().obstacle() is None
+RUN = [name for name in NAMES if INSTALLED and KINDS[name].load().obstacle() is None]
 
 
 def where_it_runs(test):
-    """Elsewhere, what there is to see is that it is refused or another engine runs instead."""
-    if RUNS:
+    """Elsewhere, what there is to see is that int8 is refused or another engine runs instead."""
+    if "zen-int8" in RUN:
         return test
 
     @functools.wraps(test)
@@ -43,11 +44,19 @@ def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+class Package:
+    """As `importlib.metadata` describes what is installed."""
+
+    version = f"{'.'.join(torch.__version__.split('.')[:2])}.7"
+
+    def locate_file(self, path):
+        return f"/somewhere/{path}"
+
+
 @pytest.fixture
 def ask(monkeypatch):
     """Ask again why its library cannot be loaded, on a machine that has it for this torch."""
-    monkeypatch.setattr(zen, "version", lambda package: f"{'.'.join(torch.__version__.split('.')[:2])}.7")
-    monkeypatch.setattr(zen, "find_spec", lambda name: SimpleNamespace(origin="/somewhere/zentorch/__init__.py"))
+    monkeypatch.setattr(zen, "distribution", lambda name: Package())
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
     return zen.load_library.__wrapped__
 
@@ -56,10 +65,9 @@ def operations(monkeypatch, **those):
     monkeypatch.setattr(torch.ops, "zentorch", SimpleNamespace(**those), raising=False)
 
 
-def test_one_for_another_torch_says_which_to_install(ask, monkeypatch):
-    monkeypatch.setattr(zen, "version", lambda package: "2.5.1")
-    ours = ".".join(torch.__version__.split(".")[:2])
-    wanted = f"zentorch 2.5.1 is not made for torch {torch.__version__}: pip install 'zentorch=={ours}.*'"
+def test_one_for_another_torch_says_what_to_install(ask, monkeypatch):
+    monkeypatch.setattr(Package, "version", "2.5.1")
+    wanted = f"zentorch 2.5.1 is not made for torch {torch.__version__}: pip install 'janus-vit[zen]'"
     assert ask() == wanted
 
 
@@ -67,8 +75,8 @@ def test_a_module_of_that_name_from_elsewhere_is_not_loaded(ask, monkeypatch):
     def unknown(package):
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(zen, "version", unknown)
-    assert "is not that of the package zentorch: pip install 'janus-vit[zen]'" in ask()
+    monkeypatch.setattr(zen, "distribution", unknown)
+    assert ask() == "the package zentorch is not installed: pip install 'janus-vit[zen]'"
 
 
 def test_a_library_that_does_not_load_is_named(ask, monkeypatch):
@@ -79,6 +87,13 @@ def test_a_library_that_does_not_load_is_named(ask, monkeypatch):
     assert ask().endswith("cannot be loaded: /somewhere/zentorch/libzentorch.so: file too short")
 
 
+def test_an_engine_is_not_made_without_its_library(monkeypatch):
+    monkeypatch.setattr(zen, "load_library", lambda: "no such library")
+    for make in (zen.ZenEngine, zen.PackedZenEngine, ZenInt8Engine):
+        with pytest.raises(InputError, match=f"engine '{make.name}' cannot run here: no such library"):
+            make(small_model())
+
+
 def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
     operations(monkeypatch, zentorch_is_avx512_supported=lambda: False)
     assert ask() == "the processor has no AVX-512"
@@ -86,14 +101,14 @@ def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
     assert ask() is None
 
 
-@pytest.mark.parametrize("name", ["zen", "zen-bf16"])
-def test_operations_of_another_version_are_noticed(name, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("obstacle", [zen._obstacle, zen._product_obstacle])
+def test_operations_of_another_version_are_noticed(obstacle, dtype, monkeypatch):
     monkeypatch.setattr(zen, "load_library", lambda: None)
     monkeypatch.setattr(zen, "multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(zen, "version", lambda package: "2.13.0")
-    dtype = torch.bfloat16 if name == "zen-bf16" else torch.float32
     operations(monkeypatch)
-    assert "zentorch 2.13.0 has other operations: " in zen._obstacle.__wrapped__(dtype)
+    assert "zentorch 2.13.0 has other operations: " in obstacle.__wrapped__(dtype)
     operations(
         monkeypatch,
         zentorch_weight_prepack_for_linear=lambda weight: weight,
@@ -101,7 +116,13 @@ def test_operations_of_another_version_are_noticed(name, monkeypatch):
         zentorch_linear_unary_binary=lambda x, weight, residual, bias, **_: residual,
         zentorch_sdpa=lambda query, key, value, **_: (query,),
     )
-    assert "its results differ from plain ones by" in zen._obstacle.__wrapped__(dtype)
+    assert "its results differ from plain ones by" in obstacle.__wrapped__(dtype)
+
+
+def test_what_is_not_a_number_is_far_from_right():
+    assert math.isnan(worst([0.0, float("nan")]))
+    assert zen.too_far(worst([0.0, float("nan"), 1.0]), 2.0) == "its results differ from plain ones by nan"
+    assert zen.too_far(1.0, 2.0) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,7 +136,7 @@ def test_each_has_one_of_its_precision_to_fall_back_to(name):
 def test_more_inputs_than_one_product_takes_are_right():
     """Of weights with more than 2,048 inputs its own layout is read wrongly, which is far off and not by rounding."""
     for inputs in (2048, 2049, 4096, 5000):
-        assert linear_difference(ZenInt8Linear, torch.bfloat16, inputs) < 0.1
+        assert linear_difference(ZenInt8Linear, zen_int8._dtype(), inputs) < 0.1
 
 
 @where_it_runs
@@ -153,27 +174,28 @@ def test_weights_in_the_place_of_others_are_their_own():
 @where_it_runs
 def test_threads_that_run_engines_at_once_neither_wait_for_ever_nor_disturb_each_other():
     """A device that finishes a frame itself, beside a cloud in the same process that still works on it."""
-    model, torch_threads = small_model(width=48, heads=3, mlp_width=96, image_size=64), torch.get_num_threads()
-    engines = [make_engine(model, name) for name in (*NAMES, "zen")]
-    starts = [engine.embed(randn(1, 3, 64, 64, seed=seed), (9, 5, 2, 0, 0, 0)) for seed, engine in enumerate(engines)]
-    wanted = [engine.run(start, 6).tokens for engine, start in zip(engines, starts, strict=True)]
-    right = [0] * len(engines)
+    model, right = small_model(width=48, heads=3, mlp_width=96, image_size=64), [0] * len(RUN)
 
-    def work(index):
+    def work(index, engine, start, wanted):
         for _ in range(200):
-            right[index] += torch.equal(engines[index].run(starts[index], 6).tokens, wanted[index])
+            right[index] += torch.equal(engine.run(start, 6).tokens, wanted)
 
-    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(engines))]
+    torch_threads, late_s = torch.get_num_threads(), time.monotonic() + 30
     try:
         torch.set_num_threads(2)
+        threads = []
+        for index, name in enumerate(RUN):
+            engine = make_engine(model, name)
+            start = engine.embed(randn(1, 3, 64, 64, seed=index), (9, 5, 2, 0, 0, 0))
+            arguments = (index, engine, start, engine.run(start, 6).tokens)
+            threads.append(threading.Thread(target=work, args=arguments, daemon=True))
         for thread in threads:
             thread.start()
-        late_s = time.monotonic() + 30
         for thread in threads:
             thread.join(max(0.0, late_s - time.monotonic()))
     finally:
         torch.set_num_threads(torch_threads)
-    assert right == [200] * len(engines)
+    assert right == [200] * len(RUN)
 
 
 @where_it_runs

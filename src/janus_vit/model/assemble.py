@@ -117,7 +117,7 @@ def interpolate_positions(
 
 
 def in_float32(tensor: Tensor) -> Tensor:
-    """The tensor itself if it is, else a copy."""
+    """The tensor itself if it is, else a copy, and the pages of the original's file are let go."""
     plain = tensor.float()
     if plain is not tensor:
         let_go(tensor)

@@ -85,7 +85,10 @@ def checkpoint_metadata(
 
 
 def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str:
-    """16 hexadecimal digits that are equal for equal architecture, weights and preprocessing."""
+    """16 hexadecimal digits that are equal for equal architecture, weights and preprocessing.
+
+    Lets go of the pages of the weights' file: see `memory.let_go`.
+    """
     digest = hashlib.sha256(repr((network.architecture, preprocessing)).encode())
     for name, tensor in sorted(network.state_dict().items()):
         flat = tensor.detach().flatten()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
-from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, int8_difference
+from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, int8_difference
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
@@ -28,7 +28,7 @@ class Int8Linear:
     """activation(x W' + b) for any number of rows, in float32 outside.
 
     Args:
-        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of the table above.
+        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of `layers.AFTER_LINEAR`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
@@ -96,5 +96,5 @@ def _obstacle() -> str | None:
     try:
         saturates = not int8_difference(Int8Linear) < TOLERANCES[torch.float32]
     except REFUSALS as error:
-        return f"torch {torch.__version__} has other private operations: {str(error).splitlines()[0]}"
+        return f"torch {torch.__version__} has other private operations: {first_line(error)}"
     return "the processor has no VNNI instructions: its int8 products saturate" if saturates else None

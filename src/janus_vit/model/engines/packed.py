@@ -19,8 +19,9 @@ from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_attention import attend
 from janus_vit.model.engines.packed_block import Attend, PackedBlock, Packing
 from janus_vit.model.engines.packed_linear import PackedLinear
-from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, linear_difference
+from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, linear_difference
 from janus_vit.model.layers import Block
+from janus_vit.model.memory import large_pieces_apart
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
 
@@ -42,7 +43,8 @@ class PackedEngine:
         self._ends = EagerEngine(model)
         self._network = model.network
         blocks = cast(Iterable[Block], model.network.blocks)
-        self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model, self.attend) for block in blocks]
+        with large_pieces_apart():
+            self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model, self.attend) for block in blocks]
         if not keep_model:
             _leave_file(model.network)
 
@@ -88,7 +90,7 @@ def _obstacle(dtype: torch.dtype) -> str | None:
             return "the processor does not multiply bfloat16"
         difference = linear_difference(partial(PackedLinear, dtype=dtype), dtype)
     except REFUSALS as error:
-        return f"torch {torch.__version__} has other private operations: {str(error).splitlines()[0]}"
+        return f"torch {torch.__version__} has other private operations: {first_line(error)}"
     if not difference < TOLERANCES[dtype]:
         return f"its products differ from plain ones by {difference:.1g}"
     return None

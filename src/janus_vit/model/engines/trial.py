@@ -5,6 +5,8 @@ Each function gives the largest difference from what is right, of values around 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,21 +26,21 @@ def linear_difference(pack: Packing, dtype: torch.dtype, inputs: int = 64) -> fl
     plain, low = F.linear(x, weight, bias), x.to(dtype)
     wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
     differences = [pack(weight, bias, name)(low) - right for name, right in wanted.items()]
-    differences.append(pack(weight, bias).plus(low, residual) - (plain + residual))
-    return max(float(difference.abs().max()) for difference in differences)
+    return _largest([*differences, pack(weight, bias).plus(low, residual) - (plain + residual)])
 
 
 @torch.inference_mode()
 def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
     """Of attention over tokens that are all single, and over some that stand for several patches."""
-    query, key, value = (_randn(2, 3, 17, 8, seed=seed) for seed in range(3))
     differences = []
-    for sizes in (None, torch.arange(1.0, 35.0).view(2, 17)):
-        bias = size_bias(sizes, torch.float32, 17)
-        wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-        found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
-        differences.append(found - wanted.transpose(1, 2).flatten(2))
-    return max(float(difference.abs().max()) for difference in differences)
+    for tokens, width in ((17, 8), (600, 64)):
+        query, key, value = (_randn(2, 2, tokens, width, seed=seed) / width**0.25 for seed in range(3))
+        for sizes in (None, 1.0 + torch.arange(2.0 * tokens).view(2, tokens) % 5):
+            bias = size_bias(sizes, torch.float32, tokens)
+            wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+            found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
+            differences.append(found - wanted.transpose(1, 2).flatten(2))
+    return _largest(differences)
 
 
 @torch.inference_mode()
@@ -46,6 +48,20 @@ def int8_difference(pack: Packing) -> float:
     """Of products of the largest integers: without VNNI, sums of two do not fit their 16 bits."""
     signs, x = _randn(96, 64).sign() / 8, torch.ones(7, 64)
     return float((pack(signs, torch.zeros(96))(x) - F.linear(x, signs)).abs().max())
+
+
+def worst(differences: Iterable[float]) -> float:
+    """The largest; not a number if one is not, which `max` may overlook."""
+    return float(torch.tensor(list(differences)).max())
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _largest(differences: Iterable[Tensor]) -> float:
+    return worst(float(difference.abs().max()) for difference in differences)
 
 
 def _randn(*shape: int, seed: int = 0) -> Tensor:

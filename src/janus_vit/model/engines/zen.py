@@ -8,20 +8,28 @@ extra, janus-vit[zen] (docs/decisions/0013-zendnn-as-an-extra.md).
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, distribution, version
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from janus_vit.errors import InputError
+from janus_vit.model.catalog import Model
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
-from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, attention_difference, linear_difference
+from janus_vit.model.engines.trial import (
+    REFUSALS,
+    TOLERANCES,
+    attention_difference,
+    first_line,
+    linear_difference,
+    worst,
+)
 from janus_vit.model.layers import size_bias
 from janus_vit.planning.accuracy import BFLOAT16
 
+INPUTS = (64, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
 _ONE_AT_A_TIME = Lock()
 _FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "silu"}
 
@@ -73,16 +81,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> T
 
 
 class ZenEngine(PackedEngine):
-    """Blocks in float32 on ZenDNN; stem and head are plain."""
+    """Blocks in float32 on ZenDNN; stem and head are plain.
+
+    Raises:
+        InputError: its library is not there.
+    """
 
     name = "zen"
     pack = staticmethod(partial(ZenLinear, dtype=torch.float32))
     attend = staticmethod(attend)
 
+    def __init__(self, model: Model, keep_model: bool = True) -> None:
+        unloaded = load_library()
+        if unloaded is not None:
+            raise InputError(f"engine {self.name!r} cannot run here: {unloaded}")
+        super().__init__(model, keep_model)
+
     @classmethod
     def obstacle(cls) -> str | None:
         """See `PackedEngine.obstacle`."""
-        return _obstacle(cls.dtype)
+        return _obstacle(cls.dtype) or _product_obstacle(cls.dtype)
 
 
 class PackedZenEngine(ZenEngine):
@@ -94,7 +112,7 @@ class PackedZenEngine(ZenEngine):
     @classmethod
     def obstacle(cls) -> str | None:
         """See `PackedEngine.obstacle`."""
-        return PackedEngine.obstacle() or super().obstacle()
+        return PackedEngine.obstacle() or _obstacle(cls.dtype)
 
 
 class ZenBfloat16Engine(ZenEngine):
@@ -110,36 +128,47 @@ class ZenBfloat16Engine(ZenEngine):
 def load_library() -> str | None:
     """Make its operations known to torch. Why that cannot be, None once they are."""
     try:
-        found = version("zentorch")
-    except PackageNotFoundError:  # another package gives the module
-        return "the module zentorch is not that of the package zentorch: pip install 'janus-vit[zen]'"
-    ours, theirs = ([*text.split(".")[:2]] for text in (torch.__version__, found))
-    if ours != theirs:  # it is linked with one version of torch, and crashes with others
-        return f"zentorch {found} is not made for torch {torch.__version__}: pip install 'zentorch=={'.'.join(ours)}.*'"
-    spec = find_spec("zentorch")
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
+        package = distribution("zentorch")
+    except PackageNotFoundError:
+        return "the package zentorch is not installed: pip install 'janus-vit[zen]'"
+    theirs, ours = (text.split(".")[:2] for text in (package.version, torch.__version__))
+    if theirs != ours:  # it is linked with one version of torch, and crashes with others
+        return f"zentorch {package.version} is not made for torch {torch.__version__}: pip install 'janus-vit[zen]'"
     try:
-        torch.ops.load_library(folder / "libzentorch.so")  # type: ignore[no-untyped-call]
+        torch.ops.load_library(package.locate_file("zentorch/libzentorch.so"))  # type: ignore[no-untyped-call]
         able = torch.ops.zentorch.zentorch_is_avx512_supported()
     except (OSError, *REFUSALS) as error:
-        return f"zentorch {found} cannot be loaded: {str(error).splitlines()[0]}"
+        return f"zentorch {package.version} cannot be loaded: {first_line(error)}"
     return None if able else "the processor has no AVX-512"
 
 
 def refusal(error: Exception) -> str:
     """What to say where its operations are called differently."""
-    return f"zentorch {version('zentorch')} has other operations: {str(error).splitlines()[0]}"
+    return f"zentorch {version('zentorch')} has other operations: {first_line(error)}"
 
 
 @lru_cache
 def _obstacle(dtype: torch.dtype) -> str | None:
-    unloaded = load_library()
-    if unloaded is not None:
-        return unloaded
-    if dtype == torch.bfloat16 and not multiplies_bfloat16():
-        return "the processor does not multiply bfloat16"
+    """Why its attention cannot be used."""
     try:
-        difference = max(linear_difference(partial(ZenLinear, dtype=dtype), dtype), attention_difference(attend, dtype))
+        unloaded = load_library()
+        if unloaded is None and dtype == torch.bfloat16 and not multiplies_bfloat16():
+            return "the processor does not multiply bfloat16"
+        return unloaded or too_far(attention_difference(attend, dtype), TOLERANCES[dtype])
     except REFUSALS as error:
         return refusal(error)
-    return None if difference < TOLERANCES[dtype] else f"its results differ from plain ones by {difference:.1g}"
+
+
+@lru_cache
+def _product_obstacle(dtype: torch.dtype) -> str | None:
+    """Why its products cannot be used, once its library is there."""
+    pack = partial(ZenLinear, dtype=dtype)
+    try:
+        return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])
+    except REFUSALS as error:
+        return refusal(error)
+
+
+def too_far(difference: float, tolerance: float) -> str | None:
+    """What to say of results that differ so from plain ones, None if that is rounding."""
+    return None if difference < tolerance else f"its results differ from plain ones by {difference:.1g}"

@@ -14,8 +14,8 @@ from torch import Tensor
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.int8 import quantise_weight
 from janus_vit.model.engines.packed import multiplies_bfloat16
-from janus_vit.model.engines.trial import REFUSALS, attention_difference, int8_difference, linear_difference
-from janus_vit.model.engines.zen import ZenEngine, attend, call, load_library, refusal
+from janus_vit.model.engines.trial import REFUSALS, attention_difference, int8_difference, linear_difference, worst
+from janus_vit.model.engines.zen import INPUTS, ZenEngine, attend, call, load_library, refusal, too_far
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
@@ -27,7 +27,7 @@ class ZenInt8Linear:
     """activation(x W' + b) for any number of rows.
 
     Args:
-        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of the table above.
+        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of `layers.AFTER_LINEAR`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
@@ -86,9 +86,8 @@ def _obstacle() -> str | None:
     if unloaded is not None:
         return unloaded
     try:
-        differences = [linear_difference(ZenInt8Linear, _dtype(), inputs) for inputs in (64, _PART, 2 * _PART)]
+        differences = [linear_difference(ZenInt8Linear, _dtype(), inputs) for inputs in INPUTS]
         differences += [int8_difference(ZenInt8Linear), attention_difference(attend, _dtype())]
+        return too_far(worst(differences), _TOLERANCE)
     except REFUSALS as error:
         return refusal(error)
-    largest = max(differences)
-    return None if largest < _TOLERANCE else f"its results differ from plain ones by {largest:.1g}"
