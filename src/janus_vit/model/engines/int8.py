@@ -22,6 +22,7 @@ from janus_vit.planning.accuracy import INT8
 _LARGEST = 127  # of both factors: one range to both sides of zero
 _ZERO = 128  # what stands for zero in an unsigned factor; oneDNN has no fast product of two signed ones
 _TINY = 1e-30  # scale of a row of zeros
+_AT_ONCE = 1 << 18  # values that are rounded at once: what stays in a core's cache
 
 
 class Int8Linear:
@@ -67,9 +68,15 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [..., C] as integers from 1 to 255 around 128, and scales [..., 1] that give them back."""
-    largest = torch.maximum(x.amax(dim=-1, keepdim=True), x.amin(dim=-1, keepdim=True).neg_()).clamp_min_(_TINY)
-    signed = (x * (_LARGEST / largest)).round_().to(torch.int8)
-    return signed.view(torch.uint8).bitwise_xor_(_ZERO), largest / _LARGEST
+    rows = x.reshape(-1, x.shape[-1])
+    largest = torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_()).clamp_min_(_TINY)
+    integers = torch.empty(rows.shape, dtype=torch.int8)
+    factors, few = _LARGEST / largest, max(1, _AT_ONCE // rows.shape[1])
+    for first in range(0, len(rows), few):
+        some = slice(first, first + few)
+        integers[some] = (rows[some] * factors[some]).round_()
+    unsigned = integers.view(torch.uint8).bitwise_xor_(_ZERO)
+    return unsigned.view(x.shape), (largest / _LARGEST).view(*x.shape[:-1], 1)
 
 
 class Int8Engine(PackedEngine):
