@@ -53,20 +53,21 @@ def main() -> None:
     for name in (BUILTIN, BUILTIN_VIDEO):
         model = load_model(name)
         pixels, labels = inputs(model, options.clips)
+        engines = {engine: make_engine(model, engine) for engine in options.engines.split(",")}
         found = levels("exponential", model.shape)
         for level in (found[0], found[len(found) // 2], found[-1]):
             merges = make_schedule("exponential", level, model.shape).applied
             first: Tensor | None = None
-            for engine in options.engines.split(","):
-                answers = right(model, make_engine(model, engine), pixels, labels, merges)
+            for each, engine in engines.items():
+                answers = right(model, engine, pixels, labels, merges)
                 first = answers if first is None else first
                 lost, won = int((first & ~answers).sum()), int((answers & ~first).sum())
                 share = 100 * float(answers.float().mean())
                 print(
-                    f"{name:<13} {level:>5.2f} {engine:<12} {len(labels):>6} {share:>8.2f} {lost:>5} {won:>5}",
+                    f"{name:<13} {level:>5.2f} {each:<12} {len(labels):>6} {share:>8.2f} {lost:>5} {won:>5}",
                     flush=True,
                 )
-                row = {"model": name, "level": level, "engine": engine, "inputs": len(labels)}
+                row = {"model": name, "level": level, "engine": each, "inputs": len(labels)}
                 rows.append(row | {"right_percent": share, "lost": lost, "won": won})
     print_json("precision", 0, rows)
 

@@ -131,7 +131,6 @@ def test_what_the_environment_says_of_malloc_holds(malloc, monkeypatch, name):
 MEASURE = """
 import sys, torch
 from pathlib import Path
-from types import SimpleNamespace
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.select import KINDS, make_engine
 

@@ -37,7 +37,7 @@ class Bfloat16Linear:
     """activation(x W' + b) in bfloat16.
 
     Args:
-        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of the table above.
+        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of `layers.AFTER_LINEAR`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:

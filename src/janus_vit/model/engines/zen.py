@@ -7,10 +7,11 @@ extra, janus-vit[zen] (docs/decisions/0013-zendnn-as-an-extra.md).
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import lru_cache, partial, wraps
 from importlib.metadata import PackageNotFoundError, distribution, version
 from threading import Lock
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from janus_vit.planning.accuracy import BFLOAT16
 
 INPUTS = (64, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
 _ONE_AT_A_TIME = Lock()
+_P = ParamSpec("_P")
 _FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "silu"}
 
 
@@ -142,31 +144,35 @@ def load_library() -> str | None:
     return None if able else "the processor has no AVX-512"
 
 
-def refusal(error: Exception) -> str:
-    """What to say where its operations are called differently."""
-    return f"zentorch {version('zentorch')} has other operations: {first_line(error)}"
+def tells_refusals(obstacle: Callable[_P, str | None]) -> Callable[_P, str | None]:
+    """An obstacle is also that its operations are called differently."""
+
+    @wraps(obstacle)
+    def told(*args: _P.args, **options: _P.kwargs) -> str | None:
+        try:
+            return obstacle(*args, **options)
+        except REFUSALS as error:
+            return f"zentorch {version('zentorch')} has other operations: {first_line(error)}"
+
+    return told
 
 
 @lru_cache
+@tells_refusals
 def _obstacle(dtype: torch.dtype) -> str | None:
     """Why its attention cannot be used."""
-    try:
-        unloaded = load_library()
-        if unloaded is None and dtype == torch.bfloat16 and not multiplies_bfloat16():
-            return "the processor does not multiply bfloat16"
-        return unloaded or too_far(attention_difference(attend, dtype), TOLERANCES[dtype])
-    except REFUSALS as error:
-        return refusal(error)
+    unloaded = load_library()
+    if unloaded is None and dtype == torch.bfloat16 and not multiplies_bfloat16():
+        return "the processor does not multiply bfloat16"
+    return unloaded or too_far(attention_difference(attend, dtype), TOLERANCES[dtype])
 
 
 @lru_cache
+@tells_refusals
 def _product_obstacle(dtype: torch.dtype) -> str | None:
     """Why its products cannot be used, once its library is there."""
     pack = partial(ZenLinear, dtype=dtype)
-    try:
-        return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])
-    except REFUSALS as error:
-        return refusal(error)
+    return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])
 
 
 def too_far(difference: float, tolerance: float) -> str | None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.int8 import quantise_weight
 from janus_vit.model.engines.packed import multiplies_bfloat16
-from janus_vit.model.engines.trial import REFUSALS, attention_difference, int8_difference, linear_difference, worst
-from janus_vit.model.engines.zen import INPUTS, ZenEngine, attend, call, load_library, refusal, too_far
+from janus_vit.model.engines.trial import attention_difference, int8_difference, linear_difference, worst
+from janus_vit.model.engines.zen import INPUTS, ZenEngine, attend, call, load_library, tells_refusals, too_far
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
@@ -81,13 +81,11 @@ def _dtype() -> torch.dtype:
 
 
 @lru_cache
+@tells_refusals
 def _obstacle() -> str | None:
     unloaded = load_library()
     if unloaded is not None:
         return unloaded
-    try:
-        differences = [linear_difference(ZenInt8Linear, _dtype(), inputs) for inputs in INPUTS]
-        differences += [int8_difference(ZenInt8Linear), attention_difference(attend, _dtype())]
-        return too_far(worst(differences), _TOLERANCE)
-    except REFUSALS as error:
-        return refusal(error)
+    differences = [linear_difference(ZenInt8Linear, _dtype(), inputs) for inputs in INPUTS]
+    differences += [int8_difference(ZenInt8Linear), attention_difference(attend, _dtype())]
+    return too_far(worst(differences), _TOLERANCE)
