@@ -44,8 +44,8 @@ def test_an_engine_that_is_not_installed_names_its_extra(model, monkeypatch):
 
 
 def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch):
-    for module in (packed, zen):
-        monkeypatch.setattr(module, "_obstacle", lambda dtype: "no such instructions")
+    for module, name in ((packed, "product_obstacle"), (zen, "_obstacle")):
+        monkeypatch.setattr(module, name, lambda dtype: "no such instructions")
     told = []
     assert make_engine(model, "packed-bf16", tell=told.append).name == "eager"
     assert told == [
@@ -72,7 +72,7 @@ def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch)
 
         _reorder_linear_weight = staticmethod(lambda weight: weight)
 
-    ask = packed._obstacle.__wrapped__
+    ask = packed.product_obstacle.__wrapped__
     monkeypatch.setattr(torch.ops, "mkldnn", Operations)
     assert "has other private operations" in ask(torch.float32)
     Operations._linear_pointwise = Zeros()

@@ -112,7 +112,7 @@ def test_tokens_merge_as_planned(pair):
         assert activation.tokens.shape[1] == shape.tokens - sum(merges[:split])
 
 
-@pytest.mark.parametrize("tokens", [1, 5, 159, 160, 700])
+@pytest.mark.parametrize("tokens", [1, 55, 56, 219, 220, 700])
 @pytest.mark.parametrize("merged", [False, True])
 def test_attention_is_torchs_own(tokens, merged):
     if KINDS["packed"] not in RUNNABLE:

@@ -102,7 +102,7 @@ def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("obstacle", [zen._obstacle, zen._product_obstacle])
+@pytest.mark.parametrize("obstacle", [zen._obstacle, zen.product_obstacle])
 def test_operations_of_another_version_are_noticed(obstacle, dtype, monkeypatch):
     monkeypatch.setattr(zen, "load_library", lambda: None)
     monkeypatch.setattr(zen, "multiplies_bfloat16", lambda: True)
@@ -136,7 +136,7 @@ def test_each_has_one_of_its_precision_to_fall_back_to(name):
 def test_more_inputs_than_one_product_takes_are_right():
     """Of weights with more than 2,048 inputs its own layout is read wrongly, which is far off and not by rounding."""
     for inputs in (2048, 2049, 4096, 5000):
-        assert linear_difference(ZenInt8Linear, zen_int8._dtype(), inputs) < 0.1
+        assert linear_difference(ZenInt8Linear, zen_int8.attention_dtype(), inputs) < 0.1
 
 
 @where_it_runs

@@ -34,9 +34,19 @@ class Activation:
     fingerprint: str
 
 
-def embed(model: VisionTransformer, pixels: Tensor, merges: tuple[int, ...], fingerprint: str) -> Activation:
-    """Stem and position embeddings: normalised pixels [B, *input_shape] to the tokens that enter the first block."""
-    tokens = model.embed(pixels)
+def embed(
+    model: VisionTransformer,
+    pixels: Tensor,
+    merges: tuple[int, ...],
+    fingerprint: str,
+    patches: Callable[[Tensor], Tensor] | None = None,
+) -> Activation:
+    """Stem and position embeddings: normalised pixels [B, *input_shape] to the tokens that enter the first block.
+
+    Args:
+        patches: stands in for the model's own, as in `VisionTransformer.embed`.
+    """
+    tokens = model.embed(pixels, patches)
     sizes = torch.ones(tokens.shape[:2], dtype=torch.float32, device=tokens.device)
     return Activation(tokens, sizes, 0, merges, fingerprint)
 

@@ -7,6 +7,7 @@ pooling, VideoMAE's tubelets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,10 +139,19 @@ class VisionTransformer(nn.Module):
         short.blocks = self.blocks[:depth]
         return short.eval()
 
-    def embed(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, *input_shape] to tokens [B, T, C]: prefix tokens, then patches in reading order."""
+    def patches(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, *input_shape] to a token of each patch, in reading order: [B, patches, C]."""
         # In the layout of a decoded payload, so that a cut run rounds exactly like an uncut one.
-        x: Tensor = self.stem(pixels).flatten(2).transpose(1, 2).contiguous() + self.pos_embed
+        tokens: Tensor = self.stem(pixels).flatten(2).transpose(1, 2).contiguous()
+        return tokens
+
+    def embed(self, pixels: Tensor, patches: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Normalised pixels [B, *input_shape] to tokens [B, T, C]: prefix tokens, then patches in reading order.
+
+        Args:
+            patches: stands in for the method of that name.
+        """
+        x = (patches or self.patches)(pixels) + self.pos_embed
         if self.prefix_tokens is not None:
             x = torch.cat([self.prefix_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         tokens: Tensor = self.stem_norm(x)

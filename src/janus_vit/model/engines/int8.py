@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
+from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16, product_obstacle
+from janus_vit.model.engines.packed_block import Product
 from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, int8_difference
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
@@ -70,30 +71,41 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [..., C] as integers from 1 to 255 around 128, and scales [..., 1] that give them back."""
     rows = x.reshape(-1, x.shape[-1])
     largest = torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_()).clamp_min_(_TINY)
-    integers = torch.empty(rows.shape, dtype=torch.int8)
     factors, few = _LARGEST / largest, max(1, _AT_ONCE // rows.shape[1])
-    for first in range(0, len(rows), few):
-        some = slice(first, first + few)
-        integers[some] = (rows[some] * factors[some]).round_()
+    if len(rows) <= few:
+        integers = (rows * factors).round_().to(torch.int8)
+    else:
+        integers = torch.empty(rows.shape, dtype=torch.int8)
+        for first in range(0, len(rows), few):
+            some = slice(first, first + few)
+            integers[some] = (rows[some] * factors[some]).round_()
     unsigned = integers.view(torch.uint8).bitwise_xor_(_ZERO)
     return unsigned.view(x.shape), (largest / _LARGEST).view(*x.shape[:-1], 1)
 
 
 class Int8Engine(PackedEngine):
-    """Blocks whose linear layers are in int8; stem and head are plain."""
+    """Blocks whose linear layers are in int8; the stem is in the type of attention, the head plain."""
 
     name = "int8"
     precision = INT8
-    pack = staticmethod(Int8Linear)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
-        self.dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        self.dtype = attention_dtype()
         super().__init__(model, keep_model)
+
+    def pack(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> Product:
+        """See `PackedEngine.pack`."""
+        return Int8Linear(weight, bias, activation)
 
     @classmethod
     def obstacle(cls) -> str | None:
         """See `PackedEngine.obstacle`."""
-        return _obstacle()
+        return _obstacle() or product_obstacle(attention_dtype())
+
+
+def attention_dtype() -> torch.dtype:
+    """Of attention and stem: bfloat16 where the processor multiplies it."""
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 @lru_cache

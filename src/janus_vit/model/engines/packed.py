@@ -6,7 +6,7 @@ before use (docs/decisions/0007-private-operations-behind-a-guard.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from typing import cast
 
@@ -17,8 +17,9 @@ from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_attention import attend
-from janus_vit.model.engines.packed_block import Attend, PackedBlock, Packing
+from janus_vit.model.engines.packed_block import Attend, PackedBlock, Product
 from janus_vit.model.engines.packed_linear import PackedLinear
+from janus_vit.model.engines.packed_stem import PackedStem
 from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, linear_difference
 from janus_vit.model.layers import Block
 from janus_vit.model.memory import large_pieces_apart
@@ -27,7 +28,7 @@ from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
 
 
 class PackedEngine:
-    """Blocks in float32 on packed weights; stem and head are plain.
+    """Stem and blocks in float32 on packed weights; the head is plain, and so is a stem of several convolutions.
 
     Args:
         model: what to run. keep_model: False moves the blocks' weights out of the model, so that they are held once.
@@ -36,14 +37,15 @@ class PackedEngine:
     name = "packed"
     precision = FLOAT32
     dtype = torch.float32
-    pack: Packing = staticmethod(partial(PackedLinear, dtype=torch.float32))
+    linear: Callable[..., Product] = PackedLinear
     attend: Attend = staticmethod(attend)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         self._ends = EagerEngine(model)
-        self._network = model.network
+        self._network, self._fingerprint = model.network, model.fingerprint
         blocks = cast(Iterable[Block], model.network.blocks)
         with large_pieces_apart():
+            self._stem = self._packed_stem(keep_model)
             self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model, self.attend) for block in blocks]
         if not keep_model:
             _leave_file(model.network)
@@ -51,11 +53,16 @@ class PackedEngine:
     @classmethod
     def obstacle(cls) -> str | None:
         """Why it cannot run on this machine, None if it can."""
-        return _obstacle(cls.dtype)
+        return product_obstacle(cls.dtype)
 
+    def pack(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> Product:
+        """A linear layer of a block."""
+        return self.linear(weight, bias, activation, self.dtype)
+
+    @torch.inference_mode()
     def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
         """See `Engine.embed`."""
-        return self._ends.embed(pixels, merges)
+        return stage.embed(self._network, pixels, merges, self._fingerprint, self._stem)
 
     @torch.inference_mode()
     def run(self, activation: Activation, stop: int) -> Activation:
@@ -66,6 +73,12 @@ class PackedEngine:
         """See `Engine.head`."""
         return self._ends.head(activation)
 
+    def _packed_stem(self, keep: bool) -> PackedStem | None:
+        stem = self._network.stem
+        if isinstance(stem, nn.Conv2d | nn.Conv3d):
+            return PackedStem(stem, partial(self.linear, dtype=self.dtype), keep)
+        return None
+
 
 class PackedBfloat16Engine(PackedEngine):
     """The same with products in bfloat16; tokens between blocks, norms and softmax stay in float32."""
@@ -73,7 +86,6 @@ class PackedBfloat16Engine(PackedEngine):
     name = "packed-bf16"
     precision = BFLOAT16
     dtype = torch.bfloat16
-    pack = staticmethod(partial(PackedLinear, dtype=torch.bfloat16))
 
 
 def _leave_file(network: nn.Module) -> None:
@@ -84,7 +96,8 @@ def _leave_file(network: nn.Module) -> None:
 
 
 @lru_cache
-def _obstacle(dtype: torch.dtype) -> str | None:
+def product_obstacle(dtype: torch.dtype) -> str | None:
+    """Why oneDNN's products cannot be used, None if they can."""
     try:
         if dtype == torch.bfloat16 and not multiplies_bfloat16():
             return "the processor does not multiply bfloat16"

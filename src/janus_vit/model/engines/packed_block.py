@@ -60,9 +60,7 @@ class PackedBlock:
             self._fc1 = pack(mlp.fc1.weight, mlp.fc1.bias, mlp.name if isinstance(mlp, Mlp) else None)
         self._fc2 = pack(weight, bias)
         for linear in (qkv, proj, mlp.fc1, mlp.fc2):
-            let_go(linear.weight)
-            if not keep:
-                linear.weight = nn.Parameter(torch.empty_like(linear.weight, device="meta"), requires_grad=False)
+            hand_over(linear, keep)
         trim()
 
     def __call__(
@@ -81,6 +79,13 @@ class PackedBlock:
             gate, gated = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * gated
         return self._fc2.plus(hidden, x), sizes
+
+
+def hand_over(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:
+    """Let go of a weight that is packed now: of what memory its file takes, and, not to keep it, of itself."""
+    let_go(layer.weight)
+    if not keep:
+        layer.weight = nn.Parameter(torch.empty_like(layer.weight, device="meta"), requires_grad=False)
 
 
 def _gamma(scale: nn.Module) -> Tensor | None:

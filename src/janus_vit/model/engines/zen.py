@@ -19,6 +19,7 @@ from torch import Tensor
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
+from janus_vit.model.engines.packed_block import Product
 from janus_vit.model.engines.trial import (
     REFUSALS,
     TOLERANCES,
@@ -30,7 +31,7 @@ from janus_vit.model.engines.trial import (
 from janus_vit.model.layers import size_bias
 from janus_vit.planning.accuracy import BFLOAT16
 
-INPUTS = (64, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
+INPUTS = (64, 588, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
 _ONE_AT_A_TIME = Lock()
 _P = ParamSpec("_P")
 _FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "silu"}
@@ -83,14 +84,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> T
 
 
 class ZenEngine(PackedEngine):
-    """Blocks in float32 on ZenDNN; stem and head are plain.
+    """Stem and blocks in float32 on ZenDNN; the head is plain.
 
     Raises:
         InputError: its library is not there.
     """
 
     name = "zen"
-    pack = staticmethod(partial(ZenLinear, dtype=torch.float32))
+    linear: Callable[..., Product] = ZenLinear
     attend = staticmethod(attend)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
@@ -102,14 +103,14 @@ class ZenEngine(PackedEngine):
     @classmethod
     def obstacle(cls) -> str | None:
         """See `PackedEngine.obstacle`."""
-        return _obstacle(cls.dtype) or _product_obstacle(cls.dtype)
+        return _obstacle(cls.dtype) or product_obstacle(cls.dtype)
 
 
 class PackedZenEngine(ZenEngine):
     """Products as in `packed`, attention as in `zen`: the fastest in float32 at some 200 tokens, as of ViT-B at 224."""
 
     name = "packed-zen"
-    pack = staticmethod(PackedEngine.pack)
+    linear = PackedEngine.linear
 
     @classmethod
     def obstacle(cls) -> str | None:
@@ -123,7 +124,6 @@ class ZenBfloat16Engine(ZenEngine):
     name = "zen-bf16"
     precision = BFLOAT16
     dtype = torch.bfloat16
-    pack = staticmethod(partial(ZenLinear, dtype=torch.bfloat16))
 
 
 @lru_cache
@@ -169,8 +169,8 @@ def _obstacle(dtype: torch.dtype) -> str | None:
 
 @lru_cache
 @tells_refusals
-def _product_obstacle(dtype: torch.dtype) -> str | None:
-    """Why its products cannot be used, once its library is there."""
+def product_obstacle(dtype: torch.dtype) -> str | None:
+    """Why its products cannot be used, once its library is there; None if they can."""
     pack = partial(ZenLinear, dtype=dtype)
     return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])
 

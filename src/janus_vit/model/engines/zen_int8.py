@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.int8 import quantise_weight
-from janus_vit.model.engines.packed import multiplies_bfloat16
+from janus_vit.model.engines.int8 import attention_dtype, quantise_weight
+from janus_vit.model.engines.packed_block import Product
 from janus_vit.model.engines.trial import attention_difference, int8_difference, linear_difference, worst
-from janus_vit.model.engines.zen import INPUTS, ZenEngine, attend, call, load_library, tells_refusals, too_far
+from janus_vit.model.engines.zen import (
+    INPUTS,
+    ZenEngine,
+    attend,
+    call,
+    load_library,
+    product_obstacle,
+    tells_refusals,
+    too_far,
+)
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
@@ -34,7 +42,7 @@ class ZenInt8Linear:
         integers, self._scales = quantise_weight(weight)
         parts = integers.chunk(-(-integers.shape[1] // _PART), dim=1)
         self._parts = [call("zentorch_weight_prepack_for_dynamic_qlinear", part.contiguous()) for part in parts]
-        self._dtype = _dtype()
+        self._dtype = attention_dtype()
         self._bias = bias.detach().to(self._dtype, copy=True)  # a view would hold the whole file that it lies in
         self._activation = None if activation is None else AFTER_LINEAR[activation]
 
@@ -59,25 +67,23 @@ class ZenInt8Linear:
 
 
 class ZenInt8Engine(ZenEngine):
-    """Blocks whose linear layers are in int8; stem and head are plain."""
+    """Blocks whose linear layers are in int8; the stem is in the type of attention, the head plain."""
 
     name = "zen-int8"
     precision = INT8
-    pack = staticmethod(ZenInt8Linear)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
-        self.dtype = _dtype()
+        self.dtype = attention_dtype()
         super().__init__(model, keep_model)
+
+    def pack(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> Product:
+        """See `PackedEngine.pack`."""
+        return ZenInt8Linear(weight, bias, activation)
 
     @classmethod
     def obstacle(cls) -> str | None:
         """See `PackedEngine.obstacle`."""
-        return _obstacle()
-
-
-def _dtype() -> torch.dtype:
-    """Of attention, and of what linear layers take and give."""
-    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        return _obstacle() or product_obstacle(attention_dtype())
 
 
 @lru_cache
@@ -86,6 +92,6 @@ def _obstacle() -> str | None:
     unloaded = load_library()
     if unloaded is not None:
         return unloaded
-    differences = [linear_difference(ZenInt8Linear, _dtype(), inputs) for inputs in INPUTS]
-    differences += [int8_difference(ZenInt8Linear), attention_difference(attend, _dtype())]
+    differences = [linear_difference(ZenInt8Linear, attention_dtype(), inputs) for inputs in INPUTS]
+    differences += [int8_difference(ZenInt8Linear), attention_difference(attend, attention_dtype())]
     return too_far(worst(differences), _TOLERANCE)
