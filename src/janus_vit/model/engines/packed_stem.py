@@ -1,0 +1,31 @@
+"""A stem of one convolution whose strides are its kernel's sides: a linear layer over the pixels of each patch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from janus_vit.model.engines.packed_block import Packing, hand_over
+
+
+class PackedStem:
+    """Stands in for `VisionTransformer.patches`.
+
+    Args:
+        stem: the plain one. pack: makes the linear layer. keep: False leaves the plain one without its weight.
+    """
+
+    def __init__(self, stem: nn.Conv2d | nn.Conv3d, pack: Packing, keep: bool) -> None:
+        assert stem.bias is not None
+        sides = stem.kernel_size[-2:]
+        self._kernel = (stem.kernel_size[0] if isinstance(stem, nn.Conv3d) else 1, *sides)
+        self._linear = pack(stem.weight.flatten(1), stem.bias)
+        hand_over(stem, keep)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, height, width], or [B, 3, frames, height, width], to [B, patches, C] in float32."""
+        clips = pixels if pixels.dim() == 5 else pixels[:, :, None]
+        shape = [(size // step, step) for size, step in zip(clips.shape[2:], self._kernel, strict=True)]
+        pieces = clips.reshape(*clips.shape[:2], *(number for pair in shape for number in pair))
+        # [B, 3, F, frames, H, height, W, width] to [B, F, H, W, 3, frames, height, width]
+        patches = pieces.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
+        return self._linear(patches).float()
