@@ -48,8 +48,9 @@ def _each_head(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -
 
 
 def _some_heads(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """As many heads at once as `_SCORES` allows."""
-    together = max(1, _SCORES // query.shape[1] ** 2)
+    """As many heads at once as `_SCORES` allows, always the same: oneDNN keeps half a megabyte for each shape."""
+    allowed = max(1, _SCORES // query.shape[1] ** 2)
+    together = next(count for count in range(allowed, 0, -1) if len(query) % count == 0)
     attended = []
     for first in range(0, len(query), together):
         some = slice(first, first + together)
