@@ -3,9 +3,10 @@
     python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--only zen,openvino] [--rounds 9] [--quick]
 
 All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
-falls on all of them. "x best" is beside the fastest peer of the same precision, unmerged. The limit is a packed matrix
-product of the model's MLP, at all tokens, in the same turns. Memory is what a process holds beyond torch itself.
-Peers, which cannot merge, are one function each: see PEERS.
+falls on all of them. Engines have run each of the planner's levels once before, as in a stream: libraries keep
+something for each number of tokens. "x best" is beside the fastest peer of the same precision, unmerged. The limit is
+a packed matrix product of the model's MLP, at all tokens, in the same turns. Memory is what a process holds beyond
+torch itself. Peers, which cannot merge, are one function each: see PEERS.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import _engine_peers
 import torch
 from _common import print_json
+from _engine_plans import PATCH, Merges, levels_of, operations, runs
 from loading import resident_bytes
 from torch import Tensor
 
@@ -33,14 +35,10 @@ from janus_vit.model.engines.select import KINDS, make_engine
 from janus_vit.model.memory import trim
 from janus_vit.planning.accuracy import BFLOAT16, FLOAT32, INT8
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.schedules import levels, make_schedule
 
-Merges = tuple[int, ...]
 Runner = Callable[[Tensor, Merges], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
 SIZES = {"vit-base-224": (224, 768, 12, 12), "vit-large-384": (384, 1024, 24, 16)}  # image, width, blocks, heads
-PATCH, CLASSES = 16, 1000
-KEPT = (0.6, 0.4)  # shares of the operations that the paper's schedule keeps, nearly
-FIFTH = 0.2  # below what it can, so that is a few large merges in the first blocks, as learned schedules have
+CLASSES = 1000
 FLOAT32_BAR, BFLOAT16_BAR, INT8_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 5.0, 0.70, 0.85
 
 
@@ -93,47 +91,16 @@ ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed}
 LIMITS = {"float32": packed_product(torch.float32), "bfloat16": packed_product(torch.bfloat16)}
 
 
-def operations(shape: ModelShape, merges: Merges) -> float:
-    """Multiplications and additions of stem and blocks; a block merges between attention and MLP."""
-    tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
-    for merged in merges:
-        total += 8 * tokens * width**2 + 4 * tokens**2 * width
-        tokens -= merged
-        total += 16 * tokens * width**2
-    return total
-
-
-def runs(shape: ModelShape) -> dict[Merges, float]:
-    """Merges of each block, unmerged first, and the share of the operations that they keep."""
-    whole = operations(shape, (0,) * shape.blocks)
-    options = [make_schedule("exponential", level, shape).applied for level in levels("exponential", shape)]
-    early = [early_merges(shape, last) for last in range(shape.tokens // 8, shape.tokens // 2)]
-    kept = {merges: operations(shape, merges) / whole for merges in options + early}
-
-    def nearest(among: list[Merges], wanted: float) -> Merges:
-        return min(among, key=lambda merges: abs(kept[merges] - wanted))
-
-    chosen = [options[0], *(nearest(options, wanted) for wanted in KEPT), nearest(early, FIFTH)]
-    return {merges: kept[merges] for merges in chosen}
-
-
-def early_merges(shape: ModelShape, last: int) -> Merges:
-    """As many as possible in the first blocks, until `last` tokens are left."""
-    merges, tokens = [], shape.tokens
-    for _ in range(shape.blocks):
-        merges.append(min((tokens - shape.protected) // 2, tokens - last))
-        tokens -= merges[-1]
-    return tuple(merges)
-
-
 class Competitor:
     """A runner in a process of its own, which waits while the others run."""
 
-    def __init__(self, make: Callable[[Path], Runner], name: str, folder: Path, threads: int) -> None:
+    def __init__(self, name: str, folder: Path, threads: int, levels: list[Merges]) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         kind = "peer" if name in PEERS else "engine" if name in ENGINES else "limit"
-        self._process = context.Process(target=_serve, args=(theirs, kind, name, str(folder), threads), daemon=True)
+        before = levels if kind == "engine" else []
+        arguments = theirs, kind, name, str(folder), threads, before
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         self.times_ms: dict[Merges, list[float]] = {}
         self.logits: dict[Merges, Tensor] = {}
@@ -153,15 +120,17 @@ class Competitor:
         self._process.join()
 
 
-def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int) -> None:
+def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int, before: list[Merges]) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     before_bytes = resident_bytes("VmRSS")  # of torch itself
     run = {"peer": PEERS, "engine": ENGINES, "limit": LIMITS}[kind][name](Path(folder))
     trim()  # what was needed to make it, a quantiser's copies say, is not what it holds
     pixels = torch.randn(1, 3, *(2 * [load_size(folder)]), generator=torch.Generator().manual_seed(1))
-    pipe.send(None)
     with torch.inference_mode():
+        for merges in before:
+            run(pixels, merges)
+        pipe.send(None)
         while (merges := pipe.recv()) is not None:
             run(pixels, merges)  # caches are cold after the others' turns
             began_s = time.perf_counter()
@@ -197,8 +166,8 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[s
         shape = load_model(str(folder)).shape
         plans = runs(shape)
         wanted = {*LIMITS, "transformers", "eager", *only}
-        makers = {each: make for each, make in (PEERS | ENGINES | LIMITS).items() if each in wanted}
-        running = {each: Competitor(make, each, folder, threads) for each, make in makers.items()}
+        names = [each for each in (*PEERS, *ENGINES, *LIMITS) if each in wanted]
+        running = {each: Competitor(each, folder, threads, levels_of(shape)) for each in names}
         for _ in range(rounds):
             for merges in plans:
                 for each, competitor in running.items():

@@ -8,9 +8,11 @@ from torch.nn import functional as F
 from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.packed import PackedEngine
 from janus_vit.model.engines.packed_attention import attend
+from janus_vit.model.engines.packed_block import padded
 from janus_vit.model.engines.select import KINDS, make_engine
-from janus_vit.model.layers import size_bias
+from janus_vit.model.layers import AFTER_LINEAR, size_bias
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 
@@ -154,3 +156,60 @@ def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weight
     assert given.fingerprint == whole.fingerprint
     assert not whole.network.blocks[0].attn.qkv.weight.is_meta
     assert all(block.mlp.fc1.weight.is_meta for block in given.network.blocks)
+
+
+def test_padding_is_zeros_and_at_most_a_sixteenth():
+    for count in range(1, 1200):
+        values = torch.ones(1, count, 2)
+        longer = padded(values)
+        assert torch.equal(longer[:, :count], values)
+        assert not longer[:, count:].any()
+        assert count <= longer.shape[1] <= count * 17 / 16
+
+
+def test_a_product_meets_few_numbers_of_tokens_over_all_levels():
+    met = set()
+
+    class Watched(PackedEngine):
+        linear = Linear
+
+        def pack(self, weight, bias, activation=None):
+            return Watching(Linear(weight, bias, activation), met)
+
+    model = small_model(**VARIANTS["long"])
+    engine = Watched(model)
+    options = [make_schedule("exponential", level, model.shape).applied for level in levels("exponential", model.shape)]
+    exact = {model.shape.tokens - sum(merges[:split]) for merges in options for split in range(model.shape.blocks + 1)}
+    for merges in options:
+        engine.run(engine.embed(pixels(model), merges), model.shape.blocks)
+    unmerged = model.shape.tokens
+    assert met == {unmerged if count == unmerged else padded(torch.zeros(1, count)).shape[1] for count in exact}
+    assert len(met) < len(exact) / 3
+
+
+class Linear:
+    """A plain linear layer, whatever the processor."""
+
+    def __init__(self, weight, bias, activation=None, dtype=torch.float32):
+        self.weight, self.bias, self.after = weight, bias, AFTER_LINEAR.get(activation, lambda x: x)
+
+    def __call__(self, x):
+        return self.after(F.linear(x, self.weight, self.bias))
+
+    def plus(self, x, residual):
+        return residual + self(x)
+
+
+class Watching:
+    """A linear layer that notes for how many tokens it is asked."""
+
+    def __init__(self, linear, met):
+        self.linear, self.met = linear, met
+
+    def __call__(self, x):
+        self.met.add(x.shape[1])
+        return self.linear(x)
+
+    def plus(self, x, residual):
+        self.met.add(x.shape[1])
+        return self.linear.plus(x, residual)

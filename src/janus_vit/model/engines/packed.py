@@ -37,6 +37,7 @@ class PackedEngine:
     name = "packed"
     precision = FLOAT32
     dtype = torch.float32
+    few_shapes = True
     linear: Callable[..., Product] = PackedLinear
     attend: Attend = staticmethod(attend)
 
@@ -46,7 +47,8 @@ class PackedEngine:
         blocks = cast(Iterable[Block], model.network.blocks)
         with large_pieces_apart():
             self._stem = self._packed_stem(keep_model)
-            self._blocks = [PackedBlock(block, self.pack, self.dtype, keep_model, self.attend) for block in blocks]
+            how = self.pack, self.dtype, keep_model, self.attend, self.few_shapes
+            self._blocks = [PackedBlock(block, *how) for block in blocks]
         if not keep_model:
             _leave_file(model.network)
 

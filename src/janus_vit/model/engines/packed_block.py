@@ -40,10 +40,13 @@ class PackedBlock:
     Args:
         block: the plain one. pack: makes the linear layers. dtype: of attention.
         keep: False leaves the plain one without its linear layers' weights. attend: how attention is computed.
+        few_shapes: whether merged tokens are padded to one of a few numbers.
     """
 
-    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend) -> None:
-        self._dtype, self._attend = dtype, attend
+    def __init__(
+        self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend, few_shapes: bool = False
+    ) -> None:
+        self._dtype, self._attend, self._few_shapes = dtype, attend, few_shapes
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
         self._heads, width = block.attn.heads, proj.in_features
@@ -67,18 +70,34 @@ class PackedBlock:
         self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
     ) -> tuple[Tensor, Tensor]:
         """See `layers.Block.forward`."""
+        if bias_sizes is not None and self._few_shapes:
+            x, bias_sizes = padded(x), padded(bias_sizes)
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
         attended = self._attend(query, key, value, bias_sizes)
         x = self._proj.plus(attended, x)
         if merges:
-            x, sizes = merge_tokens(x, sizes, match_tokens(key.float(), merges, protected))
+            there = sizes.shape[1]
+            matching = match_tokens(key[:, :, :there].float(), merges, protected)
+            x, sizes = merge_tokens(x[:, :there], sizes, matching)
+            x = padded(x) if self._few_shapes else x
         hidden = self._fc1(self._norm2(x))
         if self._gated:
             gate, gated = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * gated
-        return self._fc2.plus(hidden, x), sizes
+        return self._fc2.plus(hidden, x)[:, : sizes.shape[1]], sizes
+
+
+def padded(values: Tensor) -> Tensor:
+    """Values [B, T, ...] of merged tokens, followed by zeros: at most a sixteenth more, so that few T are ever met.
+
+    Tokens of size zero, which nothing attends to. oneDNN makes and keeps half a megabyte for each product at each T.
+    """
+    count = values.shape[1]
+    step = 1 << max(0, count.bit_length() - 5)
+    missing = -count % step
+    return F.pad(values, (*(0, 0) * (values.dim() - 2), 0, missing)) if missing else values
 
 
 def hand_over(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:

@@ -91,6 +91,7 @@ class ZenEngine(PackedEngine):
     """
 
     name = "zen"
+    few_shapes = False
     linear: Callable[..., Product] = ZenLinear
     attend = staticmethod(attend)
 
@@ -110,6 +111,7 @@ class PackedZenEngine(ZenEngine):
     """Products as in `packed`, attention as in `zen`: the fastest in float32 at some 200 tokens, as of ViT-B at 224."""
 
     name = "packed-zen"
+    few_shapes = True
     linear = PackedEngine.linear
 
     @classmethod

@@ -1,0 +1,49 @@
+"""Merges that engines are measured with, and what share of a model's operations they keep."""
+
+from __future__ import annotations
+
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.schedules import levels, make_schedule
+
+Merges = tuple[int, ...]  # of each block
+PATCH = 16
+KEPT = (0.6, 0.4)  # shares of the operations that the paper's schedule keeps, nearly
+FIFTH = 0.2  # below what it can, so that is a few large merges in the first blocks, as learned schedules have
+
+
+def operations(shape: ModelShape, merges: Merges) -> float:
+    """Multiplications and additions of stem and blocks; a block merges between attention and MLP."""
+    tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
+    for merged in merges:
+        total += 8 * tokens * width**2 + 4 * tokens**2 * width
+        tokens -= merged
+        total += 16 * tokens * width**2
+    return total
+
+
+def runs(shape: ModelShape) -> dict[Merges, float]:
+    """Merges of each block, unmerged first, and the share of the operations that they keep."""
+    whole = operations(shape, (0,) * shape.blocks)
+    options = levels_of(shape)
+    early = [early_merges(shape, last) for last in range(shape.tokens // 8, shape.tokens // 2)]
+    kept = {merges: operations(shape, merges) / whole for merges in options + early}
+
+    def nearest(among: list[Merges], wanted: float) -> Merges:
+        return min(among, key=lambda merges: abs(kept[merges] - wanted))
+
+    chosen = [options[0], *(nearest(options, wanted) for wanted in KEPT), nearest(early, FIFTH)]
+    return {merges: kept[merges] for merges in chosen}
+
+
+def levels_of(shape: ModelShape) -> list[Merges]:
+    """Merges at each level that the planner chooses from."""
+    return [make_schedule("exponential", level, shape).applied for level in levels("exponential", shape)]
+
+
+def early_merges(shape: ModelShape, last: int) -> Merges:
+    """As many as possible in the first blocks, until `last` tokens are left."""
+    merges, tokens = [], shape.tokens
+    for _ in range(shape.blocks):
+        merges.append(min((tokens - shape.protected) // 2, tokens - last))
+        tokens -= merges[-1]
+    return tuple(merges)
