@@ -1,0 +1,99 @@
+"""What a level of merging costs an engine when it is first used, and what memory is held once all have been.
+
+    python benchmarks/levels.py [--models vit-base-224] [--only int8,zen-int8]
+
+Each engine in a process of its own, 2 threads, random weights, batch 1: a few unmerged runs, then every level of the
+planner's schedule, three times in a row. First is beside the faster of the two later ones; again is a second round over
+all levels, beside the same. Memory is what the process holds beyond torch itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from _common import print_json
+from _engine_plans import Merges, levels_of
+from engines import SIZES, write_checkpoint
+from loading import resident_bytes
+
+from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.memory import trim
+
+WARM_UP, THREADS = 3, 2
+
+
+def measure(pipe: Connection, name: str, folder: str) -> None:
+    """Send one row of the table."""
+    torch.set_num_threads(THREADS)
+    before_bytes = resident_bytes("VmRSS")
+    model = load_model(folder)
+    shape, options = model.shape, levels_of(model.shape)
+    engine = make_engine(model, name, keep_model=False)
+    trim()
+    pixels = torch.randn(1, *shape.input_shape, generator=torch.Generator().manual_seed(1))
+
+    def run_ms(merges: Merges) -> float:
+        began_s = time.perf_counter()
+        engine.head(engine.run(engine.embed(pixels, merges), shape.blocks))
+        return 1e3 * (time.perf_counter() - began_s)
+
+    for _ in range(WARM_UP):
+        run_ms((0,) * shape.blocks)
+    unmerged_bytes = resident_bytes("VmRSS") - before_bytes
+    firsts_ms, laters_ms = [], []
+    for merges in options:
+        firsts_ms.append(run_ms(merges))
+        laters_ms.append(min(run_ms(merges) for _ in range(2)))
+    held_bytes = resident_bytes("VmRSS") - before_bytes
+    agains_ms = [run_ms(merges) for merges in options]
+    pipe.send(
+        {
+            "engine": name,
+            "levels": len(options),
+            "first_median": round(statistics.median(a / b for a, b in zip(firsts_ms, laters_ms, strict=True)), 2),
+            "first_most": round(max(a / b for a, b in zip(firsts_ms, laters_ms, strict=True)), 2),
+            "again_median": round(statistics.median(a / b for a, b in zip(agains_ms, laters_ms, strict=True)), 2),
+            "unmerged_mb": round(unmerged_bytes / 1e6),
+            "all_levels_mb": round(held_bytes / 1e6),
+        }
+    )
+
+
+def main() -> None:
+    """Print a table for each model, then the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--only", default="", help="some of the engines, with commas; default: all that run here")
+    options = parser.parse_args()
+    able = [name for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None]
+    only = [name for name in options.only.split(",") if name] or able
+    if unknown := sorted({*only} - {*able}):
+        parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(able)}")
+    context, rows = multiprocessing.get_context("spawn"), []
+    for model in options.models.split(","):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / model
+            write_checkpoint(folder)
+            print(f"{model}, {THREADS} threads\n{'engine':<14}{'first':>8}{'most':>8}{'again':>8}{'MB':>8}{'MB, all':>10}")
+            for name in only:
+                ours, theirs = context.Pipe()
+                process = context.Process(target=measure, args=(theirs, name, str(folder)))
+                process.start()
+                row = {"model": model, **ours.recv()}
+                process.join()
+                rows.append(row)
+                fields = ("first_median", "first_most", "again_median", "unmerged_mb")
+                print(f"{name:<14}" + "".join(f"{row[field]:>8}" for field in fields) + f"{row['all_levels_mb']:>10}")
+    print_json("levels", WARM_UP, rows)
+
+
+if __name__ == "__main__":
+    main()
