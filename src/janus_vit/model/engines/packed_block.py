@@ -72,21 +72,29 @@ class PackedBlock:
         """See `layers.Block.forward`."""
         if bias_sizes is not None and self._few_shapes:
             x, bias_sizes = padded(x), padded(bias_sizes)
+        x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected)
+        return self._mlp_half(x)[:, : sizes.shape[1]], sizes
+
+    def _attention_half(
+        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
+    ) -> tuple[Tensor, Tensor]:
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
-        attended = self._attend(query, key, value, bias_sizes)
-        x = self._proj.plus(attended, x)
+        x = self._proj.plus(self._attend(query, key, value, bias_sizes), x)
         if merges:
             there = sizes.shape[1]
             matching = match_tokens(key[:, :, :there].float(), merges, protected)
             x, sizes = merge_tokens(x[:, :there], sizes, matching)
             x = padded(x) if self._few_shapes else x
+        return x, sizes
+
+    def _mlp_half(self, x: Tensor) -> Tensor:
         hidden = self._fc1(self._norm2(x))
         if self._gated:
             gate, gated = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * gated
-        return self._fc2.plus(hidden, x)[:, : sizes.shape[1]], sizes
+        return self._fc2.plus(hidden, x)
 
 
 def padded(values: Tensor) -> Tensor:
