@@ -82,7 +82,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / model
             write_checkpoint(folder)
-            print(f"{model}, {THREADS} threads\n{'engine':<14}{'first':>8}{'most':>8}{'again':>8}{'MB':>8}{'MB, all':>10}")
+            print(
+                f"{model}, {THREADS} threads\n{'engine':<14}{'first':>8}{'most':>8}{'again':>8}{'MB':>8}{'MB, all':>10}"
+            )
             for name in only:
                 ours, theirs = context.Pipe()
                 process = context.Process(target=measure, args=(theirs, name, str(folder)))
