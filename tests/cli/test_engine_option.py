@@ -77,7 +77,7 @@ def test_a_profile_that_names_neither_is_taken(capsys, profile):
 
 
 def test_a_fallback_is_one_warning(capsys, monkeypatch, profile):
-    monkeypatch.setattr(packed, "_obstacle", lambda dtype: "no such instructions")
+    monkeypatch.setattr(packed, "product_obstacle", lambda dtype: "no such instructions")
     main(["device", "--cloud", NOWHERE, "--profile", profile(), "--engine", "packed"])
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert warnings == [
