@@ -24,7 +24,7 @@ VARIANTS = {
     "tanh": {"activation": "gelu_tanh", "pooling": "attention", "prefix": 0, "classes": 0},
     "quick": {"activation": "quick_gelu", "stem_norm": True, "norm_eps": 1e-5},
     "gated": {"activation": "swiglu", "layer_scale": True, "prefix": 4},
-    "long": {"image_size": 104, "depth": 3},  # 170 tokens
+    "long": {"image_size": 109, "depth": 3},  # 170 tokens, and five pixels of each side that are in no patch
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
 }
 RUNNABLE = [kind for kind in KINDS.values() if kind.installed and kind.load().obstacle() is None]

@@ -24,8 +24,10 @@ class PackedStem:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels [B, 3, height, width], or [B, 3, frames, height, width], to [B, patches, C] in float32."""
         clips = pixels if pixels.dim() == 5 else pixels[:, :, None]
-        shape = [(size // step, step) for size, step in zip(clips.shape[2:], self._kernel, strict=True)]
-        pieces = clips.reshape(*clips.shape[:2], *(number for pair in shape for number in pair))
+        counts = [size // step for size, step in zip(clips.shape[2:], self._kernel, strict=True)]
+        frames, height, width = (count * step for count, step in zip(counts, self._kernel, strict=True))
+        whole = clips[:, :, :frames, :height, :width]  # a last piece of a patch is left out, as in a convolution
+        sides = (number for pair in zip(counts, self._kernel, strict=True) for number in pair)
         # [B, 3, F, frames, H, height, W, width] to [B, F, H, W, 3, frames, height, width]
-        patches = pieces.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
-        return self._linear(patches).float()
+        pieces = whole.reshape(*clips.shape[:2], *sides).permute(0, 2, 4, 6, 1, 3, 5, 7)
+        return self._linear(pieces.flatten(4).flatten(1, 3)).float()
