@@ -164,10 +164,10 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[s
         folder = Path(place) / name
         write_checkpoint(folder)
         shape = load_model(str(folder)).shape
-        plans = runs(shape)
+        plans, levels = runs(shape), levels_of(shape)
         wanted = {*LIMITS, "transformers", "eager", *only}
         names = [each for each in (*PEERS, *ENGINES, *LIMITS) if each in wanted]
-        running = {each: Competitor(each, folder, threads, levels_of(shape)) for each in names}
+        running = {each: Competitor(each, folder, threads, levels) for each in names}
         for _ in range(rounds):
             for merges in plans:
                 for each, competitor in running.items():
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first model, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    able = {*PEERS, *(name for name in ENGINES if KINDS[name].load().obstacle() is None)}
+    able = {*PEERS, *(name for name in ENGINES if KINDS[name].runs_here)}
     names, only = options.models.split(","), {name for name in options.only.split(",") if name} or able
     if unknown := sorted(only - able):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")

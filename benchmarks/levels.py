@@ -54,13 +54,15 @@ def measure(pipe: Connection, name: str, folder: str) -> None:
         laters_ms.append(min(run_ms(merges) for _ in range(2)))
     held_bytes = resident_bytes("VmRSS") - before_bytes
     agains_ms = [run_ms(merges) for merges in options]
+    firsts = [first / later for first, later in zip(firsts_ms, laters_ms, strict=True)]
+    agains = [again / later for again, later in zip(agains_ms, laters_ms, strict=True)]
     pipe.send(
         {
             "engine": name,
             "levels": len(options),
-            "first_median": round(statistics.median(a / b for a, b in zip(firsts_ms, laters_ms, strict=True)), 2),
-            "first_most": round(max(a / b for a, b in zip(firsts_ms, laters_ms, strict=True)), 2),
-            "again_median": round(statistics.median(a / b for a, b in zip(agains_ms, laters_ms, strict=True)), 2),
+            "first_median": round(statistics.median(firsts), 2),
+            "first_most": round(max(firsts), 2),
+            "again_median": round(statistics.median(agains), 2),
             "unmerged_mb": round(unmerged_bytes / 1e6),
             "all_levels_mb": round(held_bytes / 1e6),
         }
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--only", default="", help="some of the engines, with commas; default: all that run here")
     options = parser.parse_args()
-    able = [name for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None]
+    able = [name for name, kind in KINDS.items() if kind.runs_here]
     only = [name for name in options.only.split(",") if name] or able
     if unknown := sorted({*only} - {*able}):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(able)}")
@@ -82,9 +84,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / model
             write_checkpoint(folder)
-            print(
-                f"{model}, {THREADS} threads\n{'engine':<14}{'first':>8}{'most':>8}{'again':>8}{'MB':>8}{'MB, all':>10}"
-            )
+            print(f"{model}, {THREADS} threads")
+            print(f"{'engine':<14}{'first':>8}{'most':>8}{'again':>8}{'MB':>8}{'MB, all':>10}")
             for name in only:
                 ours, theirs = context.Pipe()
                 process = context.Process(target=measure, args=(theirs, name, str(folder)))

@@ -22,7 +22,7 @@ from janus_vit.model.motion import motion_clips
 from janus_vit.planning.schedules import levels, make_schedule
 
 BATCH, SEED = 50, 5
-ENGINES = [name for name, kind in KINDS.items() if kind.installed and kind.load().obstacle() is None]
+ENGINES = [name for name, kind in KINDS.items() if kind.runs_here]
 
 
 def inputs(model: Model, clips: int) -> tuple[Tensor, Tensor]:

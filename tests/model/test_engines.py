@@ -27,7 +27,7 @@ VARIANTS = {
     "long": {"image_size": 109, "depth": 3},  # 170 tokens, and five pixels of each side that are in no patch
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
 }
-RUNNABLE = [kind for kind in KINDS.values() if kind.installed and kind.load().obstacle() is None]
+RUNNABLE = [kind for kind in KINDS.values() if kind.runs_here]
 
 
 @pytest.fixture(params=RUNNABLE, ids=lambda kind: kind.name, scope="module")

@@ -43,7 +43,7 @@ def cache_file() -> Path:
 
 def fastest(model: Model, kinds: Iterable[Kind]) -> str:
     """The name of the fastest float32 engine that this machine can run, measured unless that is known already."""
-    able = [kind for kind in kinds if kind.precision == FLOAT32 and kind.installed and kind.load().obstacle() is None]
+    able = [kind for kind in kinds if kind.precision == FLOAT32 and kind.runs_here]
     if len(able) == 1:
         return able[0].name
     key, file = _key(model, able), cache_file()

@@ -72,7 +72,7 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     rows = x.reshape(-1, x.shape[-1])
     largest = torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_()).clamp_min_(_TINY)
     factors, few = _LARGEST / largest, max(1, _AT_ONCE // rows.shape[1])
-    if len(rows) <= few:
+    if len(rows) <= few:  # most merged runs, where slicing costs as much as rounding
         integers = (rows * factors).round_().to(torch.int8)
     else:
         integers = torch.empty(rows.shape, dtype=torch.int8)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_attention import attend
 from janus_vit.model.engines.packed_block import Attend, PackedBlock, Product
 from janus_vit.model.engines.packed_linear import PackedLinear
@@ -31,7 +30,7 @@ class PackedEngine:
     """Stem and blocks in float32 on packed weights; the head is plain, and so is a stem of several convolutions.
 
     Args:
-        model: what to run. keep_model: False moves the blocks' weights out of the model, so that they are held once.
+        model: what to run. keep_model: False moves what is packed out of the model, so that it is held once.
     """
 
     name = "packed"
@@ -42,8 +41,7 @@ class PackedEngine:
     attend: Attend = staticmethod(attend)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
-        self._ends = EagerEngine(model)
-        self._network, self._fingerprint = model.network, model.fingerprint
+        self._network, self._fingerprint = model.network.to("cpu"), model.fingerprint
         blocks = cast(Iterable[Block], model.network.blocks)
         with large_pieces_apart():
             self._stem = self._packed_stem(keep_model)
@@ -71,9 +69,10 @@ class PackedEngine:
         """See `Engine.run`."""
         return stage.run_blocks(self._network, activation, stop, self._blocks)
 
+    @torch.inference_mode()
     def head(self, activation: Activation) -> Tensor:
         """See `Engine.head`."""
-        return self._ends.head(activation)
+        return stage.head(self._network, activation)
 
     def _packed_stem(self, keep: bool) -> PackedStem | None:
         stem = self._network.stem

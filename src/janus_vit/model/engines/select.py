@@ -50,6 +50,11 @@ class Kind:
         """Whether all that it needs is there."""
         return self.package is None or find_spec(self.package) is not None
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether it is installed and this machine can run it."""
+        return self.installed and self.load().obstacle() is None
+
     def load(self) -> EngineClass:
         """Import its class."""
         module, name = self.place
