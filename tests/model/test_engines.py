@@ -1,5 +1,8 @@
 """Every engine that runs on this machine's CPU answers as plain PyTorch does, cut anywhere, alone or in a batch."""
 
+import ctypes
+import sys
+
 import pytest
 import torch
 from conftest import small_model
@@ -27,6 +30,7 @@ VARIANTS = {
     "long": {"image_size": 109, "depth": 3},  # 170 tokens, and five pixels of each side that are in no patch
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
 }
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 RUNNABLE = [kind for kind in KINDS.values() if kind.runs_here]
 
 
@@ -54,6 +58,20 @@ def pixels(model, batch=1):
 
 def run(engine, model, inputs, merges):
     return engine.head(engine.run(engine.embed(inputs, merges), model.shape.blocks))
+
+
+class MallocInfo(ctypes.Structure):
+    """What glibc's mallinfo2 gives, <malloc.h>."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ("_0", "_1", "_2", "_3", "_4", "_5", "_6", "uordblks", "_8", "_9")]
+
+
+def bytes_in_use():
+    """What is allocated by malloc now; where that cannot be asked, what Python holds."""
+    if not hasattr(LIBC, "mallinfo2"):
+        return sys.getallocatedblocks()
+    LIBC.mallinfo2.restype = MallocInfo
+    return LIBC.mallinfo2().uordblks
 
 
 def difference(found, wanted):
@@ -101,6 +119,20 @@ def test_an_engine_may_finish_what_another_began(kind, model):
     begun = plain.run(plain.embed(pixels(model), merges), 3)
     wanted = run(plain, model, pixels(model), merges)
     assert difference(ours.head(ours.run(begun, 6)), wanted) < TOLERANCES[ours.precision]
+
+
+def test_a_stream_of_frames_leaves_nothing_behind(kind, model):
+    """A hundred bytes in each operation, as one library lost them, are gigabytes a day."""
+    engine, runs = make_engine(model, kind.name), 200
+
+    def some():
+        for _ in range(runs):
+            run(engine, model, pixels(model), schedules(model.shape)[1])
+
+    some()
+    before_bytes = bytes_in_use()
+    some()
+    assert bytes_in_use() - before_bytes < 300 * runs  # what Python itself holds comes and goes
 
 
 def test_tokens_merge_as_planned(pair):

@@ -47,7 +47,7 @@ def randn(*shape, seed=0):
 class Package:
     """As `importlib.metadata` describes what is installed."""
 
-    version = f"{'.'.join(torch.__version__.split('.')[:2])}.7"
+    version = "2.14.7"
 
     def locate_file(self, path):
         return f"/somewhere/{path}"
@@ -57,6 +57,7 @@ class Package:
 def ask(monkeypatch):
     """Ask again why its library cannot be loaded, on a machine that has it for this torch."""
     monkeypatch.setattr(zen, "distribution", lambda name: Package())
+    monkeypatch.setattr(torch, "__version__", "2.14.1")
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
     return zen.load_library.__wrapped__
 
@@ -69,6 +70,12 @@ def test_one_for_another_torch_says_what_to_install(ask, monkeypatch):
     monkeypatch.setattr(Package, "version", "2.5.1")
     wanted = f"zentorch 2.5.1 is not made for torch {torch.__version__}: pip install 'janus-vit[zen]'"
     assert ask() == wanted
+
+
+def test_one_that_loses_memory_in_every_call_is_not_used(ask, monkeypatch):
+    monkeypatch.setattr(Package, "version", "2.13.0.2")
+    monkeypatch.setattr(torch, "__version__", "2.13.0")
+    assert ask() == "zentorch 2.13.0.2 loses memory in every call: pip install 'janus-vit[zen]'"
 
 
 def test_a_module_of_that_name_from_elsewhere_is_not_loaded(ask, monkeypatch):

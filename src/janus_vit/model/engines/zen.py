@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial, wraps
 from importlib.metadata import PackageNotFoundError, distribution, version
+from operator import attrgetter
 from threading import Lock
 from typing import Any, ParamSpec
 
@@ -31,6 +32,7 @@ from janus_vit.model.engines.trial import (
 from janus_vit.model.layers import size_bias
 from janus_vit.planning.accuracy import BFLOAT16
 
+_LEAKY_BEFORE = (2, 14)  # version: each call leaves some 100 bytes behind, gigabytes in a day's stream
 INPUTS = (64, 588, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
 _ONE_AT_A_TIME = Lock()
 _P = ParamSpec("_P")
@@ -38,9 +40,12 @@ _FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "s
 
 
 def call(operation: str, *args: object, **options: object) -> Any:
-    """One of its operations, while no other thread runs one: two that attend at once wait for each other for ever."""
+    """One of its operations, "name" or "name.overload", while no other thread runs one.
+
+    Two that attend at once wait for each other for ever.
+    """
     with _ONE_AT_A_TIME:
-        return getattr(torch.ops.zentorch, operation)(*args, **options)
+        return attrgetter(operation)(torch.ops.zentorch)(*args, **options)
 
 
 class ZenLinear:
@@ -138,6 +143,8 @@ def load_library() -> str | None:
     theirs, ours = (text.split(".")[:2] for text in (package.version, torch.__version__))
     if theirs != ours:  # it is linked with one version of torch, and crashes with others
         return f"zentorch {package.version} is not made for torch {torch.__version__}: pip install 'janus-vit[zen]'"
+    if tuple(map(int, theirs)) < _LEAKY_BEFORE:
+        return f"zentorch {package.version} loses memory in every call: pip install 'janus-vit[zen]'"
     try:
         torch.ops.load_library(package.locate_file("zentorch/libzentorch.so"))  # type: ignore[no-untyped-call]
         able = torch.ops.zentorch.zentorch_is_avx512_supported()

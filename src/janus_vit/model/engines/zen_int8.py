@@ -6,8 +6,9 @@ stay in float32; the rest is in bfloat16 where the processor multiplies it.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model
@@ -28,7 +29,7 @@ from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
 _TOLERANCE = 1e-1  # of values around 1, of which both factors are rounded
-_PART = 2048  # inputs of one product: of more, version 2.13 lays out weights in a way that it reads wrongly
+_PART = 2048  # inputs of one product: of more, versions up to 2.14.0 lay out weights in a way that they read wrongly
 
 
 class ZenInt8Linear:
@@ -48,22 +49,26 @@ class ZenInt8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
-        first, *others = self._products(x)
-        out = sum(others, first)
+        out = self._product(x, self._dtype)
         return out if self._activation is None else self._activation(out)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """The product of x [..., inputs] plus a residual [..., outputs] in float32."""
-        return sum(self._products(x), residual)
+        return self._product(x, residual.dtype).add_(residual)
 
-    def _products(self, x: Tensor) -> list[Tensor]:
-        """Those of each part of the inputs, [..., outputs]; their sum is the whole."""
+    def _product(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """[..., outputs] in that type: the sum over the parts of the inputs."""
         slices = x.to(self._dtype).chunk(len(self._parts), dim=-1)
         biases = [self._bias, *[None] * (len(self._parts) - 1)]
-        return [
-            call("zentorch_dynamic_qlinear", values, weight, self._scales, bias, is_weight_prepacked=True)
-            for values, weight, bias in zip(slices, self._parts, biases, strict=True)
-        ]
+        first, *others = map(partial(self._part, dtype), slices, self._parts, biases)
+        for other in others:
+            first.add_(other)
+        return first
+
+    def _part(self, dtype: torch.dtype, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        out = x.new_empty((*x.shape[:-1], len(self._scales)), dtype=dtype)
+        call("zentorch_dynamic_qlinear.out", x, weight, self._scales, bias, is_weight_prepacked=True, out=out)
+        return out
 
 
 class ZenInt8Engine(ZenEngine):
