@@ -52,6 +52,20 @@ def test_a_job_past_its_deadline_does_not_run(held):
     assert ran == []
 
 
+def test_a_job_that_nobody_waits_for_is_neither_run_nor_counted(held):
+    queue, release = held
+    ran = []
+    jobs = [queue.submit("a", lambda i=i: ran.append(i), LATER) for i in range(4)]
+    with pytest.raises(Rejected):
+        queue.admit("a")
+    assert jobs[1].cancel()
+    queue.admit("a")
+    last = queue.submit("a", lambda: ran.append(4), LATER)
+    release.set()
+    last.result(timeout=10)
+    assert ran == [0, 2, 3, 4]
+
+
 def test_a_job_that_fails_fails_alone(held):
     queue, release = held
     broken = queue.submit("a", lambda: 1 / 0, LATER)
@@ -79,6 +93,7 @@ def test_closing_fails_what_waits():
     queue.submit("a", lambda: busy.set() or release.wait(10), LATER)
     assert busy.wait(10)
     waiting = queue.submit("a", int, LATER)
+    queue.submit("a", int, LATER).cancel()
     closing = threading.Thread(target=queue.close)
     closing.start()
     with pytest.raises(Unreachable):

@@ -1,25 +1,19 @@
 """A real server on loopback: handshake, answers, several devices, and peers that send nonsense."""
 
-import dataclasses
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
-import torch
+from cloud_requests import image_request, token_request
 
 from janus_vit.errors import InputError, ModelMismatch, Rejected
-from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.planning.payloads import parse_payload
 from janus_vit.runtime.cloud import Cloud
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.rpc import HELLO, INFER, PROBE, SERVICE
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import Greeting, Outputs, Request, pack_greeting, pack_request
-from janus_vit.wire.tokens import encode_tokens
+from janus_vit.wire.messages import Greeting, Outputs, pack_greeting, pack_request
 
 
 @pytest.fixture
@@ -43,19 +37,6 @@ def transport(model, address):
     transport = GrpcTransport(address, Outputs(7))
     yield transport
     transport.close()
-
-
-def image_request(model, **changes):
-    body = np.zeros(model.shape.input_shape, np.float32).tobytes()
-    request = Request(model.fingerprint, "tensor", 0, (0,) * 6, 0, 0, 5.0, "test", body)
-    return dataclasses.replace(request, **changes)
-
-
-def token_request(model, **changes):
-    tokens = torch.randn(17, 24, generator=torch.Generator().manual_seed(0))
-    body = encode_tokens(tokens, torch.ones(17), parse_payload("int8"))
-    request = Request(model.fingerprint, "int8", 2, (1, 1, 0, 0), 17, 24, 5.0, "test", body)
-    return dataclasses.replace(request, **changes)
 
 
 def test_a_stream_over_loopback_answers_as_the_device_alone(model, engine, address, profile, frames):
@@ -211,43 +192,6 @@ def test_random_damage_never_breaks_the_server(model, address, transport):
                 statuses.add(error.code().name)
     assert statuses <= {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "DEADLINE_EXCEEDED"}
     assert transport.infer(token_request(model), 5.0).answer.classes
-
-
-def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
-    release = threading.Event()
-    with Cloud(model, profile) as cloud:
-        monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
-        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
-        with ThreadPoolExecutor(8) as pool:
-            calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
-            while sum(call.done() for call in calls) < 3:  # one runs, four wait, three are refused
-                time.sleep(0.01)
-            release.set()
-            refused = [call.exception() for call in calls if call.exception()]
-        transport.close()
-    assert len(refused) == 3
-    assert all("RESOURCE_EXHAUSTED" in str(error.__cause__.code()) for error in refused)
-
-
-def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monkeypatch):
-    release = threading.Event()
-    heads = []
-    with Cloud(model, profile) as cloud:
-        monkeypatch.setattr(
-            EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
-        )
-        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
-        with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
-            while not heads:
-                time.sleep(0.01)
-            late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.01), 10.0)
-            time.sleep(0.1)
-            release.set()
-            assert first.result().answer.classes
-            assert "passed while the request waited" in str(late.exception().__cause__.details())
-        transport.close()
-    assert len(heads) == 1
 
 
 def test_the_link_is_measured_without_a_frame(transport):

@@ -20,6 +20,7 @@ from janus_vit.cli.options import (
     AccuracyFile,
     AsJson,
     Private,
+    ProfileSlowdown,
     Rtt,
     Seed,
     Sla,
@@ -70,9 +71,7 @@ def compare(
     cloud: Annotated[
         str, typer.Option("--cloud", metavar="PROFILE", help="What 'profile' wrote in the cloud, or v100.")
     ] = "v100",
-    device_slowdown: Annotated[
-        float, typer.Option("--device-slowdown", metavar="K", help="The device takes K times as long as its profile.")
-    ] = 1.0,
+    slowdown: ProfileSlowdown = 1.0,
     accuracy: AccuracyFile = None,
     sla: Sla = "300ms",
     period: Annotated[
@@ -113,7 +112,7 @@ def compare(
     usual = [name for name in (_PRIVATE if private else _DEFAULT) if period_s or name != "oracle"]
     names = [_check(name) for name in dict.fromkeys(policy or usual)]
     check_positive(seconds, "--seconds", "60")
-    check_positive(device_slowdown, "--device-slowdown", "8")
+    check_positive(slowdown, "--slowdown", "8")
     for path in (out, csv_file):
         if path is not None:
             check_writable(path)
@@ -122,7 +121,7 @@ def compare(
         check_apart(out, csv_file)
     links = _links(trace, seconds, seed)
     shape, both, known = _sides(model, device, cloud, accuracy)
-    slowed = both[0].slowed(device_slowdown)
+    slowed = both[0].slowed(slowdown)
     keys = [(name, link) for name in names for link in links]
     cases = [
         Case(
@@ -138,7 +137,7 @@ def compare(
     with progress("simulating") as show:
         scores = [score(frames) for frames in run_all(cases, workers, show)]
     found = {name: scores[at * len(links) : (at + 1) * len(links)] for at, name in enumerate(names)}
-    title = _title(shape, sla_s, period_s, device_slowdown, private, links)
+    title = _title(shape, sla_s, period_s, slowdown, private, links)
     _print(title, found, as_json)
     if as_json:
         print(json.dumps(_lines(found, links), indent=1, allow_nan=False))

@@ -58,10 +58,10 @@ _RTT_S = 0.03
 
 
 def demo(
-    network: Annotated[
+    trace: Annotated[
         str,
         typer.Option(
-            "--network", metavar="SPEC", help="A generated link such as lte-driving, a trace file, or constant:20."
+            "--trace", metavar="SPEC", help="A generated link such as lte-driving, a trace file, or constant:20."
         ),
     ] = "wifi-walking",
     sla: Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame.")] = "150ms",
@@ -77,7 +77,7 @@ def demo(
     link from its beginning.
 
     \b
-    Example:  janus-vit demo --network 5g-walking --sla 80ms
+    Example:  janus-vit demo --trace 5g-walking --sla 80ms
     """
     from janus_vit.lab.emulator import LinkSpec
     from janus_vit.lab.generator import trace_from
@@ -92,14 +92,14 @@ def demo(
     check_positive(slowdown, "--slowdown", "14")
     check_engine(engine)
     console = people(as_json)
-    trace = trace_from(network, duration_s=max(60.0, 2 * seconds), seed=seed)
+    rates = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)
     runner = make_engine(model, engine, tell=warn)
     profile = measure(model, runner, None, quick=True, clock=time.thread_time)
-    link = LinkSpec(trace, delay_s=_RTT_S / 2)
+    link = LinkSpec(rates, delay_s=_RTT_S / 2)
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
-    say(console, f"link {network}: mean {trace.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
+    say(console, f"link {trace}: mean {rates.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
     with Rig(model, model.name, profile, Emulated(link), slowdown, runner) as rig:
         for name, (policy, images_allowed) in RUNS.items():

@@ -44,6 +44,9 @@ Seconds = Annotated[float, typer.Option("--seconds", metavar="S", help="How long
 Slowdown = Annotated[
     float, typer.Option("--slowdown", metavar="K", help="The device is K times slower than this machine.")
 ]
+ProfileSlowdown = Annotated[
+    float, typer.Option("--slowdown", metavar="K", help="The device takes K times as long as its profile.")
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")]
 Rtt = Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round trip, such as 20ms.")]
 Private = Annotated[bool, typer.Option("--private", help="Keep pixels on this device: only tokens may be sent.")]

@@ -22,6 +22,7 @@ from janus_vit.cli.options import (
     ModelName,
     PolicyName,
     Private,
+    ProfileSlowdown,
     Rtt,
     Sla,
     check_positive,
@@ -50,9 +51,7 @@ def plan(
     cloud_profile: Annotated[
         Path | None, typer.Option("--cloud-profile", metavar="FILE", help="The cloud; default: this machine.")
     ] = None,
-    device_slowdown: Annotated[
-        float, typer.Option("--device-slowdown", metavar="K", help="The device takes K times as long as its profile.")
-    ] = 1.0,
+    slowdown: ProfileSlowdown = 1.0,
     accuracy: AccuracyFile = None,
     policy: PolicyName = DEFAULT_POLICY,
     private: Private = False,
@@ -67,20 +66,18 @@ def plan(
     Each stands at the pruning level that the policy would choose for it.
 
     \b
-    Example:   janus-vit plan --bandwidth 20 --sla 50ms --device-slowdown 8
+    Example:   janus-vit plan --bandwidth 20 --sla 50ms --slowdown 8
     """
 
     check_policy(policy)
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
-    check_positive(device_slowdown, "--device-slowdown", "8")
+    check_positive(slowdown, "--slowdown", "8")
     loaded = load(model, task, image_size)
     device = None if device_profile is None else read_profile(device_profile, loaded)
     precision = precision_of(str(device.about.get("engine"))) if device else FLOAT32
     known = read_accuracy(accuracy, loaded, precision)
-    platforms = replace(
-        _platforms(loaded, bandwidth, rtt_s, device, cloud_profile, device_slowdown, private), accuracy=known
-    )
+    platforms = replace(_platforms(loaded, bandwidth, rtt_s, device, cloud_profile, slowdown, private), accuracy=known)
     ranked = rank(policy, platforms, sla_s)
     shown, why = shortlist(ranked, top), reason(policy, ranked[0], sla_s, METRICS[known.metric] if known else "")
     if as_json:

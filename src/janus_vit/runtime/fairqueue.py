@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -43,26 +43,37 @@ class FairQueue(Generic[Result]):
     def submit(self, device: str, run: Callable[[], Result], deadline_s: float) -> Future[Result]:
         """Queue a job; one that has not begun at `deadline_s` (time.perf_counter) fails with DeadlineExceeded.
 
+        A job whose future is cancelled while it waits is not run.
+
         Raises:
             Rejected: too many jobs of this device wait already.
             Unreachable: the queue is closed.
         """
         job = _Job(run, deadline_s, Future())
         with self._changed:
-            if self._closed:
-                raise Unreachable("the cloud is shutting down")
-            jobs = self._waiting.setdefault(device, deque())
-            if len(jobs) >= self._limit:
-                raise Rejected(f"{len(jobs)} requests of this device wait already: send fewer at a time")
-            jobs.append(job)
+            self.admit(device)
+            self._waiting.setdefault(device, deque()).append(job)
             self._changed.notify()
         return job.result
+
+    def admit(self, device: str) -> None:
+        """Whether `submit` would take a job of this device now, before anything is spent on it.
+
+        Raises:
+            As `submit`.
+        """
+        with self._changed:
+            waiting = _wanted(self._waiting.get(device, ()))
+            if self._closed:
+                raise Unreachable("the cloud is shutting down")
+            if waiting >= self._limit:
+                raise Rejected(f"{waiting} requests of this device wait already: send fewer at a time")
 
     @property
     def expected_wait_s(self) -> float:
         """What a job that came now would wait, from the average job time."""
         with self._changed:
-            ahead = self._running + sum(map(len, self._waiting.values()))
+            ahead = self._running + sum(map(_wanted, self._waiting.values()))
             return ahead * self._job_s
 
     def close(self) -> None:
@@ -73,7 +84,8 @@ class FairQueue(Generic[Result]):
             self._waiting.clear()
             self._changed.notify()
         for job in dropped:
-            job.result.set_exception(Unreachable("the cloud is shutting down"))
+            if job.result.set_running_or_notify_cancel():
+                job.result.set_exception(Unreachable("the cloud is shutting down"))
         self._thread.join()
 
     def _work(self) -> None:
@@ -109,3 +121,8 @@ class FairQueue(Generic[Result]):
                 self._waiting[device] = jobs  # to the end of the line
             self._running = 1
             return job
+
+
+def _wanted(jobs: Iterable[_Job[Result]]) -> int:
+    """How many of them nobody has cancelled."""
+    return sum(not job.result.cancelled() for job in jobs)

@@ -66,7 +66,7 @@ def _handlers(service: CloudService) -> grpc.GenericRpcHandler:
 
     def infer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         message, receive_s = _timed_message(requests, context)
-        return pack_reply(service.handle(unpack_request(message), receive_s))
+        return pack_reply(service.handle(unpack_request(message), receive_s, context.add_callback))
 
     def probe(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         message, receive_s = _timed_message(requests, context)

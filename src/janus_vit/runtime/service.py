@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from janus_vit.errors import InputError, WireError
+from janus_vit.errors import InputError, Unreachable, WireError
 from janus_vit.model.catalog import Model
 from janus_vit.model.checkpoints import EMBED
 from janus_vit.model.engines.base import Engine
@@ -22,6 +24,7 @@ from janus_vit.wire.messages import Greeting, Outputs, Reply, Request, check_req
 from janus_vit.wire.tokens import decode_tokens
 
 _ANSWERS = 5
+AtHangUp = Callable[[Callable[[], object]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +56,31 @@ class CloudService:
         """What this cloud runs."""
         return Greeting(self._model.name, self._model.fingerprint, self._profile_json)
 
-    def handle(self, request: Request, receive_s: float) -> Reply:
+    def handle(self, request: Request, receive_s: float, at_hang_up: AtHangUp | None = None) -> Reply:
         """Finish one frame.
 
         Args:
             receive_s: how long the request took to arrive, for the reply.
+            at_hang_up: takes what to do when the device hangs up; False if it has already.
 
         Raises:
             WireError: the request cannot be right. ModelMismatch: it is for another model.
             Rejected: too many requests of this device wait. DeadlineExceeded: it waited too long.
+            Unreachable: the device hung up while it waited, or this service is closed.
         """
         arrived_s = time.perf_counter()
         payload = check_request(request, self._model.shape, self._model.fingerprint)
+        self._queue.admit(request.device)
         start = self._decode(request, payload)
         decoded_s = time.perf_counter()
         deadline_s = arrived_s - receive_s + request.time_left_s  # the time left was counted when sending began
         computing = self._queue.submit(request.device, lambda: self._run(start), deadline_s)
-        computed = computing.result()
+        if at_hang_up is not None and not at_hang_up(computing.cancel):
+            computing.cancel()
+        try:
+            computed = computing.result()
+        except CancelledError as error:
+            raise Unreachable("the device hung up") from error
         return Reply(
             computed.answer,
             receive_s,

@@ -1,0 +1,17 @@
+"""The table of 'plan': one plan of each way to run a frame, best first."""
+
+import pytest
+
+from janus_vit.planning.policies import Situation
+from janus_vit.planning.presets import POLICIES, make_policy
+from janus_vit.planning.ranking import rank, shortlist
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_first_of_the_ranking_is_what_the_policy_chooses(platforms, policy):
+    ranked = rank(policy, platforms, 0.1)
+    decision = make_policy(policy, platforms).choose(Situation(0.0, 0.1))
+    assert (ranked[0].plan, ranked[0].predicted) == (decision.plan, decision.predicted)
+    ways = [(candidate.plan.split, candidate.plan.payload) for candidate in ranked]
+    assert len(ways) == len(set(ways))
+    assert {candidate.kind for candidate in shortlist(ranked, 1)} == {candidate.kind for candidate in ranked}
