@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import count
@@ -49,7 +48,6 @@ from janus_vit.cli.options import (
 )
 from janus_vit.errors import InputError
 from janus_vit.model.engines.select import AUTO, check_engine
-from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.presets import check_policy
 
 if TYPE_CHECKING:
@@ -57,8 +55,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from janus_vit.lab.sources import Sample, Source
-
-_KEPT = 100_000  # frames that the summary is of: a camera may run for weeks
+    from janus_vit.lab.summary import Summary
 
 
 def device(
@@ -100,6 +97,7 @@ def device(
     To a pipe:  janus-vit device --cloud HOST:50051 --frames 100 --json
     """
     from janus_vit.lab.streams import true_label
+    from janus_vit.lab.summary import Tally
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.grpc_client import check_address
     from janus_vit.runtime.metrics import RecordWriter, to_record
@@ -129,7 +127,7 @@ def device(
         say(console, NO_ACCURACY)
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     view = StreamView(labels, samples.length)
-    kept: deque[tuple[Outcome, int | None]] = deque(maxlen=_KEPT)
+    tally = Tally()
     with until_stopped() as stop:
         try:
             with closing(connected), closing(writer) if writer else nullcontext(), view.shown():
@@ -137,7 +135,7 @@ def device(
                     outcome = connected.infer(sample.frame)
                     if texts is not None:
                         outcome = replace(outcome, answer=texts.label(outcome.answer))
-                    kept.append((outcome, true_label(sample, loaded)))
+                    tally.add(outcome, true_label(sample, loaded))
                     if writer is not None:
                         writer.write(outcome, sample.name, true_label(sample, loaded))
                     if as_json:
@@ -145,7 +143,7 @@ def device(
                         print(json.dumps(record), flush=True)
                     view.show(sample.name, outcome)
         finally:  # also when the camera is pulled out
-            _print_summary(kept, samples, people(as_json))
+            _print_summary(tally.summary(), samples, people(as_json))
 
 
 def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:
@@ -159,10 +157,7 @@ def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:
         yield sample
 
 
-def _print_summary(kept: Collection[tuple[Outcome, int | None]], samples: Source, console: Console) -> None:
-    from janus_vit.lab.summary import summarise
-
-    summary = summarise([outcome for outcome, _ in kept], [label for _, label in kept])
+def _print_summary(summary: Summary | None, samples: Source, console: Console) -> None:
     if summary is None:
         say(console, "no frame was run")
         return
