@@ -124,6 +124,9 @@ class Rig:
         network: makes what stands between, anew for each stream.
         slowdown: how many times slower than this machine the device is.
         engine: of the device; the cloud has one of the same name.
+
+    Raises:
+        JanusError: what kept the cloud from starting.
     """
 
     def __init__(
@@ -148,13 +151,10 @@ class Rig:
         theirs.close()
         self._pipe = ours
         try:
-            if not ours.poll(_START_TIMEOUT_S):
-                self.close()
-                raise Unreachable("the cloud process did not start in time")
-            self._port: int = ours.recv()
-        except EOFError as error:
+            self._port = self._started()
+        except BaseException:
             self.close()
-            raise Unreachable("the cloud process stopped while it started") from error
+            raise
 
     @property
     def address(self) -> str:
@@ -193,6 +193,18 @@ class Rig:
             self._cloud.kill()
             self._cloud.join()
 
+    def _started(self) -> int:
+        """The port of the cloud process, once it serves; raises what kept it from that."""
+        if not self._pipe.poll(_START_TIMEOUT_S):
+            raise Unreachable("the cloud process did not start in time")
+        try:
+            answer: int | JanusError = self._pipe.recv()
+        except EOFError as error:
+            raise Unreachable("the cloud process stopped while it started") from error
+        if isinstance(answer, JanusError):
+            raise answer
+        return answer
+
     def __enter__(self) -> Rig:
         return self
 
@@ -218,5 +230,7 @@ def _serve(
         with Cloud(model, profile, f"{host}:0", engine=engine) as cloud:
             pipe.send(cloud.port)
             pipe.poll(None)
-    except (JanusError, KeyboardInterrupt, BrokenPipeError):
+    except JanusError as error:
+        pipe.send(error)
+    except (KeyboardInterrupt, BrokenPipeError):
         return
