@@ -23,15 +23,22 @@ def profile(make_profile):
     return make_profile(1e-5, model="small")
 
 
+def until(true):
+    """Wait for something that comes soon or never."""
+    late_s = time.monotonic() + 8
+    while not true():
+        assert time.monotonic() < late_s
+        time.sleep(0.01)
+
+
 def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
     release = threading.Event()
-    with Cloud(model, profile) as cloud:
+    with Cloud(model, profile, engine="eager") as cloud:
         monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(8) as pool:
             calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
-            while sum(call.done() for call in calls) < 3:  # one runs, four wait, three are refused
-                time.sleep(0.01)
+            until(lambda: sum(call.done() for call in calls) >= 3)  # one runs, four wait, three are refused
             release.set()
             refused = [call.exception() for call in calls if call.exception()]
         transport.close()
@@ -42,15 +49,14 @@ def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
 def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monkeypatch):
     release = threading.Event()
     heads = []
-    with Cloud(model, profile) as cloud:
+    with Cloud(model, profile, engine="eager") as cloud:
         monkeypatch.setattr(
             EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
         )
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
-            while not heads:
-                time.sleep(0.01)
+            until(lambda: heads)
             late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.01), 10.0)
             time.sleep(0.1)
             release.set()
@@ -62,7 +68,7 @@ def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monke
 
 def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monkeypatch):
     release, heads = threading.Event(), []
-    with Cloud(model, profile) as cloud:
+    with Cloud(model, profile, engine="eager") as cloud:
         monkeypatch.setattr(
             EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
         )
@@ -70,15 +76,12 @@ def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monke
         queue = cloud._service._queue
         with ThreadPoolExecutor(2) as pool, grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
             first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
-            while not heads:
-                time.sleep(0.01)
+            until(lambda: heads)
             gone = channel.stream_unary(INFER).future(iter([pack_request(image_request(model, device="b"))]), timeout=9)
-            while not queue._waiting:
-                time.sleep(0.01)
+            until(lambda: queue._waiting)
             job = queue._waiting["b"][0]
             gone.cancel()
-            while not job.result.cancelled():
-                time.sleep(0.01)
+            until(job.result.cancelled)
             release.set()
             assert first.result().answer.classes
             assert transport.infer(image_request(model, device="c"), 10.0).answer.classes

@@ -23,7 +23,7 @@ def profile(make_profile):
 
 @pytest.fixture
 def cloud(model, profile):
-    with Cloud(model, profile) as cloud:
+    with Cloud(model, profile, engine="eager") as cloud:
         yield cloud
 
 
@@ -85,7 +85,7 @@ def test_several_devices_share_one_cloud(model, address, profile, frames):
 
 
 def test_a_cloud_that_stops_midway_loses_no_frame(model, profile, frames):
-    cloud = Cloud(model, profile)
+    cloud = Cloud(model, profile, engine="eager")
     device = connect(model, f"127.0.0.1:{cloud.port}", 1.0, profile, policy="cloud-only")
     assert device.infer(frames[0]).fallback is None
     cloud.close()
