@@ -66,6 +66,17 @@ def test_a_job_that_nobody_waits_for_is_neither_run_nor_counted(held):
     assert ran == [0, 2, 3, 4]
 
 
+def test_who_submits_and_cancels_leaves_nothing_in_the_queue(held):
+    queue, release = held
+    for index in range(100):
+        queue.submit(f"device {index}", int, LATER).cancel()
+        queue.submit("always the same", int, LATER).cancel()
+    assert not queue._waiting
+    last = queue.submit("always the same", lambda: 7, LATER)
+    release.set()
+    assert last.result(timeout=10) == 7
+
+
 def test_a_job_that_fails_fails_alone(held):
     queue, release = held
     broken = queue.submit("a", lambda: 1 / 0, LATER)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -231,6 +231,7 @@ def _serve(
             pipe.send(cloud.port)
             pipe.poll(None)
     except JanusError as error:
-        pipe.send(error)
+        with suppress(BrokenPipeError):  # nobody is there to be told
+            pipe.send(error)
     except (KeyboardInterrupt, BrokenPipeError):
         return

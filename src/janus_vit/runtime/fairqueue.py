@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -43,13 +43,14 @@ class FairQueue(Generic[Result]):
     def submit(self, device: str, run: Callable[[], Result], deadline_s: float) -> Future[Result]:
         """Queue a job; one that has not begun at `deadline_s` (time.perf_counter) fails with DeadlineExceeded.
 
-        A job whose future is cancelled while it waits is not run.
+        A job whose future is cancelled while it waits leaves the queue at once.
 
         Raises:
             Rejected: too many jobs of this device wait already.
             Unreachable: the queue is closed.
         """
         job = _Job(run, deadline_s, Future())
+        job.result.add_done_callback(lambda result: self._forget(device, result) if result.cancelled() else None)
         with self._changed:
             self.admit(device)
             self._waiting.setdefault(device, deque()).append(job)
@@ -63,7 +64,7 @@ class FairQueue(Generic[Result]):
             As `submit`.
         """
         with self._changed:
-            waiting = _wanted(self._waiting.get(device, ()))
+            waiting = len(self._waiting.get(device, ()))
             if self._closed:
                 raise Unreachable("the cloud is shutting down")
             if waiting >= self._limit:
@@ -73,7 +74,7 @@ class FairQueue(Generic[Result]):
     def expected_wait_s(self) -> float:
         """What a job that came now would wait, from the average job time."""
         with self._changed:
-            ahead = self._running + sum(map(_wanted, self._waiting.values()))
+            ahead = self._running + sum(map(len, self._waiting.values()))
             return ahead * self._job_s
 
     def close(self) -> None:
@@ -87,6 +88,15 @@ class FairQueue(Generic[Result]):
             if job.result.set_running_or_notify_cancel():
                 job.result.set_exception(Unreachable("the cloud is shutting down"))
         self._thread.join()
+
+    def _forget(self, device: str, result: Future[Result]) -> None:
+        """Take a cancelled job out with all that it holds: who sends and hangs up must not fill the memory."""
+        with self._changed:
+            left = deque(job for job in self._waiting.get(device, ()) if job.result is not result)
+            if left:
+                self._waiting[device] = left
+            else:
+                self._waiting.pop(device, None)
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -121,8 +131,3 @@ class FairQueue(Generic[Result]):
                 self._waiting[device] = jobs  # to the end of the line
             self._running = 1
             return job
-
-
-def _wanted(jobs: Iterable[_Job[Result]]) -> int:
-    """How many of them nobody has cancelled."""
-    return sum(not job.result.cancelled() for job in jobs)
