@@ -13,7 +13,7 @@ from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed import PackedEngine
 from janus_vit.model.engines.packed_attention import attend
-from janus_vit.model.engines.packed_block import padded
+from janus_vit.model.engines.packed_block import aligned, padded
 from janus_vit.model.engines.select import KINDS, make_engine
 from janus_vit.model.layers import AFTER_LINEAR, size_bias
 from janus_vit.planning.schedules import levels, make_schedule
@@ -190,10 +190,11 @@ def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weight
     assert all(block.mlp.fc1.weight.is_meta for block in given.network.blocks)
 
 
-def test_padding_is_zeros_and_at_most_a_sixteenth():
+@pytest.mark.parametrize("lengthen", [aligned, padded])
+def test_padding_is_zeros_and_at_most_a_sixteenth(lengthen):
     for count in range(1, 1200):
         values = torch.ones(1, count, 2)
-        longer = padded(values)
+        longer = lengthen(values)
         assert torch.equal(longer[:, :count], values)
         assert not longer[:, count:].any()
         assert count <= longer.shape[1] <= count * 17 / 16
@@ -214,8 +215,8 @@ def test_a_product_meets_few_numbers_of_tokens_over_all_levels():
     exact = {model.shape.tokens - sum(merges[:split]) for merges in options for split in range(model.shape.blocks + 1)}
     for merges in options:
         engine.run(engine.embed(pixels(model), merges), model.shape.blocks)
-    unmerged = model.shape.tokens
-    assert met == {unmerged if count == unmerged else padded(torch.zeros(1, count)).shape[1] for count in exact}
+    lengthen = {model.shape.tokens: aligned}
+    assert met == {lengthen.get(count, padded)(torch.zeros(1, count)).shape[1] for count in exact}
     assert len(met) < len(exact) / 3
 
 

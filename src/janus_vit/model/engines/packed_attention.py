@@ -14,7 +14,6 @@ from janus_vit.model.layers import size_bias
 
 # Tokens below which torch's own is as fast: calling oneDNN for each head, or for each step, has its price.
 _SHORT = {torch.float32: 220, torch.bfloat16: 56}
-_QUERIES = 8  # to a multiple of which they are padded: oneDNN divides 577 of them badly, for a tenth of the time
 _SCORES = 1_400_000  # of all heads that are worked on at once: what stays in the caches of a core or two
 
 
@@ -22,8 +21,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> T
     """Attention of queries that are scaled already.
 
     Args:
-        query, key, value: [B, heads, T, head_width]. sizes: [B, T] patches of each token, whose logarithm is added to
-            the scores; None where each is 1.
+        query: [B, heads, T, head_width]. key, value: of as many tokens or fewer.
+        sizes: [B, T] patches of each token, whose logarithm is added to the scores; None where each is 1.
 
     Returns:
         [B, T, heads * head_width].
@@ -33,12 +32,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> T
         mask = size_bias(sizes, query.dtype, count)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
     else:
-        if count % _QUERIES:
-            query = F.pad(query, (0, 0, 0, -count % _QUERIES))
         rows = [part.flatten(0, 1) for part in (query, key, value)]  # the whole batch's heads, [B * heads, T, ...]
         bias = None if sizes is None else sizes.log().to(query.dtype).repeat_interleave(heads, dim=0)
         by_heads = _each_head if query.dtype == torch.float32 else _some_heads
-        attended = by_heads(rows[0], rows[1], rows[2], bias)[:, :count].view(batch, heads, count, head_width)
+        attended = by_heads(rows[0], rows[1], rows[2], bias).view(batch, heads, count, head_width)
     return attended.transpose(1, 2).reshape(batch, count, heads * head_width)
 
 
