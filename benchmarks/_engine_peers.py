@@ -1,7 +1,8 @@
 """Other runtimes on the weights of one of our checkpoints, unmerged: what an engine's speed is measured against.
 
 Each peer makes a function from pixels and merges, which it cannot do and ignores, to logits. It computes with as many
-threads as torch does. Needs the extra `janus-vit[bench]`.
+threads as torch does, the model as transformers and timm define it: the last block gives all tokens. Those in EXPORTED
+run what `janus-vit export` writes. Needs the extra `janus-vit[bench]`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,36 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from janus_vit.model.catalog import load_model
+from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.export import PACKAGES, export_onnx
 
 Runner = Callable[[Tensor, tuple[int, ...]], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
+EXPORTED = ("openvino-export",)
+_WHOLE, _EXPORT = "whole.onnx", "export.onnx"  # the model as it is, and as `janus-vit export` writes it
 _CALIBRATION = 2  # inputs that fixed scales are taken from
+
+
+class Whole(nn.Module):
+    """Pixels [1, 3, H, W] to logits [1, classes], every block with all tokens."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.network = model.network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See the class."""
+        tokens = self.network.embed(pixels)
+        sizes = torch.ones(tokens.shape[:2])
+        for block in self.network.blocks:
+            tokens, _ = block(tokens, sizes, None, 0, 0)
+        return self.network.head_logits(tokens, sizes)
 
 
 def onnxruntime_float32(folder: Path) -> Runner:
     """ONNX Runtime as it comes."""
-    return _onnxruntime(_exported(folder))
+    return _onnxruntime(folder / _WHOLE)
 
 
 def onnxruntime_int8(folder: Path) -> Runner:
@@ -34,19 +53,24 @@ def onnxruntime_int8(folder: Path) -> Runner:
 
     small = folder / "dynamic.onnx"
     quantize_dynamic(
-        _exported(folder), small, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"]
+        folder / _WHOLE, small, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"]
     )
     return _onnxruntime(small)
 
 
 def openvino_float32(folder: Path) -> Runner:
     """OpenVINO, kept from computing in bfloat16 where that is faster."""
-    return _openvino(_exported(folder), "f32")
+    return _openvino(folder / _WHOLE, "f32")
+
+
+def openvino_exported(folder: Path) -> Runner:
+    """The same of our own export, whose last block computes only what the head reads."""
+    return _openvino(folder / _EXPORT, "f32")
 
 
 def openvino_bfloat16(folder: Path) -> Runner:
     """OpenVINO in bfloat16."""
-    return _openvino(_exported(folder), "bf16")
+    return _openvino(folder / _WHOLE, "bf16")
 
 
 def openvino_int8(folder: Path) -> Runner:
@@ -66,7 +90,7 @@ def openvino_int8(folder: Path) -> Runner:
 
     small = folder / "static.onnx"
     quantize_static(
-        _exported(folder),
+        folder / _WHOLE,
         small,
         Reader(),
         per_channel=True,
@@ -76,13 +100,18 @@ def openvino_int8(folder: Path) -> Runner:
     return _openvino(small, "bf16")
 
 
-def _exported(folder: Path) -> Path:
-    """The whole model as ONNX, made once."""
-    file = folder / "whole.onnx"
-    if not file.exists():
-        model = load_model(str(folder))
-        export_onnx(model, model.shape.blocks + 1, 0.0, file)
-    return file
+def write_graphs(folder: Path) -> None:
+    """What the peers read, beside the checkpoint."""
+    if not all(find_spec(name) for name in PACKAGES):
+        return
+    model = load_model(str(folder))
+    pixels = torch.zeros(1, *model.shape.input_shape)
+    program = torch.onnx.export(
+        Whole(model).eval(), (pixels,), input_names=["pixels"], opset_version=18, dynamo=True, verbose=False
+    )
+    assert program is not None
+    program.save(folder / _WHOLE)
+    export_onnx(model, model.shape.blocks + 1, 0.0, folder / _EXPORT)
 
 
 def _onnxruntime(file: Path) -> Runner:
@@ -117,6 +146,7 @@ def installed() -> dict[str, Callable[[Path], Runner]]:
         if find_spec("openvino"):
             peers |= {
                 "openvino": openvino_float32,
+                "openvino-export": openvino_exported,
                 "openvino-bf16": openvino_bfloat16,
                 "openvino-int8": openvino_int8,
             }

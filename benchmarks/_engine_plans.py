@@ -12,11 +12,16 @@ FIFTH = 0.2  # below what it can, so that is a few large merges in the first blo
 
 
 def operations(shape: ModelShape, merges: Merges) -> float:
-    """Multiplications and additions of stem and blocks; a block merges between attention and MLP."""
+    """Multiplications and additions of stem and blocks.
+
+    A block merges between attention and MLP; from there on the last one computes only what the head reads.
+    """
     tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
-    for merged in merges:
-        total += 8 * tokens * width**2 + 4 * tokens**2 * width
-        tokens -= merged
+    for block, merged in enumerate(merges, start=1):
+        reads = shape.reads if block == shape.blocks else None
+        queries = tokens if reads is None else reads
+        total += 6 * tokens * width**2 + 4 * tokens * queries * width + 2 * queries * width**2
+        tokens = queries if reads is not None else tokens - merged
         total += 16 * tokens * width**2
     return total
 

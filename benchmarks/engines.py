@@ -4,9 +4,10 @@
 
 All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
 falls on all of them. Engines have run each of the planner's levels once before, as in a stream: libraries keep
-something for each number of tokens. "x best" is beside the fastest peer of the same precision, unmerged. The limit is
-a packed matrix product of the model's MLP, at all tokens, in the same turns. Memory is what a process holds beyond
-torch itself. Peers, which cannot merge, are one function each: see PEERS.
+something for each number of tokens. "x best" is beside the fastest peer of the same precision, unmerged, given the
+model as it is; openvino-export, given what `janus-vit export` writes, is apart. The limit is a packed matrix product of
+the model's MLP, at all tokens, in the same turns. Operations are those that are carried out. Memory is what a process
+holds beyond torch itself. Peers, which cannot merge, are one function each: see PEERS.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from typing import Any
 import _engine_peers
 import torch
 from _common import print_json
+from _engine_peers import EXPORTED
 from _engine_plans import PATCH, Merges, levels_of, operations, runs
 from loading import resident_bytes
 from torch import Tensor
@@ -163,6 +166,7 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[s
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name
         write_checkpoint(folder)
+        _engine_peers.write_graphs(folder)
         shape = load_model(str(folder)).shape
         plans, levels = runs(shape), levels_of(shape)
         wanted = {*LIMITS, "transformers", "eager", *only}
@@ -194,10 +198,10 @@ def rows_of(
                 continue
             competitor, precision = running[each], precision_in(each)
             ms = statistics.median(competitor.times_ms[merges])
-            best_peer_ms = min(
-                (whole_ms[p] for p in PEERS if p in running and precision_in(p) == precision), default=None
-            )
-            gflops = operations(shape, merges) / 1e6 / ms
+            rivals = [p for p in PEERS if p in running and p not in EXPORTED and precision_in(p) == precision]
+            best_peer_ms = min((whole_ms[p] for p in rivals), default=None)
+            computed = shape if each in ENGINES or each in EXPORTED else replace(shape, reads=None)
+            gflops = operations(computed, merges) / 1e6 / ms
             rows.append(
                 {
                     "model": name,

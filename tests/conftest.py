@@ -83,10 +83,11 @@ def model() -> Model:
     return small_model()
 
 
-@pytest.fixture(scope="session", params=["class", "mean", "conv", "registers", "embed", "clip"])
+@pytest.fixture(scope="session", params=["class", "distilled", "mean", "conv", "registers", "embed", "clip"])
 def any_model(request) -> Model:
     changes = {
         "class": {},
+        "distilled": {"prefix": 2, "distilled": True},
         "mean": {"pooling": "mean", "prefix": 0},
         "conv": {"stem": "conv", "pooling": "mean", "prefix": 0},
         "registers": {"prefix": 4, "layer_scale": True},

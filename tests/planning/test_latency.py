@@ -10,6 +10,7 @@ from janus_vit.errors import InputError
 from janus_vit.planning.latency import Cost, fit_cost, fit_line, fit_quadratic, load_profile, parse_profile
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.presets import Platforms, policy_table
+from janus_vit.planning.table import Option
 
 
 def test_a_line_is_found_exactly():
@@ -83,6 +84,29 @@ def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
     unmerged = table.device_s + table.finish_s
     assert (unmerged <= whole + 1e-12).all()  # a device that finishes a frame itself may hurry
     np.testing.assert_allclose(unmerged[table.rescue.target], whole[table.rescue.target, 0])
+
+
+def test_the_last_block_is_faster_where_the_head_reads_few_tokens(make_profile):
+    profile = make_profile(1e-4, fixed_s=0.0)
+    tokens = [[65, 65, 65], [65, 45, 25]]
+    whole, few = (1e4 * profile.stack_seconds(tokens, "line", reads) for reads in (None, 1))
+    np.testing.assert_allclose(whole, [[65, 65], [155 / 3, 95 / 3]])
+    # qkv, 3 of 12 multiplications, of all tokens, and the other 9 of one; nothing merges.
+    np.testing.assert_allclose(few, [[65, (3 * 65 + 9) / 12], [155 / 3, (3 * 45 + 9) / 12]])
+
+
+def test_a_plan_that_sends_the_last_tokens_sends_what_the_head_reads(make_profile):
+    shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
+    sent, device_s = [], []
+    for reads in (None, 1):
+        platforms = Platforms(replace(shape, reads=reads), make_profile(1e-4), make_profile(1e-4), 10, 0.02)
+        table = policy_table("adaptive", platforms)
+        columns = [table.options.index(Option(split, "float32")) for split in (5, 6)]
+        sent.append(table.size_bytes[0, columns])
+        device_s.append(table.device_s[0, columns])
+    assert sent[0][0] == sent[0][1] == sent[1][0] == 65 * sent[1][1]
+    assert device_s[0][0] == device_s[1][0]
+    assert device_s[0][1] - device_s[1][1] == pytest.approx(1e-4 * (65 - 68 / 4))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Learned schedules against brute force."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_no_schedule_is_both_faster_and_less_lossy_than_a_learned_one(seed, merg
     for schedule in learn(SHAPE, measured, seconds, count=20):
         time_s, loss = cost(schedule.applied, measured, seconds)
         assert not any(other_s < time_s - 1e-9 and other < loss - 1e-9 for other_s, other in every)
+
+
+def test_where_the_head_reads_few_tokens_nothing_merges_in_the_last_block():
+    measured, seconds = losses(np.random.default_rng(1)), block_s(0.0)
+    measured.by_block[-1] = 0.0
+    plain, read = (learn(replace(SHAPE, reads=reads), measured, seconds, count=20) for reads in (None, 1))
+    assert all(schedule.applied[-1] for schedule in plain[1:])
+    assert not any(schedule.applied[-1] for schedule in read)
+    assert read[-1].applied[:-1] == (4, 2)  # the fastest
+    times_s = [seconds(9, 9), seconds(9, 9), seconds(3, 3)]  # of the last block, (9 + 3) / 4 tokens
+    fastest_s = [seconds(9, 5), seconds(5, 3), seconds(1.5, 1.5)]
+    assert read[-1].level == pytest.approx(1 - sum(fastest_s) / sum(times_s), abs=1e-4)
 
 
 def test_levels_rise_from_no_merging_and_say_what_time_is_saved():

@@ -134,10 +134,14 @@ def _block_samples(
 
 
 def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: int, first: int, clock: Clock) -> float:
-    """Mean time of a block over one visit, each on the same tokens. Another first block each time."""
+    """Mean time of a block over one visit, each on the same tokens. Another first block each time.
+
+    Without a last one that gives only what the head reads.
+    """
     # Where merging goes on, tokens stand for several patches and attention pays for its size bias.
     sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
-    blocks = [(first + step) % model.shape.blocks for step in range(model.shape.blocks)]
+    count = model.shape.blocks if model.shape.reads is None else max(1, model.shape.blocks - 1)
+    blocks = [(first + step) % count for step in range(count)]
     starts = [Activation(tokens, sizes, block, (merged,), model.fingerprint) for block in blocks]
     time.sleep(_PAUSE_S)
     began_s, visited, elapsed_s = clock(), 0, 0.0

@@ -46,7 +46,7 @@ class Model:
     def shape(self) -> ModelShape:
         """What planning has to know."""
         arch = self.network.architecture
-        return ModelShape(self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape)
+        return ModelShape(self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape, arch.reads)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -64,13 +64,19 @@ class Attention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.proj = Linear(width, width)
 
-    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores. Gives output and keys."""
+    def forward(self, x: Tensor, sizes: Tensor | None, reads: int | None = None) -> tuple[Tensor, Tensor]:
+        """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores.
+
+        Returns:
+            Output of the first `reads` tokens, of all if None; and the keys of all.
+        """
         batch, count, width = x.shape
         qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=size_bias(sizes, x.dtype, count))
-        return self.proj(out.transpose(1, 2).reshape(batch, count, width)), key
+        query = query[:, :, :reads]
+        queries = query.shape[2]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=size_bias(sizes, x.dtype, queries))
+        return self.proj(out.transpose(1, 2).reshape(batch, queries, width)), key
 
 
 def size_bias(sizes: Tensor | None, dtype: torch.dtype, queries: int) -> Tensor | None:
@@ -136,11 +142,21 @@ class Block(nn.Module):
         self.ls2 = LayerScale(width) if scaled else nn.Identity()
 
     def forward(
-        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
+        self,
+        x: Tensor,
+        sizes: Tensor,
+        bias_sizes: Tensor | None,
+        merges: int,
+        protected: int,
+        reads: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Run the block on x [B, T, C] and sizes [B, T], removing `merges` tokens on the way."""
-        attended, keys = self.attn(self.norm1(x), bias_sizes)
-        x = x + self.ls1(attended)
+        """Run the block on x [B, T, C] and sizes [B, T], removing `merges` tokens on the way.
+
+        Args:
+            reads: leading tokens to compute, by all; no others come out, and none may merge. All if None.
+        """
+        attended, keys = self.attn(self.norm1(x), bias_sizes, reads)
+        x, sizes = x[:, :reads] + self.ls1(attended), sizes[:, :reads]
         if merges:
             x, sizes = merge_tokens(x, sizes, match_tokens(keys, merges, protected))
         return x + self.ls2(self.mlp(self.norm2(x))), sizes

@@ -20,7 +20,7 @@ class Activation:
     """Everything that the rest of a run needs.
 
     Attributes:
-        tokens: [B, T, C].
+        tokens: [B, T, C]; after the last block only those that the head reads.
         sizes: [B, T] patches each token stands for, at least 1.
         next_block: zero-based index of the next block, which is also the number of blocks already run.
         merges: tokens that each of the remaining blocks has still to merge, `blocks - next_block` numbers.
@@ -51,7 +51,8 @@ def embed(
     return Activation(tokens, sizes, 0, merges, fingerprint)
 
 
-BlockRunner = Callable[[Tensor, Tensor, Tensor | None, int, int], tuple[Tensor, Tensor]]  # as `layers.Block.forward`
+# As `layers.Block.forward`.
+BlockRunner = Callable[[Tensor, Tensor, Tensor | None, int, int, int | None], tuple[Tensor, Tensor]]
 
 
 def run_blocks(
@@ -59,16 +60,20 @@ def run_blocks(
 ) -> Activation:
     """Run blocks [activation.next_block, stop), merging as planned.
 
+    The last one computes only the tokens that the head reads, so that nothing is gained there by merging: none merge.
+
     Args:
         blocks: stand in for the model's own, one for each.
     """
     runners: Any = model.blocks if blocks is None else blocks  # a ModuleList is no Sequence
-    tokens, sizes = activation.tokens, activation.sizes
+    tokens, sizes, arch = activation.tokens, activation.sizes, model.architecture
     count = stop - activation.next_block
-    for block, merges in zip(runners[activation.next_block : stop], activation.merges, strict=False):
+    for index in range(activation.next_block, stop):
+        reads = arch.reads if index == arch.depth - 1 else None
+        merges = activation.merges[index - activation.next_block] if reads is None else 0
         # While no token stands for more than one patch the attention bias is zero; skipping it is exact.
-        bias_sizes = sizes if tokens.shape[1] < model.architecture.tokens else None
-        tokens, sizes = block(tokens, sizes, bias_sizes, merges, model.architecture.prefix)
+        bias_sizes = sizes if tokens.shape[1] < arch.tokens else None
+        tokens, sizes = runners[index](tokens, sizes, bias_sizes, merges, arch.prefix, reads)
     return replace(activation, tokens=tokens, sizes=sizes, next_block=stop, merges=activation.merges[max(count, 0) :])
 
 

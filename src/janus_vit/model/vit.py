@@ -74,6 +74,11 @@ class Architecture:
         return self.patches + self.prefix
 
     @property
+    def reads(self) -> int | None:
+        """Leading tokens that the head reads, so that the last block computes no others; None for all."""
+        return (2 if self.distilled else 1) if self.pooling == "class" else None
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """One input as the model sees it: (3, height, width), or (3, frames, height, width) for clips."""
         size = (self.image_size, self.image_size)
@@ -129,9 +134,9 @@ class VisionTransformer(nn.Module):
         return arch.classes or (2 if arch.pooling == "class+mean" else 1) * arch.width
 
     def beginning(self, depth: int) -> VisionTransformer:
-        """A network of the same modules that ends after its first blocks: for measuring."""
+        """A network of the same modules, for measuring: its first blocks alone, the last one with all of its tokens."""
         with torch.device("meta"):
-            short = VisionTransformer(replace(self.architecture, depth=depth))
+            short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False))
         for name, parameter in self.named_parameters(recurse=False):
             setattr(short, name, parameter)
         for name, module in self.named_children():

@@ -30,6 +30,11 @@ def effective_tokens(before: ArrayLike, after: ArrayLike) -> Floats:
     return np.asarray((np.asarray(before, float) + 2 * np.asarray(after, float)) / 3)
 
 
+def last_tokens(before: ArrayLike, reads: int) -> Floats:
+    """Effective tokens of a last block that computes only those which the head reads: qkv is that of all tokens."""
+    return np.asarray((np.asarray(before, float) + 3 * reads) / 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Block latency, a + b x + c x^2 seconds for x effective tokens, never below the least that was measured.
@@ -134,6 +139,22 @@ class PlatformProfile:
         """
         merging_s = np.where(np.asarray(before) > np.asarray(after), self.merge.seconds(before), 0.0)
         return np.asarray(self._plain_seconds(effective_tokens(before, after), curve) + merging_s)
+
+    def stack_seconds(self, tokens: ArrayLike, curve: str, reads: int | None) -> Floats:
+        """Seconds of each block of a run.
+
+        Args:
+            tokens: [..., blocks + 1] before the first block and after each one. curve: as in `block_seconds`.
+            reads: tokens that the last block computes (`ModelShape.reads`).
+
+        Returns:
+            [..., blocks].
+        """
+        counts = np.asarray(tokens, float)
+        seconds = self.block_seconds(counts[..., :-1], counts[..., 1:], curve)
+        if reads is not None:
+            seconds[..., -1] = self._plain_seconds(last_tokens(counts[..., -2], reads), curve)
+        return seconds
 
     def _plain_seconds(self, tokens: Floats, curve: str) -> Floats:
         if curve != "measured":

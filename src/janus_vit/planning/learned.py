@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from janus_vit.planning.latency import Floats
+from janus_vit.planning.latency import Floats, last_tokens
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import Schedule, clip
 
@@ -45,29 +45,33 @@ def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) 
     before, merged = np.meshgrid(counts, np.arange(most + 1), indexing="ij")  # [tokens, merges]
     possible = merged <= (before - shape.protected) // 2
     seconds = np.where(possible, block_s(before, before - merged), np.inf)
+    by_block_s = [seconds] * shape.blocks
+    if shape.reads is not None:  # nothing merges in the last block
+        few = last_tokens(before, shape.reads)
+        by_block_s[-1] = np.where(merged == 0, block_s(few, few), np.inf)
     shares = merged / np.maximum(before - shape.protected, 1)
     prices = np.stack([np.interp(shares, losses.shares, monotone) for monotone in _rising(losses.by_block)])
-    unmerged_s = shape.blocks * float(seconds[-1, 0])
+    unmerged_s = sum(float(block[-1, 0]) for block in by_block_s)
     found: dict[tuple[int, ...], float] = {}
     for price in np.geomspace(1e-4, 1e4, _PRICES) * unmerged_s / max(float(losses.by_block.max()), 1e-12):
-        merges = _cheapest(seconds, price, prices, shape)
-        found[merges] = 1 - _total(merges, seconds, shape) / unmerged_s
+        merges = _cheapest(by_block_s, price, prices)
+        found[merges] = 1 - _total(merges, by_block_s) / unmerged_s
     found[(0,) * shape.blocks] = 0.0
     return tuple(clip(LEARNED, round(max(level, 0.0), 4), merges, shape) for merges, level in _spread(found, count))
 
 
-def _cheapest(seconds: Floats, price: float, losses: Floats, shape: ModelShape) -> tuple[int, ...]:
+def _cheapest(by_block_s: Sequence[Floats], price: float, losses: Floats) -> tuple[int, ...]:
     """The merges of least time plus price times loss, by dynamic programming from the last block to the first.
 
     Args:
-        seconds: [tokens, merges], infinite where impossible. losses: [blocks, tokens, merges].
+        by_block_s: of each block, [tokens, merges], infinite where impossible. losses: [blocks, tokens, merges].
     """
-    rows, columns = seconds.shape
+    rows, columns = by_block_s[0].shape
     after = np.maximum(np.arange(rows)[:, None] - np.arange(columns)[None], 0)  # row of the tokens that stay
     rest = np.zeros(rows)
     choices = []
-    for block in reversed(range(shape.blocks)):
-        cost = seconds + price * losses[block] + rest[after]
+    for seconds, loss in zip(reversed(by_block_s), losses[::-1], strict=True):
+        cost = seconds + price * loss + rest[after]
         choices.append(cost.argmin(axis=1))
         rest = cost.min(axis=1)
     merges, row = [], rows - 1
@@ -77,9 +81,9 @@ def _cheapest(seconds: Floats, price: float, losses: Floats, shape: ModelShape) 
     return tuple(merges)
 
 
-def _total(merges: tuple[int, ...], seconds: Floats, shape: ModelShape) -> float:
-    row, total_s = len(seconds) - 1, 0.0
-    for merged in merges:
+def _total(merges: tuple[int, ...], by_block_s: Sequence[Floats]) -> float:
+    row, total_s = len(by_block_s[0]) - 1, 0.0
+    for merged, seconds in zip(merges, by_block_s, strict=True):
         total_s += float(seconds[row, merged])
         row -= merged
     return total_s

@@ -20,6 +20,7 @@ class ModelShape:
         protected: leading tokens that never merge: class and register tokens.
         width: values in one token.
         input_shape: one input as the model sees it, (3, height, width).
+        reads: leading tokens that the head reads, so that the last block gives no others; None for all.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelShape:
     protected: int
     width: int
     input_shape: tuple[int, ...]
+    reads: int | None = None
 
     @property
     def input_values(self) -> int:

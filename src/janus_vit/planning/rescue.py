@@ -67,7 +67,7 @@ def plan_rescue(
     allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
     target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
     hurried = _catch_up(tokens.astype(int), tokens[target].astype(int), shape)
-    block_s = device.block_seconds(hurried[..., :-1], hurried[..., 1:], curve)
+    block_s = device.stack_seconds(hurried, curve, shape.reads)
     ahead = np.arange(shape.blocks) >= np.arange(shape.blocks + 1)[:, None]  # [splits, blocks]
     hurried_s = (block_s * ahead).sum(axis=2) + device.head_s
     hurried_s[:, 0] += device.stem_s

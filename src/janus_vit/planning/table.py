@@ -115,14 +115,17 @@ def build_table(
     for option in options:
         _check(option, shape)
     tokens = np.array([schedule.tokens for schedule in schedules], float)  # [levels, blocks + 1]
-    device_before = _time_before(tokens, device, curve)
-    cloud_before = _time_before(tokens, cloud, curve)
+    device_before = _time_before(tokens, shape, device, curve)
+    cloud_before = _time_before(tokens, shape, cloud, curve)
+    crossing = tokens.copy()  # at each split point
+    if shape.reads is not None:
+        crossing[:, -1] = shape.reads
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
     rescue = plan_rescue(tokens, shape, device, device_before, curve, targets)
     cloud_s = np.where(local, 0.0, cloud_before[:, -1:] - cloud_before[:, splits])
-    values = np.where(splits == 0, float(shape.input_values), tokens[:, np.minimum(splits, shape.blocks)] * shape.width)
+    values = np.where(splits == 0, shape.input_values, crossing[:, np.minimum(splits, shape.blocks)] * shape.width)
     encode_s = np.zeros_like(device_s)
     decode_s = np.zeros_like(device_s)
     size_bytes = np.zeros_like(device_s)
@@ -131,7 +134,7 @@ def build_table(
             continue
         encode_s[:, column] = _known(device.encode, option.payload, "encode cost").seconds(values[:, column])
         decode_s[:, column] = _known(cloud.decode, option.payload, "decode cost").seconds(values[:, column])
-        size_bytes[:, column] = _sizes(option, tokens, shape, device)
+        size_bytes[:, column] = _sizes(option, crossing, shape, device)
     return PlanTable(
         shape,
         tuple(schedules),
@@ -146,9 +149,9 @@ def build_table(
     )
 
 
-def _time_before(tokens: Floats, profile: PlatformProfile, curve: str) -> Floats:
+def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, curve: str) -> Floats:
     """Compute before the hand-over at each split 0..blocks + 1: [levels, blocks + 2]."""
-    blocks_s = profile.block_seconds(tokens[:, :-1], tokens[:, 1:], curve)
+    blocks_s = profile.stack_seconds(tokens, curve, shape.reads)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # At split 0 the input itself is sent: not even the stem runs before.

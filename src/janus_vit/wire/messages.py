@@ -142,8 +142,10 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
         not payload.of_clips or len(shape.input_shape) > 3, "payload", f"{payload.name} is for clips, not for images"
     )
     if payload.of_tokens:
-        fits = shape.protected < request.tokens <= shape.tokens
-        _require(fits, "tokens", f"is {request.tokens}, not {shape.protected + 1} to {shape.tokens}")
+        fewest, most = shape.protected + 1, shape.tokens
+        if request.split == shape.blocks and shape.reads is not None:
+            fewest = most = shape.reads
+        _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, not {fewest} to {most}")
         _require(request.width == shape.width, "width", f"is {request.width}, not {shape.width}")
     _check_merges(request, shape)
     return payload

@@ -67,16 +67,22 @@ class PackedBlock:
         trim()
 
     def __call__(
-        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
+        self,
+        x: Tensor,
+        sizes: Tensor,
+        bias_sizes: Tensor | None,
+        merges: int,
+        protected: int,
+        reads: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `layers.Block.forward`."""
         if self._few_shapes:
             x, bias_sizes = (aligned(x), None) if bias_sizes is None else (padded(x), padded(bias_sizes))
-        x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected)
+        x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected, reads)
         return self._mlp_half(x)[:, : sizes.shape[1]], sizes
 
     def _attention_half(
-        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int
+        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int, reads: int | None
     ) -> tuple[Tensor, Tensor]:
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
@@ -84,6 +90,8 @@ class PackedBlock:
         there = sizes.shape[1]
         if bias_sizes is None:  # nothing keeps padding from being attended to but that it is left out
             key, value = key[:, :, :there], value[:, :, :there]
+        if reads is not None:
+            query, x, sizes = query[:, :, :reads], x[:, :reads].contiguous(), sizes[:, :reads]
         x = self._proj.plus(self._attend(query, key, value, bias_sizes), x)
         if merges:
             matching = match_tokens(key[:, :, :there].float(), merges, protected)
