@@ -2,13 +2,14 @@
 
 Each peer makes a function from pixels and merges, which it cannot do and ignores, to logits. It computes with as many
 threads as torch does, the model as transformers and timm define it: the last block gives all tokens. Those in EXPORTED
-run what `janus-vit export` writes. Needs the extra `janus-vit[bench]`.
+run what `janus-vit export` writes, and only if they are asked for: all at once would want too much memory. Needs the
+extra `janus-vit[bench]`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -100,18 +101,19 @@ def openvino_int8(folder: Path) -> Runner:
     return _openvino(small, "bf16")
 
 
-def write_graphs(folder: Path) -> None:
-    """What the peers read, beside the checkpoint."""
-    if not all(find_spec(name) for name in PACKAGES):
-        return
+def write_graphs(folder: Path, peers: Collection[str]) -> None:
+    """What those peers read, beside the checkpoint."""
     model = load_model(str(folder))
+    if any(peer in EXPORTED for peer in peers):
+        export_onnx(model, model.shape.blocks + 1, 0.0, folder / _EXPORT)
+    if all(peer in EXPORTED for peer in peers):
+        return
     pixels = torch.zeros(1, *model.shape.input_shape)
     program = torch.onnx.export(
         Whole(model).eval(), (pixels,), input_names=["pixels"], opset_version=18, dynamo=True, verbose=False
     )
     assert program is not None
     program.save(folder / _WHOLE)
-    export_onnx(model, model.shape.blocks + 1, 0.0, folder / _EXPORT)
 
 
 def _onnxruntime(file: Path) -> Runner:

@@ -18,10 +18,10 @@ def operations(shape: ModelShape, merges: Merges) -> float:
     """
     tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
     for block, merged in enumerate(merges, start=1):
-        reads = shape.reads if block == shape.blocks else None
-        queries = tokens if reads is None else reads
+        head_tokens = shape.head_tokens if block == shape.blocks else None
+        queries = tokens if head_tokens is None else head_tokens
         total += 6 * tokens * width**2 + 4 * tokens * queries * width + 2 * queries * width**2
-        tokens = queries if reads is not None else tokens - merged
+        tokens = queries if head_tokens is not None else tokens - merged
         total += 16 * tokens * width**2
     return total
 

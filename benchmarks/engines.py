@@ -161,16 +161,25 @@ def write_checkpoint(folder: Path) -> None:
     ViTForImageClassification(config).save_pretrained(folder)
 
 
+def write_graphs(folder: Path, peers: list[str]) -> None:
+    """In a process of its own: an exporter keeps hundreds of megabytes."""
+    writing = multiprocessing.get_context("spawn").Process(target=_engine_peers.write_graphs, args=(folder, peers))
+    writing.start()
+    writing.join()
+    if writing.exitcode:
+        raise SystemExit("the models for the peers could not be exported: see above")
+
+
 def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[str, object]]:
     """Competitors on one model: one row for each and each schedule. Transformers, eager and limits always run."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name
         write_checkpoint(folder)
-        _engine_peers.write_graphs(folder)
         shape = load_model(str(folder)).shape
         plans, levels = runs(shape), levels_of(shape)
         wanted = {*LIMITS, "transformers", "eager", *only}
         names = [each for each in (*PEERS, *ENGINES, *LIMITS) if each in wanted]
+        write_graphs(folder, [each for each in names if each in PEERS and each != "transformers"])
         running = {each: Competitor(each, folder, threads, levels) for each in names}
         for _ in range(rounds):
             for merges in plans:
@@ -200,7 +209,7 @@ def rows_of(
             ms = statistics.median(competitor.times_ms[merges])
             rivals = [p for p in PEERS if p in running and p not in EXPORTED and precision_in(p) == precision]
             best_peer_ms = min((whole_ms[p] for p in rivals), default=None)
-            computed = shape if each in ENGINES or each in EXPORTED else replace(shape, reads=None)
+            computed = shape if each in ENGINES or each in EXPORTED else replace(shape, head_tokens=None)
             gflops = operations(computed, merges) / 1e6 / ms
             rows.append(
                 {
@@ -251,7 +260,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     able = {*PEERS, *(name for name in ENGINES if KINDS[name].runs_here)}
-    names, only = options.models.split(","), {name for name in options.only.split(",") if name} or able
+    names, only = options.models.split(","), {name for name in options.only.split(",") if name} or able - {*EXPORTED}
     if unknown := sorted(only - able):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")
     rows: list[dict[str, object]] = []

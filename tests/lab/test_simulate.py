@@ -16,6 +16,7 @@ from janus_vit.planning.presets import POLICIES, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.metrics import to_record
+from janus_vit.wire.messages import Request
 
 
 def constant(mbps, seconds=10):
@@ -31,6 +32,18 @@ def test_a_constant_link_takes_size_over_rate_and_one_round_trip(platforms):
         assert outcome.measured.total_s == pytest.approx(expected_s)
         assert outcome.predicted.total_s == pytest.approx(expected_s, rel=0.2)
         assert outcome.met
+
+
+@pytest.mark.parametrize(("head_tokens", "sent"), [(None, 65), (1, 1)])
+def test_behind_the_last_block_as_much_is_sent_as_the_head_reads(platforms, head_tokens, sent):
+    platforms = dataclasses.replace(platforms, shape=dataclasses.replace(platforms.shape, head_tokens=head_tokens))
+    costs, clock = Costs(platforms), VirtualClock(0.0)
+    plan = Plan("none", 0.0, (0,) * 6, 6, "float32")
+    packed = PredictedWorker(costs, clock, Overhead(), lambda: 1.0).pack(plan, plan)
+    assert packed.tokens == sent
+    assert len(packed.body) == sent * (4 * 32 + 2)
+    request = Request("simulated", "float32", 6, (), packed.tokens, 32, 1.0, "", packed.body)
+    assert costs.of_request(request).cloud_s == pytest.approx(platforms.cloud.head_s)
 
 
 STEP_S, PATIENT_S = 0.025, 10.0  # of the traces below; an SLA that lets every transfer end

@@ -140,24 +140,28 @@ def test_tokens_merge_as_planned(pair):
     shape = model.shape
     merges = schedules(shape)[-1]
     activation = engine.embed(pixels(model, batch=2), merges)
-    for split in range(shape.blocks):
+    for split in range(shape.blocks + (shape.head_tokens is None)):
         activation = engine.run(activation, split)
         assert activation.sizes.sum(dim=1).tolist() == [shape.tokens] * 2
         assert activation.tokens.shape[1] == shape.tokens - sum(merges[:split])
     last = engine.run(activation, shape.blocks)
-    assert last.tokens.shape[1] == last.sizes.shape[1] == (shape.reads or shape.tokens - sum(merges))
+    assert last.tokens.shape[1] == last.sizes.shape[1] == (shape.head_tokens or shape.tokens - sum(merges))
 
 
-@pytest.mark.parametrize("tokens", [1, 55, 56, 219, 220, 700])
+@pytest.mark.parametrize(
+    ("queries", "tokens"),
+    [(1, 1), (55, 55), (56, 56), (219, 219), (220, 220), (700, 700), (704, 697), (224, 220), (1, 700), (2, 56)],
+)
 @pytest.mark.parametrize("merged", [False, True])
-def test_attention_is_torchs_own(tokens, merged):
+def test_attention_is_torchs_own(queries, tokens, merged):
     if KINDS["packed"] not in RUNNABLE:
         assert KINDS["packed"].load().obstacle()
         return
     generator = torch.Generator().manual_seed(tokens)
-    query, key, value = torch.randn(3, 2, 3, tokens, 8, generator=generator)
+    query = torch.randn(2, 3, queries, 8, generator=generator)
+    key, value = torch.randn(2, 2, 3, tokens, 8, generator=generator)
     sizes = torch.randint(1, 5, (2, tokens), generator=generator).float() if merged else None
-    bias = size_bias(sizes, torch.float32, tokens)
+    bias = size_bias(sizes, torch.float32, queries)
     wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
     for dtype in (torch.float32, torch.bfloat16):
         found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
@@ -216,6 +220,11 @@ def test_padding_is_zeros_and_at_most_a_sixteenth(lengthen):
         assert torch.equal(longer[:, :count], values)
         assert not longer[:, count:].any()
         assert count <= longer.shape[1] <= count * 17 / 16
+
+
+def test_many_unmerged_tokens_become_a_multiple_of_eight():
+    lengths = {count: aligned(torch.ones(1, count, 2)).shape[1] for count in (50, 65, 127, 128, 197, 577, 1025, 1370)}
+    assert lengths == {50: 50, 65: 68, 127: 128, 128: 128, 197: 200, 577: 584, 1025: 1032, 1370: 1376}
 
 
 def test_a_product_meets_few_numbers_of_tokens_over_all_levels():

@@ -67,6 +67,18 @@ def test_the_split_after_the_last_block_is_the_whole_model(tmp_path):
     assert torch.allclose(run_file(tmp_path / "whole.onnx", pixels)["logits"], wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("split", [6, 7])
+def test_of_the_last_block_there_is_what_the_head_reads(model, tmp_path, split):
+    export_onnx(model, split, strongest(model), tmp_path / "end.onnx")
+    pixels, eager = pixels_for(model), EagerEngine(model)
+    last = eager.run(eager.embed(pixels, merges_of(model)), 6)
+    wanted = {"tokens": last.tokens, "sizes": last.sizes} if split == 6 else {"logits": eager.head(last)}
+    found = run_file(tmp_path / "end.onnx", pixels)
+    assert found.keys() == wanted.keys()
+    assert all(found[name].shape[1] == 1 for name in ("tokens", "sizes") if name in found)
+    assert all(torch.allclose(found[name], wanted[name], rtol=1e-4, atol=1e-4) for name in wanted)
+
+
 @pytest.mark.parametrize("split", [-1, 0, 8])
 def test_a_split_that_leaves_nothing_is_refused(model, tmp_path, split):
     with pytest.raises(InputError, match=r"use one from 1 to 7"):

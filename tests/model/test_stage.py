@@ -39,7 +39,7 @@ def test_sizes_always_add_up_to_all_tokens(any_model):
     engine, shape = EagerEngine(any_model), any_model.shape
     merges = make_schedule("exponential", levels("exponential", shape)[-1], shape).applied
     activation = engine.embed(pixels(any_model, batch=2), merges)
-    for split in range(shape.blocks):
+    for split in range(shape.blocks + (shape.head_tokens is None)):
         activation = engine.run(activation, split)
         assert activation.sizes.sum(dim=1).tolist() == [shape.tokens] * 2
         assert activation.tokens.shape[1] == shape.tokens - sum(merges[:split])
@@ -48,7 +48,7 @@ def test_sizes_always_add_up_to_all_tokens(any_model):
 def test_protected_tokens_never_merge(any_model):
     engine, shape = EagerEngine(any_model), any_model.shape
     merges = make_schedule("fixed", levels("fixed", shape)[-1], shape).applied
-    late = engine.run(engine.embed(pixels(any_model), merges), shape.blocks - 1)
+    late = engine.run(engine.embed(pixels(any_model), merges), shape.blocks - (shape.head_tokens is not None))
     assert late.sizes[0, : shape.protected].tolist() == [1.0] * shape.protected
 
 
@@ -57,13 +57,18 @@ def test_the_last_block_gives_what_the_head_reads_as_if_it_gave_all(any_model):
     merges = make_schedule("fixed", 2.0, shape).applied
     late = engine.run(engine.embed(pixels(any_model, batch=2), merges), shape.blocks - 1)
     last = engine.run(late, shape.blocks)
-    # Only where the head reads all tokens does the last block merge.
-    merged = merges[-1] if shape.reads is None else 0
-    whole, sizes = network.blocks[-1](late.tokens, late.sizes, late.sizes, merged, shape.protected)
-    assert last.tokens.shape[:2] == last.sizes.shape == (2, shape.reads or whole.shape[1])
-    assert torch.equal(last.sizes, sizes[:, : shape.reads])
-    torch.testing.assert_close(last.tokens, whole[:, : shape.reads], rtol=1e-4, atol=1e-5)
+    whole, sizes = network.blocks[-1](late.tokens, late.sizes, late.sizes, merges[-1], shape.protected)
+    assert last.tokens.shape[:2] == last.sizes.shape == (2, shape.head_tokens or whole.shape[1])
+    assert torch.equal(last.sizes, sizes[:, : shape.head_tokens])
+    torch.testing.assert_close(last.tokens, whole[:, : shape.head_tokens], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(engine.head(last), network.head_logits(whole, sizes), rtol=1e-4, atol=1e-5)
+
+
+def test_where_the_head_reads_few_tokens_the_last_block_merges_none_whatever_is_asked(model):
+    engine, shape = EagerEngine(model), model.shape
+    unmerged, asked = (0,) * shape.blocks, (*(0,) * (shape.blocks - 1), 3)
+    plain, merged = (engine.run(engine.embed(pixels(model), merges), shape.blocks) for merges in (unmerged, asked))
+    assert torch.equal(plain.tokens, merged.tokens)
 
 
 def test_merging_changes_the_answer_only_if_something_merges(model):

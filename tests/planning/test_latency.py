@@ -89,7 +89,7 @@ def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
 def test_the_last_block_is_faster_where_the_head_reads_few_tokens(make_profile):
     profile = make_profile(1e-4, fixed_s=0.0)
     tokens = [[65, 65, 65], [65, 45, 25]]
-    whole, few = (1e4 * profile.stack_seconds(tokens, "line", reads) for reads in (None, 1))
+    whole, few = (1e4 * profile.stack_seconds(tokens, "line", head_tokens) for head_tokens in (None, 1))
     np.testing.assert_allclose(whole, [[65, 65], [155 / 3, 95 / 3]])
     # qkv, 3 of 12 multiplications, of all tokens, and the other 9 of one; nothing merges.
     np.testing.assert_allclose(few, [[65, (3 * 65 + 9) / 12], [155 / 3, (3 * 45 + 9) / 12]])
@@ -97,16 +97,20 @@ def test_the_last_block_is_faster_where_the_head_reads_few_tokens(make_profile):
 
 def test_a_plan_that_sends_the_last_tokens_sends_what_the_head_reads(make_profile):
     shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
-    sent, device_s = [], []
-    for reads in (None, 1):
-        platforms = Platforms(replace(shape, reads=reads), make_profile(1e-4), make_profile(1e-4), 10, 0.02)
+    sent, device_s, packing_s, cloud_s = [], [], [], []
+    for head_tokens in (None, 1):
+        platforms = Platforms(replace(shape, head_tokens=head_tokens), make_profile(1e-4), make_profile(1e-4), 10, 0.02)
         table = policy_table("adaptive", platforms)
         columns = [table.options.index(Option(split, "float32")) for split in (5, 6)]
         sent.append(table.size_bytes[0, columns])
         device_s.append(table.device_s[0, columns])
+        packing_s.append(table.encode_s[0, columns] + table.decode_s[0, columns])
+        cloud_s.append(table.cloud_s[0, table.options.index(Option(0, "jpeg90"))])
     assert sent[0][0] == sent[0][1] == sent[1][0] == 65 * sent[1][1]
     assert device_s[0][0] == device_s[1][0]
-    assert device_s[0][1] - device_s[1][1] == pytest.approx(1e-4 * (65 - 68 / 4))
+    assert device_s[0][1] - device_s[1][1] == cloud_s[0] - cloud_s[1] == pytest.approx(1e-4 * (65 - 68 / 4))
+    assert packing_s[0][0] == packing_s[1][0] == packing_s[0][1]
+    assert packing_s[0][1] - packing_s[1][1] == pytest.approx(2 * 1e-9 * 64 * 32)
 
 
 @pytest.mark.parametrize(

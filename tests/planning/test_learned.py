@@ -57,7 +57,9 @@ def test_no_schedule_is_both_faster_and_less_lossy_than_a_learned_one(seed, merg
 def test_where_the_head_reads_few_tokens_nothing_merges_in_the_last_block():
     measured, seconds = losses(np.random.default_rng(1)), block_s(0.0)
     measured.by_block[-1] = 0.0
-    plain, read = (learn(replace(SHAPE, reads=reads), measured, seconds, count=20) for reads in (None, 1))
+    plain, read = (
+        learn(replace(SHAPE, head_tokens=head_tokens), measured, seconds, count=20) for head_tokens in (None, 1)
+    )
     assert all(schedule.applied[-1] for schedule in plain[1:])
     assert not any(schedule.applied[-1] for schedule in read)
     assert read[-1].applied[:-1] == (4, 2)  # the fastest

@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 
 from janus_vit.model.catalog import load_model
-from janus_vit.planning.latency import Cost
+from janus_vit.planning.latency import Cost, last_effective_tokens
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.presets import Platforms, policy_table
 from janus_vit.planning.table import build_table
 
 
-def finish_s(profile, tokens, split):
+def finish_s(platforms, tokens, split):
     """Blocks from the split on, one by one."""
-    blocks = range(split, len(tokens) - 1)
-    total_s = sum(float(profile.block_seconds(tokens[i], tokens[i + 1], "quadratic")) for i in blocks)
-    return total_s + profile.head_s + (profile.stem_s if split == 0 else 0.0)
+    profile, shape = platforms.device, platforms.shape
+    total_s = profile.head_s + (profile.stem_s if split == 0 else 0.0)
+    for block in range(split, shape.blocks):
+        before, after = tokens[block], tokens[block + 1]
+        if block == shape.blocks - 1 and shape.head_tokens is not None:
+            assert before == after
+            before = after = float(last_effective_tokens(before, shape.head_tokens))
+        total_s += float(profile.block_seconds(before, after, "quadratic"))
+    return total_s
 
 
 def path(plan, tokens):
@@ -24,6 +30,12 @@ def path(plan, tokens):
     for merges in plan.merges[: plan.split] + plan.finishing:
         left.append(left[-1] - merges)
     return left
+
+
+@pytest.fixture(params=[None, 1], ids=["head reads all", "head reads one"])
+def platforms(request, make_platforms):
+    plain = make_platforms()
+    return dataclasses.replace(plain, shape=dataclasses.replace(plain.shape, head_tokens=request.param))
 
 
 @pytest.fixture
@@ -38,7 +50,7 @@ def sending(table):
 def test_the_time_to_finish_is_that_of_the_plans_own_rescue(table, platforms):
     for cell in sending(table)[::7]:
         plan = table.plan(*cell)
-        expected_s = finish_s(platforms.device, path(plan, platforms.shape.tokens), plan.split)
+        expected_s = finish_s(platforms, path(plan, platforms.shape.tokens), plan.split)
         assert table.finish_s[cell] == pytest.approx(expected_s)
 
 
@@ -47,7 +59,7 @@ def test_a_rescue_is_never_slower_than_going_on_as_planned(table, platforms):
     for cell in sending(table):
         plan = table.plan(*cell)
         planned = path(Plan(plan.family, plan.level, plan.merges, plan.split, plan.payload), platforms.shape.tokens)
-        assert table.finish_s[cell] <= finish_s(platforms.device, planned, plan.split) + 1e-12
+        assert table.finish_s[cell] <= finish_s(platforms, planned, plan.split) + 1e-12
         hurried += plan.rescue is not None
     assert hurried > 100
 

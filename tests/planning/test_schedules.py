@@ -1,6 +1,7 @@
 """The pruner's schedules against the paper's formulas and figures."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,15 @@ def test_no_block_merges_more_than_half_of_its_mergeable_tokens(family, level, b
     for before, merged in zip(schedule.tokens, schedule.applied, strict=False):
         assert 0 <= merged <= (before - protected) // 2
     assert schedule.tokens[-1] == shape.tokens - sum(schedule.applied)
+
+
+def test_nothing_merges_in_the_last_block_where_the_head_reads_few_tokens():
+    shape = replace(VIT_LARGE_384, head_tokens=1)
+    for family in ("exponential", "linear", "fixed"):
+        for level in levels(family, shape):
+            plain, read = make_schedule(family, level, VIT_LARGE_384), make_schedule(family, level, shape)
+            assert read.applied == (*plain.applied[:-1], 0)
+            assert read.tokens == (*plain.tokens[:-1], plain.tokens[-2])
 
 
 def test_levels_rise_to_the_bound():

@@ -49,9 +49,9 @@ def test_a_request_survives_its_bytes_and_passes_its_check(split, body, tokens, 
 @pytest.mark.parametrize("tokens", [1, 3, 20])
 def test_behind_the_last_block_there_is_what_the_head_reads(tokens):
     request = Request("abc", "int8", 4, (), tokens, 8, 1.0, "", b"")
-    with pytest.raises(WireError, match=f"tokens is {tokens}, not 2 to 2"):
-        check_request(request, replace(SHAPE, reads=2), "abc")
-    check_request(replace(request, tokens=2), replace(SHAPE, reads=2), "abc")
+    with pytest.raises(WireError, match=f"tokens is {tokens}, not the 2 that the head reads"):
+        check_request(request, replace(SHAPE, head_tokens=2), "abc")
+    check_request(replace(request, tokens=2), replace(SHAPE, head_tokens=2), "abc")
 
 
 @given(TIME_S, TIME_S, TIME_S, TIME_S, TIME_S)

@@ -140,7 +140,7 @@ def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: i
     """
     # Where merging goes on, tokens stand for several patches and attention pays for its size bias.
     sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
-    count = model.shape.blocks if model.shape.reads is None else max(1, model.shape.blocks - 1)
+    count = model.shape.blocks if model.shape.head_tokens is None else max(1, model.shape.blocks - 1)
     blocks = [(first + step) % count for step in range(count)]
     starts = [Activation(tokens, sizes, block, (merged,), model.fingerprint) for block in blocks]
     time.sleep(_PAUSE_S)

@@ -112,9 +112,12 @@ class Costs:
     def __getitem__(self, plan: Plan) -> PlanCosts:
         return self._of_plan(plan)
 
-    def tokens(self, plan: Plan) -> tuple[int, ...]:
-        """Tokens before the first block of a plan and after each one."""
-        return tokens_after_blocks(self._platforms.shape.tokens, plan.merges)
+    def crossing(self, plan: Plan) -> int:
+        """Tokens that a plan sends; 0 if it sends an image."""
+        shape = self._platforms.shape
+        if plan.split == shape.blocks and shape.head_tokens is not None:
+            return shape.head_tokens
+        return tokens_after_blocks(shape.tokens, plan.merges)[plan.split] if plan.split else 0
 
     def of_request(self, request: Request) -> PlanCosts:
         """Costs of a request's plan; only the cloud's are those of the plan that made it."""
@@ -125,7 +128,8 @@ class Costs:
 
     def _compute(self, plan: Plan) -> PlanCosts:
         shape = self._platforms.shape
-        schedule = Schedule(plan.family, plan.level, plan.merges, plan.merges, self.tokens(plan))
+        tokens = tokens_after_blocks(shape.tokens, plan.merges)
+        schedule = Schedule(plan.family, plan.level, plan.merges, plan.merges, tokens)
         option = Option(plan.split, plan.payload)
         # Between the samples, not on a fitted curve: that would favour the policies that plan with it.
         table = build_table(shape, [schedule], [option], self._platforms.device, self._platforms.cloud, "measured")
@@ -161,8 +165,7 @@ class PredictedWorker:
         """See `Worker.pack`."""
         costs = self._costs[plan]
         self._clock.advance(costs.encode_s)
-        tokens = self._costs.tokens(plan)[plan.split] if plan.split else 0
-        return Packed(self._body(costs.size_bytes), tokens, 0)
+        return Packed(self._body(costs.size_bytes), self._costs.crossing(plan), 0)
 
     def finish(self, state: Plan, plan: Plan) -> Answer:
         """See `Worker.finish`."""

@@ -182,7 +182,7 @@ class Trials:
         if start in self._prefixes:
             return self._prefixes[start]
         activation = self._engine.run(self._engine.embed(self._pixels(start), schedule.applied), split)
-        if 4 * self.frames * schedule.tokens[split] * self._model.shape.width <= _PREFIX_BYTES:
+        if 4 * self.frames * activation.tokens.shape[1] * self._model.shape.width <= _PREFIX_BYTES:
             self._prefixes[start] = activation
         return activation
 

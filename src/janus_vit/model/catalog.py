@@ -46,7 +46,9 @@ class Model:
     def shape(self) -> ModelShape:
         """What planning has to know."""
         arch = self.network.architecture
-        return ModelShape(self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape, arch.reads)
+        return ModelShape(
+            self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape, arch.head_tokens
+        )
 
     @cached_property
     def fingerprint(self) -> str:

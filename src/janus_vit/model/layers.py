@@ -64,19 +64,21 @@ class Attention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.proj = Linear(width, width)
 
-    def forward(self, x: Tensor, sizes: Tensor | None, reads: int | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, sizes: Tensor | None, queries: int | None = None) -> tuple[Tensor, Tensor]:
         """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores.
 
+        Args:
+            queries: only so many leading tokens attend; all if None.
+
         Returns:
-            Output of the first `reads` tokens, of all if None; and the keys of all.
+            Output [B, queries, C], and the keys of all tokens [B, heads, T, head_width].
         """
         batch, count, width = x.shape
         qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
-        query = query[:, :, :reads]
-        queries = query.shape[2]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=size_bias(sizes, x.dtype, queries))
-        return self.proj(out.transpose(1, 2).reshape(batch, queries, width)), key
+        query = query[:, :, :queries]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=size_bias(sizes, x.dtype, query.shape[2]))
+        return self.proj(out.transpose(1, 2).flatten(2)), key
 
 
 def size_bias(sizes: Tensor | None, dtype: torch.dtype, queries: int) -> Tensor | None:
@@ -148,15 +150,16 @@ class Block(nn.Module):
         bias_sizes: Tensor | None,
         merges: int,
         protected: int,
-        reads: int | None = None,
+        head_tokens: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run the block on x [B, T, C] and sizes [B, T], removing `merges` tokens on the way.
 
         Args:
-            reads: leading tokens to compute, by all; no others come out, and none may merge. All if None.
+            head_tokens: only these leading tokens, which attend to all, are computed and come out; then `merges` must
+                be 0. All if None.
         """
-        attended, keys = self.attn(self.norm1(x), bias_sizes, reads)
-        x, sizes = x[:, :reads] + self.ls1(attended), sizes[:, :reads]
+        attended, keys = self.attn(self.norm1(x), bias_sizes, head_tokens)
+        x, sizes = x[:, :head_tokens] + self.ls1(attended), sizes[:, :head_tokens]
         if merges:
             x, sizes = merge_tokens(x, sizes, match_tokens(keys, merges, protected))
         return x + self.ls2(self.mlp(self.norm2(x))), sizes

@@ -69,11 +69,11 @@ def run_blocks(
     tokens, sizes, arch = activation.tokens, activation.sizes, model.architecture
     count = stop - activation.next_block
     for index in range(activation.next_block, stop):
-        reads = arch.reads if index == arch.depth - 1 else None
-        merges = activation.merges[index - activation.next_block] if reads is None else 0
+        head_tokens = arch.head_tokens if index == arch.depth - 1 else None
+        merges = activation.merges[index - activation.next_block] if head_tokens is None else 0
         # While no token stands for more than one patch the attention bias is zero; skipping it is exact.
         bias_sizes = sizes if tokens.shape[1] < arch.tokens else None
-        tokens, sizes = runners[index](tokens, sizes, bias_sizes, merges, arch.prefix, reads)
+        tokens, sizes = runners[index](tokens, sizes, bias_sizes, merges, arch.prefix, head_tokens)
     return replace(activation, tokens=tokens, sizes=sizes, next_block=stop, merges=activation.merges[max(count, 0) :])
 
 

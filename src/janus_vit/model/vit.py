@@ -74,7 +74,7 @@ class Architecture:
         return self.patches + self.prefix
 
     @property
-    def reads(self) -> int | None:
+    def head_tokens(self) -> int | None:
         """Leading tokens that the head reads, so that the last block computes no others; None for all."""
         return (2 if self.distilled else 1) if self.pooling == "class" else None
 
@@ -134,7 +134,10 @@ class VisionTransformer(nn.Module):
         return arch.classes or (2 if arch.pooling == "class+mean" else 1) * arch.width
 
     def beginning(self, depth: int) -> VisionTransformer:
-        """A network of the same modules, for measuring: its first blocks alone, the last one with all of its tokens."""
+        """A network of the same modules, for measuring: its first blocks alone, of which the last gives all tokens too.
+
+        Its head, which would read their mean, is not to be run.
+        """
         with torch.device("meta"):
             short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False))
         for name, parameter in self.named_parameters(recurse=False):

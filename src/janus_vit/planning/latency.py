@@ -30,9 +30,9 @@ def effective_tokens(before: ArrayLike, after: ArrayLike) -> Floats:
     return np.asarray((np.asarray(before, float) + 2 * np.asarray(after, float)) / 3)
 
 
-def last_tokens(before: ArrayLike, reads: int) -> Floats:
+def last_effective_tokens(before: ArrayLike, head_tokens: int) -> Floats:
     """Effective tokens of a last block that computes only those which the head reads: qkv is that of all tokens."""
-    return np.asarray((np.asarray(before, float) + 3 * reads) / 4)
+    return np.asarray((np.asarray(before, float) + 3 * head_tokens) / 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +140,20 @@ class PlatformProfile:
         merging_s = np.where(np.asarray(before) > np.asarray(after), self.merge.seconds(before), 0.0)
         return np.asarray(self._plain_seconds(effective_tokens(before, after), curve) + merging_s)
 
-    def stack_seconds(self, tokens: ArrayLike, curve: str, reads: int | None) -> Floats:
+    def stack_seconds(self, tokens: ArrayLike, curve: str, head_tokens: int | None) -> Floats:
         """Seconds of each block of a run.
 
         Args:
             tokens: [..., blocks + 1] before the first block and after each one. curve: as in `block_seconds`.
-            reads: tokens that the last block computes (`ModelShape.reads`).
+            head_tokens: tokens that the last block computes (`ModelShape.head_tokens`).
 
         Returns:
             [..., blocks].
         """
         counts = np.asarray(tokens, float)
         seconds = self.block_seconds(counts[..., :-1], counts[..., 1:], curve)
-        if reads is not None:
-            seconds[..., -1] = self._plain_seconds(last_tokens(counts[..., -2], reads), curve)
+        if head_tokens is not None:
+            seconds[..., -1] = self._plain_seconds(last_effective_tokens(counts[..., -2], head_tokens), curve)
         return seconds
 
     def _plain_seconds(self, tokens: Floats, curve: str) -> Floats:

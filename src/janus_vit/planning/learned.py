@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from janus_vit.planning.latency import Floats, last_tokens
+from janus_vit.planning.latency import Floats, last_effective_tokens
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import Schedule, clip
 
@@ -46,8 +46,8 @@ def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) 
     possible = merged <= (before - shape.protected) // 2
     seconds = np.where(possible, block_s(before, before - merged), np.inf)
     by_block_s = [seconds] * shape.blocks
-    if shape.reads is not None:  # nothing merges in the last block
-        few = last_tokens(before, shape.reads)
+    if shape.head_tokens is not None:  # nothing merges in the last block
+        few = last_effective_tokens(before, shape.head_tokens)
         by_block_s[-1] = np.where(merged == 0, block_s(few, few), np.inf)
     shares = merged / np.maximum(before - shape.protected, 1)
     prices = np.stack([np.interp(shares, losses.shares, monotone) for monotone in _rising(losses.by_block)])

@@ -20,7 +20,7 @@ class ModelShape:
         protected: leading tokens that never merge: class and register tokens.
         width: values in one token.
         input_shape: one input as the model sees it, (3, height, width).
-        reads: leading tokens that the head reads, so that the last block gives no others; None for all.
+        head_tokens: leading tokens that the head reads, so that the last block gives no others; None for all.
     """
 
     name: str
@@ -29,7 +29,7 @@ class ModelShape:
     protected: int
     width: int
     input_shape: tuple[int, ...]
-    reads: int | None = None
+    head_tokens: int | None = None
 
     @property
     def input_values(self) -> int:
@@ -38,7 +38,7 @@ class ModelShape:
 
     @property
     def splits(self) -> range:
-        """Every split point: 0 sends the input, `blocks` sends the last tokens, `blocks + 1` sends nothing."""
+        """Every split point: 0 sends the input, `blocks` what the head reads, `blocks + 1` sends nothing."""
         return range(self.blocks + 2)
 
 

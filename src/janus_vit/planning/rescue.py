@@ -67,7 +67,7 @@ def plan_rescue(
     allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
     target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
     hurried = _catch_up(tokens.astype(int), tokens[target].astype(int), shape)
-    block_s = device.stack_seconds(hurried, curve, shape.reads)
+    block_s = device.stack_seconds(hurried, curve, shape.head_tokens)
     ahead = np.arange(shape.blocks) >= np.arange(shape.blocks + 1)[:, None]  # [splits, blocks]
     hurried_s = (block_s * ahead).sum(axis=2) + device.head_s
     hurried_s[:, 0] += device.stem_s
@@ -87,7 +87,8 @@ def _catch_up(tokens: NDArray[np.int64], target: NDArray[np.int64], shape: Model
     steps = [left[..., 0]]
     for block in range(shape.blocks):
         before = steps[-1]
-        fewest = before - (before - shape.protected) // 2
+        useless = block == shape.blocks - 1 and shape.head_tokens is not None  # as in `schedules.clip`
+        fewest = before if useless else before - (before - shape.protected) // 2
         caught_up = np.minimum(before, np.maximum(target[block + 1], fewest))
         steps.append(np.where(splits > block, tokens[:, None, block + 1], caught_up))
     return np.stack(steps, axis=2)

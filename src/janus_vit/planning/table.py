@@ -118,8 +118,8 @@ def build_table(
     device_before = _time_before(tokens, shape, device, curve)
     cloud_before = _time_before(tokens, shape, cloud, curve)
     crossing = tokens.copy()  # at each split point
-    if shape.reads is not None:
-        crossing[:, -1] = shape.reads
+    if shape.head_tokens is not None:
+        crossing[:, -1] = shape.head_tokens
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
@@ -151,7 +151,7 @@ def build_table(
 
 def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, curve: str) -> Floats:
     """Compute before the hand-over at each split 0..blocks + 1: [levels, blocks + 2]."""
-    blocks_s = profile.stack_seconds(tokens, curve, shape.reads)
+    blocks_s = profile.stack_seconds(tokens, curve, shape.head_tokens)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # At split 0 the input itself is sent: not even the stem runs before.

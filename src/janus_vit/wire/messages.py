@@ -143,9 +143,10 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
     )
     if payload.of_tokens:
         fewest, most = shape.protected + 1, shape.tokens
-        if request.split == shape.blocks and shape.reads is not None:
-            fewest = most = shape.reads
-        _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, not {fewest} to {most}")
+        if request.split == shape.blocks and shape.head_tokens is not None:
+            fewest = most = shape.head_tokens
+        allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
+        _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, not {allowed}")
         _require(request.width == shape.width, "width", f"is {request.width}, not {shape.width}")
     _check_merges(request, shape)
     return payload

@@ -27,7 +27,11 @@ class Engine(Protocol):
         """Pixels [B, 3, H, W] to the activation before the first block; `merges` has one number a block."""
 
     def run(self, activation: Activation, stop: int) -> Activation:
-        """Run blocks [activation.next_block, stop)."""
+        """Run blocks [activation.next_block, stop).
+
+        After the last one there are only the tokens that the head reads (`ModelShape.head_tokens`), and nothing merges
+        in it, whatever the activation's last number says, unless the head reads all.
+        """
 
     def head(self, activation: Activation) -> Tensor:
         """Logits [B, classes] of an activation after the last block, float32 on the CPU."""

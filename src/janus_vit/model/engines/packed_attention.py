@@ -21,11 +21,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> T
     """Attention of queries that are scaled already.
 
     Args:
-        query: [B, heads, T, head_width]. key, value: of as many tokens or fewer.
+        query: [B, heads, Q, head_width]. key, value: [B, heads, T, head_width].
         sizes: [B, T] patches of each token, whose logarithm is added to the scores; None where each is 1.
 
     Returns:
-        [B, T, heads * head_width].
+        [B, Q, heads * head_width].
     """
     batch, heads, count, head_width = query.shape
     if count < _SHORT[query.dtype]:

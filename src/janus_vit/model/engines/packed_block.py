@@ -13,7 +13,8 @@ from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, M
 from janus_vit.model.memory import let_go, trim
 from janus_vit.model.merging import match_tokens, merge_tokens
 
-# Queries that are scaled already, keys and values [B, heads, T, head_width], sizes [B, T] or none, to [B, T, C].
+# Queries that are scaled already [B, heads, Q, head_width], keys and values [B, heads, T, head_width], sizes [B, T] or
+# none, to [B, Q, C].
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -73,16 +74,16 @@ class PackedBlock:
         bias_sizes: Tensor | None,
         merges: int,
         protected: int,
-        reads: int | None = None,
+        head_tokens: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `layers.Block.forward`."""
         if self._few_shapes:
             x, bias_sizes = (aligned(x), None) if bias_sizes is None else (padded(x), padded(bias_sizes))
-        x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected, reads)
+        x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens)
         return self._mlp_half(x)[:, : sizes.shape[1]], sizes
 
     def _attention_half(
-        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int, reads: int | None
+        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int, head_tokens: int | None
     ) -> tuple[Tensor, Tensor]:
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
@@ -90,8 +91,8 @@ class PackedBlock:
         there = sizes.shape[1]
         if bias_sizes is None:  # nothing keeps padding from being attended to but that it is left out
             key, value = key[:, :, :there], value[:, :, :there]
-        if reads is not None:
-            query, x, sizes = query[:, :, :reads], x[:, :reads].contiguous(), sizes[:, :reads]
+        if head_tokens is not None:
+            query, x, sizes = query[:, :, :head_tokens], x[:, :head_tokens].contiguous(), sizes[:, :head_tokens]
         x = self._proj.plus(self._attend(query, key, value, bias_sizes), x)
         if merges:
             matching = match_tokens(key[:, :, :there].float(), merges, protected)
@@ -110,7 +111,7 @@ class PackedBlock:
 def aligned(values: Tensor) -> Tensor:
     """Values [B, T, ...] of unmerged tokens, followed by zeros: up to a multiple of 8 where tokens are many.
 
-    oneDNN divides other numbers of rows badly, among them 577, a class token and 24 x 24 patches: 5 to 10 % of the
+    oneDNN divides other numbers of rows badly, among them 577, a class token and 24 x 24 patches: a few percent of the
     time of a product.
     """
     return _followed_by_zeros(values, min(8, _sixteenth(values)))

@@ -20,23 +20,31 @@ REFUSALS = (AttributeError, RuntimeError, TypeError)  # an operation is missing,
 
 @torch.inference_mode()
 def linear_difference(pack: Packing, dtype: torch.dtype, inputs: int = 64) -> float:
-    """Of linear layers, in each way in which blocks use them."""
+    """Of linear layers, in each way in which blocks use them; the last one on a single row."""
     weight, bias = _randn(96, inputs) / inputs**0.5, _randn(96)
-    x, residual = _randn(1, 7, inputs, seed=1), _randn(1, 7, 96, seed=2)
-    plain, low = F.linear(x, weight, bias), x.to(dtype)
-    wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
-    differences = [pack(weight, bias, name)(low) - right for name, right in wanted.items()]
-    return _largest([*differences, pack(weight, bias).plus(low, residual) - (plain + residual)])
+    packed = {name: pack(weight, bias, name) for name in (None, *AFTER_LINEAR)}
+    differences = []
+    for rows in (7, 1):
+        x, residual = _randn(1, rows, inputs, seed=1), _randn(1, rows, 96, seed=2)
+        plain, low = F.linear(x, weight, bias), x.to(dtype)
+        wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
+        differences += [packed[name](low) - right for name, right in wanted.items()]
+        differences.append(packed[None].plus(low, residual) - (plain + residual))
+    return _largest(differences)
 
 
 @torch.inference_mode()
 def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
-    """Of attention over tokens that are all single, and over some that stand for several patches."""
+    """Of attention over tokens that are all single, and over some that stand for several patches.
+
+    As many tokens attend, or some more, which pad them, or one, which is all that the head reads.
+    """
     differences = []
-    for tokens, width in ((17, 8), (600, 64)):
-        query, key, value = (_randn(2, 2, tokens, width, seed=seed) / width**0.25 for seed in range(3))
+    for tokens, width, queries in ((17, 8, 17), (17, 8, 1), (600, 64, 600), (600, 64, 608), (600, 64, 1)):
+        query = _randn(2, 2, queries, width) / width**0.25
+        key, value = (_randn(2, 2, tokens, width, seed=seed) / width**0.25 for seed in (1, 2))
         for sizes in (None, 1.0 + torch.arange(2.0 * tokens).view(2, tokens) % 5):
-            bias = size_bias(sizes, torch.float32, tokens)
+            bias = size_bias(sizes, torch.float32, queries)
             wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
             found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
             differences.append(found - wanted.transpose(1, 2).flatten(2))

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.int8 import attention_dtype, quantise_weight
@@ -30,6 +31,7 @@ from janus_vit.planning.accuracy import INT8
 
 _TOLERANCE = 1e-1  # of values around 1, of which both factors are rounded
 _PART = 2048  # inputs of one product: of more, versions up to 2.14.0 lay out weights in a way that they read wrongly
+_STEP = 4  # of more than 1,024 inputs that are no multiple of it, the same versions multiply a single row wrongly
 
 
 class ZenInt8Linear:
@@ -41,7 +43,11 @@ class ZenInt8Linear:
 
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
         integers, self._scales = quantise_weight(weight)
-        parts = integers.chunk(-(-integers.shape[1] // _PART), dim=1)
+        inputs = integers.shape[1]
+        self._missing = -inputs % _STEP
+        count = -(-inputs // _PART)
+        self._inputs = -(-inputs // (count * _STEP)) * _STEP  # of each part, the last may have fewer
+        parts = torch.split(F.pad(integers, (0, self._missing)), self._inputs, dim=1)
         self._parts = [call("zentorch_weight_prepack_for_dynamic_qlinear", part.contiguous()) for part in parts]
         self._dtype = attention_dtype()
         self._bias = bias.detach().to(self._dtype, copy=True)  # a view would hold the whole file that it lies in
@@ -58,7 +64,8 @@ class ZenInt8Linear:
 
     def _product(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """[..., outputs] in that type: the sum over the parts of the inputs."""
-        slices = x.to(self._dtype).chunk(len(self._parts), dim=-1)
+        low = x.to(self._dtype)
+        slices = torch.split(F.pad(low, (0, self._missing)) if self._missing else low, self._inputs, dim=-1)
         biases = [self._bias, *[None] * (len(self._parts) - 1)]
         first, *others = map(partial(self._part, dtype), slices, self._parts, biases)
         for other in others:
