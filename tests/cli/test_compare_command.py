@@ -18,7 +18,7 @@ def test_policies_stand_side_by_side_with_the_users_own(capsys):
     rows = json.loads(capsys.readouterr().out)
     assert [row["policy"].rpartition(":")[2] for row in rows[::2]] == ["adaptive", "SlowestOfTen", "oracle"]
     assert {row["link"] for row in rows} == {"constant:20", "lte-driving-24"}
-    assert all(0 <= row["late"] <= 1 for row in rows)
+    assert all(0 <= row["violation_ratio"] <= 1 for row in rows)
 
 
 def test_a_page_and_a_table_are_written(tmp_path, capsys):

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _DEFAULT = ("oracle", "best-fixed", "adaptive", "janus", "split-only", "cloud-jpeg", "cloud-only", "device-only")
 _PRIVATE = tuple(name for name in _DEFAULT if not name.startswith("cloud"))
+# Fields of a score that a `summary.Summary` has too, by its name for them.
+_SUMMARY_NAMES = {"late": "violation_ratio", "value": "in_time_accuracy", "size_bytes": "mean_bytes"}
 
 
 def compare(
@@ -225,11 +227,12 @@ def _print(title: str, found: dict[str, list[Score]], as_json: bool) -> None:
 
 
 def _lines(found: dict[str, list[Score]], links: Sequence[Trace]) -> list[dict[str, Any]]:
-    """One for each policy and link; what is not known is null."""
+    """One for each policy and link, named as in the JSON of other commands; what is not known is null."""
     rows = []
     for name, scores in found.items():
         for link, each in zip(links, scores, strict=True):
-            values = {"policy": name, "link": link.name, **asdict(each)}
+            values: dict[str, Any] = {"policy": name, "link": link.name}
+            values |= {_SUMMARY_NAMES.get(field, field): value for field, value in asdict(each).items()}
             here, image, tokens = values.pop("kinds")
             values |= {"here": here, "image": image, "tokens": tokens}
             known = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}

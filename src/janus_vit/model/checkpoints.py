@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.assemble import assemble, check_size, fill, in_float32, interpolate_positions
 from janus_vit.model.families import embeds, find_facts, find_labels
 from janus_vit.model.memory import let_go
+from janus_vit.model.metadata import parse_architecture, parse_preprocessing
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.processors import at_size, of_hugging_face, of_timm
 from janus_vit.model.vit import Architecture, VisionTransformer
@@ -102,8 +102,8 @@ def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str
 def _own(weights: Weights, image_size: int | None) -> Checkpoint:
     source = f"{weights.path}: metadata"
     section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
-    trained = Architecture(**_known(section.section("architecture"), Architecture))
-    preprocessing = Preprocessing(**_known(section.section("preprocessing"), Preprocessing))
+    trained = parse_architecture(section.section("architecture"))
+    preprocessing = parse_preprocessing(section.section("preprocessing"))
     architecture = replace(trained, image_size=image_size or trained.image_size)
     check_size(weights.path, architecture)
     tensors = {name: in_float32(tensor) for name, tensor in weights.tensors.items()}
@@ -111,19 +111,9 @@ def _own(weights: Weights, image_size: int | None) -> Checkpoint:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = fill(architecture, tensors, weights, {})
     labels = tuple(map(str, section.array("labels")))
+    if labels and len(labels) != trained.classes:
+        raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
     return Checkpoint(network, at_size(preprocessing, architecture.image_size), labels, CLASSIFY if labels else EMBED)
-
-
-def _known(section: Section, kind: type) -> dict[str, Any]:
-    """The fields of a dataclass; one that was added later may be left out and has its default then."""
-    known = {item.name for item in fields(kind)}
-    unknown = sorted(set(section.values) - known)
-    if unknown:
-        raise InputError(
-            f"{section.source}: field {section.path} has unknown keys ({', '.join(unknown)}): "
-            "was it made by a newer janus-vit?"
-        )
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in section.values.items()}
 
 
 def _preprocessing(file: Path, config: Section | None, frames: int) -> Preprocessing | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from janus_vit.model.layers import AttentionPool, Block, Conv2d, Conv3d, Linear, learned
 
 POOLINGS = ("class", "mean", "class+mean", "attention")
+STEMS = ("patch", "conv")
 
 
 @dataclass(frozen=True, slots=True)

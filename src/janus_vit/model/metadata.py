@@ -1,0 +1,91 @@
+"""What one of janus-vit's own checkpoints says of itself, checked field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from janus_vit.errors import InputError
+from janus_vit.model.layers import ACTIVATIONS, GATED
+from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
+from janus_vit.model.vit import POOLINGS, STEMS, Architecture
+from janus_vit.planning.jsonfile import Section, is_number
+
+_CHOICES: Mapping[str, Collection[str]] = {
+    "pooling": POOLINGS,
+    "stem": STEMS,
+    "activation": (*ACTIVATIONS, GATED),
+    "interpolation": INTERPOLATIONS,
+}
+_MAY_BE_ZERO = ("classes", "prefix")
+
+
+def parse_architecture(section: Section) -> Architecture:
+    """Read the shape of the network.
+
+    Raises:
+        InputError: a field is missing, unknown or impossible; the message names it.
+    """
+    arch = Architecture(**_fields(section, Architecture))
+    if arch.width % arch.heads:
+        raise section.wrong("heads", f"is {arch.heads}, which does not divide width {arch.width}")
+    if arch.frames % arch.tubelet:
+        raise section.wrong("tubelet", f"is {arch.tubelet}, which does not divide frames {arch.frames}")
+    least = 2 if arch.distilled else 1 if "class" in arch.pooling else 0
+    if arch.prefix < least:
+        raise section.wrong("prefix", f"is {arch.prefix}, and the head reads {least} of those tokens")
+    return arch
+
+
+def parse_preprocessing(section: Section) -> Preprocessing:
+    """Read how frames become pixels.
+
+    Raises:
+        InputError: as above.
+    """
+    found = Preprocessing(**_fields(section, Preprocessing))
+    if min(found.std) <= 0:
+        raise section.wrong("std", "must be above 0 in each channel")
+    return found
+
+
+def _fields(section: Section, kind: type) -> dict[str, Any]:
+    """The fields of a dataclass; one that was added later may be left out and has its default then."""
+    unknown = sorted(section.values.keys() - {item.name for item in fields(kind)})
+    if unknown:
+        raise InputError(
+            f"{section.source}: field {section.path} has unknown keys ({', '.join(unknown)}): "
+            "was it made by a newer janus-vit?"
+        )
+    required = {item.name for item in fields(kind) if item.default is MISSING}
+    hints = get_type_hints(kind)
+    return {name: _value(section, name, hints[name]) for name in hints if name in section.values or name in required}
+
+
+def _value(section: Section, name: str, hint: Any) -> Any:
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if NoneType in kinds and name in section.values and section.values[name] is None:
+        return None
+    if bool in kinds:
+        if not isinstance(section.values.get(name), bool):
+            raise section.wrong(name, "must be true or false")
+        return section.values[name]
+    if int in kinds:
+        return section.integer(name, 0 if name in _MAY_BE_ZERO else 1)
+    if float in kinds:
+        return section.number(name, 0.0)
+    if get_origin(hint) is tuple:
+        return _three(section, name)
+    text = section.text(name)
+    if text not in _CHOICES[name]:
+        raise section.wrong(name, f"is {text!r}, not one of {', '.join(_CHOICES[name])}")
+    return text
+
+
+def _three(section: Section, name: str) -> tuple[float, ...]:
+    values = section.array(name)
+    if len(values) != 3 or not all(map(is_number, values)):
+        raise section.wrong(name, "must be three finite numbers, one a channel")
+    return tuple(map(float, values))
