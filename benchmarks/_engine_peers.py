@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from janus_vit.model.catalog import Model, load_model
-from janus_vit.model.export import PACKAGES, export_onnx
+from janus_vit.model.export import PACKAGES, as_onnx, export_onnx
 
 Runner = Callable[[Tensor, tuple[int, ...]], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
 EXPORTED = ("openvino-export",)
@@ -104,16 +104,10 @@ def openvino_int8(folder: Path) -> Runner:
 def write_graphs(folder: Path, peers: Collection[str]) -> None:
     """What those peers read, beside the checkpoint."""
     model = load_model(str(folder))
-    if any(peer in EXPORTED for peer in peers):
+    if {*peers} & {*EXPORTED}:
         export_onnx(model, model.shape.blocks + 1, 0.0, folder / _EXPORT)
-    if all(peer in EXPORTED for peer in peers):
-        return
-    pixels = torch.zeros(1, *model.shape.input_shape)
-    program = torch.onnx.export(
-        Whole(model).eval(), (pixels,), input_names=["pixels"], opset_version=18, dynamo=True, verbose=False
-    )
-    assert program is not None
-    program.save(folder / _WHOLE)
+    if {*peers} - {*EXPORTED}:
+        as_onnx(Whole(model).eval(), model.shape.input_shape, ("logits",)).save(folder / _WHOLE)
 
 
 def _onnxruntime(file: Path) -> Runner:

@@ -18,10 +18,9 @@ def operations(shape: ModelShape, merges: Merges) -> float:
     """
     tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
     for block, merged in enumerate(merges, start=1):
-        head_tokens = shape.head_tokens if block == shape.blocks else None
-        queries = tokens if head_tokens is None else head_tokens
+        queries = shape.tokens_at(block, tokens)
         total += 6 * tokens * width**2 + 4 * tokens * queries * width + 2 * queries * width**2
-        tokens = queries if head_tokens is not None else tokens - merged
+        tokens = shape.tokens_at(block, tokens - merged)
         total += 16 * tokens * width**2
     return total
 

@@ -179,7 +179,8 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[s
         plans, levels = runs(shape), levels_of(shape)
         wanted = {*LIMITS, "transformers", "eager", *only}
         names = [each for each in (*PEERS, *ENGINES, *LIMITS) if each in wanted]
-        write_graphs(folder, [each for each in names if each in PEERS and each != "transformers"])
+        if peers := [each for each in names if each in PEERS and each != "transformers"]:
+            write_graphs(folder, peers)
         running = {each: Competitor(each, folder, threads, levels) for each in names}
         for _ in range(rounds):
             for merges in plans:

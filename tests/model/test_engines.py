@@ -198,15 +198,8 @@ def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weight
 
 def test_the_last_block_computes_only_what_the_head_reads():
     rows = []
-
-    class Watched(PackedEngine):
-        linear = Linear
-
-        def pack(self, weight, bias, activation=None):
-            return Watching(Linear(weight, bias, activation), rows)
-
     model = small_model(**VARIANTS["quick"])
-    engine = Watched(model)
+    engine = watched(model, rows)
     engine.run(engine.embed(pixels(model), (0,) * model.shape.blocks), model.shape.blocks)
     assert rows[-4:] == [model.shape.tokens, 2, 2, 2]  # qkv, projection, MLP
     assert rows[-8:-4] == [model.shape.tokens] * 4
@@ -229,15 +222,8 @@ def test_many_unmerged_tokens_become_a_multiple_of_eight():
 
 def test_a_product_meets_few_numbers_of_tokens_over_all_levels():
     met = []
-
-    class Watched(PackedEngine):
-        linear = Linear
-
-        def pack(self, weight, bias, activation=None):
-            return Watching(Linear(weight, bias, activation), met)
-
     model = small_model(**VARIANTS["long"], pooling="mean")
-    engine = Watched(model)
+    engine = watched(model, met)
     options = [make_schedule("exponential", level, model.shape).applied for level in levels("exponential", model.shape)]
     exact = {model.shape.tokens - sum(merges[:split]) for merges in options for split in range(model.shape.blocks + 1)}
     for merges in options:
@@ -245,6 +231,18 @@ def test_a_product_meets_few_numbers_of_tokens_over_all_levels():
     lengthen = {model.shape.tokens: aligned}
     assert set(met) == {lengthen.get(count, padded)(torch.zeros(1, count)).shape[1] for count in exact}
     assert len(set(met)) < len(exact) / 3
+
+
+def watched(model, met):
+    """An engine whose linear layers are plain and note for how many tokens they are asked."""
+
+    class Watched(PackedEngine):
+        linear = Linear
+
+        def pack(self, weight, bias, activation=None):
+            return Watching(Linear(weight, bias, activation), met)
+
+    return Watched(model)
 
 
 class Linear:

@@ -114,10 +114,8 @@ class Costs:
 
     def crossing(self, plan: Plan) -> int:
         """Tokens that a plan sends; 0 if it sends an image."""
-        shape = self._platforms.shape
-        if plan.split == shape.blocks and shape.head_tokens is not None:
-            return shape.head_tokens
-        return tokens_after_blocks(shape.tokens, plan.merges)[plan.split] if plan.split else 0
+        shape, split = self._platforms.shape, plan.split
+        return shape.tokens_at(split, tokens_after_blocks(shape.tokens, plan.merges)[split]) if split else 0
 
     def of_request(self, request: Request) -> PlanCosts:
         """Costs of a request's plan; only the cloud's are those of the plan that made it."""

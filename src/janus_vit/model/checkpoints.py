@@ -104,15 +104,15 @@ def _own(weights: Weights, image_size: int | None) -> Checkpoint:
     section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
     trained = parse_architecture(section.section("architecture"))
     preprocessing = parse_preprocessing(section.section("preprocessing"))
+    labels = tuple(map(str, section.array("labels")))
+    if labels and len(labels) != trained.classes:
+        raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
     architecture = replace(trained, image_size=image_size or trained.image_size)
     check_size(weights.path, architecture)
     tensors = {name: in_float32(tensor) for name, tensor in weights.tensors.items()}
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = fill(architecture, tensors, weights, {})
-    labels = tuple(map(str, section.array("labels")))
-    if labels and len(labels) != trained.classes:
-        raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
     return Checkpoint(network, at_size(preprocessing, architecture.image_size), labels, CLASSIFY if labels else EMBED)
 
 

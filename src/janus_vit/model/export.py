@@ -43,6 +43,23 @@ class DevicePart(nn.Module):
         return ("logits",) if self.split > len(self.merges) else ("tokens", "sizes")
 
 
+def as_onnx(part: nn.Module, input_shape: tuple[int, ...], outputs: tuple[str, ...]) -> torch.onnx.ONNXProgram:
+    """A module that takes `pixels` [1, *input_shape] as a graph of fixed shapes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        program = torch.onnx.export(
+            part,
+            (torch.zeros(1, *input_shape),),
+            input_names=["pixels"],
+            output_names=list(outputs),
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program
+
+
 def export_onnx(model: Model, split: int, level: float, path: Path) -> DevicePart:
     """Write the stem and the blocks before a split, which merge at that level of the exponential schedule.
 
@@ -63,18 +80,7 @@ def export_onnx(model: Model, split: int, level: float, path: Path) -> DevicePar
     if missing:
         raise InputError(f"the export needs {' and '.join(missing)}: pip install 'janus-vit[onnx]'")
     part = DevicePart(model.network, split, make_schedule("exponential", level, model.shape).applied).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself
-        program = torch.onnx.export(
-            part,
-            (torch.zeros(1, *model.shape.input_shape),),
-            input_names=["pixels"],
-            output_names=list(part.outputs),
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
+    program = as_onnx(part, model.shape.input_shape, part.outputs)
     about = {"fingerprint": model.fingerprint, "model": model.name, "split": split, "merges": part.merges}
     program.model.metadata_props["janus-vit"] = json.dumps(about)
     size_bytes = sum(weight.nbytes for weight in part.network.parameters())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 from janus_vit.planning.payloads import LOCAL
+
+_Count = TypeVar("_Count")  # a number or an array of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,14 @@ class ModelShape:
     def splits(self) -> range:
         """Every split point: 0 sends the input, `blocks` what the head reads, `blocks + 1` sends nothing."""
         return range(self.blocks + 2)
+
+    def merges_in(self, block: int) -> bool:
+        """Whether merging in a zero-based block spares anything: in the last one only if the head reads all tokens."""
+        return block < self.blocks - 1 or self.head_tokens is None
+
+    def tokens_at(self, split: int, left: _Count) -> _Count | int:
+        """Tokens at a split point where merging leaves so many: behind the last block there is what the head reads."""
+        return left if split < self.blocks or self.head_tokens is None else self.head_tokens
 
 
 @dataclass(frozen=True, slots=True)

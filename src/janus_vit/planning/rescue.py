@@ -87,8 +87,7 @@ def _catch_up(tokens: NDArray[np.int64], target: NDArray[np.int64], shape: Model
     steps = [left[..., 0]]
     for block in range(shape.blocks):
         before = steps[-1]
-        useless = block == shape.blocks - 1 and shape.head_tokens is not None  # as in `schedules.clip`
-        fewest = before if useless else before - (before - shape.protected) // 2
+        fewest = before - (before - shape.protected) // 2 if shape.merges_in(block) else before
         caught_up = np.minimum(before, np.maximum(target[block + 1], fewest))
         steps.append(np.where(splits > block, tokens[:, None, block + 1], caught_up))
     return np.stack(steps, axis=2)

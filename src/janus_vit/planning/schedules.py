@@ -115,13 +115,12 @@ def make_schedule(family: str, level: float, shape: ModelShape) -> Schedule:
 def clip(family: str, level: float, wanted: tuple[int, ...], shape: ModelShape) -> Schedule:
     """Limit each block's merges to half of its mergeable tokens, rounded down.
 
-    In the last block nothing merges unless the head reads all tokens, since nothing else would be spared.
+    Where merging spares nothing (`ModelShape.merges_in`), nothing merges.
     """
     applied: list[int] = []
     left = shape.tokens
-    for block, merges in enumerate(wanted, start=1):
-        useless = block == shape.blocks and shape.head_tokens is not None
-        applied.append(0 if useless else min(merges, (left - shape.protected) // 2))
+    for block, merges in enumerate(wanted):
+        applied.append(min(merges, (left - shape.protected) // 2) if shape.merges_in(block) else 0)
         left -= applied[-1]
     return Schedule(family, level, wanted, tuple(applied), tokens_after_blocks(shape.tokens, tuple(applied)))
 

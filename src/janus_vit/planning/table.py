@@ -118,8 +118,7 @@ def build_table(
     device_before = _time_before(tokens, shape, device, curve)
     cloud_before = _time_before(tokens, shape, cloud, curve)
     crossing = tokens.copy()  # at each split point
-    if shape.head_tokens is not None:
-        crossing[:, -1] = shape.head_tokens
+    crossing[:, -1] = shape.tokens_at(shape.blocks, tokens[:, -1])
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]

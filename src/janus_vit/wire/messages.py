@@ -142,9 +142,7 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
         not payload.of_clips or len(shape.input_shape) > 3, "payload", f"{payload.name} is for clips, not for images"
     )
     if payload.of_tokens:
-        fewest, most = shape.protected + 1, shape.tokens
-        if request.split == shape.blocks and shape.head_tokens is not None:
-            fewest = most = shape.head_tokens
+        fewest, most = (shape.tokens_at(request.split, count) for count in (shape.protected + 1, shape.tokens))
         allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
         _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, not {allowed}")
         _require(request.width == shape.width, "width", f"is {request.width}, not {shape.width}")
