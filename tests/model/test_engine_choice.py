@@ -1,15 +1,17 @@
 """Engines by name: what is refused, what falls back, and the choice that is measured once and kept."""
 
-import re
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import small_model
+from torch.nn import functional as F
 
 from janus_vit.errors import InputError
-from janus_vit.model.engines import choice, packed, select, zen
-from janus_vit.model.engines.select import KINDS, check_engine, make_engine
+from janus_vit.model.engines import choice, mkl, packed, select, zen
+from janus_vit.model.engines.packed_way import Way, fastest_way
+from janus_vit.model.engines.select import KINDS, check_engine, make_engine, precision_of
 from janus_vit.model.stage import Activation
 
 NEEDS_PACKED = KINDS["packed"].load().obstacle() is None
@@ -31,7 +33,9 @@ def measured(monkeypatch, **times_s):
 
 def test_an_unknown_engine_is_refused_with_the_names(model):
     for ask in (check_engine, lambda name: make_engine(model, name)):
-        with pytest.raises(InputError, match="engine 'warp' is unknown: use one of auto, eager, packed"):
+        with pytest.raises(
+            InputError, match="engine 'warp' is unknown: use one of auto, auto-bf16, auto-int8, eager"
+        ):
             ask("warp")
 
 
@@ -44,8 +48,8 @@ def test_an_engine_that_is_not_installed_names_its_extra(model, monkeypatch):
 
 
 def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch):
-    for module, name in ((packed, "product_obstacle"), (zen, "_obstacle")):
-        monkeypatch.setattr(module, name, lambda dtype: "no such instructions")
+    for module, name in ((packed, "product_obstacle"), (zen, "_obstacle"), (mkl, "_obstacle")):
+        monkeypatch.setattr(module, name, lambda *dtype: "no such instructions")
     told = []
     assert make_engine(model, "packed-bf16", tell=told.append).name == "eager"
     assert told == [
@@ -55,6 +59,8 @@ def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch)
     told.clear()
     assert make_engine(model, tell=told.append).name == "eager"
     assert told == []  # auto promised no other
+    assert make_engine(model, "auto-bf16", tell=told.append).name == "eager"
+    assert told[0] == "engine 'packed-bf16' cannot run here (no such instructions): 'packed' runs instead"
 
 
 def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
@@ -105,7 +111,8 @@ def test_a_damaged_cache_is_measured_again_and_mended(model, cache, text):
 
 def test_a_cached_name_that_is_none_is_measured_again(model, monkeypatch, cache):
     make_engine(model)
-    cache.write_text(re.sub(r'"(eager|packed|zen|packed-zen)"', '"gone"', cache.read_text()))
+    chosen = json.loads(cache.read_text())
+    cache.write_text(json.dumps({**chosen, "choices": dict.fromkeys(chosen["choices"], "gone")}))
     assert "gone" in cache.read_text()
     assert make_engine(model).name in KINDS
     assert "gone" not in cache.read_text()
@@ -117,11 +124,65 @@ def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path
     assert make_engine(model).name in KINDS
 
 
-def test_only_float32_engines_are_chosen_by_auto(model, monkeypatch):
+@pytest.mark.parametrize(("name", "precision"), [("auto", "float32"), ("auto-bf16", "bfloat16"), ("auto-int8", "int8")])
+def test_auto_chooses_among_all_that_run_here_in_one_precision(model, monkeypatch, name, precision):
     asked = []
-    monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: asked.extend(kinds) or {kinds[0].name: 1.0})
-    make_engine(model)
-    assert {kind.precision for kind in asked} <= {"float32"}
+    monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: asked.extend(kinds) or {kinds[-1].name: 1.0})
+    able = [kind for kind in KINDS.values() if kind.precision == precision and kind.runs_here]
+    engine = make_engine(model, name)
+    assert asked == (able if len(able) > 1 else [])
+    assert not able or engine.name == able[-1].name
+    assert precision_of(name) == precision
+
+
+def timed(monkeypatch, took_s):
+    """Let runs take this long by the clock; gives the way they are run."""
+    now_s = [0.0]
+    monkeypatch.setattr("janus_vit.model.engines.packed_way.time.perf_counter", lambda: now_s[0])
+
+    def run(way):
+        now_s[0] += took_s[way].pop(0)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "taken"),
+    [
+        ([9.0, 1.0, 1.0, 1.0], [9.0, 0.5, 0.5, 0.5], 1),
+        ([9.0, 1.0, 1.0, 1.0], [9.0, 0.96, 0.96, 0.96], 0),  # no more than chance
+        ([9.0, 1.0, 5.0, 5.0], [9.0, 2.0, 2.0, 2.0], 0),  # the least counts
+    ],
+)
+def test_a_block_takes_the_clearly_fastest_way_and_tries_once(monkeypatch, first_s, second_s, taken):
+    ways = (Way(print), Way(repr))
+    took_s = {way: list(times_s) for way, times_s in zip(ways, (first_s, second_s), strict=True)}
+    run = timed(monkeypatch, took_s)
+    key = object()
+    assert [fastest_way(key, ways, run) for _ in range(2)] == [ways[taken]] * 2
+
+
+def test_where_there_is_one_way_none_is_tried():
+    way = Way(print)
+    assert fastest_way("none", (way,), lambda way: pytest.fail("it was tried")) == way
+
+
+def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
+    class Operations:
+        """Those of another torch, or of a MKL whose layout serves only the rows that it was made for."""
+
+        _mkl_reorder_linear_weight = staticmethod(lambda weight, rows: weight)
+
+    ask = mkl._obstacle.__wrapped__
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops, "mkl", Operations)
+    assert "has other private operations" in ask()
+    Operations._mkl_linear = lambda x, weight, shape, bias, rows: F.linear(x, weight, bias) * (rows < 300)
+    assert "its products differ from plain ones by" in ask()
+    Operations._mkl_linear = lambda x, weight, shape, bias, rows: F.linear(x, weight, bias)
+    assert ask() is None
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert ask() == "torch is built without MKL"
 
 
 def test_the_beginning_of_a_network_runs_as_the_whole_does(model):

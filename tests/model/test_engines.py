@@ -12,8 +12,9 @@ from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed import PackedEngine
-from janus_vit.model.engines.packed_attention import attend
+from janus_vit.model.engines.packed_attention import attend, attend_plainly
 from janus_vit.model.engines.packed_block import aligned, padded
+from janus_vit.model.engines.packed_way import Way
 from janus_vit.model.engines.select import KINDS, make_engine
 from janus_vit.model.layers import AFTER_LINEAR, size_bias
 from janus_vit.planning.schedules import levels, make_schedule
@@ -238,6 +239,7 @@ def watched(model, met):
 
     class Watched(PackedEngine):
         linear = Linear
+        ways = (Way(attend_plainly, align=True, few_shapes=True),)
 
         def pack(self, weight, bias, activation=None):
             return Watching(Linear(weight, bias, activation), met)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -21,7 +21,6 @@ from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.machine import hardware
 from janus_vit.model.stage import Activation
-from janus_vit.planning.accuracy import FLOAT32
 from janus_vit.planning.jsonfile import read_json
 
 if TYPE_CHECKING:
@@ -41,11 +40,14 @@ def cache_file() -> Path:
     return Path(root) / "janus-vit" / "engines.json"
 
 
-def fastest(model: Model, kinds: Iterable[Kind]) -> str:
-    """The name of the fastest float32 engine that this machine can run, measured unless that is known already."""
-    able = [kind for kind in kinds if kind.precision == FLOAT32 and kind.runs_here]
-    if len(able) == 1:
-        return able[0].name
+def fastest(model: Model, kinds: Sequence[Kind]) -> str:
+    """The name of the fastest of these engines on this machine, measured unless that is known already.
+
+    Where it can run none of them, that of the first.
+    """
+    able = [kind for kind in kinds if kind.runs_here]
+    if len(able) < 2:
+        return (able or kinds)[0].name
     key, file = _key(model, able), cache_file()
     known = _read(file)
     chosen = known.get(key)

@@ -20,8 +20,10 @@ from torch.nn import functional as F
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.packed_attention import attend_plainly
 from janus_vit.model.engines.packed_block import PackedBlock
-from janus_vit.model.layers import AFTER_LINEAR, Block, size_bias
+from janus_vit.model.engines.packed_way import Way
+from janus_vit.model.layers import AFTER_LINEAR, Block
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy import BFLOAT16
 
@@ -55,13 +57,6 @@ class Bfloat16Linear:
         return residual + self(x)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> Tensor:
-    """See `packed_attention.attend`."""
-    bias = size_bias(sizes, query.dtype, query.shape[2])
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-    return out.transpose(1, 2).flatten(2)
-
-
 class CudaEngine:
     """Blocks in bfloat16; tokens between them, norms, merging, stem and head in float32.
 
@@ -79,7 +74,8 @@ class CudaEngine:
         self._ends = EagerEngine(held, device=device)
         self._network = held.network
         blocks = cast(Iterable[Block], self._network.blocks)
-        self._blocks = [PackedBlock(block, Bfloat16Linear, torch.bfloat16, False, attend) for block in blocks]
+        how = Bfloat16Linear, torch.bfloat16, False, Way(attend_plainly)
+        self._blocks = [PackedBlock(block, *how) for block in blocks]
         self._graphs: Recent[Graph] = Recent(_GRAPHS)
         self._asked: Recent[list[int]] = Recent(16 * _GRAPHS)
 

@@ -7,18 +7,20 @@ before use (docs/decisions/0007-private-operations-behind-a-guard.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache, partial
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.packed_attention import attend
-from janus_vit.model.engines.packed_block import Attend, PackedBlock, Product
+from janus_vit.model.engines.packed_attention import attend, attend_plainly
+from janus_vit.model.engines.packed_block import PackedBlock, Product
 from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.engines.packed_stem import PackedStem
+from janus_vit.model.engines.packed_way import Way, fastest_way
 from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, linear_difference
 from janus_vit.model.layers import Block
 from janus_vit.model.memory import large_pieces_apart
@@ -36,17 +38,20 @@ class PackedEngine:
     name = "packed"
     precision = FLOAT32
     dtype = torch.float32
-    few_shapes = True
     linear: Callable[..., Product] = PackedLinear
-    attend: Attend = staticmethod(attend)
+    ways: ClassVar[tuple[Way, ...]] = (
+        Way(attend, align=True, few_shapes=True),
+        Way(attend_plainly, few_shapes=True),  # as Intel's with AMX want it
+    )
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         self._network, self._fingerprint = model.network.to("cpu"), model.fingerprint
         blocks = cast(Iterable[Block], model.network.blocks)
         with large_pieces_apart():
             self._stem = self._packed_stem(keep_model)
-            how = self.pack, self.dtype, keep_model, self.attend, self.few_shapes
+            how = self.pack, self.dtype, keep_model, self.ways[0]
             self._blocks = [PackedBlock(block, *how) for block in blocks]
+        self._take_fastest_way()
         if not keep_model:
             _leave_file(model.network)
 
@@ -73,6 +78,21 @@ class PackedEngine:
     def head(self, activation: Activation) -> Tensor:
         """See `Engine.head`."""
         return stage.head(self._network, activation)
+
+    @torch.inference_mode()
+    def _take_fastest_way(self) -> None:
+        """Of those that a block can compute in, at all tokens of the model."""
+        arch, block = self._network.architecture, self._blocks[0]
+        tokens, sizes = torch.randn(1, arch.tokens, arch.width), torch.ones(1, arch.tokens)
+
+        def run(way: Way) -> None:
+            block.way = way
+            block(tokens, sizes, None, 0, arch.prefix)
+
+        key = self.name, torch.get_num_threads(), replace(arch, depth=1)
+        chosen = fastest_way(key, self.ways, run)
+        for block in self._blocks:
+            block.way = chosen
 
     def _packed_stem(self, keep: bool) -> PackedStem | None:
         stem = self._network.stem

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from janus_vit.model.engines.packed_way import Way
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
 from janus_vit.model.memory import let_go, trim
 from janus_vit.model.merging import match_tokens, merge_tokens
-
-# Queries that are scaled already [B, heads, Q, head_width], keys and values [B, heads, T, head_width], sizes [B, T] or
-# none, to [B, Q, C].
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Product(Protocol):
@@ -40,14 +36,11 @@ class PackedBlock:
 
     Args:
         block: the plain one. pack: makes the linear layers. dtype: of attention.
-        keep: False leaves the plain one without its linear layers' weights. attend: how attention is computed.
-        few_shapes: whether tokens are padded to a number that oneDNN divides well, and merged ones to one of a few.
+        keep: False leaves the plain one without its linear layers' weights. way: how it computes; may be set anew.
     """
 
-    def __init__(
-        self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, attend: Attend, few_shapes: bool = False
-    ) -> None:
-        self._dtype, self._attend, self._few_shapes = dtype, attend, few_shapes
+    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, way: Way) -> None:
+        self._dtype, self.way = dtype, way
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
         self._heads, width = block.attn.heads, proj.in_features
@@ -77,8 +70,10 @@ class PackedBlock:
         head_tokens: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `layers.Block.forward`."""
-        if self._few_shapes:
-            x, bias_sizes = (aligned(x), None) if bias_sizes is None else (padded(x), padded(bias_sizes))
+        if bias_sizes is None:
+            x = aligned(x) if self.way.align else x
+        elif self.way.few_shapes:
+            x, bias_sizes = padded(x), padded(bias_sizes)
         x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens)
         return self._mlp_half(x)[:, : sizes.shape[1]], sizes
 
@@ -93,11 +88,11 @@ class PackedBlock:
             key, value = key[:, :, :there], value[:, :, :there]
         if head_tokens is not None:
             query, x, sizes = query[:, :, :head_tokens], x[:, :head_tokens].contiguous(), sizes[:, :head_tokens]
-        x = self._proj.plus(self._attend(query, key, value, bias_sizes), x)
+        x = self._proj.plus(self.way.attend(query, key, value, bias_sizes), x)
         if merges:
             matching = match_tokens(key[:, :, :there].float(), merges, protected)
             x, sizes = merge_tokens(x[:, :there], sizes, matching)
-            x = padded(x) if self._few_shapes else x
+            x = padded(x) if self.way.few_shapes else x
         return x, sizes
 
     def _mlp_half(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Engines by name, and the fastest of those that give the same answers. Imports no torch before one is asked for."""
+"""Engines by name, and the fastest of those of one precision. Imports no torch before one is asked for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from janus_vit.model.engines.base import Engine
 
 AUTO = "auto"
+AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest here that computes in that
 
 
 class EngineClass(Protocol):
@@ -66,6 +67,7 @@ KINDS = {
     for kind in (
         Kind("eager", ("eager", "EagerEngine"), FLOAT32),
         Kind("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
+        Kind("mkl", ("mkl", "MklEngine"), FLOAT32, fallback="packed"),
         Kind("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
         Kind("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16"),
         Kind("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
@@ -83,10 +85,10 @@ def check_engine(name: str) -> None:
     Raises:
         InputError: there is none of that name, or it is not installed.
     """
-    if name == AUTO:
+    if name in AUTOS:
         return
     if name not in KINDS:
-        raise InputError(f"engine {name!r} is unknown: use one of {', '.join((AUTO, *KINDS))}")
+        raise InputError(f"engine {name!r} is unknown: use one of {', '.join((*AUTOS, *KINDS))}")
     kind = KINDS[name]
     if not kind.installed:
         raise InputError(f"engine {name!r} needs {kind.package}: pip install 'janus-vit[{kind.extra}]'")
@@ -101,7 +103,7 @@ def make_engine(
     """Make the engine of that name for a model.
 
     Args:
-        name: one of `KINDS`, or "auto" for the fastest exact one, by a measurement that is kept (`choice`).
+        name: one of `KINDS`, or of `AUTOS`: the fastest of that precision, by a measurement that is kept (`choice`).
         keep_model: False lets the engine take the weights over. It saves their memory, and the model can make no other
             engine afterwards.
         tell: gets a sentence if this machine cannot run the engine and its fallback is made instead.
@@ -114,7 +116,9 @@ def make_engine(
     check_engine(name)
     if any(parameter.is_meta for parameter in model.network.blocks.parameters()):
         raise InputError(f"the weights of model {model.name!r} are inside another engine: load the model again")
-    return _runnable(fastest(model, KINDS.values()) if name == AUTO else name, tell).load()(model, keep_model)
+    if name in AUTOS:
+        name = fastest(model, [kind for kind in KINDS.values() if kind.precision == AUTOS[name]])
+    return _runnable(name, tell).load()(model, keep_model)
 
 
 def engine_for(model: Model, engine: Engine | str) -> Engine:
@@ -126,7 +130,7 @@ def precision_of(engine: Engine | str) -> str:
     """What an engine, or the one of that name, computes in; float32 for a name that nobody knows."""
     if not isinstance(engine, str):
         return engine.precision
-    return KINDS[engine].precision if engine in KINDS else FLOAT32
+    return KINDS[engine].precision if engine in KINDS else AUTOS.get(engine, FLOAT32)
 
 
 def _runnable(name: str, tell: Callable[[str], None]) -> Kind:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from janus_vit.model.engines.packed_block import Attend, Packing
+from janus_vit.model.engines.packed_block import Packing
+from janus_vit.model.engines.packed_way import Attend
 from janus_vit.model.layers import AFTER_LINEAR, size_bias
 
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -19,12 +20,12 @@ REFUSALS = (AttributeError, RuntimeError, TypeError)  # an operation is missing,
 
 
 @torch.inference_mode()
-def linear_difference(pack: Packing, dtype: torch.dtype, inputs: int = 64) -> float:
-    """Of linear layers, in each way in which blocks use them; the last one on a single row."""
+def linear_difference(pack: Packing, dtype: torch.dtype, inputs: int = 64, counts: Iterable[int] = (7, 1)) -> float:
+    """Of linear layers, in each way in which blocks use them, on each of these numbers of rows."""
     weight, bias = _randn(96, inputs) / inputs**0.5, _randn(96)
     packed = {name: pack(weight, bias, name) for name in (None, *AFTER_LINEAR)}
     differences = []
-    for rows in (7, 1):
+    for rows in counts:
         x, residual = _randn(1, rows, inputs, seed=1), _randn(1, rows, 96, seed=2)
         plain, low = F.linear(x, weight, bias), x.to(dtype)
         wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}

@@ -12,7 +12,7 @@ from functools import lru_cache, partial, wraps
 from importlib.metadata import PackageNotFoundError, distribution, version
 from operator import attrgetter
 from threading import Lock
-from typing import Any, ParamSpec
+from typing import Any, ClassVar, ParamSpec
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
 from janus_vit.model.engines.packed_block import Product
+from janus_vit.model.engines.packed_way import Way
 from janus_vit.model.engines.trial import (
     REFUSALS,
     TOLERANCES,
@@ -96,9 +97,8 @@ class ZenEngine(PackedEngine):
     """
 
     name = "zen"
-    few_shapes = False
     linear: Callable[..., Product] = ZenLinear
-    attend = staticmethod(attend)
+    ways: ClassVar[tuple[Way, ...]] = (Way(attend),)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         unloaded = load_library()
@@ -116,8 +116,8 @@ class PackedZenEngine(ZenEngine):
     """Products as in `packed`, attention as in `zen`: the fastest in float32 at some 200 tokens, as of ViT-B at 224."""
 
     name = "packed-zen"
-    few_shapes = True
     linear = PackedEngine.linear
+    ways = (Way(attend, align=True, few_shapes=True),)
 
     @classmethod
     def obstacle(cls) -> str | None:

@@ -1,0 +1,79 @@
+"""Intel's MKL, which torch carries: float32 products on weights that are laid out once, and torch's own attention.
+
+On Intel's processors its products are faster than oneDNN's. The operations are torch's own but private, so they are
+tried out before use (docs/decisions/0007-private-operations-behind-a-guard.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from janus_vit.model.engines.packed import PackedEngine
+from janus_vit.model.engines.packed_attention import attend_plainly
+from janus_vit.model.engines.packed_block import Product
+from janus_vit.model.engines.packed_way import Way
+from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, linear_difference, worst
+from janus_vit.model.layers import AFTER_LINEAR
+
+_ROWS = 300  # that weights are laid out for; any other number is right and, from some hundred, as fast
+_TRIED = (1, 2, 7, 60, 299, 301, 1200)  # rows: Intel names no bound to what one layout serves
+
+
+class MklLinear:
+    """activation(x W' + b) for any number of rows, in float32.
+
+    Args:
+        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of `layers.AFTER_LINEAR`.
+        dtype: float32, which is all that it multiplies.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
+        assert dtype == torch.float32
+        self._weight = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), _ROWS)
+        self._shape = torch.empty(1).expand(weight.shape)  # all that is asked of the weight as it was
+        self._bias = bias.detach().clone()  # a view would hold the whole file that it lies in
+        self._activation = None if activation is None else AFTER_LINEAR[activation]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        # Told other rows than there are, torch would multiply the weight as it was.
+        rows = x.numel() // x.shape[-1]
+        out: Tensor = torch.ops.mkl._mkl_linear(x, self._weight, self._shape, self._bias, rows)
+        return out if self._activation is None else self._activation(out)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The product of x [..., inputs] plus a residual [..., outputs]."""
+        return self(x).add_(residual)
+
+
+class MklEngine(PackedEngine):
+    """Stem and blocks in float32 on MKL; the head is plain."""
+
+    name = "mkl"
+    linear: Callable[..., Product] = MklLinear
+    ways: ClassVar[tuple[Way, ...]] = (Way(attend_plainly),)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """See `PackedEngine.obstacle`."""
+        return _obstacle()
+
+
+@lru_cache
+def _obstacle() -> str | None:
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        return "torch is built without MKL"
+    try:
+        difference = worst(linear_difference(MklLinear, torch.float32, inputs, _TRIED) for inputs in (64, 588, 4096))
+    except REFUSALS as error:
+        return f"torch {torch.__version__} has other private operations: {first_line(error)}"
+    if not difference < TOLERANCES[torch.float32]:
+        return f"its products differ from plain ones by {difference:.1g}"
+    return None
