@@ -33,9 +33,7 @@ def measured(monkeypatch, **times_s):
 
 def test_an_unknown_engine_is_refused_with_the_names(model):
     for ask in (check_engine, lambda name: make_engine(model, name)):
-        with pytest.raises(
-            InputError, match="engine 'warp' is unknown: use one of auto, auto-bf16, auto-int8, eager"
-        ):
+        with pytest.raises(InputError, match="engine 'warp' is unknown: use one of auto, auto-bf16, auto-int8, eager"):
             ask("warp")
 
 

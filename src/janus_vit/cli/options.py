@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.errors import InputError
-from janus_vit.model.engines.select import AUTO, KINDS
+from janus_vit.model.engines.select import AUTOS, KINDS
 from janus_vit.planning.presets import POLICIES
 
 DEFAULT_MODEL = "janus-digits"  # the catalog's BUILTIN, which cannot be asked without importing torch
@@ -28,7 +28,8 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help=f"What runs the model: {', '.join((AUTO, *KINDS))}; auto is the fastest that computes in float32.",
+        help=f"What runs the model: {', '.join((*AUTOS, *KINDS))}. auto is the fastest here that computes in float32, "
+        "auto-bf16 and auto-int8 that in bfloat16 and int8, each measured once.",
     ),
 ]
 Threads = Annotated[

@@ -41,7 +41,8 @@ class PackedEngine:
     linear: Callable[..., Product] = PackedLinear
     ways: ClassVar[tuple[Way, ...]] = (
         Way(attend, align=True, few_shapes=True),
-        Way(attend_plainly, few_shapes=True),  # as Intel's with AMX want it
+        Way(attend_plainly, align=True, few_shapes=True),
+        Way(attend_plainly, few_shapes=True),
     )
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
