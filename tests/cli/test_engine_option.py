@@ -48,7 +48,9 @@ def profile(tmp_path, make_profile):
 )
 def test_an_unknown_engine_is_refused_by_every_command(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
-    assert "engine 'warp' is unknown: use one of auto, eager, packed" in refused(capsys, [*command, "--engine", "warp"])
+    assert "engine 'warp' is unknown: use one of auto, auto-bf16, auto-int8, eager" in refused(
+        capsys, [*command, "--engine", "warp"]
+    )
 
 
 def test_a_profile_says_what_it_was_made_with(capsys, tmp_path):
