@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from janus_vit.errors import InputError
 from janus_vit.model.engines import choice, mkl, packed, select, zen
 from janus_vit.model.engines.packed_way import Way, fastest_way
-from janus_vit.model.engines.select import KINDS, check_engine, make_engine, precision_of
+from janus_vit.model.engines.select import KINDS, Kind, check_engine, make_engine, precision_of
 from janus_vit.model.stage import Activation
 
 NEEDS_PACKED = KINDS["packed"].load().obstacle() is None
@@ -78,9 +78,9 @@ def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch)
 
     ask = packed.product_obstacle.__wrapped__
     monkeypatch.setattr(torch.ops, "mkldnn", Operations)
-    assert "has other private operations" in ask(torch.float32)
+    assert "has other operations: " in ask(torch.float32)
     Operations._linear_pointwise = Zeros()
-    assert "its products differ from plain ones by" in ask(torch.float32)
+    assert "its results differ from plain ones by" in ask(torch.float32)
 
 
 def test_auto_takes_the_fastest_and_measures_it_once(model, monkeypatch, cache):
@@ -122,15 +122,32 @@ def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path
     assert make_engine(model).name in KINDS
 
 
-@pytest.mark.parametrize(("name", "precision"), [("auto", "float32"), ("auto-bf16", "bfloat16"), ("auto-int8", "int8")])
-def test_auto_chooses_among_all_that_run_here_in_one_precision(model, monkeypatch, name, precision):
-    asked = []
-    monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: asked.extend(kinds) or {kinds[-1].name: 1.0})
-    able = [kind for kind in KINDS.values() if kind.precision == precision and kind.runs_here]
-    engine = make_engine(model, name)
-    assert asked == (able if len(able) > 1 else [])
-    assert not able or engine.name == able[-1].name
+@pytest.mark.parametrize(
+    ("name", "precision", "asked"),
+    [
+        ("auto", "float32", ["eager", "packed", "mkl", "zen", "packed-zen"]),
+        ("auto-bf16", "bfloat16", ["packed-bf16", "zen-bf16"]),  # and not cuda
+        ("auto-int8", "int8", ["int8", "zen-int8"]),
+    ],
+)
+def test_auto_chooses_among_the_processors_engines_of_one_precision(model, monkeypatch, name, precision, asked):
+    monkeypatch.setattr(Kind, "runs_here", True)
+    monkeypatch.setattr(Kind, "load", lambda kind: lambda model, keep_model: kind.name)
+    monkeypatch.setattr(select, "_runnable", lambda name, tell: KINDS[name])
+    monkeypatch.setattr("janus_vit.model.engines.choice.version", lambda package: "1")  # zentorch may not be installed
+    measured = []
+    monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: measured.extend(kinds) or {kinds[-1].name: 1.0})
+    assert make_engine(model, name) == asked[-1]
+    assert [kind.name for kind in measured] == asked
     assert precision_of(name) == precision
+
+
+def test_where_no_engine_of_a_precision_runs_the_usual_one_runs_instead(model, monkeypatch):
+    monkeypatch.setattr(KINDS["int8"].load(), "obstacle", classmethod(lambda cls: "no VNNI"))
+    monkeypatch.setattr(KINDS["zen-int8"].load(), "obstacle", classmethod(lambda cls: "no AVX-512"))
+    told = []
+    make_engine(model, "auto-int8", tell=told.append)
+    assert told[0] == "engine 'int8' cannot run here (no VNNI): 'packed-bf16' runs instead"
 
 
 def timed(monkeypatch, took_s):
@@ -145,16 +162,19 @@ def timed(monkeypatch, took_s):
 
 
 @pytest.mark.parametrize(
-    ("first_s", "second_s", "taken"),
+    ("first_s", "second_s", "third_s", "taken"),
     [
-        ([9.0, 1.0, 1.0, 1.0], [9.0, 0.5, 0.5, 0.5], 1),
-        ([9.0, 1.0, 1.0, 1.0], [9.0, 0.96, 0.96, 0.96], 0),  # no more than chance
-        ([9.0, 1.0, 5.0, 5.0], [9.0, 2.0, 2.0, 2.0], 0),  # the least counts
+        ([9.0, 1.0, 1.0, 1.0], [9.0, 0.5, 0.5, 0.5], [1.0] * 4, 1),
+        ([9.0, 1.0, 1.0, 1.0], [9.0, 0.96, 0.96, 0.96], [1.0] * 4, 0),  # no more than chance
+        ([9.0, 1.0, 5.0, 5.0], [9.0, 2.0, 2.0, 2.0], [1.5] * 4, 0),  # the least counts
+        ([1.0] * 4, [0.5] * 4, [0.49] * 4, 1),  # chance again, between the others
+        ([1.0] * 4, [0.9] * 4, [0.5] * 4, 2),
+        ([0.001] * 14, [0.001] * 14, [0.001] * 9 + [0.0001] * 5, 2),  # short runs, so more of them
     ],
 )
-def test_a_block_takes_the_clearly_fastest_way_and_tries_once(monkeypatch, first_s, second_s, taken):
-    ways = (Way(print), Way(repr))
-    took_s = {way: list(times_s) for way, times_s in zip(ways, (first_s, second_s), strict=True)}
+def test_the_first_way_that_none_clearly_beats_is_taken_and_tried_once(monkeypatch, first_s, second_s, third_s, taken):
+    ways = (Way(print), Way(repr), Way(id))
+    took_s = {way: list(times_s) for way, times_s in zip(ways, (first_s, second_s, third_s), strict=True)}
     run = timed(monkeypatch, took_s)
     key = object()
     assert [fastest_way(key, ways, run) for _ in range(2)] == [ways[taken]] * 2
@@ -174,9 +194,9 @@ def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
     ask = mkl._obstacle.__wrapped__
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.ops, "mkl", Operations)
-    assert "has other private operations" in ask()
+    assert "has other operations: " in ask()
     Operations._mkl_linear = lambda x, weight, shape, bias, rows: F.linear(x, weight, bias) * (rows < 300)
-    assert "its products differ from plain ones by" in ask()
+    assert "its results differ from plain ones by" in ask()
     Operations._mkl_linear = lambda x, weight, shape, bias, rows: F.linear(x, weight, bias)
     assert ask() is None
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)

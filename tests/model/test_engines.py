@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import load_model
+from janus_vit.model.engines import packed
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed import PackedEngine
 from janus_vit.model.engines.packed_attention import attend, attend_plainly
@@ -28,11 +30,12 @@ VARIANTS = {
     "tanh": {"activation": "gelu_tanh", "pooling": "attention", "prefix": 0, "classes": 0},
     "quick": {"activation": "quick_gelu", "stem_norm": True, "norm_eps": 1e-5, "prefix": 2, "distilled": True},
     "gated": {"activation": "swiglu", "layer_scale": True, "prefix": 4},
-    "long": {"image_size": 109, "depth": 3},  # 170 tokens, and five pixels of each side that are in no patch
+    "long": {"image_size": 125, "depth": 3},  # 226 tokens, and five pixels of each side that are in no patch
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
 }
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 RUNNABLE = [kind for kind in KINDS.values() if kind.runs_here]
+WAYS = [(kind, way) for kind in RUNNABLE for way in range(len(getattr(kind.load(), "ways", [None])))]
 
 
 @pytest.fixture(params=RUNNABLE, ids=lambda kind: kind.name, scope="module")
@@ -40,11 +43,21 @@ def kind(request):
     return request.param
 
 
+@pytest.fixture(params=WAYS, ids=lambda param: f"{param[0].name}-{param[1]}", scope="module")
+def in_each_way(request):
+    """An engine's kind, which computes in one of its ways whatever is faster here."""
+    kind, way = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(kind.load(), "ways"):
+            patch.setattr(kind.load(), "ways", (kind.load().ways[way],))
+        yield kind
+
+
 @pytest.fixture(params=VARIANTS, scope="module")
-def pair(request, kind):
+def pair(request, in_each_way):
     """A model with random weights, and the engine that runs it."""
     model = small_model(**VARIANTS[request.param])
-    return model, make_engine(model, kind.name)
+    return model, make_engine(model, in_each_way.name)
 
 
 def schedules(shape):
@@ -195,6 +208,17 @@ def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weight
     assert given.fingerprint == whole.fingerprint
     assert not whole.network.blocks[0].attn.qkv.weight.is_meta
     assert all(block.mlp.fc1.weight.is_meta for block in given.network.blocks)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RUNNABLE if len(getattr(kind.load(), "ways", [])) > 1])
+def test_all_blocks_compute_in_the_way_that_is_found_once_for_their_shape(kind, monkeypatch):
+    asked = []
+    monkeypatch.setattr(packed, "fastest_way", lambda key, ways, run: asked.append(key) or run(ways[0]) or ways[-1])
+    whole = small_model(**VARIANTS["quick"])
+    short = replace(whole, network=whole.network.beginning(2))
+    for model in (whole, short):
+        assert {block.way for block in make_engine(model, kind.name)._blocks} == {kind.load().ways[-1]}
+    assert len(set(asked)) == 1
 
 
 def test_the_last_block_computes_only_what_the_head_reads():

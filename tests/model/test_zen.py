@@ -13,9 +13,9 @@ from conftest import small_model
 from torch.nn import functional as F
 
 from janus_vit.errors import InputError
-from janus_vit.model.engines import zen, zen_int8
+from janus_vit.model.engines import trial, zen, zen_int8
 from janus_vit.model.engines.select import KINDS, make_engine
-from janus_vit.model.engines.trial import linear_difference, worst
+from janus_vit.model.engines.trial import linear_difference, too_far, worst
 from janus_vit.model.engines.zen import ZenLinear
 from janus_vit.model.engines.zen_int8 import ZenInt8Engine, ZenInt8Linear
 
@@ -113,7 +113,7 @@ def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
 def test_operations_of_another_version_are_noticed(obstacle, dtype, monkeypatch):
     monkeypatch.setattr(zen, "load_library", lambda: None)
     monkeypatch.setattr(zen, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(zen, "version", lambda package: "2.13.0")
+    monkeypatch.setattr(trial, "version", lambda package: "2.13.0")
     operations(monkeypatch)
     assert "zentorch 2.13.0 has other operations: " in obstacle.__wrapped__(dtype)
     operations(
@@ -128,8 +128,8 @@ def test_operations_of_another_version_are_noticed(obstacle, dtype, monkeypatch)
 
 def test_what_is_not_a_number_is_far_from_right():
     assert math.isnan(worst([0.0, float("nan")]))
-    assert zen.too_far(worst([0.0, float("nan"), 1.0]), 2.0) == "its results differ from plain ones by nan"
-    assert zen.too_far(1.0, 2.0) is None
+    assert too_far(worst([0.0, float("nan"), 1.0]), 2.0) == "its results differ from plain ones by nan"
+    assert too_far(1.0, 2.0) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,8 +28,8 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help=f"What runs the model: {', '.join((*AUTOS, *KINDS))}. auto is the fastest here that computes in float32, "
-        "auto-bf16 and auto-int8 that in bfloat16 and int8, each measured once.",
+        help=f"What runs the model: {', '.join((*AUTOS, *KINDS))}. auto, auto-bf16 and auto-int8 are this "
+        "processor's fastest in float32, bfloat16 and int8, measured once.",
     ),
 ]
 Threads = Annotated[

@@ -16,7 +16,7 @@ from torch import Tensor
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16, product_obstacle
 from janus_vit.model.engines.packed_block import Product
-from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, int8_difference
+from janus_vit.model.engines.trial import TOLERANCES, int8_difference, tells_refusals
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
 
@@ -109,11 +109,9 @@ def attention_dtype() -> torch.dtype:
 
 
 @lru_cache
+@tells_refusals("torch")
 def _obstacle() -> str | None:
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return "the processor is no x86 with AVX2 or AVX-512"  # elsewhere oneDNN multiplies int8 one by one
-    try:
-        saturates = not int8_difference(Int8Linear) < TOLERANCES[torch.float32]
-    except REFUSALS as error:
-        return f"torch {torch.__version__} has other private operations: {first_line(error)}"
+    saturates = not int8_difference(Int8Linear) < TOLERANCES[torch.float32]
     return "the processor has no VNNI instructions: its int8 products saturate" if saturates else None

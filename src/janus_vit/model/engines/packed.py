@@ -7,7 +7,6 @@ before use (docs/decisions/0007-private-operations-behind-a-guard.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import ClassVar, cast
 
@@ -21,7 +20,7 @@ from janus_vit.model.engines.packed_block import PackedBlock, Product
 from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.engines.packed_stem import PackedStem
 from janus_vit.model.engines.packed_way import Way, fastest_way
-from janus_vit.model.engines.trial import REFUSALS, TOLERANCES, first_line, linear_difference
+from janus_vit.model.engines.trial import TOLERANCES, linear_difference, tells_refusals, too_far
 from janus_vit.model.layers import Block
 from janus_vit.model.memory import large_pieces_apart
 from janus_vit.model.stage import Activation
@@ -52,9 +51,9 @@ class PackedEngine:
             self._stem = self._packed_stem(keep_model)
             how = self.pack, self.dtype, keep_model, self.ways[0]
             self._blocks = [PackedBlock(block, *how) for block in blocks]
-        self._take_fastest_way()
         if not keep_model:
             _leave_file(model.network)
+        self._take_fastest_way()
 
     @classmethod
     def obstacle(cls) -> str | None:
@@ -82,16 +81,17 @@ class PackedEngine:
 
     @torch.inference_mode()
     def _take_fastest_way(self) -> None:
-        """Of those that a block can compute in, at all tokens of the model."""
-        arch, block = self._network.architecture, self._blocks[0]
-        tokens, sizes = torch.randn(1, arch.tokens, arch.width), torch.ones(1, arch.tokens)
+        """Of those in which a block can compute, for one frame, unmerged; others are computed so too."""
+        arch, tried = self._network.architecture, self._blocks[0]
+        tokens = torch.randn(1, arch.tokens, arch.width, generator=torch.Generator().manual_seed(0))
+        sizes = torch.ones(1, arch.tokens)
 
         def run(way: Way) -> None:
-            block.way = way
-            block(tokens, sizes, None, 0, arch.prefix)
+            tried.way = way
+            tried(tokens, sizes, None, 0, arch.prefix)
 
-        key = self.name, torch.get_num_threads(), replace(arch, depth=1)
-        chosen = fastest_way(key, self.ways, run)
+        block_shape = arch.tokens, arch.width, arch.heads, arch.mlp_width, arch.activation
+        chosen = fastest_way((self.name, torch.get_num_threads(), *block_shape), self.ways, run)
         for block in self._blocks:
             block.way = chosen
 
@@ -118,17 +118,12 @@ def _leave_file(network: nn.Module) -> None:
 
 
 @lru_cache
+@tells_refusals("torch")
 def product_obstacle(dtype: torch.dtype) -> str | None:
     """Why oneDNN's products cannot be used, None if they can."""
-    try:
-        if dtype == torch.bfloat16 and not multiplies_bfloat16():
-            return "the processor does not multiply bfloat16"
-        difference = linear_difference(partial(PackedLinear, dtype=dtype), dtype)
-    except REFUSALS as error:
-        return f"torch {torch.__version__} has other private operations: {first_line(error)}"
-    if not difference < TOLERANCES[dtype]:
-        return f"its products differ from plain ones by {difference:.1g}"
-    return None
+    if dtype == torch.bfloat16 and not multiplies_bfloat16():
+        return "the processor does not multiply bfloat16"
+    return too_far(linear_difference(partial(PackedLinear, dtype=dtype), dtype), TOLERANCES[dtype])
 
 
 def multiplies_bfloat16() -> bool:

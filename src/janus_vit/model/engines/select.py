@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from janus_vit.model.engines.base import Engine
 
 AUTO = "auto"
-AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest here that computes in that
+AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest on the processor in that precision
 
 
 class EngineClass(Protocol):
@@ -37,6 +37,7 @@ class Kind:
         name: as users write it. place: module and class. precision: that of its class; see `Engine`.
         fallback: what runs instead on a machine where this one cannot.
         package, extra: what it needs beside torch, and the extra of janus-vit that installs it.
+        processor: whether it runs on the processor.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Kind:
     fallback: str | None = None
     package: str | None = None
     extra: str | None = None
+    processor: bool = True
 
     @property
     def installed(self) -> bool:
@@ -69,7 +71,7 @@ KINDS = {
         Kind("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
         Kind("mkl", ("mkl", "MklEngine"), FLOAT32, fallback="packed"),
         Kind("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
-        Kind("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16"),
+        Kind("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16", processor=False),
         Kind("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
         Kind("zen", ("zen", "ZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
         Kind("packed-zen", ("zen", "PackedZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
@@ -103,7 +105,7 @@ def make_engine(
     """Make the engine of that name for a model.
 
     Args:
-        name: one of `KINDS`, or of `AUTOS`: the fastest of that precision, by a measurement that is kept (`choice`).
+        name: one of `KINDS`, or of `AUTOS`: the processor's fastest in that precision, measured once (`choice`).
         keep_model: False lets the engine take the weights over. It saves their memory, and the model can make no other
             engine afterwards.
         tell: gets a sentence if this machine cannot run the engine and its fallback is made instead.
@@ -117,7 +119,7 @@ def make_engine(
     if any(parameter.is_meta for parameter in model.network.blocks.parameters()):
         raise InputError(f"the weights of model {model.name!r} are inside another engine: load the model again")
     if name in AUTOS:
-        name = fastest(model, [kind for kind in KINDS.values() if kind.precision == AUTOS[name]])
+        name = fastest(model, [kind for kind in KINDS.values() if kind.processor and kind.precision == AUTOS[name]])
     return _runnable(name, tell).load()(model, keep_model)
 
 

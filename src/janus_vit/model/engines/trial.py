@@ -5,7 +5,10 @@ Each function gives the largest difference from what is right, of values around 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
+from importlib.metadata import version
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
@@ -16,17 +19,20 @@ from janus_vit.model.engines.packed_way import Attend
 from janus_vit.model.layers import AFTER_LINEAR, size_bias
 
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+_P = ParamSpec("_P")
 REFUSALS = (AttributeError, RuntimeError, TypeError)  # an operation is missing, or called differently in this version
 
 
 @torch.inference_mode()
-def linear_difference(pack: Packing, dtype: torch.dtype, inputs: int = 64, counts: Iterable[int] = (7, 1)) -> float:
+def linear_difference(
+    pack: Packing, dtype: torch.dtype, inputs: int = 64, outputs: int = 96, rows: Iterable[int] = (7, 1)
+) -> float:
     """Of linear layers, in each way in which blocks use them, on each of these numbers of rows."""
-    weight, bias = _randn(96, inputs) / inputs**0.5, _randn(96)
+    weight, bias = _randn(outputs, inputs) / inputs**0.5, _randn(outputs)
     packed = {name: pack(weight, bias, name) for name in (None, *AFTER_LINEAR)}
     differences = []
-    for rows in counts:
-        x, residual = _randn(1, rows, inputs, seed=1), _randn(1, rows, 96, seed=2)
+    for count in rows:
+        x, residual = _randn(1, count, inputs, seed=1), _randn(1, count, outputs, seed=2)
         plain, low = F.linear(x, weight, bias), x.to(dtype)
         wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
         differences += [packed[name](low) - right for name, right in wanted.items()]
@@ -57,6 +63,27 @@ def int8_difference(pack: Packing) -> float:
     """Of products of the largest integers: without VNNI, sums of two do not fit their 16 bits."""
     signs, x = _randn(96, 64).sign() / 8, torch.ones(7, 64)
     return float((pack(signs, torch.zeros(96))(x) - F.linear(x, signs)).abs().max())
+
+
+def too_far(difference: float, tolerance: float) -> str | None:
+    """What to say of results that differ so from plain ones, None if that is rounding."""
+    return None if difference < tolerance else f"its results differ from plain ones by {difference:.1g}"
+
+
+def tells_refusals(package: str) -> Callable[[Callable[_P, str | None]], Callable[_P, str | None]]:
+    """An obstacle to an engine is also that a package's operations are missing or called differently."""
+    return partial(_telling, package)
+
+
+def _telling(package: str, obstacle: Callable[_P, str | None]) -> Callable[_P, str | None]:
+    @wraps(obstacle)
+    def told(*args: _P.args, **options: _P.kwargs) -> str | None:
+        try:
+            return obstacle(*args, **options)
+        except REFUSALS as error:
+            return f"{package} {version(package)} has other operations: {first_line(error)}"
+
+    return told
 
 
 def worst(differences: Iterable[float]) -> float:

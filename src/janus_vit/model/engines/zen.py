@@ -8,11 +8,11 @@ extra, janus-vit[zen] (docs/decisions/0013-zendnn-as-an-extra.md).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial, wraps
-from importlib.metadata import PackageNotFoundError, distribution, version
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, distribution
 from operator import attrgetter
 from threading import Lock
-from typing import Any, ClassVar, ParamSpec
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ from janus_vit.model.engines.trial import (
     attention_difference,
     first_line,
     linear_difference,
+    tells_refusals,
+    too_far,
     worst,
 )
 from janus_vit.model.layers import size_bias
@@ -36,7 +38,6 @@ from janus_vit.planning.accuracy import BFLOAT16
 _LEAKY_BEFORE = (2, 14)  # version: each call leaves some 100 bytes behind, gigabytes in a day's stream
 INPUTS = (64, 588, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
 _ONE_AT_A_TIME = Lock()
-_P = ParamSpec("_P")
 _FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "silu"}
 
 
@@ -117,7 +118,7 @@ class PackedZenEngine(ZenEngine):
 
     name = "packed-zen"
     linear = PackedEngine.linear
-    ways = (Way(attend, align=True, few_shapes=True),)
+    ways: ClassVar[tuple[Way, ...]] = (Way(attend, align=True, few_shapes=True),)
 
     @classmethod
     def obstacle(cls) -> str | None:
@@ -153,21 +154,8 @@ def load_library() -> str | None:
     return None if able else "the processor has no AVX-512"
 
 
-def tells_refusals(obstacle: Callable[_P, str | None]) -> Callable[_P, str | None]:
-    """An obstacle is also that its operations are called differently."""
-
-    @wraps(obstacle)
-    def told(*args: _P.args, **options: _P.kwargs) -> str | None:
-        try:
-            return obstacle(*args, **options)
-        except REFUSALS as error:
-            return f"zentorch {version('zentorch')} has other operations: {first_line(error)}"
-
-    return told
-
-
 @lru_cache
-@tells_refusals
+@tells_refusals("zentorch")
 def _obstacle(dtype: torch.dtype) -> str | None:
     """Why its attention cannot be used."""
     unloaded = load_library()
@@ -177,13 +165,8 @@ def _obstacle(dtype: torch.dtype) -> str | None:
 
 
 @lru_cache
-@tells_refusals
+@tells_refusals("zentorch")
 def product_obstacle(dtype: torch.dtype) -> str | None:
     """Why its products cannot be used, once its library is there; None if they can."""
     pack = partial(ZenLinear, dtype=dtype)
     return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])
-
-
-def too_far(difference: float, tolerance: float) -> str | None:
-    """What to say of results that differ so from plain ones, None if that is rounding."""
-    return None if difference < tolerance else f"its results differ from plain ones by {difference:.1g}"

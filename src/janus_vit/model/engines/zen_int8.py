@@ -15,7 +15,14 @@ from torch.nn import functional as F
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.int8 import attention_dtype, quantise_weight
 from janus_vit.model.engines.packed_block import Product
-from janus_vit.model.engines.trial import attention_difference, int8_difference, linear_difference, worst
+from janus_vit.model.engines.trial import (
+    attention_difference,
+    int8_difference,
+    linear_difference,
+    tells_refusals,
+    too_far,
+    worst,
+)
 from janus_vit.model.engines.zen import (
     INPUTS,
     ZenEngine,
@@ -23,8 +30,6 @@ from janus_vit.model.engines.zen import (
     call,
     load_library,
     product_obstacle,
-    tells_refusals,
-    too_far,
 )
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy import INT8
@@ -99,7 +104,7 @@ class ZenInt8Engine(ZenEngine):
 
 
 @lru_cache
-@tells_refusals
+@tells_refusals("zentorch")
 def _obstacle() -> str | None:
     unloaded = load_library()
     if unloaded is not None:
