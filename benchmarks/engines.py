@@ -3,7 +3,8 @@
     python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--only zen,openvino] [--rounds 9] [--quick]
 
 All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
-falls on all of them. Engines have run each of the planner's levels once before, as in a stream: libraries keep
+falls on all of them: those in float32, then in bfloat16, then in int8, so that 16 GB of memory are enough, each time
+beside transformers. Engines have run each of the planner's levels once before, as in a stream: libraries keep
 something for each number of tokens. "x best" is beside the fastest peer of the same precision, unmerged, given the
 model as it is; openvino-export, given what `janus-vit export` writes, is apart. The limit is a packed matrix product of
 the model's MLP, at all tokens, in the same turns. Operations are those that are carried out. Memory is what a process
@@ -15,10 +16,9 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,8 +27,9 @@ from typing import Any
 import _engine_peers
 import torch
 from _common import print_json
+from _engine_models import CLASSES, SIZES, hide_torchvision, load_size, write_checkpoint
 from _engine_peers import EXPORTED
-from _engine_plans import PATCH, Merges, levels_of, operations, runs
+from _engine_plans import Merges, levels_of, operations, runs
 from loading import resident_bytes
 from torch import Tensor
 
@@ -40,24 +41,17 @@ from janus_vit.planning.accuracy import BFLOAT16, FLOAT32, INT8
 from janus_vit.planning.plan import ModelShape
 
 Runner = Callable[[Tensor, Merges], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
-SIZES = {"vit-base-224": (224, 768, 12, 12), "vit-large-384": (384, 1024, 24, 16)}  # image, width, blocks, heads
-CLASSES = 1000
 FLOAT32_BAR, BFLOAT16_BAR, INT8_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 5.0, 0.70, 0.85
 
 
 def transformers_sdpa(folder: Path) -> Runner:
     """What most people run: transformers, scaled dot product attention, float32."""
-    _hide_torchvision()
+    hide_torchvision()
     from transformers import ViTForImageClassification
 
     model: Any = ViTForImageClassification.from_pretrained(folder, attn_implementation="sdpa")
     model.eval()
     return lambda pixels, merges: model(pixels).logits
-
-
-def _hide_torchvision() -> None:
-    """A ViT needs none of it, and one that is linked with CUDA cannot be imported beside a CPU build of torch."""
-    sys.modules.setdefault("torchvision", None)  # type: ignore[arg-type]
 
 
 def ours(name: str) -> Callable[[Path], Runner]:
@@ -91,7 +85,8 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
 
 PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
 ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed}
-LIMITS = {"float32": packed_product(torch.float32), "bfloat16": packed_product(torch.bfloat16)}
+LIMITS = {FLOAT32: packed_product(torch.float32), BFLOAT16: packed_product(torch.bfloat16)}
+ALWAYS = "transformers", "eager"  # what all are compared with
 
 
 class Competitor:
@@ -143,24 +138,6 @@ def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int, be
             pipe.send((elapsed_ms, logits[0].tolist(), *memory))
 
 
-def load_size(folder: str) -> int:
-    """Pixels of an image's side."""
-    return SIZES[Path(folder).name][0]
-
-
-def write_checkpoint(folder: Path) -> None:
-    """Random weights as transformers names them."""
-    _hide_torchvision()
-    from transformers import ViTConfig, ViTForImageClassification
-
-    size, width, depth, heads = SIZES[folder.name]
-    torch.manual_seed(0)
-    settings: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
-    settings |= {"intermediate_size": 4 * width, "image_size": size, "patch_size": PATCH, "num_labels": CLASSES}
-    config = ViTConfig(**settings)
-    ViTForImageClassification(config).save_pretrained(folder)
-
-
 def write_graphs(folder: Path, peers: list[str]) -> None:
     """In a process of its own: an exporter keeps hundreds of megabytes."""
     writing = multiprocessing.get_context("spawn").Process(target=_engine_peers.write_graphs, args=(folder, peers))
@@ -170,45 +147,53 @@ def write_graphs(folder: Path, peers: list[str]) -> None:
         raise SystemExit("the models for the peers could not be exported: see above")
 
 
-def compare(name: str, rounds: int, threads: int, only: set[str]) -> list[dict[str, object]]:
-    """Competitors on one model: one row for each and each schedule. Transformers, eager and limits always run."""
+def compare(name: str, rounds: int, threads: int, only: set[str]) -> Iterator[dict[str, object]]:
+    """Competitors on one model: one row for each and each schedule. Transformers and eager always run."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name
         write_checkpoint(folder)
         shape = load_model(str(folder)).shape
         plans, levels = runs(shape), levels_of(shape)
-        wanted = {*LIMITS, "transformers", "eager", *only}
-        names = [each for each in (*PEERS, *ENGINES, *LIMITS) if each in wanted]
-        if peers := [each for each in names if each in PEERS and each != "transformers"]:
+        wanted = [each for each in (*PEERS, *ENGINES) if each in {*ALWAYS, *only}]
+        if peers := [each for each in wanted if each in PEERS and each != "transformers"]:
             write_graphs(folder, peers)
-        running = {each: Competitor(each, folder, threads, levels) for each in names}
-        for _ in range(rounds):
-            for merges in plans:
-                for each, competitor in running.items():
-                    if each in ENGINES or not sum(merges):
-                        competitor.turn(merges)
-        for competitor in running.values():
-            competitor.close()
-    return rows_of(name, shape, plans, running)
+        for precision in (FLOAT32, BFLOAT16, INT8):
+            theirs = [each for each in wanted if precision_in(each) == precision]
+            if theirs:
+                names = [*{**dict.fromkeys(ALWAYS), **dict.fromkeys(theirs)}, *LIMITS.keys() & {precision}]
+                running = {each: Competitor(each, folder, threads, levels) for each in names}
+                in_turn(running, plans, rounds)
+                yield from rows_of(name, shape, plans, running, theirs)
+
+
+def in_turn(running: Mapping[str, Competitor], plans: Mapping[Merges, float], rounds: int) -> None:
+    """Time each, unmerged and, if it can, merged; then stop them."""
+    for _ in range(rounds):
+        for merges in plans:
+            for each, competitor in running.items():
+                if each in ENGINES or not sum(merges):
+                    competitor.turn(merges)
+    for competitor in running.values():
+        competitor.close()
 
 
 def rows_of(
-    name: str, shape: ModelShape, plans: Mapping[Merges, float], running: dict[str, Competitor]
+    name: str, shape: ModelShape, plans: Mapping[Merges, float], running: Mapping[str, Competitor], theirs: list[str]
 ) -> list[dict[str, object]]:
-    """Medians, and what they are beside the limit, the peers and the unmerged run."""
+    """Of some of those that ran: medians, and what they are beside the limit, the peers and the unmerged run."""
     unmerged = (0,) * shape.blocks
     product = 16 * shape.tokens * shape.width**2 * shape.blocks / 2  # 2 x tokens x width x 4 width in each block
     whole_ms = {each: statistics.median(run.times_ms[unmerged]) for each, run in running.items()}
-    limits = {each: product / 1e6 / whole_ms[each] for each in LIMITS}
+    limits = {each: product / 1e6 / whole_ms[each] for each in LIMITS if each in running}
     rows: list[dict[str, object]] = []
     for merges, kept in plans.items():
         wanted = running["eager"].logits[merges]
-        for each in (*PEERS, *ENGINES):
-            if each not in running or merges not in running[each].times_ms:
+        for each in theirs:
+            if merges not in running[each].times_ms:
                 continue
             competitor, precision = running[each], precision_in(each)
             ms = statistics.median(competitor.times_ms[merges])
-            rivals = [p for p in PEERS if p in running and p not in EXPORTED and precision_in(p) == precision]
+            rivals = [peer for peer in theirs if peer in PEERS and peer not in EXPORTED]
             best_peer_ms = min((whole_ms[p] for p in rivals), default=None)
             computed = shape if each in ENGINES or each in EXPORTED else replace(shape, head_tokens=None)
             gflops = operations(computed, merges) / 1e6 / ms
@@ -262,6 +247,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     able = {*PEERS, *(name for name in ENGINES if KINDS[name].runs_here)}
     names, only = options.models.split(","), {name for name in options.only.split(",") if name} or able - {*EXPORTED}
+    if unknown := sorted({*names} - {*SIZES}):
+        parser.error(f"--models: {', '.join(unknown)} is none of {', '.join(SIZES)}")
     if unknown := sorted(only - able):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")
     rows: list[dict[str, object]] = []
@@ -280,10 +267,9 @@ def main() -> None:
     }
     for name in names[:1] if options.quick else names:
         print(f"{name}, {options.threads} threads\n{'engine':<18}" + "".join(f"{head:>10}" for head in heads))
-        found = compare(name, 2 if options.quick else options.rounds, options.threads, only)
-        for row in found:
+        for row in compare(name, 2 if options.quick else options.rounds, options.threads, only):
             print(f"{row['engine']:<18}" + "".join(f"{cell(row[field]):>10}" for field in heads.values()), flush=True)
-        rows += found
+            rows.append(row)
     print(
         f"bars: unmerged {FLOAT32_BAR} x transformers in float32 and {LIMIT_BAR} of the limit, {BFLOAT16_BAR} x in "
         f"bfloat16, {INT8_BAR} x in int8; merged to a fifth, {SAVING_BAR} of the proportional saving"

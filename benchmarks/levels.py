@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 from _common import print_json
+from _engine_models import SIZES, write_checkpoint
 from _engine_plans import Merges, levels_of
-from engines import SIZES, write_checkpoint
 from loading import resident_bytes
 
 from janus_vit.model.catalog import load_model
