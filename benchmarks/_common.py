@@ -41,6 +41,7 @@ def print_json(benchmark: str, warm_up: int, rows: Mapping[str, object] | list[d
     line = {
         "benchmark": benchmark,
         "hardware": hardware(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from _engine_plans import PATCH
 
 SIZES = {"vit-base-224": (224, 768, 12, 12), "vit-large-384": (384, 1024, 24, 16)}  # image, width, blocks, heads
 CLASSES = 1000
+
+
+def model_names(text: str) -> list[str]:
+    """Names with commas between, for argparse."""
+    names = text.split(",")
+    if unknown := sorted({*names} - {*SIZES}):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(SIZES)}")
+    return names
 
 
 def load_size(folder: str) -> int:

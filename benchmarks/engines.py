@@ -7,8 +7,8 @@ falls on all of them: those in float32, then in bfloat16, then in int8, so that 
 beside transformers. Engines have run each of the planner's levels once before, as in a stream: libraries keep
 something for each number of tokens. "x best" is beside the fastest peer of the same precision, unmerged, given the
 model as it is; openvino-export, given what `janus-vit export` writes, is apart. The limit is a packed matrix product of
-the model's MLP, at all tokens, in the same turns. Operations are those that are carried out. Memory is what a process
-holds beyond torch itself. Peers, which cannot merge, are one function each: see PEERS.
+the model's MLP on the processor, at all tokens, in the same turns. Operations are those that are carried out. Memory is
+what a process holds beyond torch itself, none of it a GPU's. Peers, which cannot merge, are one function each: PEERS.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 import _engine_peers
 import torch
 from _common import print_json
-from _engine_models import CLASSES, SIZES, hide_torchvision, load_size, write_checkpoint
+from _engine_models import CLASSES, SIZES, hide_torchvision, load_size, model_names, write_checkpoint
 from _engine_peers import EXPORTED
 from _engine_plans import Merges, levels_of, operations, runs
 from loading import resident_bytes
@@ -44,14 +45,14 @@ Runner = Callable[[Tensor, Merges], Tensor]  # pixels [1, 3, H, W] and merges of
 FLOAT32_BAR, BFLOAT16_BAR, INT8_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 5.0, 0.70, 0.85
 
 
-def transformers_sdpa(folder: Path) -> Runner:
-    """What most people run: transformers, scaled dot product attention, float32."""
+def transformers_sdpa(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Runner:
+    """What most people run: transformers, scaled dot product attention."""
     hide_torchvision()
     from transformers import ViTForImageClassification
 
     model: Any = ViTForImageClassification.from_pretrained(folder, attn_implementation="sdpa")
-    model.eval()
-    return lambda pixels, merges: model(pixels).logits
+    model.eval().to(device, dtype)
+    return lambda pixels, merges: model(pixels.to(device, dtype)).logits.float().cpu()
 
 
 def ours(name: str) -> Callable[[Path], Runner]:
@@ -84,8 +85,14 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
 
 
 PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
+if torch.cuda.is_available():
+    PEERS["transformers-cuda-bf16"] = partial(transformers_sdpa, device="cuda", dtype=torch.bfloat16)
 ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed}
-LIMITS = {FLOAT32: packed_product(torch.float32), BFLOAT16: packed_product(torch.bfloat16)}
+LIMITS = {  # of the processor
+    KINDS[name].precision: packed_product(dtype)
+    for name, dtype in (("packed", torch.float32), ("packed-bf16", torch.bfloat16))
+    if KINDS[name].runs_here
+}
 ALWAYS = "transformers", "eager"  # what all are compared with
 
 
@@ -100,17 +107,19 @@ class Competitor:
         arguments = theirs, kind, name, str(folder), threads, before
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
+        theirs.close()  # so that a process that dies is no pipe to wait for
         self.times_ms: dict[Merges, list[float]] = {}
         self.logits: dict[Merges, Tensor] = {}
         self.resident_bytes = self.peak_bytes = 0
         self._pipe.recv()  # it is ready
 
-    def turn(self, merges: Merges) -> None:
+    def turn(self, merges: Merges, counts: bool) -> None:
         """One timed run."""
         self._pipe.send(merges)
         elapsed_ms, logits, self.resident_bytes, self.peak_bytes = self._pipe.recv()
-        self.times_ms.setdefault(merges, []).append(elapsed_ms)
-        self.logits[merges] = torch.tensor(logits)
+        if counts:
+            self.times_ms.setdefault(merges, []).append(elapsed_ms)
+            self.logits[merges] = torch.tensor(logits)
 
     def close(self) -> None:
         """Stop the process."""
@@ -167,12 +176,12 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> Iterator[di
 
 
 def in_turn(running: Mapping[str, Competitor], plans: Mapping[Merges, float], rounds: int) -> None:
-    """Time each, unmerged and, if it can, merged; then stop them."""
-    for _ in range(rounds):
+    """Time each, unmerged and, if it can, merged, after a round that does not count; then stop them."""
+    for counts in (False, *[True] * rounds):
         for merges in plans:
             for each, competitor in running.items():
                 if each in ENGINES or not sum(merges):
-                    competitor.turn(merges)
+                    competitor.turn(merges, counts)
     for competitor in running.values():
         competitor.close()
 
@@ -197,6 +206,7 @@ def rows_of(
             best_peer_ms = min((whole_ms[p] for p in rivals), default=None)
             computed = shape if each in ENGINES or each in EXPORTED else replace(shape, head_tokens=None)
             gflops = operations(computed, merges) / 1e6 / ms
+            limit = None if "cuda" in each else limits.get(precision)
             rows.append(
                 {
                     "model": name,
@@ -207,8 +217,10 @@ def rows_of(
                     "ms": round(ms, 1),
                     "least_ms": round(min(competitor.times_ms[merges]), 1),
                     "gflops": round(gflops, 1),
-                    "of_limit": round(gflops / limits[precision], 3) if precision in limits else None,
-                    "limit_gflops": round(limits[precision], 1) if precision in limits else None,
+                    "of_limit": round(gflops / limits[precision], 3)
+                    if precision in limits and "cuda" not in each
+                    else None,
+                    "limit_gflops": round(limit, 1) if limit else None,
                     "against_transformers": round(whole_ms["transformers"] / ms, 2),
                     "against_best_peer": round(best_peer_ms / ms, 2) if best_peer_ms else None,
                     "of_saving": round((1 - ms / whole_ms[each]) / (1 - kept), 3) if sum(merges) else None,
@@ -238,7 +250,7 @@ def cell(value: object) -> str:
 def main() -> None:
     """Print a table for each model, then the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--models", type=model_names, default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="some of the peers and engines, as the table names them")
@@ -246,9 +258,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     able = {*PEERS, *(name for name in ENGINES if KINDS[name].runs_here)}
-    names, only = options.models.split(","), {name for name in options.only.split(",") if name} or able - {*EXPORTED}
-    if unknown := sorted({*names} - {*SIZES}):
-        parser.error(f"--models: {', '.join(unknown)} is none of {', '.join(SIZES)}")
+    names, only = options.models, {name for name in options.only.split(",") if name} or able - {*EXPORTED}
     if unknown := sorted(only - able):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")
     rows: list[dict[str, object]] = []

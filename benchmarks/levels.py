@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from _common import print_json
-from _engine_models import SIZES, write_checkpoint
+from _engine_models import SIZES, model_names, write_checkpoint
 from _engine_plans import Merges, levels_of
 from loading import resident_bytes
 
@@ -72,7 +72,7 @@ def measure(pipe: Connection, name: str, folder: str) -> None:
 def main() -> None:
     """Print a table for each model, then the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--models", type=model_names, default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--only", default="", help="some of the engines, with commas; default: all that run here")
     options = parser.parse_args()
     able = [name for name, kind in KINDS.items() if kind.runs_here]
@@ -80,7 +80,7 @@ def main() -> None:
     if unknown := sorted({*only} - {*able}):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(able)}")
     context, rows = multiprocessing.get_context("spawn"), []
-    for model in options.models.split(","):
+    for model in options.models:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / model
             write_checkpoint(folder)
