@@ -22,7 +22,7 @@ from janus_vit.model.layers import AFTER_LINEAR
 
 _ROWS = 300  # that weights are laid out for; of the others that were tried all are right, and most as fast
 _TRIED_ROWS = (1, 2, 7, 60, 299, 301, 1200, 3000)
-_TRIED_SHAPES = ((64, 96), (588, 96), (4096, 96), (96, 3072))  # inputs and outputs
+_TRIED_SHAPES = ((64, 96), (588, 96), (4096, 96), (96, 768))  # inputs and outputs
 
 
 class MklLinear:

@@ -35,9 +35,9 @@ def linear_difference(
         x, residual = _randn(1, count, inputs, seed=1), _randn(1, count, outputs, seed=2)
         plain, low = F.linear(x, weight, bias), x.to(dtype)
         wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
-        differences += [packed[name](low) - right for name, right in wanted.items()]
-        differences.append(packed[None].plus(low, residual) - (plain + residual))
-    return _largest(differences)
+        differences += [_largest(packed[name](low) - right) for name, right in wanted.items()]
+        differences.append(_largest(packed[None].plus(low, residual) - (plain + residual)))
+    return worst(differences)
 
 
 @torch.inference_mode()
@@ -54,15 +54,15 @@ def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
             bias = size_bias(sizes, torch.float32, queries)
             wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
             found = attend(query.to(dtype), key.to(dtype), value.to(dtype), sizes)
-            differences.append(found - wanted.transpose(1, 2).flatten(2))
-    return _largest(differences)
+            differences.append(_largest(found - wanted.transpose(1, 2).flatten(2)))
+    return worst(differences)
 
 
 @torch.inference_mode()
 def int8_difference(pack: Packing) -> float:
     """Of products of the largest integers: without VNNI, sums of two do not fit their 16 bits."""
     signs, x = _randn(96, 64).sign() / 8, torch.ones(7, 64)
-    return float((pack(signs, torch.zeros(96))(x) - F.linear(x, signs)).abs().max())
+    return _largest(pack(signs, torch.zeros(96))(x) - F.linear(x, signs))
 
 
 def too_far(difference: float, tolerance: float) -> str | None:
@@ -96,8 +96,8 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _largest(differences: Iterable[Tensor]) -> float:
-    return worst(float(difference.abs().max()) for difference in differences)
+def _largest(difference: Tensor) -> float:
+    return float(difference.abs().max())
 
 
 def _randn(*shape: int, seed: int = 0) -> Tensor:
