@@ -164,7 +164,7 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> Iterator[di
         shape = load_model(str(folder)).shape
         plans, levels = runs(shape), levels_of(shape)
         wanted = [each for each in (*PEERS, *ENGINES) if each in {*ALWAYS, *only}]
-        if peers := [each for each in wanted if each in PEERS and each != "transformers"]:
+        if peers := [each for each in wanted if each in PEERS and not each.startswith("transformers")]:
             write_graphs(folder, peers)
         for precision in (FLOAT32, BFLOAT16, INT8):
             theirs = [each for each in wanted if precision_in(each) == precision]
@@ -202,7 +202,7 @@ def rows_of(
                 continue
             competitor, precision = running[each], precision_in(each)
             ms = statistics.median(competitor.times_ms[merges])
-            rivals = [peer for peer in theirs if peer in PEERS and peer not in EXPORTED]
+            rivals = [p for p in theirs if p in PEERS and p not in EXPORTED and ("cuda" in p) == ("cuda" in each)]
             best_peer_ms = min((whole_ms[p] for p in rivals), default=None)
             computed = shape if each in ENGINES or each in EXPORTED else replace(shape, head_tokens=None)
             gflops = operations(computed, merges) / 1e6 / ms
@@ -276,9 +276,9 @@ def main() -> None:
         "peak MB": "peak_mb",
     }
     for name in names[:1] if options.quick else names:
-        print(f"{name}, {options.threads} threads\n{'engine':<18}" + "".join(f"{head:>10}" for head in heads))
+        print(f"{name}, {options.threads} threads\n{'engine':<23}" + "".join(f"{head:>10}" for head in heads))
         for row in compare(name, 2 if options.quick else options.rounds, options.threads, only):
-            print(f"{row['engine']:<18}" + "".join(f"{cell(row[field]):>10}" for field in heads.values()), flush=True)
+            print(f"{row['engine']:<23}" + "".join(f"{cell(row[field]):>10}" for field in heads.values()), flush=True)
             rows.append(row)
     print(
         f"bars: unmerged {FLOAT32_BAR} x transformers in float32 and {LIMIT_BAR} of the limit, {BFLOAT16_BAR} x in "

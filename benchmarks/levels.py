@@ -90,6 +90,7 @@ def main() -> None:
                 ours, theirs = context.Pipe()
                 process = context.Process(target=measure, args=(theirs, name, str(folder)))
                 process.start()
+                theirs.close()  # so that a process that dies is no pipe to wait for
                 row = {"model": model, **ours.recv()}
                 process.join()
                 rows.append(row)

@@ -7,6 +7,7 @@ Merging asks the device nothing, so that it is inside. On a processor everything
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_attention import attend_plainly
 from janus_vit.model.engines.packed_block import PackedBlock
 from janus_vit.model.engines.packed_way import Way
+from janus_vit.model.engines.trial import first_line
 from janus_vit.model.layers import AFTER_LINEAR, Block
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy import BFLOAT16
@@ -32,10 +34,12 @@ from janus_vit.planning.accuracy import BFLOAT16
 _GRAPHS = 32  # kept; each holds what its blocks write, some tens of MB at ViT-L
 _OFTEN = 3  # runs of the same blocks, merges and shape, from which on they are captured
 _WARM_UP = 3  # runs before a capture, in which libraries choose their kernels
-_FEW_BLOCKS = 2  # below which nothing is captured: profiles run single blocks at more shapes than graphs are kept
+_LEAST_BLOCKS = 2  # that are captured: profiles run single ones, at more shapes than graphs are kept
 _KEYS = 16 * _GRAPHS  # of runs that are counted
 # Without cuDNN's, torch's first choice on Hopper, which makes a plan for each number of tokens in tens of milliseconds.
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+_ONE_AT_A_TIME = Lock()  # of a process: a graph has one place for its tokens, and only one is captured at a time
 
 Blocks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # tokens [B, T, C] and sizes [B, T] before and after
 _Graph = TypeVar("_Graph")
@@ -82,7 +86,6 @@ class CudaEngine:
         blocks = cast(Iterable[Block], self._network.blocks)
         how = Bfloat16Linear, torch.bfloat16, False, Way(attend_plainly)
         self._blocks = [PackedBlock(block, *how) for block in blocks]
-        self._one_at_a_time = Lock()  # a graph has one place for its tokens
         self._captures: Captures[Graph] = Captures(_GRAPHS, _OFTEN)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()  # of the float32 weights
@@ -103,8 +106,8 @@ class CudaEngine:
     @torch.inference_mode()
     def run(self, activation: Activation, stop: int) -> Activation:
         """See `Engine.run`."""
-        with self._one_at_a_time, sdpa_kernel(_ATTENTION):
-            start = self._moved(activation)
+        start = self._moved(activation)
+        with _ONE_AT_A_TIME, sdpa_kernel(_ATTENTION):
             tokens, sizes = self._graph(start, stop)(start.tokens, start.sizes)
             merges = start.merges[max(stop - start.next_block, 0) :]
             return self._over(replace(start, tokens=tokens, sizes=sizes, next_block=stop, merges=merges))
@@ -117,7 +120,7 @@ class CudaEngine:
         """The blocks up to there, captured if they come often."""
         blocks = partial(self._part, start, stop)
         count = stop - start.next_block
-        if self._device.type != "cuda" or count < _FEW_BLOCKS:
+        if self._device.type != "cuda" or count < _LEAST_BLOCKS:
             return blocks
 
         def capture(other: Graph | None) -> Graph:
@@ -178,8 +181,8 @@ class Graph:
 class Captures(Generic[_Graph]):
     """Graphs of what is asked for often.
 
-    When there are as many as may be all are dropped at once, never one alone: graphs of one stream share cuBLAS'
-    workspace, which goes with the one that was captured first (pytorch issue 193402).
+    When there are as many as may be, or one cannot be captured, all are dropped at once, never one alone: graphs of one
+    stream share cuBLAS' workspace, which goes with any of them (pytorch issue 193402).
     """
 
     def __init__(self, limit: int, often: int) -> None:
@@ -202,11 +205,13 @@ class Captures(Generic[_Graph]):
                 self._asked.clear()
             return None
         if len(self._graphs) == self._limit:
-            self._graphs.clear()
-            self._asked.clear()
+            for kept in (self._graphs, self._asked, self._refused):
+                kept.clear()
             return None
         try:
             return self._graphs.setdefault(key, capture(next(iter(self._graphs.values()), None)))
-        except RuntimeError:  # memory is short, or something in it cannot be captured: blocks run without
+        except RuntimeError as error:  # memory is short, or something in it cannot be captured
+            warnings.warn(f"some blocks run without a CUDA graph: {first_line(error)}", RuntimeWarning, stacklevel=2)
+            self._graphs.clear()
             self._refused.add(key)
             return None

@@ -13,7 +13,7 @@ from torch import Tensor
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 _ROUNDS = 4  # at least; the first is slow, and the least counts
-_LIMIT_S = 0.03  # of further rounds, for blocks that take little
+_LEAST_S = 0.03  # of all rounds, so that there are more where a block takes little
 _CLEARLY = 0.95  # of a way's time: what another must be below to be taken before it, so that chance seldom decides
 _FOUND: dict[Hashable, Way] = {}
 
@@ -54,7 +54,7 @@ def _least_seconds(ways: Sequence[Way], run: Callable[[Way], object]) -> dict[Wa
     """Of several runs in each way, in turn, so that other load falls on all."""
     least_s = dict.fromkeys(ways, float("inf"))
     rounds, spent_s = 0, 0.0
-    while rounds < _ROUNDS or spent_s < _LIMIT_S:
+    while rounds < _ROUNDS or spent_s < _LEAST_S:
         for way in ways:
             began_s = time.perf_counter()
             run(way)

@@ -1,6 +1,7 @@
 """Operations that are private or another library's, tried out beside plain torch before an engine uses them.
 
-Each function gives the largest difference from what is right, of values around 1, or raises what the operations raise.
+Differences are the largest from what is right, of values around 1; functions that give one raise what the operations
+raise. The others say in words what that means for an engine.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def too_far(difference: float, tolerance: float) -> str | None:
 
 
 def tells_refusals(package: str) -> Callable[[Callable[_P, str | None]], Callable[_P, str | None]]:
-    """An obstacle to an engine is also that a package's operations are missing or called differently."""
+    """Decorates what gives an obstacle: another is that a package's operations are missing or called differently."""
     return partial(_telling, package)
 
 
