@@ -12,8 +12,8 @@ from torch import Tensor
 # none, to [B, Q, C].
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
-_ROUNDS = 4  # at least; the first is slow, and the least counts
-_LEAST_S = 0.03  # of all rounds, so that there are more where a block takes little
+_ROUNDS = 4  # of which the first is slow, and the least time counts
+_LEAST_S, _MOST_S = 0.03, 2.0  # of all rounds: more where a block takes little, fewer where it takes long
 _CLEARLY = 0.95  # of a way's time: what another must be below to be taken before it, so that chance seldom decides
 _FOUND: dict[Hashable, Way] = {}
 
@@ -54,7 +54,7 @@ def _least_seconds(ways: Sequence[Way], run: Callable[[Way], object]) -> dict[Wa
     """Of several runs in each way, in turn, so that other load falls on all."""
     least_s = dict.fromkeys(ways, float("inf"))
     rounds, spent_s = 0, 0.0
-    while rounds < _ROUNDS or spent_s < _LEAST_S:
+    while spent_s < _LEAST_S or (rounds < _ROUNDS and spent_s < _MOST_S):
         for way in ways:
             began_s = time.perf_counter()
             run(way)
