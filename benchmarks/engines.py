@@ -217,9 +217,7 @@ def rows_of(
                     "ms": round(ms, 1),
                     "least_ms": round(min(competitor.times_ms[merges]), 1),
                     "gflops": round(gflops, 1),
-                    "of_limit": round(gflops / limits[precision], 3)
-                    if precision in limits and "cuda" not in each
-                    else None,
+                    "of_limit": round(gflops / limit, 3) if limit else None,
                     "limit_gflops": round(limit, 1) if limit else None,
                     "against_transformers": round(whole_ms["transformers"] / ms, 2),
                     "against_best_peer": round(best_peer_ms / ms, 2) if best_peer_ms else None,

@@ -275,7 +275,7 @@ class Linear:
     """A plain linear layer, whatever the processor."""
 
     def __init__(self, weight, bias, activation=None, dtype=torch.float32):
-        self.weight, self.bias, self.after = weight, bias, AFTER_LINEAR.get(activation, lambda x: x)
+        self.weight, self.bias, self.after = weight, bias, AFTER_LINEAR[activation]
 
     def __call__(self, x):
         return self.after(F.linear(x, self.weight, self.bias))

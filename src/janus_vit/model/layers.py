@@ -18,8 +18,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(QUICK * x),
 }
 GATED = "swiglu"
-# Those that engines apply to a linear layer's output themselves.
-AFTER_LINEAR: dict[str, Callable[[Tensor], Tensor]] = {
+# What engines do to a linear layer's output themselves, by the name that they are given for it.
+AFTER_LINEAR: dict[str | None, Callable[[Tensor], Tensor]] = {
+    None: lambda x: x,
     "gelu": F.gelu,
     "gelu_tanh": ACTIVATIONS["gelu_tanh"],
     "silu": F.silu,

@@ -55,12 +55,12 @@ class Bfloat16Linear:
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
         self._weight = weight.detach().to(torch.bfloat16)
         self._bias = bias.detach().to(torch.bfloat16)
-        self._activation = None if activation is None else AFTER_LINEAR[activation]
+        self._after = AFTER_LINEAR[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
         out = F.linear(x.to(torch.bfloat16), self._weight, self._bias)
-        return out if self._activation is None else self._activation(out)
+        return self._after(out)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """The product of x [..., inputs] plus a residual [..., outputs] in float32."""

@@ -40,13 +40,13 @@ class MklLinear:
         self._weight = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), _ROWS)
         self._shape = torch.full((1,), torch.nan).expand(weight.shape)  # all that is asked of the weight as it was
         self._bias = bias.detach().clone()  # a view would hold the whole file that it lies in
-        self._activation = None if activation is None else AFTER_LINEAR[activation]
+        self._after = AFTER_LINEAR[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
         rows = x.numel() // x.shape[-1]  # told another number, torch would multiply the weight as it was
         out: Tensor = torch.ops.mkl._mkl_linear(x, self._weight, self._shape, self._bias, rows)
-        return out if self._activation is None else self._activation(out)
+        return self._after(out)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """The product of x [..., inputs] plus a residual [..., outputs]."""

@@ -30,12 +30,12 @@ def linear_difference(
 ) -> float:
     """Of linear layers, in each way in which blocks use them, on each of these numbers of rows."""
     weight, bias = _randn(outputs, inputs) / inputs**0.5, _randn(outputs)
-    packed = {name: pack(weight, bias, name) for name in (None, *AFTER_LINEAR)}
+    packed = {name: pack(weight, bias, name) for name in AFTER_LINEAR}
     differences = []
     for count in rows:
         x, residual = _randn(1, count, inputs, seed=1), _randn(1, count, outputs, seed=2)
         plain, low = F.linear(x, weight, bias), x.to(dtype)
-        wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()} | {None: plain}
+        wanted = {name: after(plain) for name, after in AFTER_LINEAR.items()}
         differences += [_largest(packed[name](low) - right) for name, right in wanted.items()]
         differences.append(_largest(packed[None].plus(low, residual) - (plain + residual)))
     return worst(differences)

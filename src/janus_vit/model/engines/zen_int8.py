@@ -56,12 +56,12 @@ class ZenInt8Linear:
         self._parts = [call("zentorch_weight_prepack_for_dynamic_qlinear", part.contiguous()) for part in parts]
         self._dtype = attention_dtype()
         self._bias = bias.detach().to(self._dtype, copy=True)  # a view would hold the whole file that it lies in
-        self._activation = None if activation is None else AFTER_LINEAR[activation]
+        self._after = AFTER_LINEAR[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
         out = self._product(x, self._dtype)
-        return out if self._activation is None else self._activation(out)
+        return self._after(out)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """The product of x [..., inputs] plus a residual [..., outputs] in float32."""
