@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from _common import commit
 
-from janus_vit.lab.report.page import Section, Table
+from janus_vit.report.page import Section, Table
 
 
 def markdown(title: str, command: str, intro: str, sections: Sequence[Section]) -> str:

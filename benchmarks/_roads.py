@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from janus_vit.lab.emulator import EmulatedLink, LinkSpec
-from janus_vit.lab.netns import CONGESTION_CONTROL, listen_in
-from janus_vit.lab.tunnel import Tunnel, TunnelledLink
+from janus_vit.links.emulator import EmulatedLink, LinkSpec
+from janus_vit.links.netns import CONGESTION_CONTROL, listen_in
+from janus_vit.links.tunnel import Tunnel, TunnelledLink
 
 LENGTH = struct.Struct("!Q")  # bytes that follow
 

@@ -35,10 +35,11 @@ from loading import resident_bytes
 from torch import Tensor
 
 from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.factory import make_engine
 from janus_vit.model.engines.packed_linear import PackedLinear
-from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.engines.registry import ENGINES
 from janus_vit.model.memory import trim
-from janus_vit.planning.accuracy import BFLOAT16, FLOAT32, INT8
+from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32, INT8
 from janus_vit.planning.plan import ModelShape
 
 Runner = Callable[[Tensor, Merges], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
@@ -87,11 +88,11 @@ def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
 PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
 if torch.cuda.is_available():
     PEERS["transformers-cuda-bf16"] = partial(transformers_sdpa, device="cuda", dtype=torch.bfloat16)
-ENGINES = {name: ours(name) for name, kind in KINDS.items() if kind.installed}
+OURS = {name: ours(name) for name, spec in ENGINES.items() if spec.installed}
 LIMITS = {  # of the processor
-    KINDS[name].precision: packed_product(dtype)
+    ENGINES[name].precision: packed_product(dtype)
     for name, dtype in (("packed", torch.float32), ("packed-bf16", torch.bfloat16))
-    if KINDS[name].runs_here
+    if ENGINES[name].runs_here
 }
 ALWAYS = "transformers", "eager"  # what all are compared with
 
@@ -102,7 +103,7 @@ class Competitor:
     def __init__(self, name: str, folder: Path, threads: int, levels: list[Merges]) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        kind = "peer" if name in PEERS else "engine" if name in ENGINES else "limit"
+        kind = "peer" if name in PEERS else "engine" if name in OURS else "limit"
         before = levels if kind == "engine" else []
         arguments = theirs, kind, name, str(folder), threads, before
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
@@ -131,7 +132,7 @@ def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int, be
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     before_bytes = resident_bytes("VmRSS")  # of torch itself
-    run = {"peer": PEERS, "engine": ENGINES, "limit": LIMITS}[kind][name](Path(folder))
+    run = {"peer": PEERS, "engine": OURS, "limit": LIMITS}[kind][name](Path(folder))
     trim()  # what was needed to make it, a quantiser's copies say, is not what it holds
     pixels = torch.randn(1, 3, *(2 * [load_size(folder)]), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -163,7 +164,7 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> Iterator[di
         write_checkpoint(folder)
         shape = load_model(str(folder)).shape
         plans, levels = runs(shape), levels_of(shape)
-        wanted = [each for each in (*PEERS, *ENGINES) if each in {*ALWAYS, *only}]
+        wanted = [each for each in (*PEERS, *OURS) if each in {*ALWAYS, *only}]
         if peers := [each for each in wanted if each in PEERS and not each.startswith("transformers")]:
             write_graphs(folder, peers)
         for precision in (FLOAT32, BFLOAT16, INT8):
@@ -180,7 +181,7 @@ def in_turn(running: Mapping[str, Competitor], plans: Mapping[Merges, float], ro
     for counts in (False, *[True] * rounds):
         for merges in plans:
             for each, competitor in running.items():
-                if each in ENGINES or not sum(merges):
+                if each in OURS or not sum(merges):
                     competitor.turn(merges, counts)
     for competitor in running.values():
         competitor.close()
@@ -204,7 +205,7 @@ def rows_of(
             ms = statistics.median(competitor.times_ms[merges])
             rivals = [p for p in theirs if p in PEERS and p not in EXPORTED and ("cuda" in p) == ("cuda" in each)]
             best_peer_ms = min((whole_ms[p] for p in rivals), default=None)
-            computed = shape if each in ENGINES or each in EXPORTED else replace(shape, head_tokens=None)
+            computed = shape if each in OURS or each in EXPORTED else replace(shape, head_tokens=None)
             gflops = operations(computed, merges) / 1e6 / ms
             limit = None if "cuda" in each else limits.get(precision)
             rows.append(
@@ -233,7 +234,9 @@ def rows_of(
 def precision_in(name: str) -> str:
     """What an engine or a peer computes in."""
     endings = {"-bf16": BFLOAT16, "-int8": INT8}
-    return KINDS[name].precision if name in KINDS else next((endings[e] for e in endings if name.endswith(e)), FLOAT32)
+    if name in ENGINES:
+        return ENGINES[name].precision
+    return next((endings[ending] for ending in endings if name.endswith(ending)), FLOAT32)
 
 
 def cell(value: object) -> str:
@@ -255,7 +258,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first model, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    able = {*PEERS, *(name for name in ENGINES if KINDS[name].runs_here)}
+    able = {*PEERS, *(name for name in OURS if ENGINES[name].runs_here)}
     names, only = options.models, {name for name in options.only.split(",") if name} or able - {*EXPORTED}
     if unknown := sorted(only - able):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")

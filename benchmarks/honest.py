@@ -23,13 +23,13 @@ import numpy as np
 from _common import print_json
 from _markdown import markdown
 
-from janus_vit.lab.compare import Score, run_all, score
-from janus_vit.lab.frames import KINDS as SENDS
-from janus_vit.lab.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
-from janus_vit.lab.report.comparison import CLOSE, front, overall, per_link
-from janus_vit.lab.report.heatmap import Choice, heatmap
-from janus_vit.lab.report.page import Section, Table, write_page
-from janus_vit.lab.traces import Trace, read_trace
+from janus_vit.links.traces import Trace, read_trace
+from janus_vit.report.comparison import CLOSE, front, overall, per_link
+from janus_vit.report.heatmap import Choice, heatmap
+from janus_vit.report.page import Section, Table, write_page
+from janus_vit.reproduction.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
+from janus_vit.simulation.arrays import KINDS as SENDS
+from janus_vit.simulation.compare import Score, run_all, score
 
 Scores = dict[tuple[Setting, str, str], Score]  # setting, policy, link
 MAP_SLAS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)

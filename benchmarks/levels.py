@@ -24,7 +24,8 @@ from _engine_plans import Merges, levels_of
 from loading import resident_bytes
 
 from janus_vit.model.catalog import load_model
-from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES
 from janus_vit.model.memory import trim
 
 WARM_UP, THREADS = 3, 2
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--models", type=model_names, default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--only", default="", help="some of the engines, with commas; default: all that run here")
     options = parser.parse_args()
-    able = [name for name, kind in KINDS.items() if kind.runs_here]
+    able = [name for name, kind in ENGINES.items() if kind.runs_here]
     only = [name for name in options.only.split(",") if name] or able
     if unknown := sorted({*only} - {*able}):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(able)}")

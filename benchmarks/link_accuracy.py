@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from janus_vit.lab.emulator import EmulatedLink, LinkSpec
-from janus_vit.lab.generator import generate, trace_from
-from janus_vit.lab.traces import Trace
+from janus_vit.links.emulator import EmulatedLink, LinkSpec
+from janus_vit.links.generator import generate, trace_from
+from janus_vit.links.traces import Trace
 
 WARM_UP_S = 0.5
 WINDOW_S = 1.0

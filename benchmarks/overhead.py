@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from _common import median_p99, print_json, timed_ms
 
-from janus_vit.lab.profiler import profile_machine
+from janus_vit.calibration.profiler import profile_machine
+from janus_vit.cloud.server import Cloud
 from janus_vit.model.catalog import Model
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
-from janus_vit.runtime.cloud import Cloud
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.wire.messages import Outputs

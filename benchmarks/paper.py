@@ -22,29 +22,29 @@ import torch
 from _common import print_json
 from _markdown import markdown
 
-from janus_vit.lab import paper
-from janus_vit.lab.emulator import LinkSpec
-from janus_vit.lab.generator import generate, trace_from
-from janus_vit.lab.live import Trial, measure_runtime
-from janus_vit.lab.paper import FIGURE_7, NAMES, POLICIES, SLA_S, SPREAD, Figures, Silent
-from janus_vit.lab.profiler import profile_machine
-from janus_vit.lab.published import MACHINES, SHAPES, published_profile
-from janus_vit.lab.report.canvas import colours_of
-from janus_vit.lab.report.curves import curves
-from janus_vit.lab.report.figures import Bar, bars
-from janus_vit.lab.report.overview import Run
-from janus_vit.lab.report.page import Section, Table, write_page
-from janus_vit.lab.report.streams import stream_of
-from janus_vit.lab.report.timeline import timeline
-from janus_vit.lab.rig import Emulated, Rig
-from janus_vit.lab.sources import BUILTIN as SOURCE
-from janus_vit.lab.streams import open_stream
-from janus_vit.lab.traces import Trace, read_trace
+from janus_vit.calibration.profiler import profile_machine
+from janus_vit.links.emulator import LinkSpec
+from janus_vit.links.generator import generate, trace_from
+from janus_vit.links.traces import Trace, read_trace
 from janus_vit.model.catalog import BUILTIN, load_model
-from janus_vit.model.engines.select import make_engine
+from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.planning.table import Option, build_table
+from janus_vit.report.canvas import colours_of
+from janus_vit.report.curves import curves
+from janus_vit.report.figures import Bar, bars
+from janus_vit.report.overview import Run
+from janus_vit.report.page import Section, Table, write_page
+from janus_vit.report.streams import stream_of
+from janus_vit.report.timeline import timeline
+from janus_vit.reproduction import paper
+from janus_vit.reproduction.paper import FIGURE_7, NAMES, POLICIES, SLA_S, SPREAD, Figures, Silent
+from janus_vit.reproduction.published import MACHINES, SHAPES, published_profile
+from janus_vit.sources.frames import BUILTIN as SOURCE
+from janus_vit.sources.streams import open_stream
+from janus_vit.testbed.live import Trial, measure_runtime
+from janus_vit.testbed.rig import Emulated, Rig
 
 BASE = "as assumed"
 # Mbps, seconds of round trip, and the share of a frame's time that is published as overhead, in %

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from _common import print_json
 
-from janus_vit.lab.camera import frames_taken
-from janus_vit.lab.generator import SCENARIOS, trace_from
-from janus_vit.lab.profiler import profile_machine
-from janus_vit.lab.simulate import simulate
-from janus_vit.lab.summary import expected_in_time
-from janus_vit.lab.traces import Trace, read_trace
-from janus_vit.model.builtin import builtin_frames
+from janus_vit.calibration.profiler import profile_machine
+from janus_vit.links.generator import SCENARIOS, trace_from
+from janus_vit.links.traces import Trace, read_trace
 from janus_vit.model.catalog import load_model
-from janus_vit.planning.presets import POLICIES, Platforms, make_policy
+from janus_vit.planning.policies.presets import POLICIES, Platforms, make_policy
+from janus_vit.records.summary import expected_in_time
+from janus_vit.runtime.pacing import frames_taken
+from janus_vit.simulation.simulate import simulate
+from janus_vit.sources.builtin import builtin_frames
 
 RTT_S = 0.03
 DURATION_S = 120.0

@@ -14,15 +14,16 @@ import torch
 from _common import print_json
 from torch import Tensor
 
-from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import BUILTIN, BUILTIN_VIDEO, Model, load_model
+from janus_vit.model.engines import registry
 from janus_vit.model.engines.base import Engine
-from janus_vit.model.engines.select import KINDS, make_engine
-from janus_vit.model.motion import motion_clips
+from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.schedules import levels, make_schedule
+from janus_vit.sources.builtin import builtin_frames
+from janus_vit.sources.motion import motion_clips
 
 BATCH, SEED = 50, 5
-ENGINES = [name for name, kind in KINDS.items() if kind.runs_here]
+ENGINES = [name for name, kind in registry.ENGINES.items() if kind.runs_here]
 
 
 def inputs(model: Model, clips: int) -> tuple[Tensor, Tensor]:

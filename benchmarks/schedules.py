@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from _common import print_json
 
-from janus_vit.lab.profiler import profile_machine
-from janus_vit.lab.streams import open_stream
+from janus_vit.calibration.profiler import profile_machine
 from janus_vit.model.catalog import BUILTIN, BUILTIN_VIDEO, Model, load_model
-from janus_vit.planning.accuracy import AccuracyTable
+from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import Floats, PlatformProfile
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.schedules import Schedule, clip, make_schedule
 from janus_vit.planning.table import Option, build_table
+from janus_vit.sources.streams import open_stream
 
 SLOWER = 12.0
 RATE_MBPS = 4.0

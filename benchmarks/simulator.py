@@ -10,9 +10,9 @@ import time
 from _common import print_json
 from decision import SHAPE, profile
 
-from janus_vit.lab.generator import generate
-from janus_vit.lab.simulate import simulate
-from janus_vit.planning.presets import Platforms, make_policy
+from janus_vit.links.generator import generate
+from janus_vit.planning.policies.presets import Platforms, make_policy
+from janus_vit.simulation.simulate import simulate
 
 DURATION_S = 600.0
 LIMIT_FPS = 5000

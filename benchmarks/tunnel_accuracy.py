@@ -19,10 +19,10 @@ from _common import print_json
 from _roads import ROADS, Road, confirming, saturated, swallowing, transfer_s, tunnelled
 
 from janus_vit.errors import InputError
-from janus_vit.lab.emulator import LinkSpec
-from janus_vit.lab.generator import generate, trace_from
-from janus_vit.lab.netns import check_machine
-from janus_vit.lab.traces import Trace
+from janus_vit.links.emulator import LinkSpec
+from janus_vit.links.generator import generate, trace_from
+from janus_vit.links.netns import check_machine
+from janus_vit.links.traces import Trace
 
 SEGMENT_BYTES = 1448  # data in a packet of 1500, after 20 bytes of IP and 32 of TCP with timestamps
 DELAY_S = 0.03

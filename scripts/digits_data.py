@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from janus_vit.model.scenes import STYLE, SceneStyle, compose_scene
+from janus_vit.sources.scenes import STYLE, SceneStyle, compose_scene
 
 ATTRIBUTION = (
     "Digits: scikit-learn's load_digits, a copy of the test set of the UCI ML data set 'Optical Recognition of "

@@ -15,7 +15,7 @@ import numpy as np
 from digits_data import Recipe
 from train_digits import DATA, NAME, draw_frames
 
-from janus_vit.model.scenes import STYLE
+from janus_vit.sources.scenes import STYLE
 
 FIELD_STYLE = replace(STYLE, noise=0.12)
 

@@ -14,7 +14,7 @@ import numpy as np
 from digits_data import ATTRIBUTION, Digits, Recipe, split_digits
 from numpy.typing import NDArray
 
-from janus_vit.model.motion import GLYPHS_FILE
+from janus_vit.sources.motion import GLYPHS_FILE
 
 TRAIN_EACH, TEST_EACH = 64, 16  # glyphs of each of the ten digits
 _DATA = Path("src/janus_vit/data")

@@ -26,17 +26,17 @@ import torch
 from scipy.optimize import nnls
 from sklearn.datasets import load_sample_images
 
-from janus_vit.lab.profiler import profile_machine
-from janus_vit.lab.published import SHAPES
+from janus_vit.calibration.profiler import profile_machine
 from janus_vit.model.catalog import load_model
 from janus_vit.model.machine import hardware
 from janus_vit.model.preprocessing import Frame
-from janus_vit.planning.accuracy import RIGHT, AccuracyTable
+from janus_vit.planning.accuracy.points import Point
+from janus_vit.planning.accuracy.table import RIGHT, AccuracyTable
 from janus_vit.planning.latency import Curve, Floats, PlatformProfile, effective_tokens, fit_line
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import ModelShape, tokens_saved
-from janus_vit.planning.points import Point
 from janus_vit.planning.schedules import Schedule, levels, make_schedule
+from janus_vit.reproduction.published import SHAPES
 
 DATA = Path(__file__).parents[1] / "src" / "janus_vit" / "data" / "platforms"
 IMAGE, VIDEO, BASE = (SHAPES[name] for name in ("vit-large-384", "st-mae-large", "vit-base-224"))

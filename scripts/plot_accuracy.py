@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from janus_vit.model.catalog import BUILTIN, BUILTIN_VIDEO, load_model
-from janus_vit.planning.accuracy import AccuracyTable
+from janus_vit.planning.accuracy.points import Point
+from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.payloads import LOCAL
-from janus_vit.planning.points import Point
 
 DOCS = Path("docs")
 

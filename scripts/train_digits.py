@@ -3,7 +3,7 @@
     PYTHONPATH=src python scripts/train_digits.py --seed 0 --minutes 9
 
 Reads scikit-learn's handwritten digits, splits them once by the seed, composes endless cluttered scenes from the
-training digits (`janus_vit.model.scenes`), trains without merging, and writes the checkpoint, the provenance and the
+training digits (`janus_vit.sources.scenes`), trains without merging, and writes the checkpoint, the provenance and the
 log. `draw_digits_frames.py` then draws the frames that ship.
 
 Only the model's last blocks are trained, which is several times as fast. In the end it is grown: blocks that change
@@ -36,12 +36,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from janus_vit.model import stage
-from janus_vit.model.checkpoints import checkpoint_metadata
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
 from janus_vit.model.preprocessing import Preprocessing
-from janus_vit.model.scenes import STYLE, SceneStyle
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import largest_level, make_schedule
+from janus_vit.sources.scenes import STYLE, SceneStyle
 
 NAME = "janus-digits"
 DATA = Path("src/janus_vit/data")

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python scripts/train_motion.py --seed 0 --minutes 15
 
-Draws endless clips of moving digits (`janus_vit.model.motion`) from the glyphs for training, trains without merging,
+Draws endless clips of moving digits (`janus_vit.sources.motion`) from the glyphs for training, trains without merging,
 and writes the checkpoint, the provenance and the log; clips of held-out glyphs say how good it is. The network has the
 form of VideoMAE: tubelets, no class token, a norm behind the mean. As in the built-in image model only the last blocks
 are trained, and it is grown in the end by blocks that change nothing, in which tokens merge before any work is done.
@@ -31,12 +31,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from train_digits import DATA, Log, Tally, forward, grow, make_optimizer, start_model, train_step, update_mean
 
-from janus_vit.model.checkpoints import checkpoint_metadata
-from janus_vit.model.motion import GLYPHS_FILE, MOTION_LABELS, STYLE, motion_clips
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import largest_level, make_schedule
+from janus_vit.sources.motion import GLYPHS_FILE, MOTION_LABELS, STYLE, motion_clips
 
 NAME = "janus-motion"
 ARCHITECTURE = Architecture(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from janus_vit.lab.emulator import EmulatedLink, LinkSpec
-from janus_vit.lab.traces import Trace
+from janus_vit.links.emulator import EmulatedLink, LinkSpec
+from janus_vit.links.traces import Trace
 
 TIMEOUT_S = 20
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

@@ -15,7 +15,7 @@ import pytest
 from peers import FAMILIES
 from PIL import Image
 
-from janus_vit.model.builtin import builtin_frames
+from janus_vit.sources.builtin import builtin_frames
 
 README = Path(__file__).parents[1] / "README.md"
 COMMAND = Path(sys.executable).with_name("janus-vit")

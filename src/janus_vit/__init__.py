@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from janus_vit.lab.profiler import profile_machine
+    from janus_vit.calibration.profiler import profile_machine
+    from janus_vit.cloud.server import Cloud
     from janus_vit.model.catalog import load_model
-    from janus_vit.model.engines.select import make_engine
-    from janus_vit.runtime.cloud import Cloud
+    from janus_vit.model.engines.factory import make_engine
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.device import Device
 
@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_model": "janus_vit.model.catalog",
-    "make_engine": "janus_vit.model.engines.select",
+    "make_engine": "janus_vit.model.engines.factory",
     "connect": "janus_vit.runtime.connect",
-    "profile_machine": "janus_vit.lab.profiler",
+    "profile_machine": "janus_vit.calibration.profiler",
     "Device": "janus_vit.runtime.device",
-    "Cloud": "janus_vit.runtime.cloud",
+    "Cloud": "janus_vit.cloud.server",
 }
 
 

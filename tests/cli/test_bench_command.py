@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from janus_vit.calibration import profiler
 from janus_vit.cli.main import main
-from janus_vit.lab import live, profiler
-from janus_vit.model.checkpoints import checkpoint_metadata
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
+from janus_vit.testbed import live
 
 CHECKPOINT = "small.safetensors"
 CSV = "time_s,mbps\n"

@@ -11,12 +11,12 @@ from conftest import refused
 from PIL import Image
 from safetensors.torch import save_file
 
+from janus_vit.calibration.trials import Trials
 from janus_vit.cli.main import main
+from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError
-from janus_vit.lab.trials import Trials
-from janus_vit.model.checkpoints import checkpoint_metadata
-from janus_vit.planning.accuracy import load_accuracy
-from janus_vit.runtime.cloud import Cloud
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
+from janus_vit.planning.accuracy.table import load_accuracy
 from janus_vit.runtime.connect import connect
 
 CHECKPOINT = "small.safetensors"

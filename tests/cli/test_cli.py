@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 
 import janus_vit
 from janus_vit.cli.main import main
-from janus_vit.lab import sources
+from janus_vit.cloud.server import Cloud
 from janus_vit.model import catalog
-from janus_vit.model.checkpoints import checkpoint_metadata
-from janus_vit.planning.ranking import KINDS
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
+from janus_vit.planning.policies.ranking import KINDS
 from janus_vit.runtime import connect
-from janus_vit.runtime.cloud import Cloud
+from janus_vit.sources import frames as sources
 
 CHECKPOINT = "small.safetensors"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from janus_vit.cli.main import main
+from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines import packed
 from janus_vit.model.engines.base import Engine
-from janus_vit.runtime.cloud import Cloud
 from janus_vit.runtime.connect import accuracy_for, connect
 
 NOWHERE = "127.0.0.1:1"
@@ -79,7 +79,7 @@ def test_a_profile_that_names_neither_is_taken(capsys, profile):
 
 
 def test_a_fallback_is_one_warning(capsys, monkeypatch, profile):
-    monkeypatch.setattr(packed, "product_obstacle", lambda dtype: "no such instructions")
+    monkeypatch.setattr(packed, "product_unavailable_reason", lambda dtype: "no such instructions")
     main(["device", "--cloud", NOWHERE, "--profile", profile(), "--engine", "packed"])
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert warnings == [

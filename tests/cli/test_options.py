@@ -2,7 +2,7 @@
 
 import pytest
 
-from janus_vit.cli.options import parse_duration
+from janus_vit.cli.common.options import parse_duration
 from janus_vit.errors import InputError
 
 

@@ -10,10 +10,10 @@ import pytest
 from conftest import refused
 
 from janus_vit.cli.main import main
-from janus_vit.lab.simulate import simulate
-from janus_vit.lab.traces import Trace
-from janus_vit.planning.presets import make_policy
-from janus_vit.runtime.metrics import RecordWriter
+from janus_vit.links.traces import Trace
+from janus_vit.planning.policies.presets import make_policy
+from janus_vit.records.writer import RecordWriter
+from janus_vit.simulation.simulate import simulate
 
 TRACE = Trace("steps", 1.0, np.array([20.0, 0.5, 8.0]), {})
 

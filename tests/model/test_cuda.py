@@ -6,11 +6,11 @@ from conftest import small_model
 
 from janus_vit.model.engines.cuda import Captures, CudaEngine
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.model.engines.select import KINDS
+from janus_vit.model.engines.registry import ENGINES
 from janus_vit.planning.schedules import levels, make_schedule
 
 TOLERANCE = 5e-2  # of the largest logit: bfloat16
-DEVICE = "cuda" if KINDS["cuda"].runs_here else "cpu"
+DEVICE = "cuda" if ENGINES["cuda"].runs_here else "cpu"
 
 
 def pixels(model):

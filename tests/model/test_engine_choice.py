@@ -9,12 +9,15 @@ from conftest import small_model
 from torch.nn import functional as F
 
 from janus_vit.errors import InputError
-from janus_vit.model.engines import choice, mkl, packed, select, zen
-from janus_vit.model.engines.packed_way import Way, fastest_way
-from janus_vit.model.engines.select import KINDS, Kind, check_engine, make_engine, precision_of
+from janus_vit.model.engines import autotune as choice
+from janus_vit.model.engines import factory as select
+from janus_vit.model.engines import mkl, packed, zen
+from janus_vit.model.engines.block_variant import BlockVariant, fastest_variant
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES, EngineSpec, check_engine, precision_of
 from janus_vit.model.stage import Activation
 
-NEEDS_PACKED = KINDS["packed"].load().obstacle() is None
+NEEDS_PACKED = ENGINES["packed"].load().unavailable_reason() is None
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +41,19 @@ def test_an_unknown_engine_is_refused_with_the_names(model):
 
 
 def test_an_engine_that_is_not_installed_names_its_extra(model, monkeypatch):
-    missing = replace(KINDS["packed"], name="other", package="no_such_package_here", extra="fast")
-    monkeypatch.setitem(select.KINDS, "other", missing)
+    missing = replace(ENGINES["packed"], name="other", package="no_such_package_here", extra="fast")
+    monkeypatch.setitem(select.ENGINES, "other", missing)
     with pytest.raises(InputError, match=r"needs no_such_package_here: pip install 'janus-vit\[fast\]'"):
         make_engine(model, "other")
     assert make_engine(model).name != "other"
 
 
 def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch):
-    for module, name in ((packed, "product_obstacle"), (zen, "_obstacle"), (mkl, "_obstacle")):
+    for module, name in (
+        (packed, "product_unavailable_reason"),
+        (zen, "_unavailable_reason"),
+        (mkl, "_unavailable_reason"),
+    ):
         monkeypatch.setattr(module, name, lambda *dtype: "no such instructions")
     told = []
     assert make_engine(model, "packed-bf16", tell=told.append).name == "eager"
@@ -76,7 +83,7 @@ def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch)
 
         _reorder_linear_weight = staticmethod(lambda weight: weight)
 
-    ask = packed.product_obstacle.__wrapped__
+    ask = packed.product_unavailable_reason.__wrapped__
     monkeypatch.setattr(torch.ops, "mkldnn", Operations)
     assert "has other operations: " in ask(torch.float32)
     Operations._linear_pointwise = Zeros()
@@ -104,7 +111,7 @@ def test_a_damaged_cache_is_measured_again_and_mended(model, cache, text):
     cache.parent.mkdir(parents=True)
     cache.write_text(text)
     chosen = make_engine(model).name
-    assert choice._read(cache) == {} if len(select.KINDS) == 1 else chosen in choice._read(cache).values()
+    assert choice._read(cache) == {} if len(select.ENGINES) == 1 else chosen in choice._read(cache).values()
 
 
 def test_a_cached_name_that_is_none_is_measured_again(model, monkeypatch, cache):
@@ -112,14 +119,14 @@ def test_a_cached_name_that_is_none_is_measured_again(model, monkeypatch, cache)
     chosen = json.loads(cache.read_text())
     cache.write_text(json.dumps({**chosen, "choices": dict.fromkeys(chosen["choices"], "gone")}))
     assert "gone" in cache.read_text()
-    assert make_engine(model).name in KINDS
+    assert make_engine(model).name in ENGINES
     assert "gone" not in cache.read_text()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert make_engine(model).name in KINDS
+    assert make_engine(model).name in ENGINES
 
 
 @pytest.mark.parametrize(
@@ -131,10 +138,12 @@ def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path
     ],
 )
 def test_auto_chooses_among_the_processors_engines_of_one_precision(model, monkeypatch, name, precision, asked):
-    monkeypatch.setattr(Kind, "runs_here", True)
-    monkeypatch.setattr(Kind, "load", lambda kind: lambda model, keep_model: kind.name)
-    monkeypatch.setattr(select, "_runnable", lambda name, tell: KINDS[name])
-    monkeypatch.setattr("janus_vit.model.engines.choice.version", lambda package: "1")  # zentorch may not be installed
+    monkeypatch.setattr(EngineSpec, "runs_here", True)
+    monkeypatch.setattr(EngineSpec, "load", lambda kind: lambda model, keep_model: kind.name)
+    monkeypatch.setattr(select, "_runnable", lambda name, tell: ENGINES[name])
+    monkeypatch.setattr(
+        "janus_vit.model.engines.autotune.version", lambda package: "1"
+    )  # zentorch may not be installed
     measured = []
     monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: measured.extend(kinds) or {kinds[-1].name: 1.0})
     assert make_engine(model, name) == asked[-1]
@@ -143,8 +152,8 @@ def test_auto_chooses_among_the_processors_engines_of_one_precision(model, monke
 
 
 def test_where_no_engine_of_a_precision_runs_the_usual_one_runs_instead(model, monkeypatch):
-    monkeypatch.setattr(KINDS["int8"].load(), "obstacle", classmethod(lambda cls: "no VNNI"))
-    monkeypatch.setattr(KINDS["zen-int8"].load(), "obstacle", classmethod(lambda cls: "no AVX-512"))
+    monkeypatch.setattr(ENGINES["int8"].load(), "unavailable_reason", classmethod(lambda cls: "no VNNI"))
+    monkeypatch.setattr(ENGINES["zen-int8"].load(), "unavailable_reason", classmethod(lambda cls: "no AVX-512"))
     told = []
     make_engine(model, "auto-int8", tell=told.append)
     assert told[0] == "engine 'int8' cannot run here (no VNNI): 'packed-bf16' runs instead"
@@ -153,7 +162,7 @@ def test_where_no_engine_of_a_precision_runs_the_usual_one_runs_instead(model, m
 def timed(monkeypatch, took_s):
     """Let runs take this long by the clock; gives the way they are run."""
     now_s = [0.0]
-    monkeypatch.setattr("janus_vit.model.engines.packed_way.time.perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("janus_vit.model.engines.block_variant.time.perf_counter", lambda: now_s[0])
 
     def run(way):
         now_s[0] += took_s[way].pop(0)
@@ -174,16 +183,16 @@ def timed(monkeypatch, took_s):
     ],
 )
 def test_the_first_way_that_none_clearly_beats_is_taken_and_tried_once(monkeypatch, first_s, second_s, third_s, taken):
-    ways = (Way(print), Way(repr), Way(id))
+    ways = (BlockVariant(print), BlockVariant(repr), BlockVariant(id))
     took_s = {way: list(times_s) for way, times_s in zip(ways, (first_s, second_s, third_s), strict=True)}
     run = timed(monkeypatch, took_s)
     key = object()
-    assert [fastest_way(key, ways, run) for _ in range(2)] == [ways[taken]] * 2
+    assert [fastest_variant(key, ways, run) for _ in range(2)] == [ways[taken]] * 2
 
 
 def test_where_there_is_one_way_none_is_tried():
-    way = Way(print)
-    assert fastest_way("none", (way,), lambda way: pytest.fail("it was tried")) == way
+    way = BlockVariant(print)
+    assert fastest_variant("none", (way,), lambda way: pytest.fail("it was tried")) == way
 
 
 def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
@@ -192,7 +201,7 @@ def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
 
         _mkl_reorder_linear_weight = staticmethod(lambda weight, rows: weight)
 
-    ask = mkl._obstacle.__wrapped__
+    ask = mkl._unavailable_reason.__wrapped__
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.ops, "mkl", Operations)
     assert "has other operations: " in ask()

@@ -9,18 +9,19 @@ import torch
 from conftest import small_model
 from torch.nn import functional as F
 
-from janus_vit.model.builtin import builtin_frames
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines import packed
+from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.factory import make_engine
 from janus_vit.model.engines.packed import PackedEngine
 from janus_vit.model.engines.packed_attention import attend, attend_plainly
 from janus_vit.model.engines.packed_block import aligned, padded
-from janus_vit.model.engines.packed_way import Way
-from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.engines.registry import ENGINES
 from janus_vit.model.layers import AFTER_LINEAR, size_bias
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
+from janus_vit.sources.builtin import builtin_frames
 
 # Largest difference of a logit from eager, as a share of the largest logit, by what an engine computes in.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2, "int8": 1e-1}  # rounding may merge another pair
@@ -34,7 +35,7 @@ VARIANTS = {
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
 }
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-RUNNABLE = [kind for kind in KINDS.values() if kind.runs_here]
+RUNNABLE = [kind for kind in ENGINES.values() if kind.runs_here]
 WAYS = [(kind, way) for kind in RUNNABLE for way in range(len(getattr(kind.load(), "ways", [None])))]
 
 
@@ -168,8 +169,8 @@ def test_tokens_merge_as_planned(pair):
 )
 @pytest.mark.parametrize("merged", [False, True])
 def test_attention_is_torchs_own(queries, tokens, merged):
-    if KINDS["packed"] not in RUNNABLE:
-        assert KINDS["packed"].load().obstacle()
+    if ENGINES["packed"] not in RUNNABLE:
+        assert ENGINES["packed"].load().unavailable_reason()
         return
     generator = torch.Generator().manual_seed(tokens)
     query = torch.randn(2, 3, queries, 8, generator=generator)
@@ -213,7 +214,7 @@ def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weight
 @pytest.mark.parametrize("kind", [kind for kind in RUNNABLE if len(getattr(kind.load(), "ways", [])) > 1])
 def test_all_blocks_compute_in_the_way_that_is_found_once_for_their_shape(kind, monkeypatch):
     asked = []
-    monkeypatch.setattr(packed, "fastest_way", lambda key, ways, run: asked.append(key) or run(ways[0]) or ways[-1])
+    monkeypatch.setattr(packed, "fastest_variant", lambda key, ways, run: asked.append(key) or run(ways[0]) or ways[-1])
     whole = small_model(**VARIANTS["quick"])
     short = replace(whole, network=whole.network.beginning(2))
     for model in (whole, short):
@@ -263,7 +264,7 @@ def watched(model, met):
 
     class Watched(PackedEngine):
         linear = Linear
-        ways = (Way(attend_plainly, align=True, few_shapes=True),)
+        ways = (BlockVariant(attend_plainly, align=True, few_shapes=True),)
 
         def pack(self, weight, bias, activation=None):
             return Watching(Linear(weight, bias, activation), met)

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from janus_vit.model.engines import int8
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.factory import make_engine
 from janus_vit.model.engines.int8 import Int8Engine, Int8Linear, quantise_rows
-from janus_vit.model.engines.select import make_engine
 
 
 def multiplies(test):
     """Where the processor cannot multiply so, what there is to see is that another engine runs instead."""
-    if Int8Engine.obstacle() is None:
+    if Int8Engine.unavailable_reason() is None:
         return test
 
     @functools.wraps(test)
@@ -121,7 +121,7 @@ def test_attention_is_in_float32_where_bfloat16_is_not_multiplied(monkeypatch):
 
 def test_what_it_cannot_run_on_it_says_and_another_runs_instead(monkeypatch):
     told = []
-    monkeypatch.setattr(int8, "_obstacle", lambda: "no such instructions")
+    monkeypatch.setattr(int8, "_unavailable_reason", lambda: "no such instructions")
     assert make_engine(small_model(), "int8", tell=told.append).name in ("packed-bf16", "packed", "eager")
     assert told[0] == "engine 'int8' cannot run here (no such instructions): 'packed-bf16' runs instead"
 
@@ -129,7 +129,7 @@ def test_what_it_cannot_run_on_it_says_and_another_runs_instead(monkeypatch):
 @multiplies
 def test_products_that_saturate_are_noticed(monkeypatch):
     """Without VNNI the sum of two products is cut at 16 bits."""
-    ask = int8._obstacle.__wrapped__
+    ask = int8._unavailable_reason.__wrapped__
     assert ask() is None
     monkeypatch.setattr(Int8Linear, "__call__", lambda self, x: torch.full((7, 96), 32767 / 127**2))
     assert ask() == "the processor has no VNNI instructions: its int8 products saturate"

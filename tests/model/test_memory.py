@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from janus_vit.model import memory
-from janus_vit.model.checkpoints import checkpoint_metadata
-from janus_vit.model.engines.select import KINDS
-from janus_vit.model.memory import let_go, trim
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
+from janus_vit.model.engines.registry import ENGINES
+from janus_vit.model.memory import release_pages, trim
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 
@@ -39,7 +39,7 @@ def mapped(tmp_path):
 
 def test_pages_of_a_file_go_and_their_values_stay(mapped):
     before_kb = resident_kb("RssFile") if LINUX else 0
-    let_go(mapped)
+    release_pages(mapped)
     if LINUX:
         assert before_kb - resident_kb("RssFile") > 0.9 * 4 * ROWS
     assert torch.equal(mapped.flatten(), torch.arange(ROWS * 1024, dtype=torch.float32))
@@ -47,14 +47,14 @@ def test_pages_of_a_file_go_and_their_values_stay(mapped):
 
 def test_pages_that_were_written_to_stay(mapped):
     mapped[ROWS // 2] = -1.0
-    let_go(mapped)
+    release_pages(mapped)
     assert (mapped[ROWS // 2] == -1.0).all()
     assert mapped[0, 5] == 5.0
 
 
 def test_memory_that_is_no_files_stays():
     plain = torch.arange(ROWS * 1024, dtype=torch.float32)
-    let_go(plain)
+    release_pages(plain)
     assert torch.equal(plain, torch.arange(ROWS * 1024, dtype=torch.float32))
 
 
@@ -75,7 +75,7 @@ def test_only_pages_that_the_system_calls_a_files_go(monkeypatch, advised, entry
             return entry.to_bytes(8, "little") * (size // 8)
 
     monkeypatch.setattr("builtins.open", lambda *_, **__: Pagemap())
-    let_go(torch.ones(ROWS * 1024))
+    release_pages(torch.ones(ROWS * 1024))
     assert len(advised) == times
 
 
@@ -84,13 +84,13 @@ def test_without_a_page_map_pages_stay(monkeypatch, advised):
         raise FileNotFoundError
 
     monkeypatch.setattr("builtins.open", missing)
-    let_go(torch.ones(ROWS * 1024))
+    release_pages(torch.ones(ROWS * 1024))
     assert advised == []
 
 
 def test_what_has_no_whole_page_or_no_memory_is_left_alone(mapped):
     for tensor in (torch.ones(3), torch.empty(0), torch.empty(4096, 4096, device="meta"), mapped.t(), mapped[3]):
-        let_go(tensor)
+        release_pages(tensor)
     trim()
     assert mapped[3, 0] == 3 * 1024
 
@@ -132,7 +132,8 @@ MEASURE = """
 import sys, torch
 from pathlib import Path
 from janus_vit.model.catalog import load_model
-from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -146,7 +147,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "cuda"])
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "cuda"])
 def test_making_an_engine_takes_a_quarter_more_than_the_weights_at_most(tmp_path, name):
     arch = Architecture(64, 16, 512, 12, 8, 2048, classes=10)
     network = VisionTransformer(arch)
@@ -154,7 +155,7 @@ def test_making_an_engine_takes_a_quarter_more_than_the_weights_at_most(tmp_path
     save_file(dict(network.state_dict()), file, checkpoint_metadata(arch, Preprocessing(64), (), {}))
     size_bytes = sum(parameter.nbytes for parameter in network.parameters())  # 151 MB
     command = [sys.executable, "-c", MEASURE, str(file), name]
-    if LINUX and KINDS[name].installed:
+    if LINUX and ENGINES[name].installed:
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert int(printed) < 1.25 * size_bytes + 20e6
     assert size_bytes > 140e6

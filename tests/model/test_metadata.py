@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
-from janus_vit.model.checkpoints import checkpoint_metadata
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
 
 
 def save(model, path, change=lambda values: None):

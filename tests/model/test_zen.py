@@ -14,14 +14,15 @@ from torch.nn import functional as F
 
 from janus_vit.errors import InputError
 from janus_vit.model.engines import trial, zen, zen_int8
-from janus_vit.model.engines.select import KINDS, make_engine
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES
 from janus_vit.model.engines.trial import linear_difference, too_far, worst
 from janus_vit.model.engines.zen import ZenLinear
 from janus_vit.model.engines.zen_int8 import ZenInt8Engine, ZenInt8Linear
 
-INSTALLED = KINDS["zen"].installed
-NAMES = [name for name, kind in KINDS.items() if kind.package == "zentorch"]
-RUN = [name for name in NAMES if KINDS[name].runs_here]
+INSTALLED = ENGINES["zen"].installed
+NAMES = [name for name, kind in ENGINES.items() if kind.package == "zentorch"]
+RUN = [name for name in NAMES if ENGINES[name].runs_here]
 
 
 def where_it_runs(test):
@@ -109,13 +110,13 @@ def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("obstacle", [zen._obstacle, zen.product_obstacle])
-def test_operations_of_another_version_are_noticed(obstacle, dtype, monkeypatch):
+@pytest.mark.parametrize("unavailable_reason", [zen._unavailable_reason, zen.product_unavailable_reason])
+def test_operations_of_another_version_are_noticed(unavailable_reason, dtype, monkeypatch):
     monkeypatch.setattr(zen, "load_library", lambda: None)
     monkeypatch.setattr(zen, "multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(trial, "version", lambda package: "2.13.0")
     operations(monkeypatch)
-    assert "zentorch 2.13.0 has other operations: " in obstacle.__wrapped__(dtype)
+    assert "zentorch 2.13.0 has other operations: " in unavailable_reason.__wrapped__(dtype)
     operations(
         monkeypatch,
         zentorch_weight_prepack_for_linear=lambda weight: weight,
@@ -123,7 +124,7 @@ def test_operations_of_another_version_are_noticed(obstacle, dtype, monkeypatch)
         zentorch_linear_unary_binary=lambda x, weight, residual, bias, **_: residual,
         zentorch_sdpa=lambda query, key, value, **_: (query,),
     )
-    assert "its results differ from plain ones by" in obstacle.__wrapped__(dtype)
+    assert "its results differ from plain ones by" in unavailable_reason.__wrapped__(dtype)
 
 
 def test_what_is_not_a_number_is_far_from_right():
@@ -134,8 +135,8 @@ def test_what_is_not_a_number_is_far_from_right():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_has_one_of_its_precision_to_fall_back_to(name):
-    kind = KINDS[name]
-    assert KINDS[kind.fallback].precision == kind.precision
+    kind = ENGINES[name]
+    assert ENGINES[kind.fallback].precision == kind.precision
     assert kind.fallback not in NAMES
 
 

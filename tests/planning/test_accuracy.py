@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy import AGREEMENT, RIGHT, AccuracyTable, load_accuracy
+from janus_vit.planning.accuracy.points import Point, wilson
+from janus_vit.planning.accuracy.retention import falling_fit
+from janus_vit.planning.accuracy.table import AGREEMENT, RIGHT, AccuracyTable, load_accuracy
 from janus_vit.planning.plan import ModelShape, Plan, tokens_saved
-from janus_vit.planning.points import Point, wilson
-from janus_vit.planning.policies import Situation
-from janus_vit.planning.presets import make_policy, policy_table
-from janus_vit.planning.retention import falling_fit
+from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.policies.presets import make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 
 SHAPE = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))

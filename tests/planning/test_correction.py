@@ -2,7 +2,7 @@
 
 import pytest
 
-from janus_vit.planning.correction import Side
+from janus_vit.planning.policies.correction import Side
 
 
 def test_a_device_slowed_to_half_is_predicted_again_within_20_frames():

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from janus_vit.errors import InputError
-from janus_vit.planning.policies import Situation
-from janus_vit.planning.presets import check_policy, make_policy
+from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.policies.presets import check_policy, make_policy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "slowest_of_ten.py"
 
 FIRST_CELL = """
-    from janus_vit.planning.policies import Decision, predict
+    from janus_vit.planning.policies.base import Decision, predict
 
     class Mine:
         def __init__(self, table, platforms):

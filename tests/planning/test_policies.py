@@ -12,8 +12,8 @@ from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer, patience_s
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape, Plan
-from janus_vit.planning.policies import MostAccurateInTime, Situation, SmallestLevel
-from janus_vit.planning.presets import POLICIES, Platforms, baseline_merges, make_policy, policy_table
+from janus_vit.planning.policies.base import MostAccurateInTime, Situation, SmallestLevel
+from janus_vit.planning.policies.presets import POLICIES, Platforms, baseline_merges, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from janus_vit.planning.policies import Situation
-from janus_vit.planning.presets import POLICIES, make_policy
-from janus_vit.planning.ranking import rank, shortlist
+from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.policies.presets import POLICIES, make_policy
+from janus_vit.planning.policies.ranking import rank, shortlist
 
 
 @pytest.mark.parametrize("policy", POLICIES)

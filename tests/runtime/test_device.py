@@ -5,20 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
+from janus_vit.calibration.profiler import profile_machine
+from janus_vit.cloud.in_process import InProcess
+from janus_vit.cloud.service import CloudService
 from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
-from janus_vit.lab.profiler import profile_machine
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.outcome import Prediction, patience_s
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies import Decision
-from janus_vit.planning.presets import POLICIES, Platforms, make_policy
+from janus_vit.planning.policies.base import Decision
+from janus_vit.planning.policies.presets import POLICIES, Platforms, make_policy
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import all_splits
+from janus_vit.records.writer import to_record
 from janus_vit.runtime.device import Device
-from janus_vit.runtime.metrics import to_record
-from janus_vit.runtime.service import CloudService
-from janus_vit.runtime.transport import InProcess
-from janus_vit.runtime.worker import LocalWorker
+from janus_vit.runtime.local_worker import LocalWorker
 
 
 class Always:

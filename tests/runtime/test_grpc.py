@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from cloud_requests import image_request, token_request
 
+from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, ModelMismatch, Rejected
-from janus_vit.runtime.cloud import Cloud
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.runtime.rpc import HELLO, INFER, PROBE, SERVICE
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import Greeting, Outputs, pack_greeting, pack_request
+from janus_vit.wire.messages import Greeting, Outputs, serialise_greeting, serialise_request
+from janus_vit.wire.rpc import HELLO, INFER, PROBE, SERVICE
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_garbage_and_oversized_messages_get_a_status(model, address, transport, 
 
 def test_random_damage_never_breaks_the_server(model, address, transport):
     rng = np.random.default_rng(0)
-    good = pack_request(token_request(model))
+    good = serialise_request(token_request(model))
     statuses = set()
     with grpc.insecure_channel(address) as channel:
         call = channel.stream_unary(INFER)
@@ -207,7 +207,7 @@ def test_every_transport_has_a_connection_of_its_own():
 
     def hello(request, context):
         peers.append(context.peer())
-        return pack_greeting(Greeting("small", "fingerprint", "{}"))
+        return serialise_greeting(Greeting("small", "fingerprint", "{}"))
 
     server = grpc.server(ThreadPoolExecutor(1))
     handlers = {HELLO.rsplit("/", 1)[1]: grpc.unary_unary_rpc_method_handler(hello)}

@@ -20,12 +20,12 @@ from janus_vit.wire.messages import (
     Request,
     check_request,
     largest_body_bytes,
-    pack_greeting,
-    pack_reply,
-    pack_request,
-    unpack_greeting,
-    unpack_reply,
-    unpack_request,
+    parse_greeting,
+    parse_reply,
+    parse_request,
+    serialise_greeting,
+    serialise_reply,
+    serialise_request,
 )
 
 SHAPE = ModelShape("example", 4, 20, 1, 8, (3, 16, 16))
@@ -41,7 +41,7 @@ TIME_S = st.floats(0, 100)
 )
 def test_a_request_survives_its_bytes_and_passes_its_check(split, body, tokens, time_left_s, device):
     request = Request("abc", "int8", split, (0,) * (4 - split), tokens, 8, time_left_s, device, body)
-    received = unpack_request(pack_request(request))
+    received = parse_request(serialise_request(request))
     assert received == request
     assert check_request(received, SHAPE, "abc") == parse_payload("int8")
 
@@ -57,17 +57,17 @@ def test_behind_the_last_block_there_is_what_the_head_reads(tokens):
 @given(TIME_S, TIME_S, TIME_S, TIME_S, TIME_S)
 def test_a_reply_survives_its_bytes(receive_s, decode_s, queue_s, compute_s, expected_s):
     reply = Reply(Answer((3, 1), (0.75, 0.25)), receive_s, decode_s, queue_s, compute_s, expected_s)
-    assert unpack_reply(pack_reply(reply), Outputs(4)) == reply
+    assert parse_reply(serialise_reply(reply), Outputs(4)) == reply
 
 
 def test_a_greeting_survives_its_bytes():
     greeting = Greeting("model", "abc", "{}")
-    assert unpack_greeting(pack_greeting(greeting)) == greeting
+    assert parse_greeting(serialise_greeting(greeting)) == greeting
 
 
 @given(
     st.binary(max_size=200),
-    st.sampled_from([unpack_request, unpack_greeting, lambda data: unpack_reply(data, Outputs(10))]),
+    st.sampled_from([parse_request, parse_greeting, lambda data: parse_reply(data, Outputs(10))]),
 )
 def test_garbage_raises_our_error_or_is_a_message(data, unpack):
     with contextlib.suppress(WireError):
@@ -87,7 +87,7 @@ def test_garbage_raises_our_error_or_is_a_message(data, unpack):
 )
 def test_a_reply_that_cannot_be_true_names_its_field(fields, named):
     with pytest.raises(WireError, match=named):
-        unpack_reply(pb.InferReply(**fields).SerializeToString(), Outputs(10))
+        parse_reply(pb.InferReply(**fields).SerializeToString(), Outputs(10))
 
 
 @pytest.mark.parametrize(
@@ -95,23 +95,23 @@ def test_a_reply_that_cannot_be_true_names_its_field(fields, named):
 )
 def test_a_reply_of_a_model_that_embeds_is_checked_too(fields):
     with pytest.raises(WireError, match=r"field (vector|classes)"):
-        unpack_reply(pb.InferReply(**fields).SerializeToString(), Outputs(0, 2))
+        parse_reply(pb.InferReply(**fields).SerializeToString(), Outputs(0, 2))
 
 
 def test_an_embedding_survives_its_bytes():
     reply = Reply(Answer((), (), (0.5, -0.5, 0.25)), 0.0, 0.0, 0.0, 0.0, 0.0)
-    assert unpack_reply(pack_reply(reply), Outputs(0, 3)) == reply
+    assert parse_reply(serialise_reply(reply), Outputs(0, 3)) == reply
 
 
 def test_another_version_is_refused_with_the_remedy():
     newer = pb.InferRequest(wire_version=99).SerializeToString()
     with pytest.raises(WireError, match="wire_version is 99, not 1: use the same version"):
-        unpack_request(newer)
+        parse_request(newer)
 
 
 def test_the_header_never_needs_more_than_its_bound():
     widest = Request("f" * 16, "float32+zstd", 1, (999,) * 100, 10**9, 10**9, 1e3, "ü" * 64, b"")
-    assert len(pack_request(widest)) < HEADER_BYTES
+    assert len(serialise_request(widest)) < HEADER_BYTES
 
 
 def test_the_largest_body_is_unmerged_float32_or_the_float32_input():

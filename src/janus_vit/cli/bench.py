@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from janus_vit.cli.console import milliseconds, people, plain_table, progress, say, warn
-from janus_vit.cli.measure import measure
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import human_console, milliseconds, plain_table, progress, say, warn
+from janus_vit.cli.common.measure import measure
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
     DEFAULT_SEED,
@@ -34,15 +34,15 @@ from janus_vit.cli.options import (
     parse_duration,
     use_threads,
 )
-from janus_vit.model.engines.select import AUTO, check_engine
-from janus_vit.planning.presets import POLICIES, check_policy
+from janus_vit.model.engines.registry import AUTO, check_engine
+from janus_vit.planning.policies.presets import POLICIES, check_policy
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from janus_vit.lab.gaps import Comparison
-    from janus_vit.lab.live import Twins
-    from janus_vit.lab.summary import Summary
+    from janus_vit.records.summary import Summary
+    from janus_vit.testbed.gaps import Comparison
+    from janus_vit.testbed.live import Twins
 
 
 def bench(
@@ -91,16 +91,16 @@ def bench(
     \b
     Example:  janus-vit bench --trace lte-driving --policy janus --policy adaptive
     """
-    from janus_vit.lab.emulator import LinkSpec
-    from janus_vit.lab.generator import trace_from
-    from janus_vit.lab.live import Trial, compare, run_twins
-    from janus_vit.lab.netns import CONGESTION_CONTROL, check_machine
-    from janus_vit.lab.rig import Emulated, Rig
-    from janus_vit.lab.sources import BUILTIN
-    from janus_vit.lab.streams import open_stream
-    from janus_vit.lab.tunnel import Tunnel
+    from janus_vit.links.emulator import LinkSpec
+    from janus_vit.links.generator import trace_from
+    from janus_vit.links.netns import CONGESTION_CONTROL, check_machine
+    from janus_vit.links.tunnel import Tunnel
     from janus_vit.model.catalog import load_model
-    from janus_vit.model.engines.select import make_engine
+    from janus_vit.model.engines.factory import make_engine
+    from janus_vit.sources.frames import BUILTIN
+    from janus_vit.sources.streams import open_stream
+    from janus_vit.testbed.live import Trial, compare, run_twins
+    from janus_vit.testbed.rig import Emulated, Rig
 
     check_engine(engine)
     policies = [check_policy(name) for name in dict.fromkeys(policy or [DEFAULT_POLICY])]
@@ -118,7 +118,7 @@ def bench(
     runner = make_engine(loaded, engine, tell=warn)
     profile = measure(loaded, runner, None, quick=True, clock=time.thread_time)
     trial = Trial(uplink, rtt_s, sla_s, seconds, period_s, not private)
-    console = people(as_json)
+    console = human_console(as_json)
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
     say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
     say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
@@ -147,7 +147,7 @@ def bench(
 
 
 def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
-    from janus_vit.runtime.metrics import RecordWriter
+    from janus_vit.records.writer import RecordWriter
 
     name = re.sub(r"[^\w.-]+", "-", twins.policy)
     with closing(RecordWriter(folder / f"{name}-live.jsonl", labels)) as writer:
@@ -159,7 +159,7 @@ def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
 
 
 def _print_tables(found: Sequence[Comparison], console: Console) -> None:
-    from janus_vit.lab.gaps import LATE_TOLERANCE, MEDIAN_TOLERANCE
+    from janus_vit.testbed.gaps import LATE_TOLERANCE, MEDIAN_TOLERANCE
 
     names = ("policy", "", "frames", "median ms", "p95 ms", "late %", "right in time %", "frames/s", "kB/frame")
     table = plain_table(*names, left=2)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.console import people, plain_table, progress, say, warn
-from janus_vit.cli.loading import ImageSize, Stride, Task, load, take_engine
-from janus_vit.cli.measure import read_profile
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import human_console, plain_table, progress, say, warn
+from janus_vit.cli.common.loading import ImageSize, Stride, Task, load, load_engine
+from janus_vit.cli.common.measure import read_profile
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     AsJson,
     EngineName,
@@ -22,13 +22,13 @@ from janus_vit.cli.options import (
     use_threads,
 )
 from janus_vit.errors import InputError
-from janus_vit.model.engines.select import AUTO, check_engine
-from janus_vit.planning.accuracy import METRICS, AccuracyTable, Estimate
+from janus_vit.model.engines.registry import AUTO, check_engine
+from janus_vit.planning.accuracy.points import Point
+from janus_vit.planning.accuracy.table import METRICS, AccuracyTable, Estimate
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.learned import LEARNED
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import ModelShape, Plan
-from janus_vit.planning.points import Point
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
@@ -94,12 +94,12 @@ def calibrate(
     \b
     Example:   janus-vit calibrate --data photos/ --out table.json
     """
-    from janus_vit.lab.calibrate import Calibration
-    from janus_vit.lab.labelled import open_labelled
-    from janus_vit.lab.learn import learned_schedules
-    from janus_vit.lab.profiler import TOKEN_FORMATS, input_formats
-    from janus_vit.lab.search import Search, check_budget, schedules_of
-    from janus_vit.lab.trials import Trials
+    from janus_vit.calibration.calibrate import Calibration
+    from janus_vit.calibration.learn import learned_schedules
+    from janus_vit.calibration.profiler import TOKEN_FORMATS, input_formats
+    from janus_vit.calibration.search import Search, check_budget, schedules_of
+    from janus_vit.calibration.trials import Trials
+    from janus_vit.sources.labelled import open_labelled
 
     check_writable(out)
     check_engine(engine)
@@ -110,8 +110,8 @@ def calibrate(
     check_budget(budget, len(names))  # before anything slow begins
     measured = _profile_to_learn_for(names, profile, loaded)
     source = open_labelled(data, labels, loaded.labels, frames, warn, loaded.preprocessing.frames, stride)
-    console = people(as_json)
-    runner = take_engine(loaded, engine)
+    console = human_console(as_json)
+    runner = load_engine(loaded, engine)
     with progress(f"calibrating {loaded.name}") as show:
         trials = Trials(loaded, runner, source, lambda count: show(0.0, f"{count} frames read"))
         if measured is not None:
@@ -148,7 +148,7 @@ def _profile_to_learn_for(names: list[str], path: Path | None, model: Model) -> 
 
 
 def _print(table: AccuracyTable, shape: ModelShape) -> None:
-    console = people(as_json=False)
+    console = human_console(as_json=False)
     say(console, f"{table.model} on {table.frames} frames; % of answers {METRICS[table.metric]}, with 95 % interval")
     console.print(_measured(table.points))
     for family in table.families:

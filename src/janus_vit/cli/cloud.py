@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.console import messages, say, until_stopped
-from janus_vit.cli.loading import ImageSize, Task, load, take_engine
-from janus_vit.cli.measure import read_or_measure
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import messages, say, wait_for_signal
+from janus_vit.cli.common.loading import ImageSize, Task, load, load_engine
+from janus_vit.cli.common.measure import read_or_measure
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     AsJson,
     EngineName,
@@ -23,7 +23,7 @@ from janus_vit.cli.options import (
     use_threads,
 )
 from janus_vit.errors import InputError
-from janus_vit.model.engines.select import AUTO, check_engine
+from janus_vit.model.engines.registry import AUTO, check_engine
 
 if TYPE_CHECKING:
     import grpc
@@ -53,7 +53,7 @@ def cloud(
     Example:    janus-vit cloud --listen 0.0.0.0:50051
     With TLS:   janus-vit cloud --tls-cert cert.pem --tls-key key.pem
     """
-    from janus_vit.runtime.cloud import Cloud
+    from janus_vit.cloud.server import Cloud
     from janus_vit.runtime.grpc_client import check_address
 
     host, _, port = listen.rpartition(":")
@@ -63,9 +63,9 @@ def cloud(
     check_engine(engine)
     use_threads(threads)
     served = load(model, task, image_size)
-    runner = take_engine(served, engine)
+    runner = load_engine(served, engine)
     measured = read_or_measure(profile, served, runner)
-    with until_stopped() as stop, Cloud(served, measured, listen, credentials, runner) as server:
+    with wait_for_signal() as stop, Cloud(served, measured, listen, credentials, runner) as server:
         say(messages(), f"serving {served.name} on {host}:{server.port} with engine {runner.name}; Ctrl-C stops it")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}

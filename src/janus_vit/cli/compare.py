@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from janus_vit.cli.console import milliseconds, people, plain_table, progress, say
-from janus_vit.cli.measure import read_profile
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import human_console, milliseconds, plain_table, progress, say
+from janus_vit.cli.common.measure import read_profile
+from janus_vit.cli.common.options import (
     DEFAULT_SEED,
     AccuracyFile,
     AsJson,
@@ -30,15 +30,15 @@ from janus_vit.cli.options import (
     parse_duration,
 )
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy import AccuracyTable, load_accuracy
+from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
 from janus_vit.planning.jsonfile import write_text
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.presets import POLICIES, Platforms, check_policy
+from janus_vit.planning.policies.presets import POLICIES, Platforms, check_policy
 
 if TYPE_CHECKING:
-    from janus_vit.lab.compare import Score
-    from janus_vit.lab.traces import Trace
+    from janus_vit.links.traces import Trace
+    from janus_vit.simulation.compare import Score
 
 _DEFAULT = ("oracle", "best-fixed", "adaptive", "janus", "split-only", "cloud-jpeg", "cloud-only", "device-only")
 _PRIVATE = tuple(name for name in _DEFAULT if not name.startswith("cloud"))
@@ -105,9 +105,9 @@ def compare(
     Example:   janus-vit compare --trace lte-driving --trace wifi-walking --sla 200ms
                janus-vit compare --trace recorded/ --policy mine.py:Mine --policy adaptive --policy oracle
     """
-    from janus_vit.lab.compare import run_all, score
-    from janus_vit.lab.frames import Case
-    from janus_vit.lab.report.canvas import check_figures
+    from janus_vit.report.canvas import check_figures
+    from janus_vit.simulation.arrays import Case
+    from janus_vit.simulation.compare import run_all, score
 
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     period_s = sla_s if period is None else parse_duration(period, "--period", zero_allowed=True) or None
@@ -145,21 +145,21 @@ def compare(
         print(json.dumps(_lines(found, links), indent=1, allow_nan=False))
     if csv_file is not None:
         write_text(csv_file, _as_csv(_lines(found, links)))
-        say(people(as_json), f"written to {csv_file}")
+        say(human_console(as_json), f"written to {csv_file}")
     if out is not None:
         _write_page(out, title, found, links)
-        say(people(as_json), f"written to {out}")
+        say(human_console(as_json), f"written to {out}")
 
 
 def _check(name: str) -> str:
-    from janus_vit.lab.compare import BEYOND
+    from janus_vit.simulation.compare import BEYOND
 
     return name if name in BEYOND else check_policy(name)
 
 
 def _links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[Trace]:
-    from janus_vit.lab.generator import SCENARIOS, trace_from
-    from janus_vit.lab.traces import read_trace
+    from janus_vit.links.generator import SCENARIOS, trace_from
+    from janus_vit.links.traces import read_trace
 
     found: list[Trace] = []
     for spec in specs or SCENARIOS:
@@ -177,12 +177,12 @@ def _sides(
     model: str, device: str, cloud: str, accuracy: Path | None
 ) -> tuple[ModelShape, tuple[PlatformProfile, PlatformProfile], AccuracyTable | None]:
     """The model's shape, both profiles and what is known of its accuracy, from published data or from files."""
-    from janus_vit.lab.published import MACHINES, SHAPES, assumed_accuracy, published_profile
+    from janus_vit.reproduction.published import MACHINES, SHAPES, assumed_accuracy, published_profile
 
     if model in SHAPES and {device, cloud} <= set(MACHINES):
         known = assumed_accuracy(model) if accuracy is None else load_accuracy(accuracy)
         return SHAPES[model], (published_profile(device, model), published_profile(cloud, model)), known
-    from janus_vit.cli.loading import load
+    from janus_vit.cli.common.loading import load
 
     loaded = load(model, None, None)
     wrong = [name for name in (device, cloud) if name in MACHINES and model not in SHAPES]
@@ -216,9 +216,9 @@ def _title(
 
 
 def _print(title: str, found: dict[str, list[Score]], as_json: bool) -> None:
-    from janus_vit.lab.report.comparison import HEADER, row
+    from janus_vit.report.comparison import HEADER, row
 
-    console = people(as_json)
+    console = human_console(as_json)
     say(console, f"{title}; below a mean its 95 % interval over links\n")
     table = plain_table(*(name.replace(" ", "\n", 1) for name in HEADER))
     for name in found:
@@ -249,8 +249,8 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_page(path: Path, title: str, found: dict[str, list[Score]], links: Sequence[Trace]) -> None:
-    from janus_vit.lab.report.comparison import front, measured, overall, per_link
-    from janus_vit.lab.report.page import Section, write_page
+    from janus_vit.report.comparison import front, measured, overall, per_link
+    from janus_vit.report.page import Section, write_page
 
     text = "Means over links; below them, 95 % intervals over links (bootstrap)."
     sections = [overall("All links", text, found)]

@@ -17,9 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from janus_vit.cli.console import messages, milliseconds, people, plain_table, say, warn
-from janus_vit.cli.measure import measure
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import human_console, messages, milliseconds, plain_table, say, warn
+from janus_vit.cli.common.measure import measure
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_SEED,
     DEFAULT_SLOWDOWN,
@@ -32,13 +32,13 @@ from janus_vit.cli.options import (
     parse_duration,
     use_threads,
 )
-from janus_vit.model.engines.select import AUTO, check_engine
+from janus_vit.model.engines.registry import AUTO, check_engine
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from janus_vit.lab.rig import Step
-    from janus_vit.lab.summary import Summary
+    from janus_vit.records.summary import Summary
+    from janus_vit.testbed.rig import Step
 
 # name in the table -> policy, and whether pixels may leave the device
 RUNS = {
@@ -79,19 +79,19 @@ def demo(
     \b
     Example:  janus-vit demo --trace 5g-walking --sla 80ms
     """
-    from janus_vit.lab.emulator import LinkSpec
-    from janus_vit.lab.generator import trace_from
-    from janus_vit.lab.rig import Emulated, Rig
-    from janus_vit.lab.sources import open_source
-    from janus_vit.lab.summary import summarise
+    from janus_vit.links.emulator import LinkSpec
+    from janus_vit.links.generator import trace_from
     from janus_vit.model.catalog import load_model
-    from janus_vit.model.engines.select import make_engine
+    from janus_vit.model.engines.factory import make_engine
+    from janus_vit.records.summary import summarise
+    from janus_vit.sources.frames import open_source
+    from janus_vit.testbed.rig import Emulated, Rig
 
     sla_s = parse_duration(sla, "--sla")
     check_positive(seconds, "--seconds", "12")
     check_positive(slowdown, "--slowdown", "14")
     check_engine(engine)
-    console = people(as_json)
+    console = human_console(as_json)
     rates = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)

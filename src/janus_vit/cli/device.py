@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.console import Stop, messages, milliseconds, people, plain_table, say, until_stopped
-from janus_vit.cli.live import StreamView
-from janus_vit.cli.loading import (
+from janus_vit.cli.common.console import Stop, human_console, messages, milliseconds, plain_table, say, wait_for_signal
+from janus_vit.cli.common.live import StreamView
+from janus_vit.cli.common.loading import (
     ImageSize,
     Stride,
     Task,
     TextVectorFile,
     check_source,
     load,
+    load_engine,
     read_texts,
     stream_for,
-    take_engine,
 )
-from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure
-from janus_vit.cli.options import (
+from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
     AccuracyFile,
@@ -47,15 +47,15 @@ from janus_vit.cli.options import (
     use_threads,
 )
 from janus_vit.errors import InputError
-from janus_vit.model.engines.select import AUTO, check_engine
-from janus_vit.planning.presets import check_policy
+from janus_vit.model.engines.registry import AUTO, check_engine
+from janus_vit.planning.policies.presets import check_policy
 
 if TYPE_CHECKING:
     import grpc
     from rich.console import Console
 
-    from janus_vit.lab.sources import Sample, Source
-    from janus_vit.lab.summary import Summary
+    from janus_vit.records.summary import Summary
+    from janus_vit.sources.frames import Sample, Source
 
 
 def device(
@@ -96,11 +96,11 @@ def device(
     Example:    janus-vit device --cloud HOST:50051 --source photos/
     To a pipe:  janus-vit device --cloud HOST:50051 --frames 100 --json
     """
-    from janus_vit.lab.streams import true_label
-    from janus_vit.lab.summary import Tally
+    from janus_vit.records.summary import Tally
+    from janus_vit.records.writer import RecordWriter, to_record
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.grpc_client import check_address
-    from janus_vit.runtime.metrics import RecordWriter, to_record
+    from janus_vit.sources.streams import true_label
 
     sla_s = parse_duration(sla, "--sla")
     check_policy(policy)
@@ -114,7 +114,7 @@ def device(
     texts = read_texts(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     samples = stream_for(loaded, source, stride, frames)
-    runner = take_engine(loaded, engine)
+    runner = load_engine(loaded, engine)
     known = read_accuracy(accuracy, loaded, runner.precision)
     writer = None if records is None else RecordWriter(records, labels)
     measured = read_or_measure(profile, loaded, runner, samples)
@@ -128,7 +128,7 @@ def device(
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     view = StreamView(labels, samples.length)
     tally = Tally()
-    with until_stopped() as stop:
+    with wait_for_signal() as stop:
         try:
             with closing(connected), closing(writer) if writer else nullcontext(), view.shown():
                 for sample in _paced(samples, interval_s, stop):
@@ -143,7 +143,7 @@ def device(
                         print(json.dumps(record), flush=True)
                     view.show(sample.name, outcome)
         finally:  # also when the camera is pulled out
-            _print_summary(tally.summary(), samples, people(as_json))
+            _print_summary(tally.summary(), samples, human_console(as_json))
 
 
 def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:

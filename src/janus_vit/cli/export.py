@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from janus_vit.cli.console import messages, say
-from janus_vit.cli.loading import ImageSize, Task, load
-from janus_vit.cli.options import DEFAULT_MODEL, ModelName, check_writable
+from janus_vit.cli.common.console import messages, say
+from janus_vit.cli.common.loading import ImageSize, Task, load
+from janus_vit.cli.common.options import DEFAULT_MODEL, ModelName, check_writable
 
 
 def export(

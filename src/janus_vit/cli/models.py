@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from janus_vit.cli.console import plain_table, results
-from janus_vit.cli.options import AsJson
+from janus_vit.cli.common.console import plain_table, results
+from janus_vit.cli.common.options import AsJson
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Entry

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.padding import Padding
 
-from janus_vit.cli.console import milliseconds, plain_table, results, say
-from janus_vit.cli.loading import ImageSize, Task, load, take_engine
-from janus_vit.cli.measure import NO_ACCURACY, read_accuracy, read_or_measure, read_profile
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import milliseconds, plain_table, results, say
+from janus_vit.cli.common.loading import ImageSize, Task, load, load_engine
+from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure, read_profile
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
     AccuracyFile,
@@ -28,11 +28,11 @@ from janus_vit.cli.options import (
     check_positive,
     parse_duration,
 )
-from janus_vit.model.engines.select import AUTO, precision_of
-from janus_vit.planning.accuracy import FLOAT32, METRICS, RIGHT, AccuracyTable, Estimate
+from janus_vit.model.engines.registry import AUTO, precision_of
+from janus_vit.planning.accuracy.table import FLOAT32, METRICS, RIGHT, AccuracyTable, Estimate
 from janus_vit.planning.latency import PlatformProfile
-from janus_vit.planning.presets import Platforms, check_policy
-from janus_vit.planning.ranking import Candidate, rank, reason, shortlist
+from janus_vit.planning.policies.presets import Platforms, check_policy
+from janus_vit.planning.policies.ranking import Candidate, rank, reason, shortlist
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
@@ -97,7 +97,7 @@ def _platforms(
 ) -> Platforms:
     cloud = None if cloud_file is None else read_profile(cloud_file, model)  # a damaged file first, then slow work
     if device is None or cloud is None:
-        measured = read_or_measure(None, model, take_engine(model, AUTO))
+        measured = read_or_measure(None, model, load_engine(model, AUTO))
         device, cloud = device or measured, cloud or measured
     return Platforms(model.shape, device.slowed(slowdown), cloud, rate_mbps, rtt_s, images_allowed=not private)
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from janus_vit.cli.console import milliseconds, people, plain_table, say
-from janus_vit.cli.loading import ImageSize, Stride, Task, check_source, load, stream_for, take_engine
-from janus_vit.cli.measure import measure
-from janus_vit.cli.options import (
+from janus_vit.cli.common.console import human_console, milliseconds, plain_table, say
+from janus_vit.cli.common.loading import ImageSize, Stride, Task, check_source, load, load_engine, stream_for
+from janus_vit.cli.common.measure import measure
+from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     AsJson,
     EngineName,
@@ -20,7 +20,7 @@ from janus_vit.cli.options import (
     check_writable,
     use_threads,
 )
-from janus_vit.model.engines.select import AUTO, check_engine
+from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.latency import PlatformProfile
 
 
@@ -51,17 +51,17 @@ def profile(
     use_threads(threads)
     loaded = load(model, task, image_size)
     samples = stream_for(loaded, source, stride)
-    measured = measure(loaded, take_engine(loaded, engine), samples, quick)
+    measured = measure(loaded, load_engine(loaded, engine), samples, quick)
     measured.save(out)
     if as_json:
         print(measured.to_json(), end="")
     else:
         _print(measured)
-    say(people(as_json), f"written to {out}")
+    say(human_console(as_json), f"written to {out}")
 
 
 def _print(measured: PlatformProfile) -> None:
-    console = people(as_json=False)
+    console = human_console(as_json=False)
     about = measured.about
     say(console, f"{measured.model} on {about['hardware']}, {about['threads']} threads, engine {about['engine']}")
     curves = plain_table("block latency", "mean error %", "max error %", "correlation")

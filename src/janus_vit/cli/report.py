@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from janus_vit.cli.console import people, progress, say, warn
-from janus_vit.cli.options import AsJson, check_apart, check_writable
+from janus_vit.cli.common.console import human_console, progress, say, warn
+from janus_vit.cli.common.options import AsJson, check_apart, check_writable
 from janus_vit.errors import InputError
 
 _READING = 0.3  # share of the work
@@ -39,11 +39,11 @@ def report(
     Example:  janus-vit device --cloud HOST:50051 --records monday.jsonl
               janus-vit report monday.jsonl tuesday.jsonl --out week.html
     """
-    from janus_vit.lab.report.canvas import check_figures
-    from janus_vit.lab.report.overview import as_csv, as_values, make_row
-    from janus_vit.lab.report.page import write_page
-    from janus_vit.lab.report.streams import intro, loss, read_runs, report_sections
     from janus_vit.planning.jsonfile import write_text
+    from janus_vit.report.canvas import check_figures
+    from janus_vit.report.overview import as_csv, as_values, make_row
+    from janus_vit.report.page import write_page
+    from janus_vit.report.streams import intro, loss, read_runs, report_sections
 
     check_figures()
     for path in (out, csv):
@@ -63,7 +63,7 @@ def report(
     if as_json:
         print(json.dumps([as_values(row) for row in rows], indent=1, allow_nan=False))
     written = str(out) if csv is None else f"{out} and {csv}"
-    say(people(as_json), f"written to {written}")
+    say(human_console(as_json), f"written to {written}")
 
 
 def _check_not_read(path: Path, records: list[Path]) -> None:

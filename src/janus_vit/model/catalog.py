@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from janus_vit.errors import InputError
-from janus_vit.model.checkpoints import CLASSIFY, TASKS, fingerprint, read_checkpoint
-from janus_vit.model.hub import HUBS, fetch
+from janus_vit.model.checkpoints.hub import HUBS, fetch
+from janus_vit.model.checkpoints.reader import CLASSIFY, TASKS, fingerprint, read_checkpoint
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
-from janus_vit.planning.accuracy import AccuracyTable, parse_accuracy
+from janus_vit.planning.accuracy.table import AccuracyTable, parse_accuracy
 from janus_vit.planning.plan import ModelShape
 
 BUILTIN, BUILTIN_VIDEO = "janus-digits", "janus-motion"

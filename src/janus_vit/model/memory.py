@@ -25,7 +25,7 @@ _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 _GLIBC = _LIBC is not None and hasattr(_LIBC, "malloc_trim")
 
 
-def let_go(tensor: Tensor) -> None:
+def release_pages(tensor: Tensor) -> None:
     """Drop the pages of a mapped file that a tensor lies in; they are read again when they are touched.
 
     Pages of a private mapping that have been written to are no longer the file's: then all are kept. No other thread

@@ -12,18 +12,21 @@ import numpy as np
 
 from janus_vit.errors import InputError, ModelMismatch, TransportError
 from janus_vit.model.catalog import Model
+from janus_vit.model.checkpoints.reader import EMBED
 from janus_vit.model.engines.base import Engine
-from janus_vit.model.engines.select import AUTO, engine_for, precision_of
-from janus_vit.planning.accuracy import AccuracyTable
+from janus_vit.model.engines.factory import engine_for
+from janus_vit.model.engines.registry import AUTO, precision_of
+from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.presets import Platforms, make_policy
+from janus_vit.planning.policies.presets import Platforms, make_policy
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.runtime.service import outputs_of
-from janus_vit.runtime.worker import LocalWorker, Worker
+from janus_vit.runtime.local_worker import LocalWorker
+from janus_vit.runtime.worker import Worker
+from janus_vit.wire.messages import Outputs
 
 _HELLO_TIMEOUT_S = 10.0
 _PROBE_TIMEOUT_S = 5.0
@@ -69,6 +72,12 @@ def connect(
     except BaseException:
         transport.close()
         raise
+
+
+def outputs_of(model: Model) -> Outputs:
+    """What replies about a model must hold."""
+    width = model.network.output_width
+    return Outputs(0, width) if model.task == EMBED else Outputs(width)
 
 
 def accuracy_for(model: Model, precision: str, table: AccuracyTable | None, source: str = "") -> AccuracyTable | None:

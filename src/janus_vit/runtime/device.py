@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from janus_vit.errors import InputError, TransportError, WireError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies import Decision, Policy, Situation
+from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, WallClock
 from janus_vit.runtime.transport import Transport
-from janus_vit.runtime.worker import Packed, Worker
+from janus_vit.runtime.worker import EncodedPayload, Worker
 from janus_vit.wire.messages import LONGEST_WAIT_S, Request
 
 _PROBE_TIMEOUT_S = 1.0
@@ -148,7 +148,7 @@ class Device:
 
     def _run_with_cloud(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Run:
         try:
-            packed, encode_s = self._timed(lambda: self._worker.pack(state, decision.plan))
+            packed, encode_s = self._timed(lambda: self._worker.encode(state, decision.plan))
         except WireError as error:  # an activation that no format can carry
             run = self._run_locally(state, self._finishing_plan(decision, deadline_s), measured)
             return replace(run, fallback=f"{type(error).__name__}: {error}")
@@ -183,7 +183,7 @@ class Device:
         seen = Transfer(now_s, size_bytes, reply.receive_s, rtt_s)
         return _Run(decision.plan, reply.answer, measured, size_bytes, None, (seen,))
 
-    def _request(self, plan: Plan, packed: Packed, wait_s: float) -> Request:
+    def _request(self, plan: Plan, packed: EncodedPayload, wait_s: float) -> Request:
         return Request(
             self._worker.fingerprint,
             plan.payload,

@@ -10,7 +10,6 @@ import grpc
 
 from janus_vit.errors import DeadlineExceeded, InputError, Rejected, TransportError, Unreachable, WireError
 from janus_vit.planning.outcome import Transfer
-from janus_vit.runtime.rpc import HELLO, INFER, KEEPALIVE, PROBE
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
     WIRE_VERSION,
@@ -18,11 +17,12 @@ from janus_vit.wire.messages import (
     Outputs,
     Reply,
     Request,
-    pack_request,
-    unpack_greeting,
-    unpack_probe_reply,
-    unpack_reply,
+    parse_greeting,
+    parse_probe_reply,
+    parse_reply,
+    serialise_request,
 )
+from janus_vit.wire.rpc import HELLO, INFER, KEEPALIVE, PROBE
 
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -60,12 +60,12 @@ class GrpcTransport:
     def hello(self, timeout_s: float) -> Greeting:
         """See `Transport.hello`."""
         request = pb.HelloRequest(wire_version=WIRE_VERSION).SerializeToString()
-        return unpack_greeting(self._call(lambda: self._hello(request, timeout=timeout_s)))
+        return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s)))
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once while there is no connection."""
-        message = pack_request(request)
-        return unpack_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
+        message = serialise_request(request)
+        return parse_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
         """See `Transport.probe`."""
@@ -76,7 +76,7 @@ class GrpcTransport:
         message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
         began_s = time.perf_counter()
         try:
-            receive_s = unpack_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
+            receive_s = parse_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
         except (TransportError, WireError):
             ended_s = time.perf_counter()
             return Transfer(ended_s, size_bytes, ended_s - began_s, None)

@@ -1,4 +1,4 @@
-"""How a request reaches the cloud: one method, and a look at the link. `InProcess` is the fake that ships."""
+"""How a request reaches the cloud: the protocol that the device loop sends through."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from janus_vit.planning.outcome import Transfer
-from janus_vit.runtime.clock import Clock, WallClock
-from janus_vit.runtime.service import CloudService
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 
@@ -33,29 +31,3 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
-
-
-class InProcess:
-    """A cloud in the same process, over no network: for tests and for trying things out."""
-
-    def __init__(self, service: CloudService, clock: Clock | None = None) -> None:
-        self._service = service
-        self._clock = clock or WallClock()
-
-    def hello(self, timeout_s: float) -> Greeting:
-        """See `Transport.hello`."""
-        return self._service.greeting()
-
-    def infer(self, request: Request, timeout_s: float) -> Reply:
-        """See `Transport.infer`."""
-        return self._service.handle(request, receive_s=0.0)
-
-    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
-        """See `Transport.probe`."""
-        seen: Future[Transfer] = Future()
-        seen.set_result(Transfer(self._clock.now(), size_bytes, 0.0, 0.0))
-        return seen
-
-    def close(self) -> None:
-        """See `Transport.close`."""
-        self._service.close()

@@ -1,24 +1,16 @@
-"""The device's share of a frame: prepare, compute, pack, finish. Knows no network, no policy and no clock."""
+"""The device's share of a frame as a protocol: prepare, compute, pack, finish. Imports neither torch nor a network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from janus_vit.model.catalog import Model
-from janus_vit.model.engines.base import Engine
-from janus_vit.model.preprocessing import Frame
-from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
-from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import Plan
-from janus_vit.runtime.service import answer_of
-from janus_vit.wire.inputs import encode_input
-from janus_vit.wire.tokens import encode_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class EncodedPayload:
     """A payload and its shape; tokens and width are 0 for an image."""
 
     body: bytes
@@ -37,56 +29,8 @@ class Worker(Protocol):
     def compute(self, prepared: Any, plan: Plan) -> Any:
         """Everything before the hand-over: nothing at split 0, all blocks in a local plan."""
 
-    def pack(self, state: Any, plan: Plan) -> Packed:
+    def encode(self, state: Any, plan: Plan) -> EncodedPayload:
         """The payload that crosses the network."""
 
     def finish(self, state: Any, plan: Plan) -> Answer:
         """The rest of the frame, on the device, from where it stands, merging as the plan's `finishing` says."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    image: Frame
-    plan: Plan
-    activation: Activation | None  # None while no block has run
-
-
-class LocalWorker:
-    """A worker that runs a real model on this machine."""
-
-    def __init__(self, model: Model, engine: Engine) -> None:
-        self._model = model
-        self._engine = engine
-        self._blocks = model.shape.blocks
-        self.fingerprint = model.fingerprint
-
-    def prepare(self, frame: Frame) -> Frame:
-        """Resize and crop a frame [H, W, 3] uint8 of any size."""
-        return self._model.preprocessing.crop(frame)
-
-    def compute(self, prepared: Frame, plan: Plan) -> _Begun:
-        """Run the device's blocks."""
-        begun = _Begun(prepared, plan, None)
-        return begun if plan.split == 0 else self._run(begun, min(plan.split, self._blocks))
-
-    def pack(self, state: _Begun, plan: Plan) -> Packed:
-        """Encode the tokens, or the image itself at split 0."""
-        payload = parse_payload(plan.payload)
-        if state.activation is not None:
-            tokens, sizes = state.activation.tokens[0], state.activation.sizes[0]
-            return Packed(encode_tokens(tokens, sizes, payload), *tokens.shape)
-        return Packed(encode_input(state.image, payload, self._model.preprocessing.normalise), 0, 0)
-
-    def finish(self, state: _Begun, plan: Plan) -> Answer:
-        """Run what is left."""
-        begun = state.activation and replace(state.activation, merges=plan.finishing)
-        activation = self._run(_Begun(state.image, plan.rescued, begun), self._blocks).activation
-        assert activation is not None
-        return answer_of(self._engine.head(activation), self._model.task)
-
-    def _run(self, state: _Begun, stop: int) -> _Begun:
-        activation = state.activation
-        if activation is None:
-            pixels = self._model.preprocessing.normalise(state.image)
-            activation = self._engine.embed(pixels, state.plan.merges)
-        return _Begun(state.image, state.plan, self._engine.run(activation, stop))

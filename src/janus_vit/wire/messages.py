@@ -79,7 +79,7 @@ def parse(kind: type[Message], data: bytes) -> Message:
         raise WireError(f"not a janus.v1 {name} message: is the other end a janus-vit of this version?") from error
 
 
-def pack_request(request: Request) -> bytes:
+def serialise_request(request: Request) -> bytes:
     """A request's message."""
     return pb.InferRequest(
         wire_version=WIRE_VERSION,
@@ -95,7 +95,7 @@ def pack_request(request: Request) -> bytes:
     ).SerializeToString()
 
 
-def unpack_request(data: bytes) -> Request:
+def parse_request(data: bytes) -> Request:
     """Read a request; its fields still have to be checked against a model.
 
     Raises:
@@ -155,7 +155,7 @@ def largest_body_bytes(shape: ModelShape) -> int:
     return max(parse_payload("float32").token_bytes(shape.tokens, shape.width), tensor_bytes(shape.input_values))
 
 
-def pack_reply(reply: Reply) -> bytes:
+def serialise_reply(reply: Reply) -> bytes:
     """A reply's message."""
     return pb.InferReply(
         classes=reply.answer.classes,
@@ -169,7 +169,7 @@ def pack_reply(reply: Reply) -> bytes:
     ).SerializeToString()
 
 
-def unpack_reply(data: bytes, outputs: Outputs) -> Reply:
+def parse_reply(data: bytes, outputs: Outputs) -> Reply:
     """Read and check a reply of a model with those outputs.
 
     Raises:
@@ -187,7 +187,7 @@ def unpack_reply(data: bytes, outputs: Outputs) -> Reply:
     return Reply(answer, *durations)
 
 
-def unpack_probe_reply(data: bytes) -> float:
+def parse_probe_reply(data: bytes) -> float:
     """Read how long a probe took to arrive, in seconds.
 
     Raises:
@@ -198,7 +198,7 @@ def unpack_probe_reply(data: bytes) -> float:
     return receive_s
 
 
-def pack_greeting(greeting: Greeting) -> bytes:
+def serialise_greeting(greeting: Greeting) -> bytes:
     """The message of a cloud's greeting."""
     return pb.HelloReply(
         wire_version=WIRE_VERSION,
@@ -208,7 +208,7 @@ def pack_greeting(greeting: Greeting) -> bytes:
     ).SerializeToString()
 
 
-def unpack_greeting(data: bytes) -> Greeting:
+def parse_greeting(data: bytes) -> Greeting:
     """Read a cloud's greeting.
 
     Raises:

@@ -22,14 +22,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_attention import attend_plainly
 from janus_vit.model.engines.packed_block import PackedBlock
-from janus_vit.model.engines.packed_way import Way
 from janus_vit.model.engines.trial import first_line
 from janus_vit.model.layers import AFTER_LINEAR, Block
 from janus_vit.model.stage import Activation
-from janus_vit.planning.accuracy import BFLOAT16
+from janus_vit.planning.accuracy.table import BFLOAT16
 
 _GRAPHS = 32  # kept; each holds what its blocks write, some tens of MB at ViT-L
 _OFTEN = 3  # runs of the same blocks, merges and shape, from which on they are captured
@@ -84,7 +84,7 @@ class CudaEngine:
         self._ends = EagerEngine(held, device=device)
         self._network = held.network
         blocks = cast(Iterable[Block], self._network.blocks)
-        how = Bfloat16Linear, torch.bfloat16, False, Way(attend_plainly)
+        how = Bfloat16Linear, torch.bfloat16, False, BlockVariant(attend_plainly)
         self._blocks = [PackedBlock(block, *how) for block in blocks]
         self._captures: Captures[Graph] = Captures(_GRAPHS, _OFTEN)
         if self._device.type == "cuda":
@@ -92,7 +92,7 @@ class CudaEngine:
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def obstacle() -> str | None:
+    def unavailable_reason() -> str | None:
         """Why it cannot run on this machine, None if it can."""
         if not torch.cuda.is_available():
             return "torch finds no CUDA device"

@@ -10,7 +10,7 @@ from torch import Tensor
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
 from janus_vit.model.stage import Activation
-from janus_vit.planning.accuracy import FLOAT32
+from janus_vit.planning.accuracy.table import FLOAT32
 
 
 class EagerEngine:
@@ -29,7 +29,7 @@ class EagerEngine:
         self._network = model.network.to(self._device)
 
     @staticmethod
-    def obstacle() -> str | None:
+    def unavailable_reason() -> str | None:
         """Why it cannot run on this machine: it always can."""
         return None
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16, product_obstacle
+from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16, product_unavailable_reason
 from janus_vit.model.engines.packed_block import Product
 from janus_vit.model.engines.trial import TOLERANCES, int8_difference, tells_refusals
 from janus_vit.model.layers import AFTER_LINEAR
-from janus_vit.planning.accuracy import INT8
+from janus_vit.planning.accuracy.table import INT8
 
 _LARGEST = 127  # of both factors: one range to both sides of zero
 _ZERO = 128  # what stands for zero in an unsigned factor; oneDNN has no fast product of two signed ones
@@ -98,9 +98,9 @@ class Int8Engine(PackedEngine):
         return Int8Linear(weight, bias, activation)
 
     @classmethod
-    def obstacle(cls) -> str | None:
-        """See `PackedEngine.obstacle`."""
-        return _obstacle() or product_obstacle(attention_dtype())
+    def unavailable_reason(cls) -> str | None:
+        """See `PackedEngine.unavailable_reason`."""
+        return _unavailable_reason() or product_unavailable_reason(attention_dtype())
 
 
 def attention_dtype() -> torch.dtype:
@@ -110,7 +110,7 @@ def attention_dtype() -> torch.dtype:
 
 @lru_cache
 @tells_refusals("torch")
-def _obstacle() -> str | None:
+def _unavailable_reason() -> str | None:
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return "the processor is no x86 with AVX2 or AVX-512"  # elsewhere oneDNN multiplies int8 one by one
     saturates = not int8_difference(Int8Linear) < TOLERANCES[torch.float32]

@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.engines.packed import PackedEngine
 from janus_vit.model.engines.packed_attention import attend_plainly
 from janus_vit.model.engines.packed_block import Product
-from janus_vit.model.engines.packed_way import Way
 from janus_vit.model.engines.trial import TOLERANCES, linear_difference, tells_refusals, too_far, worst
 from janus_vit.model.layers import AFTER_LINEAR
 
@@ -58,17 +58,17 @@ class MklEngine(PackedEngine):
 
     name = "mkl"
     linear: Callable[..., Product] = MklLinear
-    ways: ClassVar[tuple[Way, ...]] = (Way(attend_plainly),)
+    ways: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend_plainly),)
 
     @classmethod
-    def obstacle(cls) -> str | None:
-        """See `PackedEngine.obstacle`."""
-        return _obstacle()
+    def unavailable_reason(cls) -> str | None:
+        """See `PackedEngine.unavailable_reason`."""
+        return _unavailable_reason()
 
 
 @lru_cache
 @tells_refusals("torch")
-def _obstacle() -> str | None:
+def _unavailable_reason() -> str | None:
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return "torch is built without MKL"
     differences = (linear_difference(MklLinear, torch.float32, *shape, rows=_TRIED_ROWS) for shape in _TRIED_SHAPES)

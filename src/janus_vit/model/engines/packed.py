@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.block_variant import BlockVariant, fastest_variant
 from janus_vit.model.engines.packed_attention import attend, attend_plainly
 from janus_vit.model.engines.packed_block import PackedBlock, Product
 from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.engines.packed_stem import PackedStem
-from janus_vit.model.engines.packed_way import Way, fastest_way
 from janus_vit.model.engines.trial import TOLERANCES, linear_difference, tells_refusals, too_far
 from janus_vit.model.layers import Block
 from janus_vit.model.memory import large_pieces_apart
 from janus_vit.model.stage import Activation
-from janus_vit.planning.accuracy import BFLOAT16, FLOAT32
+from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32
 
 
 class PackedEngine:
@@ -38,10 +38,10 @@ class PackedEngine:
     precision = FLOAT32
     dtype = torch.float32
     linear: Callable[..., Product] = PackedLinear
-    ways: ClassVar[tuple[Way, ...]] = (
-        Way(attend, align=True, few_shapes=True),
-        Way(attend_plainly, align=True, few_shapes=True),
-        Way(attend_plainly, few_shapes=True),
+    ways: ClassVar[tuple[BlockVariant, ...]] = (
+        BlockVariant(attend, align=True, few_shapes=True),
+        BlockVariant(attend_plainly, align=True, few_shapes=True),
+        BlockVariant(attend_plainly, few_shapes=True),
     )
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
@@ -56,9 +56,9 @@ class PackedEngine:
         self._take_fastest_way()
 
     @classmethod
-    def obstacle(cls) -> str | None:
+    def unavailable_reason(cls) -> str | None:
         """Why it cannot run on this machine, None if it can."""
-        return product_obstacle(cls.dtype)
+        return product_unavailable_reason(cls.dtype)
 
     def pack(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> Product:
         """A linear layer of a block."""
@@ -86,12 +86,12 @@ class PackedEngine:
         tokens = torch.randn(1, arch.tokens, arch.width, generator=torch.Generator().manual_seed(0))
         sizes = torch.ones(1, arch.tokens)
 
-        def run(way: Way) -> None:
+        def run(way: BlockVariant) -> None:
             tried.way = way
             tried(tokens, sizes, None, 0, arch.prefix)
 
         block_shape = arch.tokens, arch.width, arch.heads, arch.mlp_width, arch.activation
-        chosen = fastest_way((self.name, torch.get_num_threads(), *block_shape), self.ways, run)
+        chosen = fastest_variant((self.name, torch.get_num_threads(), *block_shape), self.ways, run)
         for block in self._blocks:
             block.way = chosen
 
@@ -119,7 +119,7 @@ def _leave_file(network: nn.Module) -> None:
 
 @lru_cache
 @tells_refusals("torch")
-def product_obstacle(dtype: torch.dtype) -> str | None:
+def product_unavailable_reason(dtype: torch.dtype) -> str | None:
     """Why oneDNN's products cannot be used, None if they can."""
     if dtype == torch.bfloat16 and not multiplies_bfloat16():
         return "the processor does not multiply bfloat16"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from janus_vit.model.engines.packed_way import Way
+from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
-from janus_vit.model.memory import let_go, trim
+from janus_vit.model.memory import release_pages, trim
 from janus_vit.model.merging import match_tokens, merge_tokens
 
 
@@ -39,7 +39,7 @@ class PackedBlock:
         keep: False leaves the plain one without its linear layers' weights. way: how it computes; may be set anew.
     """
 
-    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, way: Way) -> None:
+    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, way: BlockVariant) -> None:
         self._dtype, self.way = dtype, way
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
@@ -57,7 +57,7 @@ class PackedBlock:
             self._fc1 = pack(mlp.fc1.weight, mlp.fc1.bias, mlp.name if isinstance(mlp, Mlp) else None)
         self._fc2 = pack(weight, bias)
         for linear in (qkv, proj, mlp.fc1, mlp.fc2):
-            hand_over(linear, keep)
+            release_weight(linear, keep)
         trim()
 
     def __call__(
@@ -132,9 +132,9 @@ def _followed_by_zeros(values: Tensor, step: int) -> Tensor:
     return torch.cat([values, values.new_zeros(batch, missing, *rest)], dim=1) if missing else values
 
 
-def hand_over(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:
+def release_weight(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:
     """Let go of a weight that is packed now: of what memory its file takes, and, not to keep it, of itself."""
-    let_go(layer.weight)
+    release_pages(layer.weight)
     if not keep:
         layer.weight = nn.Parameter(torch.empty_like(layer.weight, device="meta"), requires_grad=False)
 

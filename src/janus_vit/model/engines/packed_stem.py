@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from janus_vit.model.engines.packed_block import Packing, hand_over
+from janus_vit.model.engines.packed_block import Packing, release_weight
 
 
 class PackedStem:
@@ -19,7 +19,7 @@ class PackedStem:
         sides = stem.kernel_size[-2:]
         self._kernel = (stem.kernel_size[0] if isinstance(stem, nn.Conv3d) else 1, *sides)
         self._linear = pack(stem.weight.flatten(1), stem.bias)
-        hand_over(stem, keep)
+        release_weight(stem, keep)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels [B, 3, height, width], or [B, 3, frames, height, width], to [B, patches, C] in float32."""

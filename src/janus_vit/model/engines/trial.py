@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from janus_vit.model.engines.block_variant import Attend
 from janus_vit.model.engines.packed_block import Packing
-from janus_vit.model.engines.packed_way import Attend
 from janus_vit.model.layers import AFTER_LINEAR, size_bias
 
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -72,15 +72,15 @@ def too_far(difference: float, tolerance: float) -> str | None:
 
 
 def tells_refusals(package: str) -> Callable[[Callable[_P, str | None]], Callable[_P, str | None]]:
-    """Decorates what gives an obstacle: another is that a package's operations are missing or called differently."""
+    """Decorate an `unavailable_reason`: missing or changed operations of the package become a reason too."""
     return partial(_telling, package)
 
 
-def _telling(package: str, obstacle: Callable[_P, str | None]) -> Callable[_P, str | None]:
-    @wraps(obstacle)
+def _telling(package: str, unavailable_reason: Callable[_P, str | None]) -> Callable[_P, str | None]:
+    @wraps(unavailable_reason)
     def told(*args: _P.args, **options: _P.kwargs) -> str | None:
         try:
-            return obstacle(*args, **options)
+            return unavailable_reason(*args, **options)
         except REFUSALS as error:
             return f"{package} {version(package)} has other operations: {first_line(error)}"
 

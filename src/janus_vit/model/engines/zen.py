@@ -19,9 +19,9 @@ from torch import Tensor
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
 from janus_vit.model.engines.packed_block import Product
-from janus_vit.model.engines.packed_way import Way
 from janus_vit.model.engines.trial import (
     REFUSALS,
     TOLERANCES,
@@ -33,7 +33,7 @@ from janus_vit.model.engines.trial import (
     worst,
 )
 from janus_vit.model.layers import size_bias
-from janus_vit.planning.accuracy import BFLOAT16
+from janus_vit.planning.accuracy.table import BFLOAT16
 
 _LEAKY_BEFORE = (2, 14)  # version: each call leaves some 100 bytes behind, gigabytes in a day's stream
 INPUTS = (64, 588, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
@@ -99,7 +99,7 @@ class ZenEngine(PackedEngine):
 
     name = "zen"
     linear: Callable[..., Product] = ZenLinear
-    ways: ClassVar[tuple[Way, ...]] = (Way(attend),)
+    ways: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend),)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         unloaded = load_library()
@@ -108,9 +108,9 @@ class ZenEngine(PackedEngine):
         super().__init__(model, keep_model)
 
     @classmethod
-    def obstacle(cls) -> str | None:
-        """See `PackedEngine.obstacle`."""
-        return _obstacle(cls.dtype) or product_obstacle(cls.dtype)
+    def unavailable_reason(cls) -> str | None:
+        """See `PackedEngine.unavailable_reason`."""
+        return _unavailable_reason(cls.dtype) or product_unavailable_reason(cls.dtype)
 
 
 class PackedZenEngine(ZenEngine):
@@ -118,12 +118,12 @@ class PackedZenEngine(ZenEngine):
 
     name = "packed-zen"
     linear = PackedEngine.linear
-    ways: ClassVar[tuple[Way, ...]] = (Way(attend, align=True, few_shapes=True),)
+    ways: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend, align=True, few_shapes=True),)
 
     @classmethod
-    def obstacle(cls) -> str | None:
-        """See `PackedEngine.obstacle`."""
-        return PackedEngine.obstacle() or _obstacle(cls.dtype)
+    def unavailable_reason(cls) -> str | None:
+        """See `PackedEngine.unavailable_reason`."""
+        return PackedEngine.unavailable_reason() or _unavailable_reason(cls.dtype)
 
 
 class ZenBfloat16Engine(ZenEngine):
@@ -156,7 +156,7 @@ def load_library() -> str | None:
 
 @lru_cache
 @tells_refusals("zentorch")
-def _obstacle(dtype: torch.dtype) -> str | None:
+def _unavailable_reason(dtype: torch.dtype) -> str | None:
     """Why its attention cannot be used."""
     unloaded = load_library()
     if unloaded is None and dtype == torch.bfloat16 and not multiplies_bfloat16():
@@ -166,7 +166,7 @@ def _obstacle(dtype: torch.dtype) -> str | None:
 
 @lru_cache
 @tells_refusals("zentorch")
-def product_obstacle(dtype: torch.dtype) -> str | None:
+def product_unavailable_reason(dtype: torch.dtype) -> str | None:
     """Why its products cannot be used, once its library is there; None if they can."""
     pack = partial(ZenLinear, dtype=dtype)
     return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])

@@ -29,10 +29,10 @@ from janus_vit.model.engines.zen import (
     attend,
     call,
     load_library,
-    product_obstacle,
+    product_unavailable_reason,
 )
 from janus_vit.model.layers import AFTER_LINEAR
-from janus_vit.planning.accuracy import INT8
+from janus_vit.planning.accuracy.table import INT8
 
 _TOLERANCE = 1e-1  # of values around 1, of which both factors are rounded
 _PART = 2048  # inputs of one product: of more, versions up to 2.14.0 lay out weights in a way that they read wrongly
@@ -98,14 +98,14 @@ class ZenInt8Engine(ZenEngine):
         return ZenInt8Linear(weight, bias, activation)
 
     @classmethod
-    def obstacle(cls) -> str | None:
-        """See `PackedEngine.obstacle`."""
-        return _obstacle() or product_obstacle(attention_dtype())
+    def unavailable_reason(cls) -> str | None:
+        """See `PackedEngine.unavailable_reason`."""
+        return _unavailable_reason() or product_unavailable_reason(attention_dtype())
 
 
 @lru_cache
 @tells_refusals("zentorch")
-def _obstacle() -> str | None:
+def _unavailable_reason() -> str | None:
     unloaded = load_library()
     if unloaded is not None:
         return unloaded

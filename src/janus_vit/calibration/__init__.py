@@ -1,0 +1,1 @@
+"""What is measured before a stream: the latency profile, accuracy on your own frames, learned schedules."""

@@ -1,0 +1,85 @@
+"""Measures what merging in each block alone does to a model's answers: the input of a learned schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.checkpoints.reader import EMBED
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.preprocessing import Frame
+from janus_vit.model.stage import Activation
+from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.learned import Losses, learn
+from janus_vit.planning.schedules import Schedule
+
+SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
+_BATCH, _TOKENS = 50, 2048  # frames at once, and tokens: activations of many are large
+_FRAMES = 200  # losses are means, and small ones need not be told apart
+_LEVELS = 12
+Progress = Callable[[float], None]  # share done 0..1
+
+
+def learned_schedules(
+    model: Model,
+    engine: Engine,
+    images: Sequence[Frame],
+    profile: PlatformProfile,
+    progress: Callable[[str], None] = lambda done: None,
+) -> tuple[Schedule, ...]:
+    """Schedules that lose least for the time they save on the profile's machine.
+
+    Args:
+        images: cropped frames; the first ones are enough. progress: told in words how far it is.
+    """
+    losses = measure_losses(
+        model, engine, images[:_FRAMES], lambda share: progress(f"{share:.0%} of what merging in each block loses")
+    )
+    return learn(model.shape, losses, lambda before, after: profile.block_seconds(before, after, "quadratic"), _LEVELS)
+
+
+def measure_losses(
+    model: Model, engine: Engine, images: Sequence[Frame], progress: Progress = lambda share: None
+) -> Losses:
+    """Mean loss of merging a share of the tokens in one block and nowhere else, for each block and share.
+
+    Args:
+        images: cropped frames; no labels are needed, the unmerged model is the truth.
+        progress: told how far it is.
+    """
+    shape = model.shape
+    total = np.zeros((shape.blocks, len(SHARES)))
+    unmerged = (0,) * shape.blocks
+    batch = max(1, min(_TOKENS // shape.tokens, _BATCH))
+    batches = range(0, len(images), batch)
+    for number, first in enumerate(batches):
+        chosen = images[first : first + batch]
+        at_block = engine.embed(torch.cat([model.preprocessing.normalise(image) for image in chosen]), unmerged)
+        truth = engine.head(engine.run(at_block, shape.blocks))
+        for block in range(shape.blocks):
+            for column, share in enumerate(SHARES[1:], start=1):
+                merged = int(share * (shape.tokens - shape.protected))
+                output = _run_merging(engine, at_block, merged, shape.blocks)
+                total[block, column] += len(chosen) * divergence(truth, output, model.task)
+            at_block = engine.run(at_block, block + 1)
+            progress((number + (block + 1) / shape.blocks) / len(batches))
+    return Losses(np.array(SHARES), total / len(images))
+
+
+def divergence(truth: Tensor, output: Tensor, task: str) -> float:
+    """Mean KL(truth || output) of logits [B, D]; for embeddings the mean of 1 - cosine similarity."""
+    if task == EMBED:
+        return float((1 - F.cosine_similarity(truth, output)).mean())
+    return float(F.kl_div(output.log_softmax(1), truth.log_softmax(1), reduction="batchmean", log_target=True))
+
+
+def _run_merging(engine: Engine, start: Activation, merged: int, blocks: int) -> Tensor:
+    """The model's output if the next block merges so many tokens and no other does."""
+    merges = (merged, *(0,) * (blocks - start.next_block - 1))
+    begun = Activation(start.tokens, start.sizes, start.next_block, merges, start.fingerprint)
+    return engine.head(engine.run(begun, blocks))

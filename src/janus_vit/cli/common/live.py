@@ -1,0 +1,96 @@
+"""The moving picture of a stream while it runs: the last frame, the link and how it goes. Silent in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from janus_vit.cli.common.console import messages, milliseconds
+from janus_vit.planning.outcome import Answer, Outcome
+
+_BAR = 30  # characters; the SLA is at two thirds
+
+
+class StreamView:
+    """Draws the last outcome of a stream.
+
+    Args:
+        labels: names of the classes. length: how many frames are expected, None if nobody knows.
+    """
+
+    def __init__(self, labels: tuple[str, ...], length: int | None) -> None:
+        self._labels = labels
+        self._seen = self._late = self._fallbacks = 0
+        self._last_fallback = ""
+        self._frames = Progress(
+            TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=length is None
+        )
+        self._task = self._frames.add_task("frames", total=length)
+        self._live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the picture on the terminal; it vanishes at the end."""
+        console = messages()
+        if not console.is_terminal:
+            yield
+            return
+        with Live(console=console, transient=True, refresh_per_second=10) as self._live:
+            yield
+
+    def show(self, name: str, outcome: Outcome) -> None:
+        """Take in one more frame."""
+        self._seen += 1
+        self._late += not outcome.met
+        if outcome.fallback is not None:
+            self._fallbacks += 1
+            self._last_fallback = outcome.fallback
+        self._frames.advance(self._task)
+        if self._live is not None:
+            self._live.update(self._picture(name, outcome))
+
+    def _picture(self, name: str, outcome: Outcome) -> Group:
+        facts = Table.grid(padding=(0, 2))
+        facts.add_column(style="dim", no_wrap=True, min_width=9)
+        facts.add_column(no_wrap=True, overflow="ellipsis")
+        for what, value in self._facts(name, outcome):
+            facts.add_row(what, value)
+        return Group(facts) if self._frames.disable else Group(facts, self._frames)
+
+    def _facts(self, name: str, outcome: Outcome) -> Iterator[tuple[str, Text]]:
+        answer, plan = outcome.answer, outcome.plan
+        yield "frame", Text(f"{outcome.frame + 1}  {name}")
+        yield "answer", Text(_answer(answer, self._labels), "bold")
+        yield "plan", Text(f"{plan}  {outcome.size_bytes / 1e3:.1f} kB")
+        yield "latency", _latency(outcome)
+        yield "link", Text(_link(outcome))
+        yield "late", Text(f"{self._late} of {self._seen} ({self._late / self._seen:.0%})")
+        yield "fallbacks", Text(f"{self._fallbacks}  {self._last_fallback}")
+
+
+def _answer(answer: Answer, labels: tuple[str, ...]) -> str:
+    if answer.classes:
+        return f"{labels[answer.classes[0]]}  {answer.probabilities[0]:.0%}"
+    first = ", ".join(f"{value:.3f}" for value in answer.vector[:4])
+    return f"vector of {len(answer.vector)}: {first}, ..."
+
+
+def _latency(outcome: Outcome) -> Text:
+    total_s, sla_s = outcome.measured.total_s, outcome.sla_s
+    at_sla = _BAR * 2 // 3
+    filled = min(_BAR, round(at_sla * total_s / sla_s))
+    bar = "".join("|" if at == at_sla else "█" if at < filled else "·" for at in range(_BAR + 1))
+    return Text(f"{bar}  {milliseconds(total_s)} of {milliseconds(sla_s)} ms", "green" if outcome.met else "red")
+
+
+def _link(outcome: Outcome) -> str:
+    rate_mbps = outcome.predicted.rate_mbps
+    seen = [transfer.rtt_s for transfer in outcome.transfers if transfer.rtt_s is not None]
+    rtt = f", round trip {milliseconds(seen[-1])} ms" if seen else ""
+    return "not looked at" if rate_mbps is None else f"about {rate_mbps:.3g} Mbps{rtt}"

@@ -1,0 +1,1 @@
+"""The serving side: one model for many devices."""

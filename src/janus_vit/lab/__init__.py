@@ -1,1 +1,0 @@
-"""Work done before and after: profiles, traces, emulated links, simulation, comparison."""

@@ -1,0 +1,1 @@
+"""Networks between device and cloud: recorded and generated traces, an emulated link, a tunnel of packets."""

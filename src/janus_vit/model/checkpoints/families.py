@@ -1,0 +1,183 @@
+"""What config files tell: Hugging Face's config.json by model_type, timm's by architecture name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from janus_vit.errors import InputError
+from janus_vit.model.checkpoints.assemble import Facts
+from janus_vit.model.checkpoints.names import is_hugging_face, is_timm
+from janus_vit.model.checkpoints.weights import Weights
+from janus_vit.planning.jsonfile import Section
+
+# model_type -> pooling with a classifier, and without
+_POOLING = {
+    "vit": ("class", "class"),
+    "deit": ("class", "class"),
+    "dinov2": ("class+mean", "class"),
+    "dinov2_with_registers": ("class+mean", "class"),
+    "clip": ("class", "class"),
+    "clip_vision_model": ("class", "class"),
+    "siglip": ("mean", "attention"),
+    "siglip_vision_model": ("mean", "attention"),
+    "vit_mae": ("class", "class"),
+    "videomae": ("mean", "mean"),
+}
+# What a config leaves out because it is the family's default.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "vit": {"layer_norm_eps": 1e-12},
+    "deit": {"layer_norm_eps": 1e-12},
+    "vit_mae": {"layer_norm_eps": 1e-12},
+    "videomae": {"layer_norm_eps": 1e-12, "num_frames": 16},
+    "clip": {"layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"},
+    "clip_vision_model": {"layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"},
+    "siglip": {"hidden_act": "gelu_pytorch_tanh"},
+    "siglip_vision_model": {"hidden_act": "gelu_pytorch_tanh"},
+}
+_DEFAULT = {"num_attention_heads": 12, "layer_norm_eps": 1e-6, "image_size": 224, "hidden_act": "gelu"}
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+}
+_TIMM_POOLING = {"token": "class", "avg": "mean", "map": "attention"}
+# width of timm's Vision Transformers -> heads, where their names do not say otherwise
+_TIMM_HEADS = {
+    192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
+    1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
+}  # fmt: skip
+_TIMM_TANH = re.compile(r"large_patch16_siglip.*_512$|patch32_siglip|so400m_patch16_siglip|giantopt")
+_PROJECTED = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
+
+
+def find_facts(weights: Weights, config: Section | None, with_head: bool) -> Facts:
+    """Read a config, or do without where timm's naming and usual sizes are enough.
+
+    Args:
+        with_head: whether to keep a classifier's last layer.
+
+    Raises:
+        InputError: an unsupported family, or a config that lacks a field.
+    """
+    names = weights.tensors
+    if is_timm(names):
+        return _of_timm(weights, config, with_head)
+    if not is_hugging_face(names):
+        raise InputError(
+            f"{weights.path}: its tensors are not those of a Vision Transformer of timm or transformers "
+            f"(found {', '.join(sorted(names)[:3])}, ...): supported are {', '.join(_POOLING)} and timm's vit and deit"
+        )
+    if config is None:
+        raise InputError(f"{weights.path}: its config.json is needed beside it: copy the whole folder")
+    return _of_hugging_face(weights, config, with_head)
+
+
+def embeds(weights: Weights, config: Section | None) -> bool:
+    """Whether the model was made to embed, not to classify."""
+    if "classifier.weight" in weights.tensors:
+        return False
+    if config is not None and config.values.get("model_type") in _PROJECTED:
+        return True
+    return not any(re.search(r"(^|\.)(head|classifier|cls_classifier)\.weight$", name) for name in weights.tensors)
+
+
+def find_labels(config: Section | None, classes: int) -> tuple[str, ...]:
+    """Names of the classes, from either library's config; numbers where there are none.
+
+    Raises:
+        InputError: as many names as classes were expected.
+    """
+    values: Mapping[str, Any] = config.values if config is not None else {}
+    by_index, names = values.get("id2label"), values.get("label_names")
+    if isinstance(by_index, Mapping):
+        names = [by_index.get(str(index), f"class {index}") for index in range(max(classes, len(by_index)))]
+    names = list(map(str, names)) if isinstance(names, list) else None
+    descriptions = values.get("label_descriptions")
+    if isinstance(descriptions, Mapping) and isinstance(names, list):
+        names = [str(descriptions.get(name, name)).split(",")[0] for name in names]
+    if not isinstance(names, list):
+        return tuple(f"class {index}" for index in range(classes))
+    if len(names) != classes:
+        source = config.source if config is not None else "config.json"
+        raise InputError(f"{source}: names {len(names)} labels and the head has {classes}: copy both from one model")
+    return tuple(map(str, names))
+
+
+def _of_hugging_face(weights: Weights, config: Section, with_head: bool) -> Facts:
+    family = config.text("model_type")
+    if family not in _POOLING:
+        nearest = (difflib.get_close_matches(family, _POOLING, 1, 0.0) or ["vit"])[0]
+        raise InputError(
+            f"{config.source}: field model_type is {family!r}, which is not supported; the nearest is {nearest!r} "
+            f"(all: {', '.join(_POOLING)})"
+        )
+    vision = config.section("vision_config") if "vision_config" in config.values else config
+    vision = replace(vision, values={**_DEFAULT, **_DEFAULTS.get(family, {}), **vision.values})
+    activation = vision.text("hidden_act")
+    if activation not in _ACTIVATIONS:
+        raise InputError(
+            f"{config.source}: field hidden_act is {activation!r}: supported are {', '.join(_ACTIVATIONS)}"
+        )
+    if family.startswith("clip") and "classifier.weight" in weights.tensors:
+        raise InputError(f"{config.source}: a CLIP with a classifier is not supported: use CLIP itself, which embeds")
+    if family == "videomae" and not vision.values.get("use_mean_pooling", True):
+        raise InputError(f"{config.source}: field use_mean_pooling is false: only mean pooling is supported")
+    classifies = with_head and not embeds(weights, config)
+    return Facts(
+        heads=vision.integer("num_attention_heads", 1),
+        norm_eps=vision.number("layer_norm_eps", 0),
+        last_norm_eps=1e-5 if family == "videomae" else None,  # whatever its config says of the others
+        activation=_ACTIVATIONS[activation],
+        pooling=_POOLING[family][0 if classifies else 1],
+        frames=vision.integer("num_frames", 1) if family == "videomae" else 1,
+        image_size=vision.integer("image_size", 1),
+        antialias=family == "dinov2_with_registers",
+        with_head=with_head,
+    )
+
+
+def _of_timm(weights: Weights, config: Section | None, with_head: bool) -> Facts:
+    values: Mapping[str, Any] = config.values if config is not None else {}
+    name = str(values.get("architecture", ""))
+    arguments = config.section("model_args") if config is not None and values.get("model_args") else None
+    width = weights.tensors["patch_embed.proj.weight"].shape[0]
+    heads = (
+        arguments.integer("num_heads", 1) if arguments and "num_heads" in arguments.values else _timm_heads(name, width)
+    )
+    if heads is None:
+        raise InputError(
+            f"{weights.path}: no usual number of heads for width {width}: add model_args.num_heads to its config.json"
+        )
+    pooling = str(values.get("global_pool") or _timm_pooling(weights))
+    if pooling not in _TIMM_POOLING:
+        raise InputError(f"{weights.path}: field global_pool is {pooling!r}: supported are {', '.join(_TIMM_POOLING)}")
+    return Facts(
+        heads=heads,
+        norm_eps=1e-5 if "_clip_" in name else 1e-6,
+        activation=_timm_activation(name),
+        pooling=_TIMM_POOLING[pooling],
+        antialias=True,
+        with_head=with_head,
+    )
+
+
+def _timm_heads(name: str, width: int) -> int | None:
+    return 16 if "giantopt" in name or name == "vit_base_patch16_gap_224" else _TIMM_HEADS.get(width)
+
+
+def _timm_pooling(weights: Weights) -> str:
+    if "attn_pool.latent" in weights.tensors:
+        return "map"
+    return "avg" if "fc_norm.weight" in weights.tensors or "cls_token" not in weights.tensors else "token"
+
+
+def _timm_activation(name: str) -> str:
+    if "quickgelu" in name:
+        return "quick_gelu"
+    return "gelu_tanh" if _TIMM_TANH.search(name) else "gelu"

@@ -1,0 +1,1 @@
+"""Which plan runs the next frame."""

@@ -1,0 +1,141 @@
+"""A policy of the user's own: `FILE.py:NAME` instead of a built-in name.
+
+NAME is a class that is called with the table of all plans and the platforms, and has the two methods of `Policy`. What
+it chooses is checked before anything runs; whatever goes wrong in it is told with its file and line.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from janus_vit.errors import InputError, JanusError
+from janus_vit.planning.outcome import Outcome, Prediction
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.planning.table import Option, PlanTable
+
+SUFFIX = ".py:"
+_LARGEST_PROBE = 1_000_000
+
+
+def is_custom(name: str) -> bool:
+    """Whether a policy's name is a file and a class in it."""
+    return SUFFIX in name
+
+
+def custom_policy(name: str, table: PlanTable, platforms: object) -> Policy:
+    """A fresh policy of the user's class.
+
+    Raises:
+        InputError: no such file or class, or an error in it.
+    """
+    kind = policy_class(name)
+    return _Checked(name, _guarded(name, lambda: kind(table, platforms)), table)
+
+
+def policy_class(name: str) -> type[Any]:
+    """The user's class.
+
+    Raises:
+        InputError: no such file, a file that does not run, no such class in it, or one without the two methods.
+    """
+    file, _, wanted = name.rpartition(":")
+    module = _module(name, Path(file).absolute())
+    kind = getattr(module, wanted, None)
+    if not inspect.isclass(kind):
+        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+        classes = [value.__name__ for value in own if inspect.isclass(value)]
+        raise InputError(f"policy {name!r}: {file} has no class {wanted!r}: it has {', '.join(classes) or 'none'}")
+    missing = [method for method in ("observe", "choose") if not callable(getattr(kind, method, None))]
+    if missing:
+        raise InputError(f"policy {name!r}: class {wanted} has no method {' and no '.join(missing)}: add it")
+    return kind
+
+
+@lru_cache
+def _module(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"janus_vit_policy_{file.stem}", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise InputError(f"policy {name!r}: {file} is no Python file: give FILE.py:CLASS")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    loader = spec.loader
+    _guarded(name, lambda: loader.exec_module(module))
+    return module
+
+
+class _Checked:
+    """Stands before the user's policy: translates its errors and refuses plans that nobody can run."""
+
+    def __init__(self, name: str, policy: Policy, table: PlanTable) -> None:
+        self._name = name
+        self._policy = policy
+        self._table = table
+        self._rows = {(each.family, each.applied): row for row, each in enumerate(table.schedules)}
+        self._columns = {option: column for column, option in enumerate(table.options)}
+
+    def observe(self, outcome: Outcome) -> None:
+        """See `Policy`."""
+        _guarded(self._name, lambda: self._policy.observe(outcome))
+
+    def choose(self, situation: Situation) -> Decision:
+        """See `Policy`.
+
+        Raises:
+            InputError: the decision is none, or its plan is impossible.
+        """
+        decision = _guarded(self._name, lambda: self._policy.choose(situation))
+        if not isinstance(decision, Decision):
+            raise InputError(f"policy {self._name!r}{self._place}: choose gave {decision!r}: give a Decision")
+        wrong = self._impossible(decision)
+        if wrong:
+            raise InputError(f"policy {self._name!r}{self._place}: chose an impossible plan: {wrong}")
+        return decision
+
+    @property
+    def _place(self) -> str:
+        """Where the user's `choose` begins."""
+        code = getattr(type(self._policy).choose, "__code__", None)
+        return f", line {code.co_firstlineno}" if code else ""
+
+    def _impossible(self, decision: Decision) -> str | None:
+        plan, shape = decision.plan, self._table.shape
+        if not isinstance(plan, Plan) or not isinstance(decision.predicted, Prediction):
+            return "a Decision holds a Plan of the table and a Prediction, see 'predict'"
+        if not isinstance(decision.probe_bytes, int) or not 0 <= decision.probe_bytes <= _LARGEST_PROBE:
+            return f"probe_bytes is {decision.probe_bytes!r}, not a whole number up to {_LARGEST_PROBE}"
+        column = self._columns.get(Option(plan.split, plan.payload))
+        if column is None:
+            return f"split {plan.split} with payload {plan.payload!r} is no option of model {shape.name} here"
+        row = self._rows.get((plan.family, plan.merges)) if isinstance(plan.merges, tuple) else None
+        if row is None:
+            return f"family {plan.family!r} with merges {plan.merges} is no schedule of the table"
+        if plan.rescue not in (None, self._table.plan(row, column).rescue):
+            return f"rescue {plan.rescue} is not the table's: take plans from table.plan(row, column)"
+        return None
+
+
+def _guarded(name: str, call: Callable[[], Any]) -> Any:
+    """Run the user's code; what it raises names its line."""
+    try:
+        return call()
+    except JanusError:
+        raise
+    except Exception as error:
+        where = _last_line(error, Path(name.rpartition(":")[0]).absolute())
+        raise InputError(f"policy {name!r}{where}: {type(error).__name__}: {error}") from error
+
+
+def _last_line(error: BaseException, file: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
+    return f", line {frames[-1].lineno}" if frames else ""

@@ -1,0 +1,1 @@
+"""Outcomes as JSON lines: written, read back and summarised."""

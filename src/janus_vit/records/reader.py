@@ -1,0 +1,227 @@
+"""Records of a stream, read back: what `records/writer.py` writes, from a device or from a simulation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from janus_vit.errors import InputError
+from janus_vit.planning.accuracy.points import parse_merges
+from janus_vit.planning.jsonfile import Section, is_number, parse_json
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer
+from janus_vit.planning.payloads import LOCAL, parse_payload
+from janus_vit.planning.plan import Plan
+from janus_vit.records.writer import SCHEMA
+
+_Value = TypeVar("_Value")
+_PREDICTED = ("device_s", "encode_s", "transfer_s", "queue_s", "decode_s", "cloud_s", "finish_s", "size_bytes")
+_MEASURED = tuple(Measured.__dataclass_fields__)
+_SHOW_EVERY = 500  # lines
+_LARGEST = 1e12  # seconds, bytes, tokens: no record of a stream has more
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line: what happened to a frame, where it came from, its true class and the answer's name, where known."""
+
+    outcome: Outcome
+    name: str | None
+    truth: int | None
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One file of records.
+
+    Attributes:
+        path: of the file. records: in the file's order, at least one.
+        cut_bytes: of a last line that was not finished and is left out, 0 if every line is whole.
+    """
+
+    path: Path
+    records: tuple[Record, ...]
+    cut_bytes: int = 0
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Of all records."""
+        return tuple(record.outcome for record in self.records)
+
+    @property
+    def truths(self) -> tuple[int | None, ...]:
+        """Of all records."""
+        return tuple(record.truth for record in self.records)
+
+
+def read_records(path: Path, progress: Callable[[float, str], None] = lambda share, step: None) -> Recording:
+    """Read one file. A last line that a crash cut off is left out and told in the result.
+
+    Args:
+        progress: called with the share that is done and a short text.
+
+    Raises:
+        InputError: the file cannot be read, has no whole line, or one is damaged; names line and field.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    *lines, last = data.split(b"\n")
+    whole = not last or _is_json(last)
+    if last and whole:
+        lines.append(last)
+    records = []
+    for number, line in enumerate(lines, 1):
+        if number % _SHOW_EVERY == 1:
+            progress(number / len(lines), path.name)
+        records.append(parse_record(_parse_line(line, f"{path}: line {number}")))
+    if not records:
+        raise InputError(f"{path}: holds no whole record: give what 'janus-vit device --records' wrote")
+    return Recording(path, tuple(records), 0 if whole else len(last))
+
+
+def parse_record(section: Section) -> Record:
+    """Read one record. What follows from other fields (`met`, `deviation`, `predicted.total_s`) is not looked at.
+
+    Raises:
+        InputError: a field is missing or impossible; the message names it.
+    """
+    _check_sizes(section, "", section.values)
+    answer = section.section("answer")
+    outcome = Outcome(
+        section.integer("frame"),
+        section.number("at_s"),
+        _positive(section, "sla_s"),
+        _parse_plan(section.section("plan")),
+        _parse_prediction(section.section("predicted")),
+        Measured(**{key: section.section("measured").number(key, 0.0) for key in _MEASURED}),
+        section.integer("size_bytes"),
+        _parse_answer(answer),
+        _optional(section, "fallback", section.text),
+        tuple(_parse_transfer(transfer) for transfer in section.sections("transfers")),
+    )
+    return Record(
+        outcome,
+        _optional(section, "name", section.text),
+        _optional(section, "truth", section.integer),
+        answer.text("label") if "label" in answer.values else None,
+    )
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Short names of files that tell them apart: the file's, the folder before it if needed, else the whole path."""
+    choices: tuple[Callable[[Path], str], ...] = (
+        lambda path: path.stem,
+        lambda path: f"{path.absolute().parent.name}/{path.stem}",
+    )
+    for choose in choices:
+        names = [_printable(choose(path)) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [_printable(str(path)) for path in paths]
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line without an end is whole all the same: an object that is cut anywhere is no JSON."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parse_line(line: bytes, source: str) -> Section:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: byte {error.start} is not UTF-8 text: make the file again") from error
+    return parse_json(text, source, SCHEMA)
+
+
+def _parse_plan(section: Section) -> Plan:
+    merges = parse_merges(section)
+    rescue = None if section.values.get("rescue") is None else parse_merges(section, "rescue")
+    plan = Plan(
+        section.text("family"),
+        section.number("level", 0.0),
+        merges,
+        section.integer("split"),
+        section.text("payload"),
+        rescue,
+    )
+    if plan.split > len(merges) + 1:
+        raise section.wrong("split", f"must be at most the blocks and one more ({len(merges) + 1}), not {plan.split}")
+    if rescue is not None and len(rescue) != max(0, len(merges) - plan.split):
+        raise section.wrong("rescue", f"must have {max(0, len(merges) - plan.split)} numbers, one a block that is left")
+    if plan.is_local != (plan.split == len(merges) + 1):
+        raise section.wrong("payload", f"must be {LOCAL!r} for split {len(merges) + 1} and only there")
+    if not plan.is_local:
+        try:
+            of_tokens = parse_payload(plan.payload).of_tokens
+        except InputError as error:
+            raise section.wrong("payload", f"cannot be used ({error})") from error
+        if of_tokens != (plan.split > 0):
+            raise section.wrong("payload", f"cannot be {plan.payload!r} at split {plan.split}")
+    return plan
+
+
+def _parse_prediction(section: Section) -> Prediction:
+    on_time, accuracy = (_optional(section, key, section.number) for key in ("on_time", "accuracy"))
+    for key, share in (("on_time", on_time), ("accuracy", accuracy)):
+        if share is not None and not 0 <= share <= 1:
+            raise section.wrong(key, f"must be a share from 0 to 1, not {share!r}")
+    rate_mbps = _optional(section, "rate_mbps", lambda key: section.number(key, 0.0))
+    times = {key: section.number(key, 0.0) for key in _PREDICTED}
+    unhurried_s = None if section.values.get("unhurried_s") is None else section.number("unhurried_s", 0.0)
+    spread = section.number("spread", 0.0)
+    return Prediction(
+        **times, rate_mbps=rate_mbps, spread=spread, on_time=on_time, accuracy=accuracy, unhurried_s=unhurried_s
+    )
+
+
+def _parse_answer(section: Section) -> Answer:
+    classes, probabilities, vector = (section.array(key) for key in ("classes", "probabilities", "vector"))
+    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in classes):
+        raise section.wrong("classes", "must be whole numbers from 0 upwards")
+    for key, values in (("probabilities", probabilities), ("vector", vector)):
+        if not all(map(is_number, values)):
+            raise section.wrong(key, "must be finite numbers")
+    if len(classes) != len(probabilities):
+        raise section.wrong("probabilities", f"must be as many as classes ({len(classes)}), not {len(probabilities)}")
+    return Answer(tuple(classes), tuple(map(float, probabilities)), tuple(map(float, vector)))
+
+
+def _parse_transfer(section: Section) -> Transfer:
+    rtt_s = _optional(section, "rtt_s", lambda key: section.number(key, 0.0))
+    return Transfer(section.number("at_s"), section.integer("size_bytes"), section.number("send_s", 0.0), rtt_s)
+
+
+def _optional(section: Section, key: str, read: Callable[[str], _Value]) -> _Value | None:
+    return None if section.values.get(key) is None else read(key)
+
+
+def _check_sizes(section: Section, name: str, value: object) -> None:
+    """No number so large that sums of it are none any more."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_sizes(section, f"{name}.{key}" if name else str(key), each)
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            _check_sizes(section, f"{name}[{index}]", each)
+    elif is_number(value) and abs(float(value)) > _LARGEST:  # type: ignore[arg-type]
+        raise section.wrong(name, f"must be at most {_LARGEST:g}")
+
+
+def _positive(section: Section, key: str) -> float:
+    value = section.number(key, 0.0)
+    if value == 0:
+        raise section.wrong(key, "must be above zero")
+    return value
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -1,0 +1,1 @@
+"""The paper's machines and evaluation, and the comparison that it left out."""

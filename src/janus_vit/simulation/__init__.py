@@ -1,0 +1,1 @@
+"""Virtual time: the live device loop over recorded links, the oracle, and policies compared."""

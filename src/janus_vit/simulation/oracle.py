@@ -1,0 +1,81 @@
+"""The limit for any policy: for each frame, the best plan that is in time when the future of the link is known.
+
+Each frame is judged as if device and link were idle when it was taken. A real stream can only be worse: a plan that
+begins later, behind other bytes, never ends earlier. Where the SLA is no longer than the camera's period the limit can
+be reached, since a frame in time is over before the next one comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_vit.links.traces import Trace
+from janus_vit.planning.latency import Floats
+from janus_vit.planning.table import PlanTable
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The oracle's choices for frames taken at known times.
+
+    Attributes:
+        row, column: cells of the plan table [frames]; -1 where no plan is in time.
+        total_s: from the frame to the answer [frames]; infinite where no plan is in time.
+    """
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    total_s: Floats
+
+    @property
+    def in_time(self) -> NDArray[np.bool_]:
+        """Which frames could be answered inside the SLA [frames]."""
+        return self.row >= 0
+
+
+class Foresight:
+    """Every plan of a table over a link whose future is known.
+
+    Args:
+        table: of the times that really pass: built with the "measured" curve. trace, rtt_s: the link.
+    """
+
+    def __init__(self, table: PlanTable, trace: Trace, rtt_s: float) -> None:
+        self._shape = table.size_bytes.shape
+        self._trace = trace
+        self._size_bytes = np.round(table.size_bytes).ravel()
+        self._before_s = (table.device_s + table.encode_s).ravel()
+        self._after_s = (table.decode_s + table.cloud_s + rtt_s * (table.size_bytes > 0)).ravel()
+
+    def total_s(self, captured_s: float) -> Floats:
+        """From a frame's capture to its answer under every plan: [levels, options]."""
+        sent_s = captured_s + self._before_s
+        arrived_s = self._trace.finish_times(sent_s, self._size_bytes)
+        return (self._before_s + (arrived_s - sent_s) + self._after_s).reshape(self._shape)
+
+    def choose(self, value: Floats, captured_s: Floats, sla_s: float) -> Chosen:
+        """The most valuable plan in time for each frame, the fastest of equal ones.
+
+        Args:
+            value: of an answer by each plan, [levels, options], such as its accuracy.
+            captured_s: when the frames were taken.
+        """
+        rows, columns = np.full(len(captured_s), -1), np.full(len(captured_s), -1)
+        totals_s = np.full(len(captured_s), np.inf)
+        for frame, at_s in enumerate(captured_s):
+            total_s = self.total_s(float(at_s))
+            in_time = total_s <= sla_s
+            if not in_time.any():
+                continue
+            worth = np.where(in_time, value, -np.inf)
+            fastest = np.where(worth == worth.max(), total_s, np.inf).argmin()
+            rows[frame], columns[frame] = np.unravel_index(fastest, self._shape)
+            totals_s[frame] = total_s.ravel()[fastest]
+        return Chosen(rows, columns, totals_s)
+
+    def in_time(self, captured_s: Floats, sla_s: float) -> Floats:
+        """Share of frames that each plan alone would answer in time: [levels, options]."""
+        return np.asarray(np.mean([self.total_s(float(at_s)) <= sla_s for at_s in captured_s], axis=0))

@@ -1,0 +1,1 @@
+"""Where frames come from: folders, videos, cameras and built-in samples."""

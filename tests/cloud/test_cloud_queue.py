@@ -1,0 +1,103 @@
+"""What a cloud does with requests that it cannot serve at once: it refuses or drops them before they cost anything."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+import torch
+from cloud_requests import image_request
+
+from janus_vit.cloud.server import Cloud
+from janus_vit.cloud.service import CloudService
+from janus_vit.errors import Rejected
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.wire.messages import Outputs, serialise_request
+from janus_vit.wire.rpc import INFER
+
+
+@pytest.fixture
+def profile(make_profile):
+    return make_profile(1e-5, model="small")
+
+
+def until(true):
+    """Wait for something that comes soon or never."""
+    late_s = time.monotonic() + 8
+    while not true():
+        assert time.monotonic() < late_s
+        time.sleep(0.01)
+
+
+def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
+    release = threading.Event()
+    with Cloud(model, profile, engine="eager") as cloud:
+        monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+        with ThreadPoolExecutor(8) as pool:
+            calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
+            until(lambda: sum(call.done() for call in calls) >= 3)  # one runs, four wait, three are refused
+            release.set()
+            refused = [call.exception() for call in calls if call.exception()]
+        transport.close()
+    assert len(refused) == 3
+    assert all("RESOURCE_EXHAUSTED" in str(error.__cause__.code()) for error in refused)
+
+
+def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monkeypatch):
+    release = threading.Event()
+    heads = []
+    with Cloud(model, profile, engine="eager") as cloud:
+        monkeypatch.setattr(
+            EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
+        )
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
+            until(lambda: heads)
+            late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.01), 10.0)
+            time.sleep(0.1)
+            release.set()
+            assert first.result().answer.classes
+            assert "passed while the request waited" in str(late.exception().__cause__.details())
+        transport.close()
+    assert len(heads) == 1
+
+
+def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monkeypatch):
+    release, heads = threading.Event(), []
+    with Cloud(model, profile, engine="eager") as cloud:
+        monkeypatch.setattr(
+            EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
+        )
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+        queue = cloud._service._queue
+        with ThreadPoolExecutor(2) as pool, grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
+            first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
+            until(lambda: heads)
+            gone = channel.stream_unary(INFER).future(
+                iter([serialise_request(image_request(model, device="b"))]), timeout=9
+            )
+            until(lambda: queue._waiting)
+            job = queue._waiting["b"][0]
+            gone.cancel()
+            until(job.result.cancelled)
+            release.set()
+            assert first.result().answer.classes
+            assert transport.infer(image_request(model, device="c"), 10.0).answer.classes
+        transport.close()
+    assert len(heads) == 2
+
+
+def test_a_request_that_would_be_refused_is_not_decoded(model, profile, monkeypatch):
+    def refuse(device):
+        raise Rejected(f"{device} waits already")
+
+    service = CloudService(model, EagerEngine(model), profile)
+    monkeypatch.setattr(service._queue, "admit", refuse)
+    monkeypatch.setattr(service, "_decode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(Rejected, match="camera waits already"):
+        service.handle(image_request(model, device="camera"), 0.0)
+    service.close()

@@ -1,0 +1,15 @@
+"""A deployment on one machine: what goes wrong in its cloud process is told in ours."""
+
+import pytest
+
+from janus_vit.errors import InputError
+from janus_vit.links.emulator import LinkSpec
+from janus_vit.links.traces import Trace
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.testbed.rig import Emulated, Rig
+
+
+def test_what_keeps_the_cloud_from_starting_is_told(model, make_profile):
+    network = Emulated(LinkSpec(Trace("constant", 1.0, [8.0])))
+    with pytest.raises(InputError, match="model 'nothing' is unknown: use one of"):
+        Rig(model, "nothing", make_profile(1e-5), network, 1.0, EagerEngine(model))
