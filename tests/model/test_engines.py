@@ -298,3 +298,41 @@ class Watching:
     def plus(self, x, residual):
         self.met.append(x.shape[1])
         return self.linear.plus(x, residual)
+
+
+def batch_of(engine, model, depth):
+    """Frames at block `depth`, each with other merges, so with other numbers of tokens; the last repeats the first."""
+    plans = [*schedules(model.shape), schedules(model.shape)[0]]
+    starts = engine.embed_batch(pixels(model, batch=len(plans)), plans)
+    return engine.run_batch(starts, depth), plans
+
+
+@pytest.mark.parametrize("depth", [0, 3, 5])
+def test_frames_of_a_ragged_batch_are_as_alone_bit_for_bit(kind, any_model, depth):
+    engine, blocks = make_engine(any_model, kind.name), any_model.shape.blocks
+    frames, plans = batch_of(engine, any_model, depth)
+    together = engine.run_batch(frames, blocks)
+    logits = engine.head_batch(together)
+    for index, (frame, plan) in enumerate(zip(frames, plans, strict=True)):
+        start = engine.embed(pixels(any_model, batch=len(plans))[index, None], plan)
+        alone = engine.run(engine.run(start, depth), blocks)
+        assert torch.equal(frame.tokens, engine.run(start, depth).tokens)
+        assert torch.equal(together[index].tokens, alone.tokens)
+        assert torch.equal(together[index].sizes, alone.sizes)
+        assert (together[index].next_block, together[index].merges) == (alone.next_block, alone.merges)
+        assert torch.equal(logits[index, None], engine.head(alone))
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38])
+def test_a_poisoned_frame_changes_no_other_in_its_batch(kind, model, poison):
+    engine, blocks = make_engine(model, kind.name), model.shape.blocks
+    frames, _ = batch_of(engine, model, 2)
+    wanted = engine.head_batch(engine.run_batch(frames, blocks))
+    frames[1] = replace(frames[1], tokens=torch.full_like(frames[1].tokens, poison))
+    found = engine.head_batch(engine.run_batch(frames, blocks))
+    assert not found[1].isfinite().all()
+    assert torch.equal(found[[0, 2, 3]], wanted[[0, 2, 3]])
+
+
+def test_an_empty_batch_of_blocks_is_empty(kind, model):
+    assert make_engine(model, kind.name).run_batch([], 3) == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from janus_vit.model.stage import Activation
@@ -35,3 +37,44 @@ class Engine(Protocol):
 
     def head(self, activation: Activation) -> Tensor:
         """Logits [B, classes] of an activation after the last block, float32 on the CPU."""
+
+    def embed_batch(self, pixels: Tensor, merges: Sequence[tuple[int, ...]]) -> list[Activation]:
+        """Run the stem on several frames.
+
+        Args:
+            pixels: [B, 3, H, W].
+            merges: of each frame, one number a block.
+
+        Returns:
+            One activation a frame, tokens [1, T, C].
+        """
+
+    def run_batch(self, activations: Sequence[Activation], stop: int) -> list[Activation]:
+        """Run blocks [next_block, stop) on several frames, each with its own tokens, sizes and merges.
+
+        Each result is what `run` gives for that frame alone, within the rounding of the engine's precision. A frame
+        with values that are not finite does not change the others.
+
+        Args:
+            activations: tokens [1, T_i, C], all with the same next block and the same model.
+            stop: block to stop before.
+        """
+
+    def head_batch(self, activations: Sequence[Activation]) -> Tensor:
+        """Logits [B, classes] of several frames [1, T_i, C] after the last block, float32 on the CPU."""
+
+
+class OneByOne:
+    """Batch methods of an engine that gains nothing from batches: frames run one by one, bit for bit as alone."""
+
+    def embed_batch(self: Engine, pixels: Tensor, merges: Sequence[tuple[int, ...]]) -> list[Activation]:
+        """See `Engine.embed_batch`."""
+        return [self.embed(frame, plan) for frame, plan in zip(pixels.split(1), merges, strict=True)]
+
+    def run_batch(self: Engine, activations: Sequence[Activation], stop: int) -> list[Activation]:
+        """See `Engine.run_batch`."""
+        return [self.run(activation, stop) for activation in activations]
+
+    def head_batch(self: Engine, activations: Sequence[Activation]) -> Tensor:
+        """See `Engine.head_batch`."""
+        return torch.cat([self.head(activation) for activation in activations])

@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import OneByOne
 from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.packed_attention import attend_plainly
@@ -67,7 +68,7 @@ class Bfloat16Linear:
         return residual + self(x)
 
 
-class CudaEngine:
+class CudaEngine(OneByOne):
     """Blocks in bfloat16; tokens between them, norms, merging, stem and head in float32, a stem's convolution in TF32.
 
     Args:

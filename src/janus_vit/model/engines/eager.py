@@ -9,11 +9,12 @@ from torch import Tensor
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import OneByOne
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy.table import FLOAT32
 
 
-class EagerEngine:
+class EagerEngine(OneByOne):
     """Runs a model's own modules in float32, on the CPU or, if asked, on another torch device.
 
     Args:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from janus_vit.model import stage
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import OneByOne
 from janus_vit.model.engines.block_variant import BlockVariant, fastest_variant
 from janus_vit.model.engines.packed_attention import attend, attend_plainly
 from janus_vit.model.engines.packed_block import PackedBlock, Product
@@ -27,7 +28,7 @@ from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32
 
 
-class PackedEngine:
+class PackedEngine(OneByOne):
     """Stem and blocks in float32 on packed weights; the head is plain, and so is a stem of several convolutions.
 
     Args:
