@@ -1,4 +1,4 @@
-"""From a model's output to the answer that a device returns."""
+"""From a model's outputs to the answers that devices return."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ from torch import Tensor
 from janus_vit.model.checkpoints.reader import EMBED
 from janus_vit.planning.outcome import Answer
 
-_ANSWERS = 5
+_LISTED_CLASSES = 5
 
 
 def answer_of(output: Tensor, task: str) -> Answer:
-    """The answer in a model's output [1, D]: the most probable classes of logits, or an embedding of length 1."""
+    """The answer in a model's output [1, D]; see `answers_of`."""
+    return answers_of(output, task)[0]
+
+
+def answers_of(outputs: Tensor, task: str) -> list[Answer]:
+    """The answer of each row of a model's outputs.
+
+    Args:
+        outputs: [B, D] logits or embeddings.
+        task: "classify" lists the most probable classes, "embed" gives vectors of length 1.
+    """
     if task == EMBED:
-        return Answer((), (), tuple(torch.nn.functional.normalize(output[0], dim=0).tolist()))
-    probabilities, classes = torch.softmax(output[0], dim=0).topk(min(_ANSWERS, output.shape[1]))
-    return Answer(tuple(classes.tolist()), tuple(probabilities.tolist()))
+        vectors = torch.nn.functional.normalize(outputs, dim=1).tolist()
+        return [Answer((), (), tuple(vector)) for vector in vectors]
+    probabilities, classes = torch.softmax(outputs, dim=1).topk(min(_LISTED_CLASSES, outputs.shape[1]), dim=1)
+    pairs = zip(classes.tolist(), probabilities.tolist(), strict=True)
+    return [Answer(tuple(best), tuple(shares)) for best, shares in pairs]

@@ -84,7 +84,11 @@ class Preprocessing:
 
     def normalise(self, image: Frame) -> Tensor:
         """A cropped frame to float32 pixels [1, 3, image_size, image_size]; a clip to [1, 3, T, ...]."""
-        pixels = torch.from_numpy(np.array(image)).movedim(-1, 0).float()  # [3, ...]
-        shape = (3, *(1,) * (pixels.dim() - 1))
-        mean, std = (255 * torch.tensor(values).view(shape) for values in (self.mean, self.std))
-        return ((pixels - mean) / std)[None]
+        return self.normalise_batch(torch.from_numpy(np.array(image))[None])
+
+    def normalise_batch(self, frames: Tensor) -> Tensor:
+        """Cropped frames uint8 [B, H, W, 3] to float32 pixels [B, 3, H, W] on the same device; clips likewise."""
+        pixels = frames.movedim(-1, 1).float()  # [B, 3, ...]
+        shape = (3, *(1,) * (pixels.dim() - 2))
+        mean, std = (255 * torch.tensor(values, device=frames.device).view(shape) for values in (self.mean, self.std))
+        return (pixels - mean) / std

@@ -37,13 +37,30 @@ def decode_input(
 
     Args:
         input_shape: (3, height, width) of an image, (3, frames, height, width) of a clip.
+        normalise: pixels to the tensor [1, 3, ...] that the model sees.
+
+    Raises:
+        WireError: the bytes are not an input of that format and shape.
+    """
+    decoded = decode_pixels(data, payload, input_shape)
+    return decoded[None] if isinstance(decoded, Tensor) else normalise(decoded)
+
+
+def decode_pixels(data: bytes | memoryview, payload: PayloadFormat, input_shape: tuple[int, ...]) -> Pixels | Tensor:
+    """Bytes to pixels that are still to be normalised, or to the float32 tensor that is normalised already.
+
+    Args:
+        input_shape: (3, height, width) of an image, (3, frames, height, width) of a clip.
+
+    Returns:
+        uint8 [H, W, 3] or [T, H, W, 3], or for the format "tensor" float32 of `input_shape`.
 
     Raises:
         WireError: the bytes are not an input of that format and shape.
     """
     if payload.base == "tensor":
-        return decode_tensor(data, input_shape, lossless_stage=payload.lossless_stage)[None]
+        return decode_tensor(data, input_shape, lossless_stage=payload.lossless_stage)
     _, *frames, height, width = input_shape
     if frames:
-        return normalise(decode_clip(data, payload, frames[0], height, width))
-    return normalise(decode_image(data, payload, height, width))
+        return decode_clip(data, payload, frames[0], height, width)
+    return decode_image(data, payload, height, width)

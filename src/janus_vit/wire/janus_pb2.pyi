@@ -1,8 +1,8 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -13,16 +13,18 @@ class HelloRequest(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("wire_version", "model", "fingerprint", "profile_json")
+    __slots__ = ("wire_version", "model", "fingerprint", "profile_json", "entry_blocks")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PROFILE_JSON_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_BLOCKS_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     model: str
     fingerprint: str
     profile_json: str
-    def __init__(self, wire_version: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., profile_json: _Optional[str] = ...) -> None: ...
+    entry_blocks: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, wire_version: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., profile_json: _Optional[str] = ..., entry_blocks: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class InferRequest(_message.Message):
     __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body")
@@ -49,7 +51,7 @@ class InferRequest(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ...) -> None: ...
 
 class InferReply(_message.Message):
-    __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector")
+    __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector", "price")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_S_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +60,7 @@ class InferReply(_message.Message):
     COMPUTE_S_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_QUEUE_S_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedScalarFieldContainer[int]
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     receive_s: float
@@ -66,7 +69,18 @@ class InferReply(_message.Message):
     compute_s: float
     expected_queue_s: float
     vector: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ...) -> None: ...
+    price: Price
+    def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
+
+class Price(_message.Message):
+    __slots__ = ("stem_s", "frame_s", "token_s")
+    STEM_S_FIELD_NUMBER: _ClassVar[int]
+    FRAME_S_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_S_FIELD_NUMBER: _ClassVar[int]
+    stem_s: float
+    frame_s: float
+    token_s: float
+    def __init__(self, stem_s: _Optional[float] = ..., frame_s: _Optional[float] = ..., token_s: _Optional[float] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("body",)

@@ -13,11 +13,13 @@ from janus_vit.errors import InputError, ModelMismatch, WireError
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
 from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
 
 WIRE_VERSION = 1
 HEADER_BYTES = 4096  # generous bound of everything in a request but its body
 _LONGEST_NAME = 64
+_MOST_ENTRIES = 1_000
 Message = TypeVar("Message", bound=AnyMessage)
 LONGEST_WAIT_S = 60.0  # no frame is worth holding a thread of the cloud for longer
 
@@ -47,6 +49,7 @@ class Reply:
     queue_s: float
     compute_s: float
     expected_queue_s: float
+    price: EnginePrice = EnginePrice()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Greeting:
     model: str
     fingerprint: str
     profile_json: str
+    entry_blocks: tuple[int, ...] = ()
 
 
 def parse(kind: type[Message], data: bytes) -> Message:
@@ -166,6 +170,7 @@ def serialise_reply(reply: Reply) -> bytes:
         queue_s=reply.queue_s,
         compute_s=reply.compute_s,
         expected_queue_s=reply.expected_queue_s,
+        price=pb.Price(stem_s=reply.price.stem_s, frame_s=reply.price.frame_s, token_s=reply.price.token_s),
     ).SerializeToString()
 
 
@@ -184,7 +189,7 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
     )
     answer = Answer(tuple(message.classes), tuple(message.probabilities), tuple(message.vector))
     _check_answer(answer, outputs)
-    return Reply(answer, *durations)
+    return Reply(answer, *durations, price=_checked_price(message.price))
 
 
 def parse_probe_reply(data: bytes) -> float:
@@ -205,6 +210,7 @@ def serialise_greeting(greeting: Greeting) -> bytes:
         model=greeting.model,
         fingerprint=greeting.fingerprint,
         profile_json=greeting.profile_json,
+        entry_blocks=greeting.entry_blocks,
     ).SerializeToString()
 
 
@@ -216,7 +222,8 @@ def parse_greeting(data: bytes) -> Greeting:
     """
     message = parse(pb.HelloReply, data)
     _check_version(message.wire_version)
-    return Greeting(message.model, message.fingerprint, message.profile_json)
+    blocks = tuple(message.entry_blocks[:_MOST_ENTRIES])
+    return Greeting(message.model, message.fingerprint, message.profile_json, blocks)
 
 
 def _check_answer(answer: Answer, outputs: Outputs) -> None:
@@ -227,6 +234,12 @@ def _check_answer(answer: Answer, outputs: Outputs) -> None:
     _require(same, "classes", "is empty or does not match probabilities")
     _require(all(index < classes for index in answer.classes), "classes", f"exceeds the model's {classes} classes")
     _require(all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "is outside 0 to 1")
+
+
+def _checked_price(message: pb.Price) -> EnginePrice:
+    values = message.stem_s, message.frame_s, message.token_s
+    _require(all(0 <= value <= LONGEST_WAIT_S for value in values), "price", f"is {values}, not times up to 60 s")
+    return EnginePrice(*values)
 
 
 def _check_merges(request: Request, shape: ModelShape) -> None:

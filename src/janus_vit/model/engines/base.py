@@ -20,10 +20,12 @@ class Engine(Protocol):
         name: under which profiles record what was measured with it.
         precision: of what it computes in. Engines of one precision give the same answers, so accuracy that was
             measured with one holds for the other; where precisions differ it has to be measured again.
+        device: where pixels are best normalised before `embed_batch` takes them.
     """
 
     name: str
     precision: str
+    device: torch.device
 
     def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
         """Pixels [B, 3, H, W] to the activation before the first block; `merges` has one number a block."""
@@ -66,6 +68,8 @@ class Engine(Protocol):
 
 class OneByOne:
     """Batch methods of an engine that gains nothing from batches: frames run one by one, bit for bit as alone."""
+
+    device = torch.device("cpu")
 
     def embed_batch(self: Engine, pixels: Tensor, merges: Sequence[tuple[int, ...]]) -> list[Activation]:
         """See `Engine.embed_batch`."""
