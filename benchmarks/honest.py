@@ -28,8 +28,8 @@ from janus_vit.report.comparison import CLOSE, front, overall, per_link
 from janus_vit.report.heatmap import Choice, heatmap
 from janus_vit.report.page import Section, Table, write_page
 from janus_vit.reproduction.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
-from janus_vit.simulation.arrays import KINDS as SENDS
-from janus_vit.simulation.compare import Score, run_all, score
+from janus_vit.simulation.compare import Score, run_cases, score
+from janus_vit.simulation.results import PAYLOAD_KINDS
 
 Scores = dict[tuple[Setting, str, str], Score]  # setting, policy, link
 MAP_SLAS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -41,7 +41,7 @@ def simulated(settings: Sequence[Setting], links: Sequence[Trace], seconds: floa
     keys = [(setting, policy, link) for setting in settings for policy in setting.policies for link in links]
     cases = [setting.case(policy, link, seconds) for setting, policy, link in keys]
     found = {}
-    for done, ((setting, policy, link), frames) in enumerate(zip(keys, run_all(cases, workers), strict=True), 1):
+    for done, ((setting, policy, link), frames) in enumerate(zip(keys, run_cases(cases, workers), strict=True), 1):
         found[setting, policy, link.name] = score(frames)
         if done % 100 == 0 or done == len(keys):
             print(f"\r{done} of {len(keys)} streams", end="" if done < len(keys) else "\n", flush=True)
@@ -86,7 +86,7 @@ def where(private: bool, links: Sequence[Trace], seconds: float, workers: int) -
 def _in_words(choice: Choice | None) -> str:
     if choice is None:
         return "nothing is in time"
-    kind = KINDS[SENDS.index(choice.kind)]
+    kind = KINDS[PAYLOAD_KINDS.index(choice.kind)]
     share, worth = choice.text.split("\n")
     return f"{kind}: {share} of links, worth {worth}"
 
@@ -99,7 +99,9 @@ def _winner(values: np.ndarray) -> Choice | None:
     wins = np.bincount((values >= best[:, None] - CLOSE).argmax(axis=1), minlength=len(KINDS))
     kind = int(wins.argmax())
     return Choice(
-        SENDS[kind], f"{100 * wins[kind] / len(values):.0f} %\n{100 * best.mean():.0f}", wins[kind] / len(values)
+        PAYLOAD_KINDS[kind],
+        f"{100 * wins[kind] / len(values):.0f} %\n{100 * best.mean():.0f}",
+        wins[kind] / len(values),
     )
 
 

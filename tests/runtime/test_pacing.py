@@ -8,7 +8,8 @@ from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.records.summary import expected_in_time, summarise
 from janus_vit.runtime.pacing import captures, frames_taken
-from janus_vit.simulation.simulate import VirtualClock, simulate
+from janus_vit.simulation.clock import VirtualClock
+from janus_vit.simulation.simulate import simulate
 
 WORK_S = (0.05, 0.25, 0.05)  # of the frames, one after the other
 

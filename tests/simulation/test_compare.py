@@ -10,8 +10,8 @@ from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.policies.presets import POLICIES, baseline_merges
 from janus_vit.planning.schedules import levels, make_schedule
-from janus_vit.simulation.arrays import Case
-from janus_vit.simulation.compare import BEST_FIXED, ORACLE, interval, run, run_all, score
+from janus_vit.simulation.compare import BEST_FIXED, ORACLE, interval, run_case, run_cases, score
+from janus_vit.simulation.results import Case
 
 SLA_S = 0.1
 
@@ -45,54 +45,54 @@ def case(policy, platforms, trace, seconds=20.0, period_s=SLA_S):
 
 def test_a_frame_that_was_never_run_is_late_and_worth_nothing(platforms):
     slow = dataclasses.replace(measured(platforms), device=platforms.device.slowed(20))
-    frames = run(case("device-only", slow, wild(), seconds=5.0))
+    frames = run_case(case("device-only", slow, wild(), seconds=5.0))
     assert len(frames.total_s) == 50
-    assert not frames.run.all()
+    assert not frames.was_run.all()
     assert frames.late.all()
     numbers = score(frames)
     assert (numbers.late, numbers.value, numbers.fps) == (1.0, 0.0, 0.0)
-    assert sum(numbers.kinds) == pytest.approx(frames.run.mean())
+    assert sum(numbers.kinds) == pytest.approx(frames.was_run.mean())
 
 
 def test_no_policy_passes_the_oracle_and_regret_is_never_negative(platforms):
     known = measured(platforms)
     for seed in (3, 4):
-        best = score(run(case(ORACLE, known, wild(seed)))).value
+        best = score(run_case(case(ORACLE, known, wild(seed)))).value
         for name in (*POLICIES, BEST_FIXED):
-            assert score(run(case(name, known, wild(seed)))).value <= best + 1e-9
+            assert score(run_case(case(name, known, wild(seed)))).value <= best + 1e-9
 
 
 def test_the_best_fixed_plan_is_at_least_as_good_as_the_fixed_policies(platforms):
     known = measured(platforms)
-    best = score(run(case(BEST_FIXED, known, wild()))).value
+    best = score(run_case(case(BEST_FIXED, known, wild()))).value
     for name in ("device-only", "cloud-only", "cloud-jpeg"):
-        assert best >= score(run(case(name, known, wild()))).value - 0.005
+        assert best >= score(run_case(case(name, known, wild()))).value - 0.005
 
 
 def test_ours_stays_close_to_the_best_fixed_plan_that_nobody_knows_beforehand(platforms):
     known = measured(platforms)
     for seed in range(5, 11):
-        fixed, ours = (score(run(case(name, known, wild(seed)))).value for name in (BEST_FIXED, "adaptive"))
+        fixed, ours = (score(run_case(case(name, known, wild(seed)))).value for name in (BEST_FIXED, "adaptive"))
         assert ours >= fixed - 0.03
 
 
 def test_two_processes_give_what_one_gives(platforms):
     known = measured(platforms)
     cases = [case(name, known, wild(), seconds=3.0) for name in ("adaptive", "janus", ORACLE, BEST_FIXED)]
-    alone, together = list(run_all(cases)), list(run_all(cases, workers=2))
+    alone, together = list(run_cases(cases)), list(run_cases(cases, workers=2))
     for one, two in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.total_s, two.total_s)
         np.testing.assert_array_equal(one.value, two.value)
 
 
 def test_without_measurements_streams_are_judged_by_time_alone(platforms):
-    numbers = score(run(case(BEST_FIXED, platforms, wild(), seconds=5.0)))
+    numbers = score(run_case(case(BEST_FIXED, platforms, wild(), seconds=5.0)))
     assert np.isnan(numbers.value)
     assert 0 <= numbers.late <= 1
 
 
 def test_frames_back_to_back_have_no_gaps(platforms):
-    frames = run(case("janus", platforms, wild(), seconds=5.0, period_s=None))
+    frames = run_case(case("janus", platforms, wild(), seconds=5.0, period_s=None))
     np.testing.assert_allclose(np.diff(frames.at_s), frames.total_s[:-1])
 
 

@@ -12,8 +12,9 @@ from janus_vit.planning.policies.base import Decision, predict
 from janus_vit.planning.policies.presets import policy_table
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.planning.table import Option, build_table
-from janus_vit.simulation.oracle import Foresight
-from janus_vit.simulation.simulate import Costs, simulate
+from janus_vit.simulation.costs import Costs
+from janus_vit.simulation.oracle import Oracle
+from janus_vit.simulation.simulate import simulate
 
 PERIOD_S = 0.1
 
@@ -52,7 +53,7 @@ def test_it_takes_the_most_valuable_plan_that_is_in_time(make_platforms, rates, 
     table = few_plans(platforms)
     value = np.random.default_rng(seed).random(table.size_bytes.shape)
     captured_s = np.arange(8) * PERIOD_S
-    chosen = Foresight(table, trace, platforms.rtt_s).choose(value, captured_s, sla_s)
+    chosen = Oracle(table, trace, platforms.rtt_s).choose(value, captured_s, sla_s)
     costs = Costs(platforms)
     for frame, at_s in enumerate(captured_s):
         best = 0.0
@@ -87,7 +88,7 @@ def test_no_sequence_of_plans_in_the_real_loop_beats_it(platforms, sla_s):
     value = np.array([[0.9, 0.95, 1.0], [0.6, 0.7, 0.8]])
     trace = link([5.0, 0.0, 0.0, 0.4, 8.0, 1.0, 0.0])
     captured_s = np.arange(4) * PERIOD_S
-    chosen = Foresight(table, trace, platforms.rtt_s).choose(value, captured_s, sla_s)
+    chosen = Oracle(table, trace, platforms.rtt_s).choose(value, captured_s, sla_s)
     limit = sum(value[chosen.row[frame], chosen.column[frame]] for frame in np.flatnonzero(chosen.in_time))
     cells = list(np.ndindex(value.shape))
     worth = {plan: value[cell] for cell in cells for plan in [table.plan(*cell)]}
@@ -103,6 +104,6 @@ def test_no_sequence_of_plans_in_the_real_loop_beats_it(platforms, sla_s):
 def test_its_share_of_frames_in_time_is_that_of_each_plan_alone(platforms):
     table = policy_table("cloud-only", platforms)
     dead_half = Trace("half", 1.0, np.array([20.0, 0.0]), {})
-    share = Foresight(table, dead_half, platforms.rtt_s).in_time(np.arange(0, 2, 0.1), 0.3)
+    share = Oracle(table, dead_half, platforms.rtt_s).share_in_time(np.arange(0, 2, 0.1), 0.3)
     # Ten frames of the live second; of the dead one those whose wait, at most 0.2 s, leaves room for the transfer.
     assert share[0, 0] == pytest.approx(12 / 20)

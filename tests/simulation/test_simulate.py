@@ -15,7 +15,14 @@ from janus_vit.planning.policies.presets import POLICIES, make_policy, policy_ta
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.records.writer import to_record
 from janus_vit.runtime.device import Device
-from janus_vit.simulation.simulate import Costs, Noise, Overhead, PredictedWorker, RecordedLink, VirtualClock, simulate
+from janus_vit.simulation.clock import VirtualClock
+from janus_vit.simulation.cloud import IdleCloud
+from janus_vit.simulation.conditions import Noise, Overhead
+from janus_vit.simulation.costs import Costs
+from janus_vit.simulation.link import RecordedLink
+from janus_vit.simulation.simulate import simulate
+from janus_vit.simulation.transport import SimulatedTransport
+from janus_vit.simulation.worker import PredictedWorker
 from janus_vit.wire.messages import Request
 
 
@@ -39,10 +46,10 @@ def test_behind_the_last_block_as_much_is_sent_as_the_head_reads(platforms, head
     platforms = dataclasses.replace(platforms, shape=dataclasses.replace(platforms.shape, head_tokens=head_tokens))
     costs, clock = Costs(platforms), VirtualClock(0.0)
     plan = Plan("none", 0.0, (0,) * 6, 6, "float32")
-    packed = PredictedWorker(costs, clock, Overhead(), lambda: 1.0).pack(plan, plan)
-    assert packed.tokens == sent
-    assert len(packed.body) == sent * (4 * 32 + 2)
-    request = Request("simulated", "float32", 6, (), packed.tokens, 32, 1.0, "", packed.body)
+    encoded = PredictedWorker(costs, clock, Overhead(), lambda: 1.0).encode(plan, plan)
+    assert encoded.tokens == sent
+    assert len(encoded.body) == sent * (4 * 32 + 2)
+    request = Request("simulated", "float32", 6, (), encoded.tokens, 32, 1.0, "", encoded.body)
     assert costs.of_request(request).cloud_s == pytest.approx(platforms.cloud.head_s)
 
 
@@ -236,9 +243,10 @@ class Throttled(PredictedWorker):
 
 def test_a_device_that_is_slowed_to_half_is_foretold_again_after_20_frames(platforms):
     clock, costs = VirtualClock(), Costs(platforms)
-    link = RecordedLink(constant(0.001), platforms.rtt_s, costs, clock, Overhead(), lambda: 1.0)
+    cloud = IdleCloud(costs, 0.0, lambda: 1.0)
+    transport = SimulatedTransport(RecordedLink(constant(0.001), platforms.rtt_s), cloud, clock)
     policy = make_policy("adaptive", dataclasses.replace(platforms, rate_mbps=0.001))
-    device = Device(Throttled(costs, clock), link, policy, 0.3, clock=clock)
+    device = Device(Throttled(costs, clock), transport, policy, 0.3, clock=clock)
     outcomes = [device.infer(None) for _ in range(60)]
     off = [abs(outcome.predicted.device_s / outcome.measured.device_s - 1) for outcome in outcomes]
     assert max(off[20:30]) < 0.1

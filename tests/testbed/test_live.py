@@ -8,7 +8,8 @@ import pytest
 from janus_vit.links.traces import Trace
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.records.summary import summarise
-from janus_vit.simulation.simulate import Overhead, simulate
+from janus_vit.simulation.conditions import Overhead
+from janus_vit.simulation.simulate import simulate
 from janus_vit.testbed.gaps import CHOICES, OTHER, Comparison, compute_ratios, late_gap, time_gap
 from janus_vit.testbed.live import Trial, Twins, compare
 

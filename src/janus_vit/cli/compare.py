@@ -106,8 +106,8 @@ def compare(
                janus-vit compare --trace recorded/ --policy mine.py:Mine --policy adaptive --policy oracle
     """
     from janus_vit.report.canvas import check_figures
-    from janus_vit.simulation.arrays import Case
-    from janus_vit.simulation.compare import run_all, score
+    from janus_vit.simulation.compare import run_cases, score
+    from janus_vit.simulation.results import Case
 
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     period_s = sla_s if period is None else parse_duration(period, "--period", zero_allowed=True) or None
@@ -137,7 +137,7 @@ def compare(
         for name, link in keys
     ]
     with progress("simulating") as show:
-        scores = [score(frames) for frames in run_all(cases, workers, show)]
+        scores = [score(frames) for frames in run_cases(cases, workers, show)]
     found = {name: scores[at * len(links) : (at + 1) * len(links)] for at, name in enumerate(names)}
     title = _title(shape, sla_s, period_s, slowdown, private, links)
     _print(title, found, as_json)
@@ -152,9 +152,9 @@ def compare(
 
 
 def _check(name: str) -> str:
-    from janus_vit.simulation.compare import BEYOND
+    from janus_vit.simulation.compare import REFERENCES
 
-    return name if name in BEYOND else check_policy(name)
+    return name if name in REFERENCES else check_policy(name)
 
 
 def _links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[Trace]:

@@ -11,10 +11,10 @@ from janus_vit.links.generator import SCENARIOS, trace_from
 from janus_vit.links.traces import Trace
 from janus_vit.planning.policies.presets import Platforms
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, published_profile
-from janus_vit.simulation.arrays import Case, kind_of
+from janus_vit.simulation.bounds import all_plans
 from janus_vit.simulation.compare import BEST_FIXED, ORACLE
-from janus_vit.simulation.hindsight import all_plans
-from janus_vit.simulation.oracle import Foresight
+from janus_vit.simulation.oracle import Oracle
+from janus_vit.simulation.results import Case, payload_kind
 
 MODEL = "vit-large-384"
 RTT_S = 0.03
@@ -97,6 +97,6 @@ def best_of_each_kind(setting: Setting, trace: Trace, seconds: float, frames: in
     platforms = setting.platforms(trace)
     table, worth = all_plans(platforms)
     captured_s = np.linspace(0.0, seconds, frames, endpoint=False)
-    value = worth * Foresight(table, trace, platforms.rtt_s).in_time(captured_s, setting.sla_s)
-    kinds = np.array([kind_of(table.plan(0, column)) for column in range(len(table.options))])
+    value = worth * Oracle(table, trace, platforms.rtt_s).share_in_time(captured_s, setting.sla_s)
+    kinds = np.array([payload_kind(table.plan(0, column)) for column in range(len(table.options))])
     return tuple(float(value[:, kinds == kind].max(initial=-1.0)) for kind in range(len(KINDS)))

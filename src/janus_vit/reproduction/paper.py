@@ -21,7 +21,7 @@ from janus_vit.planning.policies.base import Decision, Policy, Situation, Smalle
 from janus_vit.planning.policies.presets import Platforms, policy_table
 from janus_vit.planning.table import Option, PlanTable, build_table
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, published_profile
-from janus_vit.simulation.arrays import Case, Frames, run_policy
+from janus_vit.simulation.results import Case, FrameResults, run_policy
 from janus_vit.simulation.simulate import simulate
 from janus_vit.wire.messages import LONGEST_WAIT_S
 
@@ -163,7 +163,7 @@ def policy(name: str, both: Platforms, trace: Trace, silent: Silent) -> Policy:
     return AsPublished(table, link, both.rtt_s, silent.bandwidth == "probe")
 
 
-def run(name: str, kind: str, network: str, trace: Trace, silent: Silent) -> Frames:
+def run(name: str, kind: str, network: str, trace: Trace, silent: Silent) -> FrameResults:
     """One policy over one run of the dataset, from its beginning to its end."""
     both = platforms(kind, network, silent)
     return run_policy(policy(name, both, trace, silent), Case(name, both, trace, SLA_S[kind], trace.duration_s))
@@ -176,7 +176,7 @@ def outcomes(name: str, kind: str, network: str, trace: Trace, silent: Silent) -
     return list(simulate(chosen, both, trace, SLA_S[kind], trace.duration_s))
 
 
-def figures(runs: Sequence[Frames], weight: str) -> Figures:
+def figures(runs: Sequence[FrameResults], weight: str) -> Figures:
     """What the paper reports, over many runs."""
     rows = []
     for frames in runs:
@@ -187,7 +187,7 @@ def figures(runs: Sequence[Frames], weight: str) -> Figures:
                 float(frames.late.mean()),
                 len(frames.at_s) / whole_s,
                 float(deviation.mean()),
-                float(frames.worth.mean()),
+                float(frames.accuracy.mean()),
                 float(frames.level.mean()),
             )
         )

@@ -1,1 +1,1 @@
-"""Virtual time: the live device loop over recorded links, the oracle, and policies compared."""
+"""Simulation in virtual time: the live device loop over recorded links, upper bounds, and comparisons of policies."""

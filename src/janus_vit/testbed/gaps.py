@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.presets import Platforms
 from janus_vit.records.summary import Summary
-from janus_vit.simulation.simulate import Costs
+from janus_vit.simulation.costs import Costs
 
 MEDIAN_TOLERANCE = 0.10  # of the live median
 LATE_TOLERANCE = 0.03  # of the frames taken

@@ -13,7 +13,8 @@ from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.presets import Platforms, make_policy
 from janus_vit.records.summary import Summary, expected_in_time, summarise
 from janus_vit.runtime.pacing import frames_taken
-from janus_vit.simulation.simulate import Noise, Overhead, simulate
+from janus_vit.simulation.conditions import Noise, Overhead
+from janus_vit.simulation.simulate import simulate
 from janus_vit.sources.frames import Source
 from janus_vit.testbed.gaps import Comparison, compute_ratios, late_gap, time_gap
 from janus_vit.testbed.rig import Rig

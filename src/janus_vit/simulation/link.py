@@ -1,0 +1,33 @@
+"""A recorded uplink in virtual time. Knows nothing of requests, clouds or clocks: times come in as arguments."""
+
+from __future__ import annotations
+
+from janus_vit.links.traces import Trace
+
+_BUFFERED_BYTES = 256 * 1024  # the same as the queue of the emulated link
+
+
+class RecordedLink:
+    """An uplink that sends one transfer after another at the rates of a trace. A rate of zero stalls it.
+
+    Args:
+        trace: the uplink's rate over time.
+        rtt_s: round trip of an empty message.
+        extra_bytes: sent with each payload, such as headers.
+    """
+
+    def __init__(self, trace: Trace, rtt_s: float, extra_bytes: int = 0) -> None:
+        self.rtt_s = rtt_s
+        self._trace = trace
+        self._extra_bytes = extra_bytes
+        self._free_s = 0.0  # when the link has sent everything that was given to it
+
+    def send(self, now_s: float, size_bytes: int) -> float:
+        """Queue a payload and return when its last byte is sent."""
+        start_s = max(now_s, self._free_s)
+        self._free_s = self._trace.finish_time(start_s, size_bytes + self._extra_bytes)
+        return self._free_s
+
+    def abandon(self, at_s: float) -> None:
+        """Cancel the last transfer at that time. Bytes that are already buffered on the way are still sent."""
+        self._free_s = min(self._free_s, self._trace.finish_time(at_s, _BUFFERED_BYTES))

@@ -1,0 +1,55 @@
+"""The device's side of the model in a simulation: it takes the predicted time and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from janus_vit.planning.outcome import Answer
+from janus_vit.planning.plan import Plan
+from janus_vit.runtime.worker import EncodedPayload
+from janus_vit.simulation.clock import VirtualClock
+from janus_vit.simulation.conditions import Overhead
+from janus_vit.simulation.costs import Costs
+
+SIMULATED_ANSWER = Answer((0,), (1.0,))
+
+
+class PredictedWorker:
+    """A `Worker` that advances the clock by the profile's compute time, times noise. Its answers mean nothing.
+
+    Args:
+        costs: predicted costs of each plan.
+        clock: advanced by each part of a frame.
+        overhead: time to prepare a frame.
+        noise: called for each compute part; returns the factor on its time.
+    """
+
+    fingerprint = "simulated"
+
+    def __init__(self, costs: Costs, clock: VirtualClock, overhead: Overhead, noise: Callable[[], float]) -> None:
+        self._costs = costs
+        self._clock = clock
+        self._overhead = overhead
+        self._noise = noise
+        self._body = lru_cache(maxsize=4096)(bytes)  # zeros of the right length
+
+    def prepare(self, frame: None) -> None:
+        """See `Worker.prepare`; a simulated frame has no pixels."""
+        self._clock.advance(self._overhead.prepare_s)
+
+    def compute(self, prepared: None, plan: Plan) -> Plan:
+        """See `Worker.compute`."""
+        self._clock.advance(self._costs[plan].device_s * self._noise())
+        return plan
+
+    def encode(self, state: Plan, plan: Plan) -> EncodedPayload:
+        """See `Worker.encode`."""
+        costs = self._costs[plan]
+        self._clock.advance(costs.encode_s)
+        return EncodedPayload(self._body(costs.size_bytes), self._costs.tokens_sent(plan), 0)
+
+    def finish(self, state: Plan, plan: Plan) -> Answer:
+        """See `Worker.finish`."""
+        self._clock.advance(self._costs[plan].finish_s * self._noise())
+        return SIMULATED_ANSWER
