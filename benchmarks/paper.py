@@ -43,8 +43,9 @@ from janus_vit.reproduction.paper import FIGURE_7, NAMES, POLICIES, SLA_S, SPREA
 from janus_vit.reproduction.published import MACHINES, SHAPES, published_profile
 from janus_vit.sources.frames import BUILTIN as SOURCE
 from janus_vit.sources.streams import open_stream
-from janus_vit.testbed.live import Trial, measure_runtime
-from janus_vit.testbed.rig import Emulated, Rig
+from janus_vit.testbed.conditions import measure_conditions
+from janus_vit.testbed.network import EmulatedNetwork
+from janus_vit.testbed.rig import Rig
 
 BASE = "as assumed"
 # Mbps, seconds of round trip, and the share of a frame's time that is published as overhead, in %
@@ -216,9 +217,9 @@ def table_2() -> Section:
     rows = []
     for name, (mbps, rtt_s, published) in TABLE_2.items():
         trace = trace_from(f"constant:{mbps}", 60.0, 0)
-        trial = Trial(trace, rtt_s, TABLE_2_SLA_S, TABLE_2_SECONDS)
-        with Rig(model, model.name, profile, Emulated(LinkSpec(trace, delay_s=rtt_s / 2)), SLOWDOWN, engine) as rig:
-            added = measure_runtime(rig, "janus", trial, source).overhead
+        network = EmulatedNetwork(LinkSpec(trace, delay_s=rtt_s / 2))
+        with Rig(model, model.name, profile, network, SLOWDOWN, engine) as rig:
+            added = measure_conditions(rig, "janus", TABLE_2_SLA_S, True, source).overhead
             steps = rig.stream("janus", cycle(source), TABLE_2_SLA_S, TABLE_2_SECONDS)
             measured = [step.outcome.measured for step in steps]
         total_s = float(np.mean([part.total_s for part in measured]))

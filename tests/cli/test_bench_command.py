@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from janus_vit.calibration import profiler
 from janus_vit.cli.main import main
 from janus_vit.model.checkpoints.reader import checkpoint_metadata
-from janus_vit.testbed import live
+from janus_vit.testbed import conditions
 
 CHECKPOINT = "small.safetensors"
 CSV = "time_s,mbps\n"
@@ -66,7 +66,7 @@ def refused(capsys, trace, *options):
 
 def test_policies_run_live_and_simulated_on_the_users_trace(capsys, monkeypatch, model):
     monkeypatch.setattr(profiler, "QUICK", profiler.Effort(points=3, repeats=1, limit_s=1.0))
-    monkeypatch.setattr(live, "_FRAMES", 10)
+    monkeypatch.setattr(conditions, "_FRAMES", 10)
     monkeypatch.setattr(profiler, "_PAUSE_S", 0.001)
     metadata = checkpoint_metadata(model.network.architecture, model.preprocessing, model.labels, {})
     save_file(model.network.state_dict(), CHECKPOINT, metadata)

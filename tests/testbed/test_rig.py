@@ -6,10 +6,11 @@ from janus_vit.errors import InputError
 from janus_vit.links.emulator import LinkSpec
 from janus_vit.links.traces import Trace
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.testbed.rig import Emulated, Rig
+from janus_vit.testbed.network import EmulatedNetwork
+from janus_vit.testbed.rig import Rig
 
 
 def test_what_keeps_the_cloud_from_starting_is_told(model, make_profile):
-    network = Emulated(LinkSpec(Trace("constant", 1.0, [8.0])))
+    network = EmulatedNetwork(LinkSpec(Trace("constant", 1.0, [8.0])))
     with pytest.raises(InputError, match="model 'nothing' is unknown: use one of"):
         Rig(model, "nothing", make_profile(1e-5), network, 1.0, EagerEngine(model))

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from janus_vit.records.summary import Summary
-    from janus_vit.testbed.gaps import Comparison
-    from janus_vit.testbed.live import Twins
+    from janus_vit.testbed.gap_analysis import Comparison
+    from janus_vit.testbed.paired import PairedRuns
 
 
 def bench(
@@ -99,8 +99,9 @@ def bench(
     from janus_vit.model.engines.factory import make_engine
     from janus_vit.sources.frames import BUILTIN
     from janus_vit.sources.streams import open_stream
-    from janus_vit.testbed.live import Trial, compare, run_twins
-    from janus_vit.testbed.rig import Emulated, Rig
+    from janus_vit.testbed.network import EmulatedNetwork
+    from janus_vit.testbed.paired import BenchSettings, compare, run_paired
+    from janus_vit.testbed.rig import Rig
 
     check_engine(engine)
     policies = [check_policy(name) for name in dict.fromkeys(policy or [DEFAULT_POLICY])]
@@ -117,7 +118,7 @@ def bench(
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
     runner = make_engine(loaded, engine, tell=warn)
     profile = measure(loaded, runner, None, quick=True, clock=time.thread_time)
-    trial = Trial(uplink, rtt_s, sla_s, seconds, period_s, not private)
+    settings = BenchSettings(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = human_console(as_json)
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
     say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
@@ -128,38 +129,38 @@ def bench(
     found: list[Comparison] = []
     link = LinkSpec(uplink, delay_s=rtt_s / 2)
     with (
-        Tunnel(link) if high_fidelity else nullcontext(Emulated(link)) as network,
+        Tunnel(link) if high_fidelity else nullcontext(EmulatedNetwork(link)) as network,
         Rig(loaded, model, profile, network, slowdown, runner) as rig,
     ):
         for name in policies:
             with progress(name) as show:
                 show(0.0, "a few frames over no link")
-                twins = run_twins(rig, name, trial, source, lambda share: show(share, "live"))
-            found.append(compare(twins, trial))
+                runs = run_paired(rig, name, settings, source, lambda share: show(share, "live"))
+            found.append(compare(runs, settings))
             if folder is not None:
-                _write(twins, folder, loaded.labels)
+                _write(runs, folder, loaded.labels)
     _print_tables(found, console)
     if as_json:
-        settings = {"model": loaded.name, "trace": trace, "high_fidelity": high_fidelity, "slowdown": slowdown}
-        settings |= {"slowed_by": "waiting", "rtt_s": rtt_s, "sla_s": sla_s, "duration_s": seconds}
-        settings |= {"period_s": period_s, "private": private}
-        print(json.dumps({**settings, "policies": {each.policy: _as_values(each) for each in found}}))
+        about = {"model": loaded.name, "trace": trace, "high_fidelity": high_fidelity, "slowdown": slowdown}
+        about |= {"slowed_by": "waiting", "rtt_s": rtt_s, "sla_s": sla_s, "duration_s": seconds}
+        about |= {"period_s": period_s, "private": private}
+        print(json.dumps({**about, "policies": {each.policy: _as_values(each) for each in found}}))
 
 
-def _write(twins: Twins, folder: Path, labels: tuple[str, ...]) -> None:
+def _write(runs: PairedRuns, folder: Path, labels: tuple[str, ...]) -> None:
     from janus_vit.records.writer import RecordWriter
 
-    name = re.sub(r"[^\w.-]+", "-", twins.policy)
+    name = re.sub(r"[^\w.-]+", "-", runs.policy)
     with closing(RecordWriter(folder / f"{name}-live.jsonl", labels)) as writer:
-        for outcome, label in zip(twins.live, twins.labels, strict=True):
+        for outcome, label in zip(runs.live, runs.labels, strict=True):
             writer.write(outcome, truth=label)
     with closing(RecordWriter(folder / f"{name}-simulated.jsonl")) as writer:
-        for outcome in twins.simulated:
+        for outcome in runs.simulated:
             writer.write(outcome)
 
 
 def _print_tables(found: Sequence[Comparison], console: Console) -> None:
-    from janus_vit.testbed.gaps import LATE_TOLERANCE, MEDIAN_TOLERANCE
+    from janus_vit.testbed.gap_analysis import LATE_TOLERANCE, MEDIAN_TOLERANCE
 
     names = ("policy", "", "frames", "median ms", "p95 ms", "late %", "right in time %", "frames/s", "kB/frame")
     table = plain_table(*names, left=2)

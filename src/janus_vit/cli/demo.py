@@ -85,7 +85,8 @@ def demo(
     from janus_vit.model.engines.factory import make_engine
     from janus_vit.records.summary import summarise
     from janus_vit.sources.frames import open_source
-    from janus_vit.testbed.rig import Emulated, Rig
+    from janus_vit.testbed.network import EmulatedNetwork
+    from janus_vit.testbed.rig import Rig
 
     sla_s = parse_duration(sla, "--sla")
     check_positive(seconds, "--seconds", "12")
@@ -101,7 +102,7 @@ def demo(
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
     say(console, f"link {trace}: mean {rates.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
-    with Rig(model, model.name, profile, Emulated(link), slowdown, runner) as rig:
+    with Rig(model, model.name, profile, EmulatedNetwork(link), slowdown, runner) as rig:
         for name, (policy, images_allowed) in RUNS.items():
             samples = cycle(open_source("builtin"))
             with _shown(name, sla_s, seconds, console) as show:

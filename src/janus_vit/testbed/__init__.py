@@ -1,1 +1,1 @@
-"""Live runs on one machine: a cloud process, a link and a slowed device, held against their simulation."""
+"""Live runs on one machine: a cloud process, an emulated link and a slowed device, compared with their simulation."""

@@ -1,30 +1,22 @@
-"""A whole deployment on one machine: a cloud process, a link before it, and a slowed device.
+"""A whole deployment on one machine: a cloud process, a link and a slowed device.
 
-Live, not simulated: real frames, real bytes, real processes. Every policy gets the same link from its beginning.
+Frames, bytes and processes are real, nothing is simulated. Every policy gets the same link from its beginning.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Protocol
 
-import torch
-
-from janus_vit.cloud.server import Cloud
-from janus_vit.errors import JanusError, Unreachable
-from janus_vit.links.emulator import EmulatedLink, LinkSpec
-from janus_vit.links.netns import enter_namespace
-from janus_vit.model.catalog import Model, load_model
+from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Outcome
-from janus_vit.planning.policies.presets import Platforms, make_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import make_policy
 from janus_vit.runtime.connect import accuracy_for, outputs_of, shake_hands, warm_up
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
@@ -32,61 +24,21 @@ from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.pacing import captures
 from janus_vit.sources.frames import Sample
 from janus_vit.sources.streams import true_label
-from janus_vit.testbed.slowed import SlowedWorker
-
-_START_TIMEOUT_S = 120.0
-
-
-class Link(Protocol):
-    """A running link to a backend; ends with its `with` block."""
-
-    @property
-    def address(self) -> str:
-        """host:port that leads over the link."""
-
-    @property
-    def elapsed_s(self) -> float:
-        """Position in the trace."""
-
-    def rate_mbps(self) -> float:
-        """The uplink's true rate now."""
-
-    def __enter__(self) -> Link: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class Network(Protocol):
-    """Where the cloud is, and links that lead there. A `Tunnel` is one."""
-
-    @property
-    def host(self) -> str:
-        """Address for the cloud to listen on."""
-
-    @property
-    def namespace(self) -> str | None:
-        """Path of the network namespace in which the cloud listens; None: in ours."""
-
-    def open_link(self, port: int) -> Link:
-        """A link to the cloud at that port, at its trace's beginning."""
-
-
-@dataclass(frozen=True)
-class Emulated:
-    """The loopback, and links through the TCP proxy of `emulator`."""
-
-    spec: LinkSpec
-    host: str = "127.0.0.1"
-    namespace: None = None
-
-    def open_link(self, port: int) -> EmulatedLink:
-        """See `Network.open_link`."""
-        return EmulatedLink(self.spec, self.host, port)
+from janus_vit.testbed.cloud_process import CloudProcess
+from janus_vit.testbed.network import Link, Network
+from janus_vit.testbed.slowed_worker import SlowedWorker
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One frame of a live run: its outcome, its true label, and the link at that moment."""
+    """One frame of a live run.
+
+    Attributes:
+        outcome: what happened to the frame.
+        label: its true class; None if unknown.
+        rate_mbps: true rate of the link after the frame.
+        elapsed_s: time since the start of the run.
+    """
 
     outcome: Outcome
     label: int | None
@@ -96,7 +48,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A device that is connected, and what its policy knew of both sides and the link before the first frame."""
+    """A connected device.
+
+    Attributes:
+        device: runs frames.
+        platforms: what its policy knew of both sides and of the link before the first frame.
+        model: the model that both sides run.
+    """
 
     device: Device
     platforms: Platforms
@@ -105,7 +63,14 @@ class Session:
     def run(
         self, link: Link, samples: Iterator[Sample], duration_s: float, period_s: float | None = None
     ) -> Iterator[Step]:
-        """Run frames for that long: back to back, or the newest of a camera that takes one every `period_s`."""
+        """Run frames and yield a step after each.
+
+        Args:
+            link: the link that the device is connected over.
+            samples: frames to run.
+            duration_s: length of the run.
+            period_s: of a camera whose newest frame is run; None runs frames back to back.
+        """
         began_s = time.perf_counter()
         frames = captures(time.perf_counter, _wait, duration_s, period_s, self.device.skips)
         for captured_s, sample in zip(frames, samples, strict=False):
@@ -114,59 +79,50 @@ class Session:
 
 
 class Rig:
-    """Starts the cloud process; `stream` then runs one policy over the link.
+    """Starts a cloud process and connects slowed devices to it, one after another.
 
     Args:
-        model: both sides run it. name: with which the cloud process can load it too.
-        profile: this machine with one thread, best in processor time: that is what `SlowedWorker` multiplies, and what
-            a cloud that is mostly idle takes even while others use the machine.
-        network: makes what stands between, anew for each stream.
-        slowdown: how many times slower than this machine the device is.
-        engine: of the device; the cloud has one of the same name.
+        model: both sides run it.
+        name: the model's name, with which the cloud process loads it.
+        profile: of this machine with one thread, measured in CPU time: `SlowedWorker` multiplies CPU time, and a cloud
+            that is mostly idle takes about that long even while other programs use the machine.
+        network: opens a link for each stream.
+        slowdown: factor by which the device is slower than this machine.
+        engine: of the device; the cloud uses an engine of the same name.
 
     Raises:
-        JanusError: what kept the cloud from starting.
+        JanusError: the cloud did not start; the message says why.
     """
 
     def __init__(
-        self,
-        model: Model,
-        name: str,
-        profile: PlatformProfile,
-        network: Network,
-        slowdown: float,
-        engine: Engine,
+        self, model: Model, name: str, profile: PlatformProfile, network: Network, slowdown: float, engine: Engine
     ) -> None:
         self._model = model
         self._network = network
         self._profile = profile.slowed(slowdown)
         self._precision = engine.precision
         self._worker = SlowedWorker(LocalWorker(model, engine), slowdown)
-        context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
-        ours, theirs = context.Pipe()
-        place = network.host, network.namespace
-        self._cloud = context.Process(target=_serve, args=(theirs, name, profile, engine.name, *place), daemon=True)
-        self._cloud.start()
-        theirs.close()
-        self._pipe = ours
-        try:
-            self._port = self._started()
-        except BaseException:
-            self.close()
-            raise
+        self._cloud = CloudProcess(name, profile, engine.name, network.host, network.namespace)
 
     @property
     def address(self) -> str:
-        """host:port of the cloud itself, with no link before it."""
-        return f"{self._network.host}:{self._port}"
+        """host:port of the cloud itself, without a link."""
+        return f"{self._network.host}:{self._cloud.port}"
 
     def open_link(self) -> Link:
-        """A link to the cloud, at its trace's beginning."""
-        return self._network.open_link(self._port)
+        """Open a link to the cloud. It starts at the beginning of its trace."""
+        return self._network.open_link(self._cloud.port)
 
     @contextmanager
     def connected(self, address: str, policy: str, sla_s: float, images_allowed: bool = True) -> Iterator[Session]:
-        """The device with a fresh policy, connected to the cloud at that address."""
+        """Connect a device with a fresh policy.
+
+        Args:
+            address: host:port of the cloud or of a link to it.
+            policy: a preset's name, or FILE.py:CLASS.
+            sla_s: time allowed for each frame.
+            images_allowed: False keeps pixels on the device.
+        """
         transport = GrpcTransport(address, outputs_of(self._model))
         try:
             both = shake_hands(self._model, transport, address, self._profile, images_allowed)
@@ -180,29 +136,13 @@ class Rig:
     def stream(
         self, policy: str, samples: Iterator[Sample], sla_s: float, duration_s: float, images_allowed: bool = True
     ) -> Iterator[Step]:
-        """Run one policy from the link's beginning, frames back to back, for that long."""
+        """Run one policy back to back over a new link; see `connected` and `Session.run`."""
         with self.open_link() as link, self.connected(link.address, policy, sla_s, images_allowed) as session:
             yield from session.run(link, samples, duration_s)
 
     def close(self) -> None:
         """Stop the cloud process."""
-        self._pipe.close()
-        self._cloud.join(timeout=5.0)
-        if self._cloud.is_alive():
-            self._cloud.kill()
-            self._cloud.join()
-
-    def _started(self) -> int:
-        """The port of the cloud process, once it serves; raises what kept it from that."""
-        if not self._pipe.poll(_START_TIMEOUT_S):
-            raise Unreachable("the cloud process did not start in time")
-        try:
-            answer: int | JanusError = self._pipe.recv()
-        except EOFError as error:
-            raise Unreachable("the cloud process stopped while it started") from error
-        if isinstance(answer, JanusError):
-            raise answer
-        return answer
+        self._cloud.close()
 
     def __enter__(self) -> Rig:
         return self
@@ -215,22 +155,3 @@ class Rig:
 
 def _wait(seconds: float) -> None:
     time.sleep(max(0.0, seconds))
-
-
-def _serve(
-    pipe: Connection, name: str, profile: PlatformProfile, engine: str, host: str, namespace: str | None
-) -> None:
-    """The cloud process: serves until the other end of the pipe is closed."""
-    torch.set_num_threads(1)
-    try:
-        model = load_model(name)
-        if namespace is not None:
-            enter_namespace(namespace)  # and with this thread all that gRPC starts
-        with Cloud(model, profile, f"{host}:0", engine=engine) as cloud:
-            pipe.send(cloud.port)
-            pipe.poll(None)
-    except JanusError as error:
-        with suppress(BrokenPipeError):  # nobody is there to be told
-            pipe.send(error)
-    except (KeyboardInterrupt, BrokenPipeError):
-        return

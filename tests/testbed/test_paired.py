@@ -10,8 +10,8 @@ from janus_vit.planning.policies.presets import make_policy
 from janus_vit.records.summary import summarise
 from janus_vit.simulation.conditions import Overhead
 from janus_vit.simulation.simulate import simulate
-from janus_vit.testbed.gaps import CHOICES, OTHER, Comparison, compute_ratios, late_gap, time_gap
-from janus_vit.testbed.live import Trial, Twins, compare
+from janus_vit.testbed.gap_analysis import CHOICES, OTHER, Comparison, compute_ratios, late_gap, time_gap
+from janus_vit.testbed.paired import BenchSettings, PairedRuns, compare
 
 
 def stream(platforms, policy="adaptive", mbps=(10.0, 10.0, 0.0), sla_s=0.08, **settings):
@@ -39,7 +39,7 @@ def test_the_parts_of_a_gap_add_up_to_it(platforms, factor, mbps):
     assert sum(late_gap(live, simulated).values()) == pytest.approx(late(live) - late(simulated), abs=1e-12)
 
 
-def test_twins_have_no_gap(platforms):
+def test_equal_runs_have_no_gap(platforms):
     live = stream(platforms)
     assert set(time_gap(live, live).values()) == {0.0}
     assert set(late_gap(live, live).values()) == {0.0}
@@ -84,19 +84,22 @@ def test_a_machine_that_slowed_down_is_told_with_the_figure(platforms):
     assert found.drift == "the device took 1.30 times as long as its profile says"
     median, *_ = found.misses
     assert "(+23.1%)" in median
-    assert "are device +" in median
+    assert "ms, of which device +" in median
 
 
 def test_dropped_frames_are_a_reason_for_late_ones(platforms):
     live = stream(platforms, "device-only", sla_s=0.5)
     found = comparison(platforms, live, live, taken=2 * len(live))
     [sentence] = found.misses
-    assert sentence == "50.0% are late live and 0.0% simulated; the +50.0 points are dropped frames +50.0"
+    assert (
+        sentence
+        == "50.0% of the frames are late live and 0.0% simulated; the gap is +50.0 points, of which dropped frames +50.0"
+    )
 
 
 def test_simulated_frames_are_right_as_often_as_was_measured(platforms):
     live = stream(platforms, "device-only")
-    trial = Trial(Trace("constant", 1.0, np.array([10.0])), 0.02, 0.08, 6.0)
-    found = compare(Twins("device-only", live, live, (0,) * len(live), platforms), trial)
+    settings = BenchSettings(Trace("constant", 1.0, np.array([10.0])), 0.02, 0.08, 6.0)
+    found = compare(PairedRuns("device-only", live, live, (0,) * len(live), platforms), settings)
     assert found.live.in_time_accuracy == 1.0  # the simulated answer is class 0
     assert found.simulated.in_time_accuracy is None  # no table: nobody knows
