@@ -1,0 +1,79 @@
+"""Every limit of a cloud in one place, checked when it is set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from janus_vit.errors import InputError
+
+_COUNTS = ("max_batch_frames", "max_batch_tokens", "waiting_per_client", "waiting_total", "calls_at_once")
+_SECONDS = ("drain_s", "safety_s", "longest_wait_s")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """Limits of one cloud.
+
+    Attributes:
+        max_batch_frames: frames in one batch.
+        max_batch_tokens: tokens in one batch, over all of its frames. A single frame with more still runs, alone.
+        waiting_per_client: requests of one client that may wait or run at once.
+        waiting_total: requests of all clients that may wait or run at once.
+        entry_blocks: blocks at which a batch stops so that waiting frames can join; None: each third of the depth.
+        ingest_processes: processes that receive and decode requests; 0 does it in the engine's process.
+        metrics_port: TCP port of the Prometheus page, 0 picks a free one; None serves no page.
+        calls_at_once: open gRPC calls.
+        drain_s: time in which a server that shuts down still answers admitted requests.
+        safety_s: time before its deadline at which an answer has to be ready.
+        longest_wait_s: age at which a request is served as if its deadline were then, however late its deadline is.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    max_batch_frames: int = 32
+    max_batch_tokens: int = 32_768
+    waiting_per_client: int = 4
+    waiting_total: int = 512
+    entry_blocks: tuple[int, ...] | None = None
+    ingest_processes: int = 0
+    metrics_port: int | None = None
+    calls_at_once: int = 1_024
+    drain_s: float = 5.0
+    safety_s: float = 1e-3
+    longest_wait_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            _require(name, getattr(self, name), 1)
+        _require("ingest_processes", self.ingest_processes, 0)
+        if self.metrics_port is not None:
+            _require("metrics_port", self.metrics_port, 0, 65_535)
+        for name in _SECONDS:
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} is {value!r} and must be a finite number of seconds, at least 0")
+        blocks = self.entry_blocks
+        if blocks is not None and (not blocks or blocks[0] < 0 or list(blocks) != sorted(set(blocks))):
+            raise InputError(f"entry_blocks is {list(blocks)} and must list blocks from 0 on, each once, in order")
+
+    def entries(self, blocks: int) -> tuple[int, ...]:
+        """Blocks at which a batch stops, in a model with so many: always with 0 and the depth itself.
+
+        Raises:
+            InputError: `entry_blocks` lists a block that the model does not have.
+        """
+        listed = self.entry_blocks
+        if listed is None:
+            listed = (round(blocks / 3), round(2 * blocks / 3))
+        elif listed[-1] > blocks:
+            raise InputError(f"entry_blocks lists block {listed[-1]}, and the model has {blocks} blocks: leave it out")
+        return tuple(sorted({0, *listed, blocks}))
+
+
+def _require(name: str, value: object, low: int, high: int | None = None) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
+        limit = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name} is {value!r} and must be a whole number, {limit}")
