@@ -1,4 +1,4 @@
-"""Of H.264, nothing reaches the decoder but a plain stream of the expected size, frame by frame."""
+"""Only plain H.264 streams of the expected size and number of frames reach the decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from janus_vit.errors import WireError
 
 
 def stream(height: int = HEIGHT, width: int = WIDTH, codec: str = "libx264", **options: str) -> bytes:
-    """A body from another encoder, or one that is tuned in another way."""
+    """Encode a body with another codec or other settings."""
     encoder: Any = av.CodecContext.create(codec, "w")
     encoder.height, encoder.width, encoder.pix_fmt = height, width, options.pop("pix_fmt", "yuv420p")
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
@@ -26,8 +26,8 @@ def stream(height: int = HEIGHT, width: int = WIDTH, codec: str = "libx264", **o
     return body_of([bytes(packet) for packet in packets + encoder.encode(None)])
 
 
-def without_remarks(body: bytes) -> bytes:
-    """x264's long remark about itself taken out, and its long start codes."""
+def without_metadata(body: bytes) -> bytes:
+    """Remove the metadata and the long start codes that x264 writes."""
     units = []
     for unit in files_of(body):
         parts = (part.rstrip(b"\0") for part in unit.split(b"\0\0\1"))
@@ -36,7 +36,7 @@ def without_remarks(body: bytes) -> bytes:
 
 
 def test_a_plain_stream_of_another_encoder_is_read() -> None:
-    assert decode(without_remarks(stream()), H264).shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert decode(without_metadata(stream()), H264).shape == (FRAMES, HEIGHT, WIDTH, 3)
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,17 @@ def test_a_plain_stream_of_another_encoder_is_read() -> None:
         ({"pix_fmt": "yuv422p"}, "plain H.264 stream of High profile"),
         ({"pix_fmt": "yuv444p"}, "plain H.264 stream of High profile"),
         ({"pix_fmt": "yuv420p10le"}, "plain H.264 stream of High profile"),
-        ({"x264-params": "slices=2"}, "has parts of kinds"),
-        ({"x264-params": "keyint=4"}, "has parts of kinds"),
+        ({"x264-params": "slices=2"}, "has NAL units of types"),
+        ({"x264-params": "keyint=4"}, "has NAL units of types"),
         ({"x264-params": "bframes=2:sync-lookahead=0:rc-lookahead=0"}, "plain H.264 stream of High profile"),
     ],
 )
 def test_h264_of_another_kind_is_refused(options: dict[str, str], reason: str) -> None:
     with pytest.raises(WireError, match=reason):
-        decode(without_remarks(stream(**options)), H264)
+        decode(without_metadata(stream(**options)), H264)
 
 
-def test_a_stream_with_remarks_is_refused() -> None:
+def test_a_stream_with_metadata_is_refused() -> None:
     with pytest.raises(WireError, match=r"not a plain H.264 stream: frame 0"):
         decode(stream(), H264)
 
@@ -97,16 +97,16 @@ def test_the_header_of_these_tests_is_the_right_one() -> None:
     ("sequence", "reason"),
     [
         (header(512, 512, (0, 0, 0, 0)), "of 8192 x 8192, expected 38 x 54"),
-        (header(512, 3, (0, 4069, 0, 5)), "hides a part"),  # 8192 wide behind a crop to 54
-        (header(4, 512, (0, 5, 0, 4077)), "hides a part"),
-        (header(4, 3, (5, 0, 5, 0)), "hides a part"),
-        (header(1 << 14, 3, (0, 0, 0, 0)), "absurd number"),
+        (header(512, 3, (0, 4069, 0, 5)), "crops its pictures"),  # 8192 wide behind a crop to 54
+        (header(4, 512, (0, 5, 0, 4077)), "crops its pictures"),
+        (header(4, 3, (5, 0, 5, 0)), "crops its pictures"),
+        (header(1 << 14, 3, (0, 0, 0, 0)), "number that is too large"),
         (header(4, 3, (0, 5, 0, 5), profile=66), "of High profile"),
         (header(4, 3, (0, 5, 0, 5), whole=0), "and whole frames"),  # fields: twice as high
         (header(4, 3, (0, 5, 0, 5))[:6], "truncated H.264 header"),
         (b"\x67", "truncated H.264 header"),
         (b"\x67\x64" + b"\0" * 100_000 + b"\1", "truncated H.264 header"),
-        (header(4, 3, (0, 5, 0, 5)) + b"\0\0\1" + header(512, 512, (0, 0, 0, 0)), r"kinds \[7, 7, 8, 5\]"),
+        (header(4, 3, (0, 5, 0, 5)) + b"\0\0\1" + header(512, 512, (0, 0, 0, 0)), r"types \[7, 7, 8, 5\]"),
     ],
 )
 def test_a_hostile_header_never_reaches_the_decoder(
@@ -121,7 +121,7 @@ def test_a_hostile_header_never_reaches_the_decoder(
 def test_a_second_header_in_a_later_frame_is_refused() -> None:
     files = files_of(encode(H264))
     files[4] = b"\0\0\1" + header(512, 512, (0, 0, 0, 0)) + files[4]
-    with pytest.raises(WireError, match=r"frame 4 has parts of kinds \[7, 1\]"):
+    with pytest.raises(WireError, match=r"frame 4 has NAL units of types \[7, 1\]"):
         decode(body_of(files), H264)
 
 

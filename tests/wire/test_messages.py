@@ -40,16 +40,36 @@ TIME_S = st.floats(0, 100)
     device=st.text(max_size=64),
 )
 def test_a_request_survives_its_bytes_and_passes_its_check(split, body, tokens, time_left_s, device):
-    request = Request("abc", "int8", split, (0,) * (4 - split), tokens, 8, time_left_s, device, body)
+    request = Request(
+        fingerprint="abc",
+        payload="int8",
+        split=split,
+        merges=(0,) * (4 - split),
+        tokens=tokens,
+        width=8,
+        time_left_s=time_left_s,
+        device=device,
+        body=body,
+    )
     received = parse_request(serialise_request(request))
     assert received == request
     assert check_request(received, SHAPE, "abc") == parse_payload("int8")
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 20])
-def test_behind_the_last_block_there_is_what_the_head_reads(tokens):
-    request = Request("abc", "int8", 4, (), tokens, 8, 1.0, "", b"")
-    with pytest.raises(WireError, match=f"tokens is {tokens}, not the 2 that the head reads"):
+def test_after_the_last_block_only_the_tokens_that_the_head_reads_are_accepted(tokens):
+    request = Request(
+        fingerprint="abc",
+        payload="int8",
+        split=4,
+        merges=(),
+        tokens=tokens,
+        width=8,
+        time_left_s=1.0,
+        device="",
+        body=b"",
+    )
+    with pytest.raises(WireError, match=f"tokens is {tokens}, expected the 2 that the head reads"):
         check_request(request, replace(SHAPE, head_tokens=2), "abc")
     check_request(replace(request, tokens=2), replace(SHAPE, head_tokens=2), "abc")
 
@@ -81,8 +101,8 @@ def test_garbage_raises_our_error_or_is_a_message(data, unpack):
         ({"classes": [1, 2], "probabilities": [0.5]}, "classes"),
         ({"classes": [10], "probabilities": [0.5]}, "classes"),
         ({"classes": [1], "probabilities": [float("nan")]}, "probabilities"),
-        ({"classes": [1], "probabilities": [0.5], "queue_s": -1.0}, "durations"),
-        ({"classes": [1], "probabilities": [0.5], "compute_s": float("inf")}, "durations"),
+        ({"classes": [1], "probabilities": [0.5], "queue_s": -1.0}, "field queue_s"),
+        ({"classes": [1], "probabilities": [0.5], "compute_s": float("inf")}, "field compute_s"),
     ],
 )
 def test_a_reply_that_cannot_be_true_names_its_field(fields, named):
@@ -105,12 +125,22 @@ def test_an_embedding_survives_its_bytes():
 
 def test_another_version_is_refused_with_the_remedy():
     newer = pb.InferRequest(wire_version=99).SerializeToString()
-    with pytest.raises(WireError, match="wire_version is 99, not 1: use the same version"):
+    with pytest.raises(WireError, match="wire_version is 99, expected 1: use the same version"):
         parse_request(newer)
 
 
 def test_the_header_never_needs_more_than_its_bound():
-    widest = Request("f" * 16, "float32+zstd", 1, (999,) * 100, 10**9, 10**9, 1e3, "ü" * 64, b"")
+    widest = Request(
+        fingerprint="f" * 16,
+        payload="float32+zstd",
+        split=1,
+        merges=(999,) * 100,
+        tokens=10**9,
+        width=10**9,
+        time_left_s=1000.0,
+        device="ü" * 64,
+        body=b"",
+    )
     assert len(serialise_request(widest)) < HEADER_BYTES
 
 

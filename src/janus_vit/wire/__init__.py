@@ -1,1 +1,1 @@
-"""Bytes: what crosses the network, and back. Everything that comes in is hostile until checked."""
+"""Encode and decode everything that crosses the network. Incoming bytes are untrusted until they are checked."""

@@ -1,12 +1,14 @@
-"""Clips to bytes and back. Knows no request, model or network, and does no resizing.
+"""Encode and decode video clips. Knows no request, model or network, and does not resize.
 
-A body is a count, that many lengths (uint32, little-endian), and the files themselves: of images one file a frame, of
-H.264 one access unit a frame (Rec. ITU-T H.264, Annex B). As with images only the plainest stream is accepted, the one
-that `encode_clip` writes: High profile 4:2:0, one key frame, then frames that refer back, each in a single slice. The
-header is read here, before the decoder sees a byte, so that no stream makes it allocate more than the expected frames.
-H.264 has no checksum: a changed byte inside a frame may give other pixels.
+A body holds the number of frames, the length of each frame's data (uint32, little-endian), and the data itself: one
+image file per frame, or one H.264 access unit per frame (Rec. ITU-T H.264, Annex B).
 
-H.264 goes through PyAV, the extra `janus-vit[video]`; nothing else needs it.
+The decoder accepts only the simple streams that `encode_clip` writes: High profile 4:2:0, one key frame, then frames
+that refer back, each in a single slice. This module parses the header before the decoder sees a byte, so that a
+malicious stream cannot make the decoder allocate more than the expected frames. H.264 has no checksum: a byte that is
+corrupted inside a frame can change pixels without an error.
+
+H.264 needs PyAV, the extra `janus-vit[video]`. The other formats do not.
 """
 
 from __future__ import annotations
@@ -29,59 +31,62 @@ Clip = npt.NDArray[np.uint8]
 
 _ENCODER = "libx264"
 _PRESET = "veryfast"
-_START = b"\0\0\1"
-_SLICE, _KEY_SLICE, _SEQUENCE, _PICTURE = 1, 5, 7, 8  # kinds of NAL units, nal_unit_type
-_FIRST_UNIT, _LATER_UNIT = [_SEQUENCE, _PICTURE, _KEY_SLICE], [_SLICE]
-_HIGH = 100  # profile_idc
-_BLOCK = 16  # side of a macroblock in pixels
-_HEADER_BYTES = 64  # the fields that matter need about a third of them
-_MOST_ZEROS = 12  # of one exp-Golomb number, which is then below 8191 as the decoder wants it
-_FRAME_SLACK_BYTES = 1 << 16
+_START_CODE = b"\0\0\1"
+_SLICE, _KEY_SLICE, _SEQUENCE_SET, _PICTURE_SET = 1, 5, 7, 8  # nal_unit_type
+_KEY_FRAME_UNITS, _LATER_FRAME_UNITS = [_SEQUENCE_SET, _PICTURE_SET, _KEY_SLICE], [_SLICE]
+_HIGH_PROFILE = 100  # profile_idc
+_MACROBLOCK_PIXELS = 16
+_HEADER_BYTES = 64  # about three times what the fields that we read need
+_MAX_LEADING_ZEROS = 12  # an exp-Golomb number is then below 8191, the decoder's own limit
+_FRAME_SLACK_BYTES = 1 << 16  # for file headers
 
 
 def encode_clip(clip: Clip, payload: PayloadFormat) -> bytes:
-    """A clip, uint8 [T, H, W, 3], to one image file a frame or to an H.264 stream.
+    """Encode a clip, uint8 [T, H, W, 3], as one image file per frame or as an H.264 stream.
 
     Raises:
-        WireError: the payload is no clip file, the clip is no uint8 [T, H, W, 3], or its format cannot hold it.
-        InputError: H.264 is asked for and PyAV, or its encoder, is not installed.
+        WireError: the payload is not a clip format, the clip is not uint8 [T, H, W, 3], or the format cannot hold it.
+        InputError: the payload is H.264, and PyAV or its encoder is not installed.
     """
-    _check_payload(payload)
+    _require_clip_payload(payload)
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or clip.size == 0:
         raise WireError(f"a clip of {clip.dtype} {list(clip.shape)} is not uint8 [T, H, W, 3]")
-    files = _encode_h264(clip, payload) if payload.of_clips else [encode_image(one, _plain(payload)) for one in clip]
+    if payload.of_clips:
+        files = _encode_h264(clip, payload)
+    else:
+        files = [encode_image(frame, _frame_format(payload)) for frame in clip]
     body = struct.pack(f"<{1 + len(files)}I", len(files), *map(len, files)) + b"".join(files)
     return compress(body) if payload.lossless_stage else body
 
 
 def decode_clip(data: bytes | memoryview, payload: PayloadFormat, frames: int, height: int, width: int) -> Clip:
-    """A body to its clip, uint8 [frames, height, width, 3], which may be written to.
+    """Decode a body into a writable clip, uint8 [frames, height, width, 3].
 
     Raises:
-        WireError: the payload is no clip file, or the data is not a whole clip of that very format, of that many
-            frames and of those dimensions.
-        InputError: H.264 is asked for and PyAV is not installed.
+        WireError: the payload is not a clip format, or the data is not one complete clip of that format, number of
+            frames and dimensions.
+        InputError: the payload is H.264, and PyAV is not installed.
     """
-    _check_payload(payload)
-    most = 4 + frames * (2 * 3 * height * width + _FRAME_SLACK_BYTES)
-    files = _split(decompress(data, most) if payload.lossless_stage else bytes(data), frames)
+    _require_clip_payload(payload)
+    max_bytes = 4 + frames * (2 * 3 * height * width + _FRAME_SLACK_BYTES)
+    files = _split_body(decompress(data, max_bytes) if payload.lossless_stage else bytes(data), frames)
     if payload.of_clips:
         return _decode_h264(files, height, width)
-    return np.stack([decode_image(file, _plain(payload), height, width) for file in files])
+    return np.stack([decode_image(file, _frame_format(payload), height, width) for file in files])
 
 
-def _check_payload(payload: PayloadFormat) -> None:
+def _require_clip_payload(payload: PayloadFormat) -> None:
     if payload.of_tokens or payload.base == "tensor":
-        raise WireError(f"payload {payload.name} is no clip file")
+        raise WireError(f"payload {payload.name} is not a clip format")
 
 
-def _plain(payload: PayloadFormat) -> PayloadFormat:
-    """The format of one frame: a lossless stage is around all of them."""
+def _frame_format(payload: PayloadFormat) -> PayloadFormat:
+    """Return the format of one frame. The lossless stage wraps all frames together, not each one."""
     return replace(payload, name=payload.base, lossless_stage=False)
 
 
-def _split(body: bytes, frames: int) -> list[bytes]:
-    """The files of a body; every length is checked before any is read."""
+def _split_body(body: bytes, frames: int) -> list[bytes]:
+    """Split a body into one file per frame, after checking every length."""
     start = 4 * (1 + frames)
     count = int.from_bytes(body[:4], "little")
     if len(body) < 4 or (count == frames and len(body) < start):
@@ -90,7 +95,7 @@ def _split(body: bytes, frames: int) -> list[bytes]:
         raise WireError(f"field body has {count} frames, expected {frames}")
     lengths = struct.unpack_from(f"<{frames}I", body, 4)
     if start + sum(lengths) != len(body):
-        raise WireError(f"field body has {len(body)} bytes and its lengths ask for {start + sum(lengths)}")
+        raise WireError(f"field body has {len(body)} bytes, but its lengths add up to {start + sum(lengths)}")
     files = []
     for length in lengths:
         files.append(body[start : start + length])
@@ -99,8 +104,8 @@ def _split(body: bytes, frames: int) -> list[bytes]:
 
 
 def _encode_h264(clip: Clip, payload: PayloadFormat) -> list[bytes]:
-    """An access unit a frame; sides that are odd grow by their last row or column, as 4:2:0 halves them."""
-    av = _pyav()
+    """Encode one access unit per frame. Odd sides repeat their last row or column, because 4:2:0 halves both."""
+    av = _import_pyav()
     if _ENCODER not in av.codecs_available:
         raise InputError(f"payload {payload.name} needs PyAV with {_ENCODER}: pip install av")
     frames, height, width = clip.shape[:3]
@@ -108,115 +113,123 @@ def _encode_h264(clip: Clip, payload: PayloadFormat) -> list[bytes]:
     try:
         encoder = av.CodecContext.create(_ENCODER, "w")
         encoder.height, encoder.width, encoder.pix_fmt = *even.shape[1:3], "yuv420p"
-        encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)  # H.264 wants some; nobody reads it
+        encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)  # required by H.264, not used here
         encoder.gop_size, encoder.thread_count = frames, 1
         fast = {"preset": _PRESET, "tune": "zerolatency", "x264-params": "scenecut=0"}
         encoder.options = {**fast, "crf": str(payload.crf)}
         packets = []
-        for index, one in enumerate(even):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(one), format="rgb24")
+        for index, frame in enumerate(even):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture.pts = index
             packets += encoder.encode(picture)
-        return [_without_remarks(bytes(packet)) for packet in packets + encoder.encode(None)]
-    except Exception as error:  # PyAV raises its own types and a few of Python's
+        return [_strip_metadata(bytes(packet)) for packet in packets + encoder.encode(None)]
+    except Exception as error:  # PyAV raises its own exception types and some of Python's
         raise WireError(f"a clip of {list(clip.shape)} does not fit {payload.name}: {error}") from error
 
 
-def _without_remarks(unit: bytes) -> bytes:
-    """An access unit without the encoder's 700 bytes about itself."""
-    kept = [part for part in _parts(unit) if part[0] & 31 in (*_FIRST_UNIT, *_LATER_UNIT)]
-    return b"".join(_START + part for part in kept)
+def _strip_metadata(access_unit: bytes) -> bytes:
+    """Remove what a decoder does not need, such as the 700 bytes in which x264 describes its settings."""
+    needed = (*_KEY_FRAME_UNITS, *_LATER_FRAME_UNITS)
+    return b"".join(_START_CODE + unit for unit in _nal_units(access_unit) if _nal_type(unit) in needed)
 
 
-def _decode_h264(units: Sequence[bytes], height: int, width: int) -> Clip:
-    av = _pyav()
+def _decode_h264(access_units: Sequence[bytes], height: int, width: int) -> Clip:
+    av = _import_pyav()
     even = height + height % 2, width + width % 2
-    _check_stream(units, *even)
+    _check_stream(access_units, *even)
     try:
         decoder = av.CodecContext.create("h264", "r")
         decoder.thread_count = 1
         decoder.options = {"err_detect": "explode"}
-        pictures = [picture for unit in units for picture in decoder.decode(av.Packet(unit))] + decoder.decode(None)
+        pictures = [picture for unit in access_units for picture in decoder.decode(av.Packet(unit))]
+        pictures += decoder.decode(None)
         for picture in pictures:
             if (picture.height, picture.width, picture.format.name) != (*even, "yuv420p") or picture.is_corrupt:
-                raise WireError("field body has an H.264 frame that is damaged")
+                raise WireError("field body has a damaged H.264 frame")
         convert = av.video.reformatter.VideoReformatter().reformat
         clip = [convert(picture, format="rgb24").to_ndarray()[:height, :width] for picture in pictures]
     except WireError:
         raise
-    except Exception as error:  # PyAV raises its own types and a few of Python's
+    except Exception as error:  # PyAV raises its own exception types and some of Python's
         raise WireError("field body is not a readable H.264 stream") from error
-    if len(clip) != len(units):
-        raise WireError(f"field body has {len(clip)} H.264 frames that can be read, expected {len(units)}")
+    if len(clip) != len(access_units):
+        raise WireError(f"field body has {len(clip)} readable H.264 frames, expected {len(access_units)}")
     return np.stack(clip)
 
 
-def _check_stream(units: Sequence[bytes], height: int, width: int) -> None:
-    """Refuse what is not expected before the decoder sees it."""
-    for index, unit in enumerate(units):
-        kinds = [part[0] & 31 for part in _parts(unit)]
-        if not unit.startswith(_START) or kinds != (_LATER_UNIT if index else _FIRST_UNIT):
-            raise WireError(f"field body is not a plain H.264 stream: frame {index} has parts of kinds {kinds[:8]}")
-    found = _dimensions(_parts(units[0])[0])
+def _check_stream(access_units: Sequence[bytes], height: int, width: int) -> None:
+    """Refuse every stream that `encode_clip` would not have written, before the decoder sees it."""
+    for index, unit in enumerate(access_units):
+        types = [_nal_type(part) for part in _nal_units(unit)]
+        if not unit.startswith(_START_CODE) or types != (_LATER_FRAME_UNITS if index else _KEY_FRAME_UNITS):
+            raise WireError(f"field body is not a plain H.264 stream: frame {index} has NAL units of types {types[:8]}")
+    found = _read_dimensions(_nal_units(access_units[0])[0])
     if found != (height, width):
         raise WireError(
             f"field body is an H.264 stream of {found[0]} x {found[1]}, expected {height} x {width} (H x W)"
         )
 
 
-def _parts(unit: bytes) -> list[bytes]:
-    """The NAL units of an access unit, none of them empty; start codes cannot occur inside one."""
-    return [part for part in (piece.rstrip(b"\0") for piece in unit.split(_START)) if part]
+def _nal_units(access_unit: bytes) -> list[bytes]:
+    """Split an access unit into its NAL units, none of them empty. A start code cannot occur inside a NAL unit."""
+    return [unit for unit in (piece.rstrip(b"\0") for piece in access_unit.split(_START_CODE)) if unit]
 
 
-def _dimensions(sequence: bytes) -> tuple[int, int]:
-    """Height and width in pixels as a sequence parameter set declares them (Rec. ITU-T H.264, 7.3.2.1.1).
+def _nal_type(unit: bytes) -> int:
+    return unit[0] & 31
 
-    It is read up to two zero bytes, where escaped bytes would begin; in honest ones they come after these fields.
+
+def _read_dimensions(sequence_set: bytes) -> tuple[int, int]:
+    """Read height and width in pixels from a sequence parameter set (Rec. ITU-T H.264, 7.3.2.1.1).
+
+    Reading stops at two zero bytes, where escaped bytes could begin. In the streams that we accept these come after
+    all the fields that we read.
     """
-    bits = _Bits(sequence[1:].split(b"\0\0")[0][:_HEADER_BYTES])
-    profile = bits.take(8)
-    bits.take(16)  # constraints, level
-    bits.number()  # its own number
-    colour = bits.number(), bits.number(), bits.number(), bits.take(2)  # chroma, depths less 8, lossless and scaling
-    bits.number()  # length of frame numbers
-    order = bits.number()  # 2: frames are shown in the order in which they are coded
-    bits.number()  # reference frames
-    gaps = bits.take(1)
-    columns, rows = (_BLOCK * (bits.number() + 1) for _ in range(2))
-    whole, _ = bits.take(1), bits.take(1)  # no fields; how motion is derived
-    left, right, top, bottom = (2 * bits.number() for _ in range(4)) if bits.take(1) else (0, 0, 0, 0)
-    if (profile, colour, order, gaps, whole) != (_HIGH, (1, 0, 0, 0), 2, 0, 1):
+    bits = _BitReader(sequence_set[1:].split(b"\0\0")[0][:_HEADER_BYTES])
+    profile = bits.read_bits(8)
+    bits.read_bits(16)  # constraint flags, level
+    bits.read_number()  # seq_parameter_set_id
+    chroma, luma_depth, chroma_depth = bits.read_number(), bits.read_number(), bits.read_number()  # depths minus 8
+    colour = chroma, luma_depth, chroma_depth, bits.read_bits(2)  # lossless flag, scaling matrix flag
+    bits.read_number()  # log2_max_frame_num
+    order = bits.read_number()  # pic_order_cnt_type 2: output order is coding order
+    bits.read_number()  # max_num_ref_frames
+    gaps = bits.read_bits(1)
+    columns, rows = (_MACROBLOCK_PIXELS * (bits.read_number() + 1) for _ in range(2))
+    whole_frames = bits.read_bits(1)
+    bits.read_bits(1)  # direct_8x8_inference_flag
+    left, right, top, bottom = (2 * bits.read_number() for _ in range(4)) if bits.read_bits(1) else (0, 0, 0, 0)
+    if (profile, colour, order, gaps, whole_frames) != (_HIGH_PROFILE, (1, 0, 0, 0), 2, 0, 1):
         raise WireError("field body is not a plain H.264 stream of High profile, 4:2:0, 8 bits and whole frames")
-    if left or top or max(right, bottom) >= _BLOCK:
-        raise WireError("field body is an H.264 stream that hides a part of its pictures")
+    if left or top or max(right, bottom) >= _MACROBLOCK_PIXELS:
+        raise WireError("field body is an H.264 stream that crops its pictures")
     return rows - bottom, columns - right
 
 
-class _Bits:
-    """Bits of a header from the first to the last."""
+class _BitReader:
+    """Read the bits of a header from first to last."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
 
-    def take(self, count: int) -> int:
-        """The next bits as a number."""
+    def read_bits(self, count: int) -> int:
+        """Read the next `count` bits as an unsigned number."""
         self._left -= count
         if self._left < 0:
             raise WireError("field body has a truncated H.264 header")
         return (self._value >> self._left) & ((1 << count) - 1)
 
-    def number(self) -> int:
-        """The next exp-Golomb number."""
+    def read_number(self) -> int:
+        """Read the next exp-Golomb number."""
         zeros = 0
-        while not self.take(1):
+        while not self.read_bits(1):
             zeros += 1
-        if zeros > _MOST_ZEROS:
-            raise WireError("field body has an absurd number in its H.264 header")
-        return (1 << zeros) - 1 + self.take(zeros)
+        if zeros > _MAX_LEADING_ZEROS:
+            raise WireError("field body has a number that is too large in its H.264 header")
+        return (1 << zeros) - 1 + self.read_bits(zeros)
 
 
-def _pyav() -> Any:
+def _import_pyav() -> Any:
     try:
         import av
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""Images and input tensors to bytes and back. Knows no request, model or network, and does no resizing.
+"""Encode and decode images and input tensors. Knows no request, model or network, and does not resize.
 
-Only the plainest file of each format is accepted, the one that `encode_image` writes: one RGB frame, no progressive
-JPEG (whose decoding time a sender could inflate), no extended WebP (animation, alpha, metadata). Dimensions are
-checked before pixels are decoded. JPEG and WebP have no checksum: a changed byte inside one may give other pixels.
+The decoder accepts only the simple files that `encode_image` writes: one RGB frame, no progressive JPEG (a sender could
+inflate its decoding time), no extended WebP (animation, alpha, metadata). It checks the dimensions before it decodes
+pixels. JPEG and WebP have no checksum: a corrupted byte can change pixels without an error.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from janus_vit.wire.tokens import require_finite
 
 Frame = npt.NDArray[np.uint8]
 
-_TENSOR_LEVEL = 3  # photographs: 10 to 30 % smaller than at level 1, for 10 to 30 % more time
-_FILE_SLACK_BYTES = 1 << 16
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "WEBP": b""}
+_TENSOR_LEVEL = 3  # for photographs 10 to 30 % smaller than level 1, and 10 to 30 % slower
+_FILE_SLACK_BYTES = 1 << 16  # for file headers
+_END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "WEBP": b""}
 
 
 def encode_image(frame: Frame, payload: PayloadFormat) -> bytes:
-    """A frame, uint8 [H, W, 3], to a JPEG (4:2:0), WebP or PNG file, tuned for speed.
+    """Encode a frame, uint8 [H, W, 3], as a JPEG (4:2:0), WebP or PNG file, with settings tuned for speed.
 
     Raises:
-        WireError: the payload is no image file, the frame is no uint8 [H, W, 3], or its format cannot hold it.
+        WireError: the payload is not an image format, the frame is not uint8 [H, W, 3], or the format cannot hold it.
     """
     container = _container(payload)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
@@ -48,17 +48,17 @@ def encode_image(frame: Frame, payload: PayloadFormat) -> bytes:
 
 
 def decode_image(data: bytes | memoryview, payload: PayloadFormat, height: int, width: int) -> Frame:
-    """A file to its frame, uint8 [height, width, 3], which may be written to.
+    """Decode a file into a writable frame, uint8 [height, width, 3].
 
     Raises:
-        WireError: the payload is no image file, or the data is not one whole plain RGB file of that very format and
-            of those dimensions.
+        WireError: the payload is not an image format, or the data is not one complete plain RGB file of that format
+            and those dimensions.
     """
     container = _container(payload)
-    most = 2 * 3 * height * width + _FILE_SLACK_BYTES  # an honest file is hardly larger than its pixels
-    file = decompress(data, most) if payload.lossless_stage else bytes(data)
-    if not file.endswith(_ENDS[container]):
-        raise WireError(f"field body is not a whole {container} file: its end is missing")
+    max_bytes = 2 * 3 * height * width + _FILE_SLACK_BYTES  # valid files are hardly larger than their pixels
+    file = decompress(data, max_bytes) if payload.lossless_stage else bytes(data)
+    if not file.endswith(_END_MARKERS[container]):
+        raise WireError(f"field body is not a complete {container} file: its end is missing")
     if container == "WEBP":
         _check_webp(file, height, width)
     try:
@@ -67,18 +67,18 @@ def decode_image(data: bytes | memoryview, payload: PayloadFormat, height: int, 
             return np.array(image)
     except WireError:
         raise
-    except Exception as error:  # Pillow's readers raise many types on hostile files
+    except Exception as error:  # Pillow's readers raise many exception types on malformed files
         raise WireError(f"field body is not a readable {container} file") from error
 
 
 def encode_tensor(pixels: Tensor, *, lossless_stage: bool = False) -> bytes:
-    """The model's input, [3, H, W] of any float type on any device, to float32, little-endian, row by row.
+    """Encode the model's input, [3, H, W] of any float type on any device, as little-endian float32 in row order.
 
     Raises:
-        WireError: a value is not finite in float32, or there is none.
+        WireError: the tensor is empty, or a value is not finite in float32.
     """
     if pixels.numel() == 0:
-        raise WireError(f"an input tensor of {list(pixels.shape)} holds nothing")
+        raise WireError(f"an input tensor of {list(pixels.shape)} is empty")
     values = pixels.detach().to(torch.float32)
     require_finite(values, "the input tensor to encode")
     body = values.cpu().numpy().astype("<f4", copy=False).tobytes()
@@ -86,10 +86,15 @@ def encode_tensor(pixels: Tensor, *, lossless_stage: bool = False) -> bytes:
 
 
 def decode_tensor(data: bytes | memoryview, shape: tuple[int, ...], *, lossless_stage: bool = False) -> Tensor:
-    """Bytes to float32 of that shape, which holds at least one value; the result may be written to.
+    """Decode bytes into a writable float32 tensor.
+
+    Args:
+        data: what `encode_tensor` wrote.
+        shape: shape of the result, with at least one value.
+        lossless_stage: whether the data is a zstd frame.
 
     Raises:
-        WireError: another length, a damaged zstd frame, or a value that is not finite.
+        WireError: the length is wrong, the zstd frame is damaged, or a value is not finite.
     """
     body = read_body(data, 4 * math.prod(shape), lossless_stage=lossless_stage)
     values = torch.from_numpy(body.view("<f4").astype(np.float32)).view(shape)
@@ -98,43 +103,44 @@ def decode_tensor(data: bytes | memoryview, shape: tuple[int, ...], *, lossless_
 
 
 def _options(payload: PayloadFormat, container: str) -> dict[str, Any]:
-    """Pillow's options, for speed."""
+    """Return Pillow's fastest settings for a container."""
     if container == "PNG":
-        return {"compress_level": 1, "compress_type": zlib.Z_RLE}  # camera frames: faster and smaller than LZ77
+        return {"compress_level": 1, "compress_type": zlib.Z_RLE}  # faster and smaller than LZ77 on camera frames
     if container == "WEBP":
         return {"quality": payload.quality, "method": 0}
     return {"quality": payload.quality, "subsampling": "4:2:0"}
 
 
 def _container(payload: PayloadFormat) -> str:
-    for container in _ENDS:
+    for container in _END_MARKERS:
         if payload.base.startswith(container.lower()):
             return container
-    raise WireError(f"payload {payload.name} is no image file")
+    raise WireError(f"payload {payload.name} is not an image format")
 
 
 def _check_header(image: Image.Image, container: str, height: int, width: int) -> None:
-    """Refuse what is not expected while no pixel has been decoded."""
+    """Refuse a file that `encode_image` would not have written, before any pixel is decoded."""
     if image.size != (width, height):
-        raise _other_dimensions(image.size[::-1], height, width)
+        raise _wrong_dimensions(image.size[::-1], height, width)
     frames = getattr(image, "n_frames", 1)
     if image.format != container or frames != 1 or image.mode != "RGB" or image.info.get("progressive"):
         raise WireError(f"field body is not a plain RGB {container} file of one frame")
 
 
 def _check_webp(file: bytes, height: int, width: int) -> None:
-    """Refuse what is not expected before Pillow sees it: opening a WebP allocates its canvas.
+    """Refuse all but simple lossy WebP files before Pillow sees them, because opening a WebP allocates its canvas.
 
-    Simple lossy file (RFC 9649): RIFF, size, WEBP, "VP8 ", chunk size, frame tag [3], start code [3], width, height.
+    Fields of a simple lossy file (RFC 9649): RIFF, size, WEBP, "VP8 ", chunk size, frame tag [3], start code [3],
+    width, height.
     """
     if len(file) < 30 or file[:4] != b"RIFF" or file[8:16] != b"WEBPVP8 " or file[23:26] != b"\x9d\x01\x2a":
         raise WireError("field body is not a simple lossy WebP file")
     if int.from_bytes(file[4:8], "little") != len(file) - 8:
-        raise WireError("field body is not a whole WEBP file: its length is not the one that it declares")
+        raise WireError("field body is not a complete WEBP file: its length differs from the length in its header")
     found = (int.from_bytes(file[28:30], "little") & 0x3FFF, int.from_bytes(file[26:28], "little") & 0x3FFF)
     if found != (height, width):
-        raise _other_dimensions(found, height, width)
+        raise _wrong_dimensions(found, height, width)
 
 
-def _other_dimensions(found: tuple[int, ...], height: int, width: int) -> WireError:
+def _wrong_dimensions(found: tuple[int, ...], height: int, width: int) -> WireError:
     return WireError(f"field body is an image of {found[0]} x {found[1]}, expected {height} x {width} (H x W)")

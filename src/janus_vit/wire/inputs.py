@@ -1,4 +1,7 @@
-"""The model's input at split 0 to bytes and back: an image, a clip, or the float32 tensor that the model sees."""
+"""Encode and decode the model's input at split 0: an image, a clip, or the normalised float32 tensor.
+
+Knows no request and no model: the caller passes the function that normalises pixels.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ Normalise = Callable[[Pixels], Tensor]
 
 
 def encode_input(pixels: Pixels, payload: PayloadFormat, normalise: Normalise) -> bytes:
-    """An image [H, W, 3] or a clip [T, H, W, 3] in a payload's format.
+    """Encode an image, uint8 [H, W, 3], or a clip, uint8 [T, H, W, 3].
 
     Args:
-        normalise: gives the tensor [1, 3, ...] that the model sees, for the format "tensor".
+        pixels: the image or clip.
+        payload: format of the result.
+        normalise: converts pixels to the model's input [1, 3, ...]; used for the format "tensor".
 
     Raises:
-        WireError: the format cannot hold it.
+        WireError: the format cannot hold the pixels.
     """
     if payload.base == "tensor":
         return encode_tensor(normalise(pixels)[0], lossless_stage=payload.lossless_stage)
@@ -33,11 +38,13 @@ def encode_input(pixels: Pixels, payload: PayloadFormat, normalise: Normalise) -
 def decode_input(
     data: bytes | memoryview, payload: PayloadFormat, input_shape: tuple[int, ...], normalise: Normalise
 ) -> Tensor:
-    """Bytes to the model's input [1, *input_shape], float32.
+    """Decode bytes into the model's input, float32 [1, *input_shape].
 
     Args:
-        input_shape: (3, height, width) of an image, (3, frames, height, width) of a clip.
-        normalise: pixels to the tensor [1, 3, ...] that the model sees.
+        data: what `encode_input` wrote.
+        payload: format of the data.
+        input_shape: (3, height, width) for an image, (3, frames, height, width) for a clip.
+        normalise: converts pixels to the model's input [1, 3, ...].
 
     Raises:
         WireError: the bytes are not an input of that format and shape.
@@ -47,13 +54,15 @@ def decode_input(
 
 
 def decode_pixels(data: bytes | memoryview, payload: PayloadFormat, input_shape: tuple[int, ...]) -> Pixels | Tensor:
-    """Bytes to pixels that are still to be normalised, or to the float32 tensor that is normalised already.
+    """Decode bytes into pixels, or into a float32 tensor that is already normalised.
 
     Args:
-        input_shape: (3, height, width) of an image, (3, frames, height, width) of a clip.
+        data: what `encode_input` wrote.
+        payload: format of the data.
+        input_shape: (3, height, width) for an image, (3, frames, height, width) for a clip.
 
     Returns:
-        uint8 [H, W, 3] or [T, H, W, 3], or for the format "tensor" float32 of `input_shape`.
+        Pixels, uint8 [H, W, 3] or [T, H, W, 3]; for the format "tensor" float32 of `input_shape`.
 
     Raises:
         WireError: the bytes are not an input of that format and shape.

@@ -1,7 +1,8 @@
-"""Message classes of janus.proto, built at import from its compiled descriptor; types are in janus_pb2.pyi.
+"""Message classes of janus.proto, built at import from its compiled descriptor. The types are in janus_pb2.pyi.
 
-Generated Python code runs with one or two major versions of protobuf only. The descriptor runs with all since 4.22, so
-that the package installs beside whatever else a device has. `scripts/compile_proto.py` makes both files.
+Code that protoc generates works with only one or two major versions of protobuf. The descriptor works with every
+version since 4.22, so the package installs beside the protobuf that a device already has. `scripts/compile_proto.py`
+writes both files.
 """
 
 from importlib.resources import files

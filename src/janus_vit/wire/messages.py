@@ -1,9 +1,12 @@
-"""Requests and replies as plain data, and their protobuf messages. Checks every field that comes from the network."""
+"""Requests and replies as plain data, and their protobuf messages. Checks every field that comes from the network.
+
+Knows no transport, and does not decode the body of a request.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -17,16 +20,29 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
 
 WIRE_VERSION = 1
-HEADER_BYTES = 4096  # generous bound of everything in a request but its body
-_LONGEST_NAME = 64
-_MOST_ENTRIES = 1_000
+HEADER_BYTES = 4096  # generous upper bound for everything in a request except its body
+_LONGEST_NAME = 64  # characters
+_MAX_ENTRY_BLOCKS = 1_000
 Message = TypeVar("Message", bound=AnyMessage)
-LONGEST_WAIT_S = 60.0  # no frame is worth holding a thread of the cloud for longer
+LONGEST_WAIT_S = 60.0  # a request must not occupy the cloud for longer
+_REPLY_DURATIONS = ("receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One frame on its way to the cloud; fields as in janus.proto."""
+    """One frame on its way to the cloud. The fields are those of janus.proto.
+
+    Attributes:
+        fingerprint: identifies the model that made the payload.
+        payload: name of the format of `body`, such as "float8" or "jpeg90".
+        split: number of blocks that have already run; 0 means that the body is an image.
+        merges: number of tokens to merge in each of the remaining blocks.
+        tokens: number of tokens in the body; 0 for an image.
+        width: number of values in one token; 0 for an image.
+        time_left_s: seconds until the device no longer needs the answer.
+        device: name of the sender.
+        body: the encoded tokens or image.
+    """
 
     fingerprint: str
     payload: str
@@ -41,7 +57,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The cloud's answer with its own durations in seconds; fields as in janus.proto."""
+    """The cloud's answer and how long each step took, on the cloud's clock. The fields are those of janus.proto.
+
+    Attributes:
+        answer: classes with probabilities, or a vector.
+        receive_s: from the request's headers to the last byte of its payload.
+        decode_s: time to decode the body.
+        queue_s: time that the request waited.
+        compute_s: time to run the remaining blocks and the head.
+        expected_queue_s: time that a request arriving now would wait.
+        price: what a frame costs the cloud's engine.
+    """
 
     answer: Answer
     receive_s: float
@@ -49,12 +75,17 @@ class Reply:
     queue_s: float
     compute_s: float
     expected_queue_s: float
-    price: EnginePrice = EnginePrice()
+    price: EnginePrice = field(default_factory=EnginePrice)
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model answers: probabilities of so many classes, or a vector of so many values; the other is 0."""
+    """Size of a model's answer. One of the two is 0.
+
+    Attributes:
+        classes: number of classes of a model that classifies.
+        vector_width: number of values in the vector of a model that embeds.
+    """
 
     classes: int
     vector_width: int = 0
@@ -62,7 +93,14 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the cloud says of itself: its model and how fast it is (a profile's JSON)."""
+    """What the cloud tells a device about itself when it connects.
+
+    Attributes:
+        model: name of the model that it serves.
+        fingerprint: identifies the model's weights and architecture.
+        profile_json: the cloud's latency profile.
+        entry_blocks: blocks at which a request may enter; empty means at every block.
+    """
 
     model: str
     fingerprint: str
@@ -71,10 +109,10 @@ class Greeting:
 
 
 def parse(kind: type[Message], data: bytes) -> Message:
-    """Bytes as a protobuf message of that kind.
+    """Parse bytes as a protobuf message of a kind.
 
     Raises:
-        WireError: they are none.
+        WireError: the bytes are not such a message.
     """
     try:
         return kind.FromString(data)
@@ -84,7 +122,7 @@ def parse(kind: type[Message], data: bytes) -> Message:
 
 
 def serialise_request(request: Request) -> bytes:
-    """A request's message."""
+    """Serialise a request as a protobuf message."""
     return pb.InferRequest(
         wire_version=WIRE_VERSION,
         fingerprint=request.fingerprint,
@@ -100,28 +138,33 @@ def serialise_request(request: Request) -> bytes:
 
 
 def parse_request(data: bytes) -> Request:
-    """Read a request; its fields still have to be checked against a model.
+    """Parse a request. Call `check_request` before you use its fields.
 
     Raises:
-        WireError: not a message, or one of another version.
+        WireError: the bytes are not a request, or one of another version.
     """
     message = parse(pb.InferRequest, data)
     _check_version(message.wire_version)
     return Request(
-        message.fingerprint,
-        message.payload,
-        message.split,
-        tuple(message.merges),
-        message.tokens,
-        message.width,
-        message.time_left_s,
-        message.device,
-        message.body,
+        fingerprint=message.fingerprint,
+        payload=message.payload,
+        split=message.split,
+        merges=tuple(message.merges),
+        tokens=message.tokens,
+        width=message.width,
+        time_left_s=message.time_left_s,
+        device=message.device,
+        body=message.body,
     )
 
 
 def check_request(request: Request, shape: ModelShape, fingerprint: str) -> PayloadFormat:
-    """Check every field against the model that would run it, and give the payload's format.
+    """Check every field against the model that would run the request, and return the payload's format.
+
+    Args:
+        request: what `parse_request` returned.
+        shape: shape of the served model.
+        fingerprint: fingerprint of the served model.
 
     Raises:
         ModelMismatch: the request is for another model.
@@ -129,38 +172,30 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
     """
     if request.fingerprint != fingerprint:
         raise ModelMismatch(
-            f"the request is for model {request.fingerprint[:16]!r} and this cloud runs {shape.name} ({fingerprint}): "
+            f"the request is for model {request.fingerprint[:16]!r}, but this cloud runs {shape.name} ({fingerprint}): "
             "start both sides with the same model"
         )
-    try:
-        payload = parse_payload(request.payload[:_LONGEST_NAME])
-    except InputError as error:
-        raise WireError(f"field payload: {error}") from error
     _require(len(request.device) <= _LONGEST_NAME, "device", f"has more than {_LONGEST_NAME} characters")
     _require(
-        0 < request.time_left_s <= LONGEST_WAIT_S, "time_left_s", f"is {request.time_left_s}, not a time up to 60 s"
+        0 < request.time_left_s <= LONGEST_WAIT_S,
+        "time_left_s",
+        f"is {request.time_left_s}, expected more than 0 and at most {LONGEST_WAIT_S:g} seconds",
     )
-    _require(request.split <= shape.blocks, "split", f"is {request.split} and the model has {shape.blocks} blocks")
-    _require(payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}")
-    _require(
-        not payload.of_clips or len(shape.input_shape) > 3, "payload", f"{payload.name} is for clips, not for images"
-    )
+    _require(request.split <= shape.blocks, "split", f"is {request.split}, but the model has {shape.blocks} blocks")
+    payload = _check_payload(request, shape)
     if payload.of_tokens:
-        fewest, most = (shape.tokens_at(request.split, count) for count in (shape.protected + 1, shape.tokens))
-        allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
-        _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, not {allowed}")
-        _require(request.width == shape.width, "width", f"is {request.width}, not {shape.width}")
+        _check_tokens(request, shape)
     _check_merges(request, shape)
     return payload
 
 
 def largest_body_bytes(shape: ModelShape) -> int:
-    """No valid body is larger: float32 tokens before any merge, or the float32 input."""
+    """Return the size of the largest valid body: float32 tokens before any merge, or the float32 input."""
     return max(parse_payload("float32").token_bytes(shape.tokens, shape.width), tensor_bytes(shape.input_values))
 
 
 def serialise_reply(reply: Reply) -> bytes:
-    """A reply's message."""
+    """Serialise a reply as a protobuf message."""
     return pb.InferReply(
         classes=reply.answer.classes,
         probabilities=reply.answer.probabilities,
@@ -170,41 +205,42 @@ def serialise_reply(reply: Reply) -> bytes:
         queue_s=reply.queue_s,
         compute_s=reply.compute_s,
         expected_queue_s=reply.expected_queue_s,
-        price=pb.Price(stem_s=reply.price.stem_s, frame_s=reply.price.frame_s, token_s=reply.price.token_s),
+        price=pb.Price(**asdict(reply.price)),
     ).SerializeToString()
 
 
 def parse_reply(data: bytes, outputs: Outputs) -> Reply:
-    """Read and check a reply of a model with those outputs.
+    """Parse and check a reply.
+
+    Args:
+        data: the reply's bytes.
+        outputs: size of the answer that the model gives.
 
     Raises:
-        WireError: not a message, or a field that cannot be true.
+        WireError: the bytes are not a reply, or a field is out of range; the message names it.
     """
     message = parse(pb.InferReply, data)
-    durations = (
-        message.receive_s, message.decode_s, message.queue_s, message.compute_s, message.expected_queue_s
-    )  # fmt: skip
-    _require(
-        all(math.isfinite(value) and value >= 0 for value in durations), "durations", "has a negative or no number"
-    )
+    durations_s = {name: getattr(message, name) for name in _REPLY_DURATIONS}
+    for name, seconds in durations_s.items():
+        _check_duration(name, seconds)
     answer = Answer(tuple(message.classes), tuple(message.probabilities), tuple(message.vector))
     _check_answer(answer, outputs)
-    return Reply(answer, *durations, price=_checked_price(message.price))
+    return Reply(answer, **durations_s, price=_parse_price(message.price))
 
 
 def parse_probe_reply(data: bytes) -> float:
-    """Read how long a probe took to arrive, in seconds.
+    """Parse the reply to a probe, and return how long the probe took to arrive, in seconds.
 
     Raises:
-        WireError: not a message, or not a time.
+        WireError: the bytes are not a probe's reply, or the time is negative or not finite.
     """
     receive_s = parse(pb.ProbeReply, data).receive_s
-    _require(math.isfinite(receive_s) and receive_s >= 0, "receive_s", f"is {receive_s}, not a time")
+    _check_duration("receive_s", receive_s)
     return receive_s
 
 
 def serialise_greeting(greeting: Greeting) -> bytes:
-    """The message of a cloud's greeting."""
+    """Serialise a greeting as a protobuf message."""
     return pb.HelloReply(
         wire_version=WIRE_VERSION,
         model=greeting.model,
@@ -215,30 +251,57 @@ def serialise_greeting(greeting: Greeting) -> bytes:
 
 
 def parse_greeting(data: bytes) -> Greeting:
-    """Read a cloud's greeting.
+    """Parse a cloud's greeting.
 
     Raises:
-        WireError: not a message, or one of another version.
+        WireError: the bytes are not a greeting, or one of another version.
     """
     message = parse(pb.HelloReply, data)
     _check_version(message.wire_version)
-    blocks = tuple(message.entry_blocks[:_MOST_ENTRIES])
+    blocks = tuple(message.entry_blocks[:_MAX_ENTRY_BLOCKS])
     return Greeting(message.model, message.fingerprint, message.profile_json, blocks)
 
 
 def _check_answer(answer: Answer, outputs: Outputs) -> None:
     width, classes = outputs.vector_width, outputs.classes
-    _require(len(answer.vector) == width, "vector", f"has {len(answer.vector)} values, not {width}")
-    _require(all(map(math.isfinite, answer.vector)), "vector", "holds what is no number")
-    same = (classes > 0) == bool(answer.classes) and len(answer.classes) == len(answer.probabilities)
-    _require(same, "classes", "is empty or does not match probabilities")
-    _require(all(index < classes for index in answer.classes), "classes", f"exceeds the model's {classes} classes")
-    _require(all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "is outside 0 to 1")
+    _require(len(answer.vector) == width, "vector", f"has {len(answer.vector)} values, expected {width}")
+    _require(all(map(math.isfinite, answer.vector)), "vector", "has a value that is not finite")
+    consistent = (classes > 0) == bool(answer.classes) and len(answer.classes) == len(answer.probabilities)
+    _require(consistent, "classes", "does not match the model, or has another length than probabilities")
+    _require(
+        all(index < classes for index in answer.classes),
+        "classes",
+        f"has an index that is too large for the model's {classes} classes",
+    )
+    _require(all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "has a value outside 0 to 1")
 
 
-def _checked_price(message: pb.Price) -> EnginePrice:
-    values = message.stem_s, message.frame_s, message.token_s
-    _require(all(0 <= value <= LONGEST_WAIT_S for value in values), "price", f"is {values}, not times up to 60 s")
+def _check_duration(field: str, seconds: float) -> None:
+    _require(math.isfinite(seconds) and seconds >= 0, field, f"is {seconds}, expected seconds of at least 0")
+
+
+def _check_payload(request: Request, shape: ModelShape) -> PayloadFormat:
+    try:
+        payload = parse_payload(request.payload[:_LONGEST_NAME])
+    except InputError as error:
+        raise WireError(f"field payload: {error}") from error
+    _require(payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}")
+    takes_clips = len(shape.input_shape) > 3
+    _require(takes_clips or not payload.of_clips, "payload", f"{payload.name} is for clips, but the model takes images")
+    return payload
+
+
+def _check_tokens(request: Request, shape: ModelShape) -> None:
+    fewest, most = (shape.tokens_at(request.split, count) for count in (shape.protected + 1, shape.tokens))
+    allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
+    _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, expected {allowed}")
+    _require(request.width == shape.width, "width", f"is {request.width}, expected {shape.width}")
+
+
+def _parse_price(message: pb.Price) -> EnginePrice:
+    values = message.stem_s, message.head_s, message.frame_s, message.token_s
+    valid = all(0 <= value <= LONGEST_WAIT_S for value in values)
+    _require(valid, "price", f"is {values}, expected times from 0 to {LONGEST_WAIT_S:g} seconds")
     return EnginePrice(*values)
 
 
@@ -248,13 +311,15 @@ def _check_merges(request: Request, shape: ModelShape) -> None:
     tokens = request.tokens if request.split else shape.tokens
     for block, merges in enumerate(request.merges, start=request.split + 1):
         most = (tokens - shape.protected) // 2
-        _require(merges <= most, "merges", f"asks for {merges} in block {block}, which can merge at most {most}")
+        _require(merges <= most, "merges", f"asks for {merges} merges in block {block}, which can do at most {most}")
         tokens -= merges
 
 
 def _check_version(version: int) -> None:
     _require(
-        version == WIRE_VERSION, "wire_version", f"is {version}, not {WIRE_VERSION}: use the same version on both sides"
+        version == WIRE_VERSION,
+        "wire_version",
+        f"is {version}, expected {WIRE_VERSION}: use the same version of janus-vit on both sides",
     )
 
 

@@ -1,4 +1,4 @@
-"""Names and settings that both ends of the gRPC connection share."""
+"""Method names and settings that both ends of the gRPC connection share. Imports no gRPC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROBE = f"/{SERVICE}/Probe"
 LARGEST_PROBE_BYTES = 1_000_000
 
 KEEPALIVE = [
-    ("grpc.keepalive_time_ms", 10_000),  # a mobile link can vanish without a word
+    ("grpc.keepalive_time_ms", 10_000),  # a mobile link can disappear without closing the connection
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),

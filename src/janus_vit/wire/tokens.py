@@ -1,16 +1,17 @@
-"""Tokens to bytes and back, in every token format. Knows no request, model or network.
+"""Encode and decode tokens in every token format. Knows no request, model or network.
 
-A body, little-endian as the hosts that PyTorch runs on:
+Layout of a body, little-endian:
 
-    sizes   uint16 [T]       patches that each token stands for, at least 1
-    scales  float32 [T]      in the scaled formats only
-    values  row by row       float32, float16, float8 (e4m3fn), int8, or two int4 a byte, low nibble first
+    sizes   uint16 [T]       number of patches that each token represents, at least 1
+    scales  float32 [T]      only in the scaled formats
+    values  row by row       float32, float16, float8 (e4m3fn), int8, or two int4 per byte, low nibble first
 
-With the lossless stage the whole body is one zstd frame, and the values of float32 and float16 lie in byte planes.
+With the lossless stage, the whole body is one zstd frame, and the values of float32 and float16 are in byte planes.
 
-What a format may lose is `error_bound`. float16 clamps what is beyond its range (65,504) instead of overflowing.
-The scaled formats map each token's largest magnitude to the largest code: float8 448, int8 127, int4 7. The codes
--128 and -8 are never written and are read as the numbers that they are. Bits that pad an odd row are ignored.
+`error_bound` gives the largest error of each format. float16 clamps values beyond its range (65,504) instead of
+overflowing. The scaled formats map each token's largest magnitude to the largest code: float8 448, int8 127, int4 7.
+The encoder never writes the codes -128 and -8; the decoder accepts them as those numbers. The decoder ignores the bits
+that pad a row of odd length.
 """
 
 from __future__ import annotations
@@ -37,39 +38,50 @@ _ROUNDING = 2.0**-20  # float32 arithmetic on scales and codes, with slack
 
 @dataclass(frozen=True, slots=True)
 class ErrorBound:
-    """|decoded - value| <= of_value * |value| + of_absmax * (largest magnitude of the token) + absolute."""
+    """Bound of an encoding error: of_value * |value| + of_absmax * (largest magnitude of the token) + absolute.
+
+    Attributes:
+        of_value: error relative to the value itself.
+        of_absmax: error relative to the largest magnitude of the value's token.
+        absolute: error that does not depend on the values.
+    """
 
     of_value: float
     of_absmax: float
     absolute: float
 
     def limits(self, tokens: Tensor) -> Tensor:
-        """Largest error allowed for each value: [T, C] to float64 [T, C]."""
+        """Return the largest allowed error of each value: [T, C] to float64 [T, C]."""
         magnitudes = tokens.to(torch.float64).abs()
         absmax = magnitudes.amax(dim=1, keepdim=True)
         return self.of_value * magnitudes + self.of_absmax * absmax + self.absolute
 
 
 def error_bound(payload_base: str) -> ErrorBound:
-    """What a format may lose of a float32 value.
+    """Return the largest error of a format for a float32 value.
 
-        float32  nothing
-        float16  1/2048 of the value, or 2^-25 below 2^-14; beyond 65,504 everything above 65,504
+        float32  none
+        float16  1/2048 of the value, or 2^-25 for values below 2^-14; values beyond 65,504 are clamped
         float8   1/16 of the value, or 1/458,752 of the token's largest magnitude
         int8     1/254 of the token's largest magnitude
         int4     1/14 of the token's largest magnitude
 
-    The scaled formats may lose 2^-20 of that magnitude and 1.2e-38 on top, for float32 arithmetic.
+    The scaled formats add 2^-20 of that magnitude and 1.2e-38 for float32 arithmetic.
     """
     return _CODECS[payload_base].bound
 
 
 def encode_tokens(tokens: Tensor, sizes: Tensor, payload: PayloadFormat) -> bytes:
-    """Tokens [T, C] of any float type, on a CPU or a CUDA device, and their sizes [T] to a body.
+    """Encode tokens and their sizes.
+
+    Args:
+        tokens: [T, C] of any float type, on a CPU or a CUDA device.
+        sizes: [T] number of patches that each token represents.
+        payload: format of the result.
 
     Raises:
-        WireError: a value is not finite in float32, a size is no whole number from 1 to 65,535, the shapes do not
-            match or hold nothing, or the payload is an image.
+        WireError: a value is not finite in float32, a size is not a whole number from 1 to 65,535, the shapes do not
+            match or are empty, or the payload is an image format.
     """
     _require_token_payload(payload)
     if tokens.dim() != 2 or sizes.shape != tokens.shape[:1] or tokens.numel() == 0:
@@ -90,13 +102,19 @@ def encode_tokens(tokens: Tensor, sizes: Tensor, payload: PayloadFormat) -> byte
 
 
 def decode_tokens(data: bytes | memoryview, payload: PayloadFormat, tokens: int, width: int) -> tuple[Tensor, Tensor]:
-    """A body to its tokens, float32 [tokens, width], and their sizes, float32 [tokens]; both may be written to.
+    """Decode a body into tokens, float32 [tokens, width], and their sizes, float32 [tokens], both writable.
 
-    The caller bounds tokens and width, both at least 1. Whatever the bytes are, the result is finite.
+    All returned values are finite.
+
+    Args:
+        data: what `encode_tokens` wrote.
+        payload: format of the data.
+        tokens: expected number of tokens, at least 1. The caller limits it, because it decides how much is allocated.
+        width: expected number of values per token, at least 1, limited in the same way.
 
     Raises:
-        WireError: another length, a damaged zstd frame, a size of 0, a scale that is negative or not finite, a
-            value that is not finite, or the payload is an image.
+        WireError: the length is wrong, the zstd frame is damaged, a size is 0, a scale is negative or not finite, a
+            value is not finite, or the payload is an image format.
     """
     _require_token_payload(payload)
     body = read_body(data, payload.token_bytes(tokens, width), lossless_stage=payload.lossless_stage)
@@ -114,18 +132,25 @@ def decode_tokens(data: bytes | memoryview, payload: PayloadFormat, tokens: int,
 
 
 def require_finite(values: Tensor, source: str) -> None:
-    """Check values of any shape, at least one.
+    """Check that all values of a non-empty tensor are finite.
+
+    Args:
+        values: tensor of any shape.
+        source: what the error message calls the tensor.
 
     Raises:
-        WireError: a value is not finite; `source` says where.
+        WireError: a value is not finite.
     """
-    low, high = torch.aminmax(values)  # NaN wins in both; ten times as fast as isfinite().all()
+    low, high = torch.aminmax(values)  # both are NaN if any value is; ten times faster than isfinite().all()
     if not (math.isfinite(low) and math.isfinite(high)):
         raise WireError(f"{source} holds a value that is not finite")
 
 
 def _scales(values: Tensor, peak: float) -> Tensor:
-    """Value of the code 1, one a row: [T, C] to [T, 1]. No scale is zero or subnormal, so it can be inverted."""
+    """Return the value that the code 1 stands for in each row: [T, C] to [T, 1].
+
+    No scale is zero or subnormal, so that every scale can be inverted.
+    """
     absmax = torch.maximum(values.amax(dim=1, keepdim=True), values.amin(dim=1, keepdim=True).neg())
     largest = _FLOAT32.max / peak * (1 - 2**-22)  # peak * scale must not round to infinity
     return (absmax / peak).clamp(_FLOAT32.tiny, largest)
@@ -136,33 +161,33 @@ def _encode_float16(values: Tensor) -> Tensor:
 
 
 def _encode_int4(values: Tensor) -> Tensor:
-    """[T, C] to uint8 [T, ceil(C / 2)], through int16 pairs: the even value is the low byte."""
+    """Pack [T, C] into uint8 [T, ceil(C / 2)], through int16 pairs whose low byte is the value at the even index."""
     codes = values.round().to(torch.int8)
     pairs = F.pad(codes, (0, codes.shape[1] % 2)).view(torch.int16)
     return ((pairs & 0x0F) | ((pairs >> 4) & 0xF0)).to(torch.uint8)
 
 
 def _decode_float8(codes: Tensor) -> Tensor:
-    """A table is three times as fast as the conversion; a NaN code stays NaN."""
+    """Decode through a table, which is three times faster than the conversion. A NaN code stays NaN."""
     return _FLOAT8_VALUES.index_select(0, codes.to(torch.int32).view(-1)).view(codes.shape)
 
 
 def _decode_int4(codes: Tensor) -> Tensor:
-    """uint8 [T, ceil(C / 2)] to [T, C], or one value more where C is odd; shifts of int8 keep the sign."""
-    low = (codes << 4).view(torch.int8) >> 4
+    """Unpack uint8 [T, ceil(C / 2)] into [T, C], or [T, C + 1] where C is odd."""
+    low = (codes << 4).view(torch.int8) >> 4  # a right shift of int8 keeps the sign
     high = codes.view(torch.int8) >> 4
     return torch.stack((low, high), dim=-1).view(codes.shape[0], -1).to(torch.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """One format.
+    """How one format stores values.
 
     Attributes:
-        encode: float32 [T, C], in units of the row's scale if there is one, to the format's own type.
-        decode: uint8 [T, bytes of a row] back to float32 [T, C].
-        bound: what the format may lose.
-        peak: largest code of a scaled format, None without scales.
+        encode: converts float32 [T, C], divided by the row's scale if there is one, to the format's own type.
+        decode: converts uint8 [T, bytes of a row] back to float32 [T, C].
+        bound: largest error of the format.
+        peak: largest code of a scaled format; None for a format without scales.
     """
 
     encode: Callable[[Tensor], Tensor]
@@ -217,20 +242,20 @@ def _encode_sizes(sizes: Tensor) -> Bytes:
 def _decode_sizes(data: Bytes) -> Tensor:
     sizes = data.view("<u2").astype(np.float32)
     if not sizes.all():
-        raise WireError("field body holds a token size of 0, and a token stands for at least 1 patch")
+        raise WireError("field body holds a token size of 0, but a token represents at least 1 patch")
     return torch.from_numpy(sizes)
 
 
 def _decode_scales(data: Bytes) -> Tensor:
-    """Bytes, not aligned where T is odd, to float32 [T, 1]."""
-    scales = data.view("<f4").astype(np.float32)
+    """Decode bytes into float32 [T, 1]."""
+    scales = data.view("<f4").astype(np.float32)  # copies, because the bytes are not aligned where T is odd
     if not (np.isfinite(scales) & (scales >= 0)).all():
         raise WireError("field body holds a scale that is negative or not finite")
     return torch.from_numpy(scales).unsqueeze(1)
 
 
 def _value_bytes(payload: PayloadFormat) -> int:
-    """Bytes of a value and so its planes; a byte of two int4 counts as one value."""
+    """Return the number of bytes per value, which is the number of byte planes. Two int4 values count as one."""
     return max(TOKEN_FORMATS[payload.base][0] // 8, 1)
 
 
