@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from janus_vit.errors import InputError
 
-_COUNTS = ("max_batch_frames", "max_batch_tokens", "waiting_per_client", "waiting_total", "calls_at_once")
+_COUNTS = (
+    "max_batch_frames",
+    "max_batch_tokens",
+    "waiting_per_client",
+    "waiting_total",
+    "slots_per_process",
+    "calls_at_once",
+)
 _SECONDS = ("drain_s", "safety_s", "longest_wait_s")
 
 
@@ -22,6 +29,7 @@ class CloudConfig:
         waiting_total: requests of all clients that may wait or run at once.
         entry_blocks: blocks at which a batch stops so that waiting frames can join; None: each third of the depth.
         ingest_processes: processes that receive and decode requests; 0 does it in the engine's process.
+        slots_per_process: frames in shared memory, between arrival and answer, for each of these processes.
         metrics_port: TCP port of the Prometheus page, 0 picks a free one; None serves no page.
         calls_at_once: open gRPC calls.
         drain_s: time in which a server that shuts down still answers admitted requests.
@@ -38,6 +46,7 @@ class CloudConfig:
     waiting_total: int = 512
     entry_blocks: tuple[int, ...] | None = None
     ingest_processes: int = 0
+    slots_per_process: int = 64
     metrics_port: int | None = None
     calls_at_once: int = 1_024
     drain_s: float = 5.0

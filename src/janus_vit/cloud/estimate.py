@@ -9,32 +9,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from statistics import median
 
 from janus_vit.cloud.costs import CostTable
+from janus_vit.planning.price import EnginePrice
 
 _REMEMBERED = 32  # batches by which predictions are corrected
 _LEAST_FACTOR, _LARGEST_FACTOR = 0.5, 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Engine seconds that one frame costs in a batch of the present size.
-
-    Attributes:
-        stem_s: for its stem.
-        head_s: for its head.
-        frame_s: for each block.
-        token_s: for each effective token in each block.
-    """
-
-    stem_s: float
-    head_s: float
-    frame_s: float
-    token_s: float
 
 
 @lru_cache(maxsize=4096)
@@ -110,13 +93,13 @@ class Estimator:
         """Seconds after the last block."""
         return self.factor * self._head_s[frames]
 
-    def price(self, frames: int) -> Price:
+    def price(self, frames: int) -> EnginePrice:
         """What each of so many frames in a batch costs."""
         first, last = self._tokens[0], self._tokens[-1]
         low, high = self.block_s(frames, first), self.block_s(frames, last)
         token_s = (high - low) / (last - first) / frames if last > first else 0.0
         frame_s = max(0.0, low / frames - token_s * first)
-        return Price(self.stem_s(frames) / frames, self.head_s(frames) / frames, frame_s, token_s)
+        return EnginePrice(self.stem_s(frames) / frames, self.head_s(frames) / frames, frame_s, token_s)
 
     def learn(self, predicted_s: float, elapsed_s: float) -> None:
         """Correct predictions by what a batch took: the median of the last ones counts."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from janus_vit.cloud.admission import Shares, refuse_client, refuse_full, refuse_late
 from janus_vit.cloud.config import CloudConfig
 from janus_vit.cloud.costs import CostTable
-from janus_vit.cloud.estimate import Estimator, Price
+from janus_vit.cloud.estimate import Estimator
 from janus_vit.cloud.job import Batch, Job
 from janus_vit.cloud.queue import DeadlineQueue, Forecast, Waiting
+from janus_vit.planning.price import EnginePrice
 
 _LONGEST_WAIT_TOLD_S = 10.0
 
@@ -30,7 +31,7 @@ class Load:
     """
 
     expected_wait_s: float
-    price: Price
+    price: EnginePrice
     waiting: int
     busy: bool
 
