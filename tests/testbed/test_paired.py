@@ -92,8 +92,7 @@ def test_dropped_frames_are_a_reason_for_late_ones(platforms):
     found = comparison(platforms, live, live, taken=2 * len(live))
     [sentence] = found.misses
     assert (
-        sentence
-        == "50.0% of the frames are late live and 0.0% simulated; the gap is +50.0 points, of which dropped frames +50.0"
+        sentence == "50.0% of the frames are late live and 0.0% simulated: +50.0 points, of which dropped frames +50.0"
     )
 
 

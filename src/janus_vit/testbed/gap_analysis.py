@@ -74,7 +74,7 @@ class Comparison:
             dropped = self.late_gap - sum(self.late_parts.values())
             found.append(
                 f"{self.live.violation_ratio:.1%} of the frames are late live and {self.simulated.violation_ratio:.1%} "
-                f"simulated; the gap is {_points(self.late_gap)} points, of which "
+                f"simulated: {_points(self.late_gap)} points, of which "
                 + _largest({**self.late_parts, "dropped frames": dropped}, _points)
             )
         return tuple(found)
