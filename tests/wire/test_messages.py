@@ -18,8 +18,6 @@ from janus_vit.wire.messages import (
     Outputs,
     Reply,
     Request,
-    check_request,
-    largest_body_bytes,
     parse_greeting,
     parse_reply,
     parse_request,
@@ -27,6 +25,7 @@ from janus_vit.wire.messages import (
     serialise_reply,
     serialise_request,
 )
+from janus_vit.wire.request_check import check_request, largest_body_bytes
 
 SHAPE = ModelShape("example", 4, 20, 1, 8, (3, 16, 16))
 TIME_S = st.floats(0, 100)

@@ -1,6 +1,6 @@
-"""Requests and replies as plain data, and their protobuf messages. Checks every field that comes from the network.
+"""Requests and replies as plain data, and their protobuf messages. Checks every reply that it parses.
 
-Knows no transport, and does not decode the body of a request.
+Knows no transport, and does not decode the body of a request. `request_check` compares a request with the model.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as AnyMessage
 
-from janus_vit.errors import InputError, ModelMismatch, WireError
+from janus_vit.errors import WireError
 from janus_vit.planning.outcome import Answer
-from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
-from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
 
 WIRE_VERSION = 1
 HEADER_BYTES = 4096  # generous upper bound for everything in a request except its body
-_LONGEST_NAME = 64  # characters
 _MAX_ENTRY_BLOCKS = 1_000
 Message = TypeVar("Message", bound=AnyMessage)
 LONGEST_WAIT_S = 60.0  # a request must not occupy the cloud for longer
@@ -158,42 +155,6 @@ def parse_request(data: bytes) -> Request:
     )
 
 
-def check_request(request: Request, shape: ModelShape, fingerprint: str) -> PayloadFormat:
-    """Check every field against the model that would run the request, and return the payload's format.
-
-    Args:
-        request: what `parse_request` returned.
-        shape: shape of the served model.
-        fingerprint: fingerprint of the served model.
-
-    Raises:
-        ModelMismatch: the request is for another model.
-        WireError: a field is out of range; the message names it.
-    """
-    if request.fingerprint != fingerprint:
-        raise ModelMismatch(
-            f"the request is for model {request.fingerprint[:16]!r}, but this cloud runs {shape.name} ({fingerprint}): "
-            "start both sides with the same model"
-        )
-    _require(len(request.device) <= _LONGEST_NAME, "device", f"has more than {_LONGEST_NAME} characters")
-    _require(
-        0 < request.time_left_s <= LONGEST_WAIT_S,
-        "time_left_s",
-        f"is {request.time_left_s}, expected more than 0 and at most {LONGEST_WAIT_S:g} seconds",
-    )
-    _require(request.split <= shape.blocks, "split", f"is {request.split}, but the model has {shape.blocks} blocks")
-    payload = _check_payload(request, shape)
-    if payload.of_tokens:
-        _check_tokens(request, shape)
-    _check_merges(request, shape)
-    return payload
-
-
-def largest_body_bytes(shape: ModelShape) -> int:
-    """Return the size of the largest valid body: float32 tokens before any merge, or the float32 input."""
-    return max(parse_payload("float32").token_bytes(shape.tokens, shape.width), tensor_bytes(shape.input_values))
-
-
 def serialise_reply(reply: Reply) -> bytes:
     """Serialise a reply as a protobuf message."""
     return pb.InferReply(
@@ -264,65 +225,49 @@ def parse_greeting(data: bytes) -> Greeting:
 
 def _check_answer(answer: Answer, outputs: Outputs) -> None:
     width, classes = outputs.vector_width, outputs.classes
-    _require(len(answer.vector) == width, "vector", f"has {len(answer.vector)} values, expected {width}")
-    _require(all(map(math.isfinite, answer.vector)), "vector", "has a value that is not finite")
+    require_field(len(answer.vector) == width, "vector", f"has {len(answer.vector)} values, expected {width}")
+    require_field(all(map(math.isfinite, answer.vector)), "vector", "has a value that is not finite")
     consistent = (classes > 0) == bool(answer.classes) and len(answer.classes) == len(answer.probabilities)
-    _require(consistent, "classes", "does not match the model, or has another length than probabilities")
-    _require(
+    require_field(consistent, "classes", "does not match the model, or has another length than probabilities")
+    require_field(
         all(index < classes for index in answer.classes),
         "classes",
         f"has an index that is too large for the model's {classes} classes",
     )
-    _require(all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "has a value outside 0 to 1")
+    require_field(
+        all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "has a value outside 0 to 1"
+    )
 
 
 def _check_duration(field: str, seconds: float) -> None:
-    _require(math.isfinite(seconds) and seconds >= 0, field, f"is {seconds}, expected seconds of at least 0")
-
-
-def _check_payload(request: Request, shape: ModelShape) -> PayloadFormat:
-    try:
-        payload = parse_payload(request.payload[:_LONGEST_NAME])
-    except InputError as error:
-        raise WireError(f"field payload: {error}") from error
-    _require(payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}")
-    takes_clips = len(shape.input_shape) > 3
-    _require(takes_clips or not payload.of_clips, "payload", f"{payload.name} is for clips, but the model takes images")
-    return payload
-
-
-def _check_tokens(request: Request, shape: ModelShape) -> None:
-    fewest, most = (shape.tokens_at(request.split, count) for count in (shape.protected + 1, shape.tokens))
-    allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
-    _require(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, expected {allowed}")
-    _require(request.width == shape.width, "width", f"is {request.width}, expected {shape.width}")
+    require_field(math.isfinite(seconds) and seconds >= 0, field, f"is {seconds}, expected seconds of at least 0")
 
 
 def _parse_price(message: pb.Price) -> EnginePrice:
     values = message.stem_s, message.head_s, message.frame_s, message.token_s
     valid = all(0 <= value <= LONGEST_WAIT_S for value in values)
-    _require(valid, "price", f"is {values}, expected times from 0 to {LONGEST_WAIT_S:g} seconds")
+    require_field(valid, "price", f"is {values}, expected times from 0 to {LONGEST_WAIT_S:g} seconds")
     return EnginePrice(*values)
 
 
-def _check_merges(request: Request, shape: ModelShape) -> None:
-    left = shape.blocks - request.split
-    _require(len(request.merges) == left, "merges", f"has {len(request.merges)} entries for {left} remaining blocks")
-    tokens = request.tokens if request.split else shape.tokens
-    for block, merges in enumerate(request.merges, start=request.split + 1):
-        most = (tokens - shape.protected) // 2
-        _require(merges <= most, "merges", f"asks for {merges} merges in block {block}, which can do at most {most}")
-        tokens -= merges
-
-
 def _check_version(version: int) -> None:
-    _require(
+    require_field(
         version == WIRE_VERSION,
         "wire_version",
         f"is {version}, expected {WIRE_VERSION}: use the same version of janus-vit on both sides",
     )
 
 
-def _require(holds: bool, field: str, problem: str) -> None:
+def require_field(holds: bool, field: str, problem: str) -> None:
+    """Refuse a message unless a condition holds.
+
+    Args:
+        holds: the condition.
+        field: name of the field in janus.proto.
+        problem: what is wrong with the field and what was expected.
+
+    Raises:
+        WireError: the condition does not hold.
+    """
     if not holds:
         raise WireError(f"field {field} {problem}")

@@ -1,0 +1,84 @@
+"""Check a request from the network against the model that would run it. Does not decode the body."""
+
+from __future__ import annotations
+
+from janus_vit.errors import InputError, ModelMismatch, WireError
+from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
+from janus_vit.planning.plan import ModelShape
+from janus_vit.wire.messages import LONGEST_WAIT_S, Request, require_field
+
+_LONGEST_NAME = 64  # characters
+
+
+def check_request(request: Request, shape: ModelShape, fingerprint: str) -> PayloadFormat:
+    """Check every field against the model that would run the request, and return the payload's format.
+
+    Args:
+        request: what `parse_request` returned.
+        shape: shape of the served model.
+        fingerprint: fingerprint of the served model.
+
+    Raises:
+        ModelMismatch: the request is for another model.
+        WireError: a field is out of range; the message names it.
+    """
+    if request.fingerprint != fingerprint:
+        raise ModelMismatch(
+            f"the request is for model {request.fingerprint[:16]!r}, but this cloud runs {shape.name} ({fingerprint}): "
+            "start both sides with the same model"
+        )
+    require_field(len(request.device) <= _LONGEST_NAME, "device", f"has more than {_LONGEST_NAME} characters")
+    require_field(
+        0 < request.time_left_s <= LONGEST_WAIT_S,
+        "time_left_s",
+        f"is {request.time_left_s}, expected more than 0 and at most {LONGEST_WAIT_S:g} seconds",
+    )
+    require_field(
+        request.split <= shape.blocks, "split", f"is {request.split}, but the model has {shape.blocks} blocks"
+    )
+    payload = _check_payload(request, shape)
+    if payload.of_tokens:
+        _check_tokens(request, shape)
+    _check_merges(request, shape)
+    return payload
+
+
+def largest_body_bytes(shape: ModelShape) -> int:
+    """Return the size of the largest valid body: float32 tokens before any merge, or the float32 input."""
+    return max(parse_payload("float32").token_bytes(shape.tokens, shape.width), tensor_bytes(shape.input_values))
+
+
+def _check_payload(request: Request, shape: ModelShape) -> PayloadFormat:
+    try:
+        payload = parse_payload(request.payload[:_LONGEST_NAME])
+    except InputError as error:
+        raise WireError(f"field payload: {error}") from error
+    require_field(
+        payload.of_tokens == (request.split > 0), "payload", f"{payload.name} does not fit split {request.split}"
+    )
+    takes_clips = len(shape.input_shape) > 3
+    require_field(
+        takes_clips or not payload.of_clips, "payload", f"{payload.name} is for clips, but the model takes images"
+    )
+    return payload
+
+
+def _check_tokens(request: Request, shape: ModelShape) -> None:
+    fewest, most = (shape.tokens_at(request.split, count) for count in (shape.protected + 1, shape.tokens))
+    allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
+    require_field(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, expected {allowed}")
+    require_field(request.width == shape.width, "width", f"is {request.width}, expected {shape.width}")
+
+
+def _check_merges(request: Request, shape: ModelShape) -> None:
+    left = shape.blocks - request.split
+    require_field(
+        len(request.merges) == left, "merges", f"has {len(request.merges)} entries for {left} remaining blocks"
+    )
+    tokens = request.tokens if request.split else shape.tokens
+    for block, merges in enumerate(request.merges, start=request.split + 1):
+        most = (tokens - shape.protected) // 2
+        require_field(
+            merges <= most, "merges", f"asks for {merges} merges in block {block}, which can do at most {most}"
+        )
+        tokens -= merges
