@@ -56,15 +56,15 @@ def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch)
     ):
         monkeypatch.setattr(module, name, lambda *dtype: "no such instructions")
     told = []
-    assert make_engine(model, "packed-bf16", tell=told.append).name == "eager"
+    assert make_engine(model, "packed-bf16", on_fallback=told.append).name == "eager"
     assert told == [
         "engine 'packed-bf16' cannot run here (no such instructions): 'packed' runs instead",
         "engine 'packed' cannot run here (no such instructions): 'eager' runs instead",
     ]
     told.clear()
-    assert make_engine(model, tell=told.append).name == "eager"
+    assert make_engine(model, on_fallback=told.append).name == "eager"
     assert told == []  # auto promised no other
-    assert make_engine(model, "auto-bf16", tell=told.append).name == "eager"
+    assert make_engine(model, "auto-bf16", on_fallback=told.append).name == "eager"
     assert told[0] == "engine 'packed-bf16' cannot run here (no such instructions): 'packed' runs instead"
 
 
@@ -140,7 +140,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path
 def test_auto_chooses_among_the_processors_engines_of_one_precision(model, monkeypatch, name, precision, asked):
     monkeypatch.setattr(EngineSpec, "runs_here", True)
     monkeypatch.setattr(EngineSpec, "load", lambda kind: lambda model, keep_model: kind.name)
-    monkeypatch.setattr(select, "_runnable", lambda name, tell: ENGINES[name])
+    monkeypatch.setattr(select, "_runnable", lambda name, on_fallback: ENGINES[name])
     monkeypatch.setattr(
         "janus_vit.model.engines.autotune.version", lambda package: "1"
     )  # zentorch may not be installed
@@ -155,7 +155,7 @@ def test_where_no_engine_of_a_precision_runs_the_usual_one_runs_instead(model, m
     monkeypatch.setattr(ENGINES["int8"].load(), "unavailable_reason", classmethod(lambda cls: "no VNNI"))
     monkeypatch.setattr(ENGINES["zen-int8"].load(), "unavailable_reason", classmethod(lambda cls: "no AVX-512"))
     told = []
-    make_engine(model, "auto-int8", tell=told.append)
+    make_engine(model, "auto-int8", on_fallback=told.append)
     assert told[0] == "engine 'int8' cannot run here (no VNNI): 'packed-bf16' runs instead"
 
 

@@ -122,7 +122,7 @@ def test_attention_is_in_float32_where_bfloat16_is_not_multiplied(monkeypatch):
 def test_what_it_cannot_run_on_it_says_and_another_runs_instead(monkeypatch):
     told = []
     monkeypatch.setattr(int8, "_unavailable_reason", lambda: "no such instructions")
-    assert make_engine(small_model(), "int8", tell=told.append).name in ("packed-bf16", "packed", "eager")
+    assert make_engine(small_model(), "int8", on_fallback=told.append).name in ("packed-bf16", "packed", "eager")
     assert told[0] == "engine 'int8' cannot run here (no such instructions): 'packed-bf16' runs instead"
 
 

@@ -116,7 +116,7 @@ def bench(
     use_threads(1)  # one core for each side
     loaded = load_model(model)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
-    runner = make_engine(loaded, engine, tell=warn)
+    runner = make_engine(loaded, engine, on_fallback=warn)
     profile = measure(loaded, runner, None, quick=True, clock=time.thread_time)
     settings = BenchSettings(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = human_console(as_json)

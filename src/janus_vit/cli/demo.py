@@ -96,7 +96,7 @@ def demo(
     rates = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)
-    runner = make_engine(model, engine, tell=warn)
+    runner = make_engine(model, engine, on_fallback=warn)
     profile = measure(model, runner, None, quick=True, clock=time.thread_time)
     link = LinkSpec(rates, delay_s=_RTT_S / 2)
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")

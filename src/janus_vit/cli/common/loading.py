@@ -69,7 +69,7 @@ def load_engine(model: Model, name: str) -> Engine:
     """
     from janus_vit.model.engines.factory import make_engine
 
-    return make_engine(model, name, keep_model=False, tell=warn)
+    return make_engine(model, name, keep_model=False, on_fallback=warn)
 
 
 def check_source(spec: str) -> None:

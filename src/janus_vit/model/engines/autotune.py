@@ -1,6 +1,6 @@
-"""Which engine is fastest on this machine: a measurement of a few blocks, kept in the user's cache directory.
+"""Find the fastest engine on this machine: time a few blocks and keep the result in the user's cache directory.
 
-The file is a cache: one that is damaged, foreign or cannot be written costs the measurement again and nothing else.
+If the file is damaged or cannot be written, the engines are measured again.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ if TYPE_CHECKING:
     from janus_vit.model.engines.registry import EngineSpec
 
 SCHEMA = "janus-vit/engines/1"
-_BLOCKS = 2  # of the model, which all engines run in turn
+_BLOCKS = 2  # blocks of the model that each engine runs
 _ROUNDS = 5
-_LIMIT_S = 2.0
-_NEAR = 1.5  # times the fastest, beyond which an engine is not timed again
+_LIMIT_S = 2.0  # no round starts later than this
+_NEAR = 1.5  # an engine slower than this multiple of the fastest is not timed again
 
 
 def cache_file() -> Path:
-    """Where choices are kept."""
+    """Return the path of the file with the measured choices."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # "~" stays where nobody has a home
     return Path(root) / "janus-vit" / "engines.json"
 
 
-def fastest(model: Model, kinds: Sequence[EngineSpec]) -> str:
-    """The name of the fastest of these engines on this machine, measured unless that is known already.
+def fastest(model: Model, specs: Sequence[EngineSpec]) -> str:
+    """Return the name of the fastest of these engines on this machine; measure it unless the cache knows it.
 
-    Where it can run none of them, that of the first.
+    Returns the first name if this machine can run none of them.
     """
-    able = [kind for kind in kinds if kind.runs_here]
-    if len(able) < 2:
-        return (able or kinds)[0].name
-    key, file = _key(model, able), cache_file()
+    runnable = [spec for spec in specs if spec.runs_here]
+    if len(runnable) < 2:
+        return (runnable or specs)[0].name
+    key, file = _key(model, runnable), cache_file()
     known = _read(file)
     chosen = known.get(key)
-    if chosen not in {kind.name for kind in able}:
-        times_s = block_seconds(model, able)
+    if chosen not in {spec.name for spec in runnable}:
+        times_s = block_seconds(model, runnable)
         chosen = min(times_s, key=times_s.__getitem__)
         _write(file, {**known, key: chosen})
     return chosen
 
 
-def block_seconds(model: Model, kinds: Iterable[EngineSpec]) -> dict[str, float]:
-    """Seconds that each engine takes for a block at all the model's tokens: the least of several, taken in turn."""
+def block_seconds(model: Model, specs: Iterable[EngineSpec]) -> dict[str, float]:
+    """Return the seconds that each engine takes for one unmerged block: the least of several runs, taken in turns."""
     shape, blocks = model.shape, min(_BLOCKS, model.shape.blocks)
     beginning = replace(model, network=model.network.beginning(blocks))
-    engines = {kind.name: kind.load()(beginning) for kind in kinds}
+    engines = {spec.name: spec.load()(beginning) for spec in specs}
     tokens = torch.randn(1, shape.tokens, shape.width, generator=torch.Generator().manual_seed(0))
     start = Activation(tokens, torch.ones(1, shape.tokens), 0, (0,) * blocks, beginning.fingerprint)
     least_s = {name: _seconds(engine, start) for name, engine in engines.items()}  # the first run warms up
@@ -70,7 +70,7 @@ def block_seconds(model: Model, kinds: Iterable[EngineSpec]) -> dict[str, float]
     for attempt in range(_ROUNDS):
         if time.perf_counter() - began_s < _LIMIT_S:
             least_s |= {name: min(least_s[name], _seconds(engine, start)) for name, engine in engines.items()}
-            if attempt:  # one disturbed run rules nobody out
+            if attempt:  # one disturbed run must not exclude an engine
                 limit_s = _NEAR * min(least_s.values())
                 engines = {name: engine for name, engine in engines.items() if least_s[name] < limit_s}
     return least_s
@@ -82,23 +82,23 @@ def _seconds(engine: Engine, start: Activation) -> float:
     return (time.perf_counter() - began_s) / len(start.merges)
 
 
-def _key(model: Model, kinds: list[EngineSpec]) -> str:
-    packages = sorted({kind.package for kind in kinds if kind.package})
+def _key(model: Model, specs: list[EngineSpec]) -> str:
+    packages = sorted({spec.package for spec in specs if spec.package})
     versions = ", ".join(f"{name} {version(name)}" for name in ("janus-vit", "torch", *packages))
-    threads, names = torch.get_num_threads(), " or ".join(kind.name for kind in kinds)
+    threads, names = torch.get_num_threads(), " or ".join(spec.name for spec in specs)
     return f"{names}; {hardware()}; {threads} threads; {versions}; {model.network.architecture}"
 
 
 def _read(file: Path) -> dict[str, str]:
     try:
         choices = read_json(file, SCHEMA).section("choices").values
-    except InputError:  # not there yet, or damaged: measured again
+    except InputError:  # missing or damaged: measure again
         return {}
     return {key: name for key, name in choices.items() if isinstance(name, str)}
 
 
 def _write(file: Path, choices: dict[str, str]) -> None:
-    """In one step, since several processes may start at once; a cache that cannot be written is none."""
+    """Replace the file in one step, because several processes may write it. Ignore a file that cannot be written."""
     part = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What an engine does: run parts of one model. It knows no network and no policy."""
+"""The interface of an engine, which runs parts of one model. It knows no network connection and no policy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from janus_vit.model.stage import Activation
 class Engine(Protocol):
     """Runs the stem, a range of blocks, and the head.
 
-    Tokens and sizes cross its border as float32 on the CPU or on the device of the engine, whatever it computes in.
+    Tokens and sizes enter and leave as float32, on the CPU or on the engine's device.
 
     Attributes:
-        name: under which profiles record what was measured with it.
-        precision: of what it computes in. Engines of one precision give the same answers, so accuracy that was
-            measured with one holds for the other; where precisions differ it has to be measured again.
-        device: where pixels are best normalised before `embed_batch` takes them.
+        name: the name that users write. Profiles record it beside what was measured.
+        precision: the precision of the linear layers. Engines of one precision give the same answers, so an accuracy
+            that was measured with one engine holds for all of them.
+        device: the best place to normalise pixels for `embed_batch`.
     """
 
     name: str
@@ -28,24 +28,29 @@ class Engine(Protocol):
     device: torch.device
 
     def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
-        """Pixels [B, 3, H, W] to the activation before the first block; `merges` has one number a block."""
+        """Run the stem on pixels [B, 3, H, W] and return the activation before the first block.
+
+        Args:
+            pixels: normalised frames.
+            merges: the number of tokens that each block merges, one number a block.
+        """
 
     def run(self, activation: Activation, stop: int) -> Activation:
         """Run blocks [activation.next_block, stop).
 
-        After the last one there are only the tokens that the head reads (`ModelShape.head_tokens`), and nothing merges
-        in it, whatever the activation's last number says, unless the head reads all.
+        The last block returns only the tokens that the head reads (`ModelShape.head_tokens`). It merges none, unless
+        the head reads all tokens.
         """
 
     def head(self, activation: Activation) -> Tensor:
-        """Logits [B, classes] of an activation after the last block, float32 on the CPU."""
+        """Return the logits [B, classes] of an activation after the last block, float32 on the CPU."""
 
     def embed_batch(self, pixels: Tensor, merges: Sequence[tuple[int, ...]]) -> list[Activation]:
         """Run the stem on several frames.
 
         Args:
-            pixels: [B, 3, H, W].
-            merges: of each frame, one number a block.
+            pixels: normalised frames [B, 3, H, W].
+            merges: for each frame, one number a block.
 
         Returns:
             One activation a frame, tokens [1, T, C].
@@ -63,11 +68,11 @@ class Engine(Protocol):
         """
 
     def head_batch(self, activations: Sequence[Activation]) -> Tensor:
-        """Logits [B, classes] of several frames [1, T_i, C] after the last block, float32 on the CPU."""
+        """Return the logits [B, classes] of several frames [1, T_i, C] after the last block, float32 on the CPU."""
 
 
 class OneByOne:
-    """Batch methods of an engine that gains nothing from batches: frames run one by one, bit for bit as alone."""
+    """Batch methods for engines that gain nothing from batches. Each frame runs alone, so its bits do not change."""
 
     device = torch.device("cpu")
 

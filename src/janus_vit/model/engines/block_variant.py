@@ -1,4 +1,4 @@
-"""What blocks on packed weights can do in several ways; which is fastest depends on the processor, so it is tried."""
+"""Variants of a block on packed weights. The fastest one depends on the CPU, so it is measured."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-# Queries that are scaled already [B, heads, Q, head_width], keys and values [B, heads, T, head_width], sizes [B, T] or
-# none, to [B, Q, C].
+# Queries, already scaled [B, heads, Q, head_width]; keys and values [B, heads, T, head_width]; sizes [B, T] or None;
+# returns [B, Q, C].
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
-_ROUNDS = 4  # of which the first is slow, and the least time counts
-_LEAST_S, _MOST_S = 0.03, 2.0  # of all rounds: more where a block takes little, fewer where it takes long
-_CLEARLY = 0.95  # of a way's time: what another must be below to be taken before it, so that chance seldom decides
-_FOUND: dict[Hashable, BlockVariant] = {}
+_ROUNDS = 4  # the first one is slow; the shortest time counts
+_LEAST_S, _MOST_S = 0.03, 2.0  # of all rounds together: fast blocks run more rounds, slow ones fewer
+_CLEARLY = 0.95  # a later variant must take less than this share of an earlier one's time, so that noise rarely decides
+_FASTEST: dict[Hashable, BlockVariant] = {}
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class BlockVariant:
     """How a block computes.
 
     Attributes:
-        attend: attention. align: whether unmerged tokens are padded to a number that oneDNN may divide better.
-        few_shapes: whether merged tokens are padded to one of a few numbers, since oneDNN keeps something for each. Not
-            for speed, so that it is the same in all ways of an engine.
+        attend: the attention function.
+        align: whether unmerged tokens are padded to a number that may suit oneDNN better.
+        few_shapes: whether merged tokens are padded to one of a few numbers, because oneDNN caches memory for each
+            number. It saves memory, not time, so it is the same in all variants of an engine.
     """
 
     attend: Attend
@@ -33,33 +34,38 @@ class BlockVariant:
     few_shapes: bool = False
 
 
-def fastest_variant(key: Hashable, ways: Sequence[BlockVariant], run: Callable[[BlockVariant], object]) -> BlockVariant:
-    """The first way that no other is clearly faster than.
+def fastest_variant(
+    key: Hashable, variants: Sequence[BlockVariant], run: Callable[[BlockVariant], object]
+) -> BlockVariant:
+    """Return the first variant that no other variant clearly beats.
 
     Args:
-        key: what their times depend on. It is found once for each in a process, so that all its engines agree.
-        run: one run in that way.
+        key: what the times depend on. Each key is measured once in a process, so that all its engines agree.
+        variants: in order of preference.
+        run: runs one variant once.
     """
-    if len(ways) == 1:
-        return ways[0]
-    key = (key, *ways)
-    if key not in _FOUND:
-        least_s = _least_seconds(ways, run)
+    if len(variants) == 1:
+        return variants[0]
+    key = (key, *variants)
+    if key not in _FASTEST:
+        least_s = _least_seconds(variants, run)
         limit_s = min(least_s.values()) / _CLEARLY
-        _FOUND.setdefault(key, next(way for way in ways if least_s[way] <= limit_s))
-    return _FOUND[key]
+        _FASTEST.setdefault(key, next(variant for variant in variants if least_s[variant] <= limit_s))
+    return _FASTEST[key]
 
 
-def _least_seconds(ways: Sequence[BlockVariant], run: Callable[[BlockVariant], object]) -> dict[BlockVariant, float]:
-    """Of several runs in each way, in turn, so that other load falls on all."""
-    least_s = dict.fromkeys(ways, float("inf"))
+def _least_seconds(
+    variants: Sequence[BlockVariant], run: Callable[[BlockVariant], object]
+) -> dict[BlockVariant, float]:
+    """Return the shortest of several runs of each variant. They take turns, so that other load slows all alike."""
+    least_s = dict.fromkeys(variants, float("inf"))
     rounds, spent_s = 0, 0.0
     while spent_s < _LEAST_S or (rounds < _ROUNDS and spent_s < _MOST_S):
-        for way in ways:
+        for variant in variants:
             began_s = time.perf_counter()
-            run(way)
+            run(variant)
             elapsed_s = time.perf_counter() - began_s
-            least_s[way] = min(least_s[way], elapsed_s)
+            least_s[variant] = min(least_s[variant], elapsed_s)
             spent_s += elapsed_s
         rounds += 1
     return least_s

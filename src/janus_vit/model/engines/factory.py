@@ -1,4 +1,4 @@
-"""Make the engine of a name for a model: the one that was asked for, the fastest of a precision, or a fallback."""
+"""Make an engine for a model: the named one, the fastest of a precision, or a fallback."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ def make_engine(
     model: Model,
     name: str = AUTO,
     keep_model: bool = True,
-    tell: Callable[[str], None] = lambda text: None,
+    on_fallback: Callable[[str], None] = lambda message: None,
 ) -> Engine:
     """Make the engine of that name for a model.
 
     Args:
-        name: one of `ENGINES`, or of `AUTOS`: the processor's fastest in that precision, measured once (`choice`).
-        keep_model: False lets the engine take the weights over. It saves their memory, and the model can make no other
-            engine afterwards.
-        tell: gets a sentence if this machine cannot run the engine and its fallback is made instead.
+        model: what the engine runs.
+        name: a key of `ENGINES`, or a key of `AUTOS` for the fastest CPU engine of that precision. The fastest one is
+            measured once (`autotune`).
+        keep_model: False moves the weights out of the model into the engine. This saves memory. The model cannot make
+            another engine afterwards.
+        on_fallback: called with a message when this machine cannot run the engine and its fallback runs instead.
 
     Raises:
-        InputError: unknown, not installed, or a model whose weights another engine has taken over.
+        InputError: the engine is unknown or not installed, or another engine holds the weights of the model.
     """
     check_engine(name)
     if any(parameter.is_meta for parameter in model.network.blocks.parameters()):
         raise InputError(f"the weights of model {model.name!r} are inside another engine: load the model again")
     if name in AUTOS:
-        name = fastest(model, [kind for kind in ENGINES.values() if kind.processor and kind.precision == AUTOS[name]])
-    return _runnable(name, tell).load()(model, keep_model)
+        name = fastest(model, [spec for spec in ENGINES.values() if spec.on_cpu and spec.precision == AUTOS[name]])
+    return _runnable(name, on_fallback).load()(model, keep_model)
 
 
 def engine_for(model: Model, engine: Engine | str) -> Engine:
-    """The engine itself, or the one of that name; see `make_engine`."""
+    """Return an engine as it is, or make the engine of a name; see `make_engine`."""
     return make_engine(model, engine) if isinstance(engine, str) else engine
 
 
-def _runnable(name: str, tell: Callable[[str], None]) -> EngineSpec:
-    """The engine of that name, or the first of its fallbacks that this machine can run."""
-    kind = ENGINES[name]
-    unavailable_reason = kind.load().unavailable_reason()
-    if unavailable_reason is None or kind.fallback is None:
-        return kind
-    tell(f"engine {name!r} cannot run here ({unavailable_reason}): {kind.fallback!r} runs instead")
-    return _runnable(kind.fallback, tell)
+def _runnable(name: str, on_fallback: Callable[[str], None]) -> EngineSpec:
+    """Return the engine of that name, or its first fallback that this machine can run."""
+    spec = ENGINES[name]
+    unavailable_reason = spec.load().unavailable_reason()
+    if unavailable_reason is None or spec.fallback is None:
+        return spec
+    on_fallback(f"engine {name!r} cannot run here ({unavailable_reason}): {spec.fallback!r} runs instead")
+    return _runnable(spec.fallback, on_fallback)

@@ -1,4 +1,4 @@
-"""Engines by name: what each one needs and what it computes in. Imports no torch before an engine is asked for."""
+"""The engines by name, with their requirements and precisions. Imports torch only when an engine is loaded."""
 
 from __future__ import annotations
 
@@ -15,41 +15,44 @@ if TYPE_CHECKING:
     from janus_vit.model.engines.base import Engine
 
 AUTO = "auto"
-AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest on the processor in that precision
+AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest CPU engine of that precision
 
 
 class EngineClass(Protocol):
-    """How an engine is made."""
+    """The class of an engine."""
 
     def __call__(self, model: Model, keep_model: bool = True) -> Engine:
-        """An engine for that model; without `keep_model` its weights may move out of the model."""
+        """Make an engine for the model. Without `keep_model`, the weights may move out of the model."""
 
     def unavailable_reason(self) -> str | None:
-        """Why it cannot run on this machine, None if it can."""
+        """Return why this machine cannot run the engine, None if it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """An engine that can be asked for by name.
+    """An engine that users can name.
 
     Attributes:
-        name: as users write it. place: module and class. precision: that of its class; see `Engine`.
-        fallback: what runs instead on a machine where this one cannot.
-        package, extra: what it needs beside torch, and the extra of janus-vit that installs it.
-        processor: whether it runs on the processor.
+        name: the name that users write.
+        location: module and class.
+        precision: the precision of the class; see `Engine`.
+        fallback: the engine that runs instead where this one cannot.
+        package: the package that it needs beside torch.
+        extra: the extra of janus-vit that installs the package.
+        on_cpu: whether it runs on the CPU.
     """
 
     name: str
-    place: tuple[str, str]
+    location: tuple[str, str]
     precision: str
     fallback: str | None = None
     package: str | None = None
     extra: str | None = None
-    processor: bool = True
+    on_cpu: bool = True
 
     @property
     def installed(self) -> bool:
-        """Whether all that it needs is there."""
+        """Whether the package that it needs is installed."""
         return self.package is None or find_spec(self.package) is not None
 
     @property
@@ -58,47 +61,49 @@ class EngineSpec:
         return self.installed and self.load().unavailable_reason() is None
 
     def load(self) -> EngineClass:
-        """Import its class."""
-        module, name = self.place
+        """Import the class."""
+        module, name = self.location
         return cast(EngineClass, getattr(import_module(f"janus_vit.model.engines.{module}"), name))
 
 
 ENGINES = {
-    kind.name: kind
-    for kind in (
+    spec.name: spec
+    for spec in (
         EngineSpec("eager", ("eager", "EagerEngine"), FLOAT32),
         EngineSpec("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
         EngineSpec("mkl", ("mkl", "MklEngine"), FLOAT32, fallback="packed"),
         EngineSpec("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
-        EngineSpec("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16", processor=False),
+        EngineSpec("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16", on_cpu=False),
         EngineSpec("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
         EngineSpec("zen", ("zen", "ZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
         EngineSpec(
             "packed-zen", ("zen", "PackedZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"
         ),
-        EngineSpec("zen-bf16", ("zen", "ZenBfloat16Engine"), BFLOAT16, "packed-bf16", package="zentorch", extra="zen"),
+        EngineSpec(
+            "zen-bf16", ("zen", "ZenBfloat16Engine"), BFLOAT16, fallback="packed-bf16", package="zentorch", extra="zen"
+        ),
         EngineSpec("zen-int8", ("zen_int8", "ZenInt8Engine"), INT8, fallback="int8", package="zentorch", extra="zen"),
     )
 }
 
 
 def check_engine(name: str) -> None:
-    """Require an engine that can be asked for here, before anything slow begins.
+    """Check that an engine is known and installed, before anything slow begins.
 
     Raises:
-        InputError: there is none of that name, or it is not installed.
+        InputError: no engine has that name, or its package is not installed.
     """
     if name in AUTOS:
         return
     if name not in ENGINES:
         raise InputError(f"engine {name!r} is unknown: use one of {', '.join((*AUTOS, *ENGINES))}")
-    kind = ENGINES[name]
-    if not kind.installed:
-        raise InputError(f"engine {name!r} needs {kind.package}: pip install 'janus-vit[{kind.extra}]'")
+    spec = ENGINES[name]
+    if not spec.installed:
+        raise InputError(f"engine {name!r} needs {spec.package}: pip install 'janus-vit[{spec.extra}]'")
 
 
 def precision_of(engine: Engine | str) -> str:
-    """What an engine, or the one of that name, computes in; float32 for a name that nobody knows."""
+    """Return the precision of an engine or of an engine's name; float32 for an unknown name."""
     if not isinstance(engine, str):
         return engine.precision
     return ENGINES[engine].precision if engine in ENGINES else AUTOS.get(engine, FLOAT32)
