@@ -9,8 +9,11 @@ import pytest
 import torch
 from cloud_requests import image_request
 
+from janus_vit.cloud.config import CloudConfig
+from janus_vit.cloud.in_process import local_service
+from janus_vit.cloud.ingest import Ingest
+from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.server import Cloud
-from janus_vit.cloud.service import CloudService
 from janus_vit.errors import Rejected
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.runtime.grpc_client import GrpcTransport
@@ -33,7 +36,8 @@ def until(true):
 
 def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
     release = threading.Event()
-    with Cloud(model, profile, engine="eager") as cloud:
+    config = CloudConfig(waiting_per_client=5)
+    with Cloud(model, profile, engine="eager", config=config) as cloud:
         monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(8) as pool:
@@ -73,17 +77,15 @@ def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monke
             EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
         )
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
-        queue = cloud._service._queue
         with ThreadPoolExecutor(2) as pool, grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
             first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
             until(lambda: heads)
             gone = channel.stream_unary(INFER).future(
                 iter([serialise_request(image_request(model, device="b"))]), timeout=9
             )
-            until(lambda: queue._waiting)
-            job = queue._waiting["b"][0]
+            until(lambda: cloud.load().waiting == 2)
             gone.cancel()
-            until(job.result.cancelled)
+            until(lambda: cloud.load().waiting == 1)
             release.set()
             assert first.result().answer.classes
             assert transport.infer(image_request(model, device="c"), 10.0).answer.classes
@@ -92,12 +94,12 @@ def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monke
 
 
 def test_a_request_that_would_be_refused_is_not_decoded(model, profile, monkeypatch):
-    def refuse(device):
-        raise Rejected(f"{device} waits already")
+    def refuse(self, job):
+        raise Rejected(f"{job.client} waits already")
 
-    service = CloudService(model, EagerEngine(model), profile)
-    monkeypatch.setattr(service._queue, "admit", refuse)
-    monkeypatch.setattr(service, "_decode", lambda *_: pytest.fail("decoded"))
+    service = local_service(model, EagerEngine(model), profile)
+    monkeypatch.setattr(EngineLoop, "check", refuse)
+    monkeypatch.setattr(Ingest, "decode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(Rejected, match="camera waits already"):
         service.handle(image_request(model, device="camera"), 0.0)
     service.close()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from janus_vit.calibration.profiler import profile_machine
-from janus_vit.cloud.in_process import InProcess
-from janus_vit.cloud.service import CloudService
+from janus_vit.cloud.in_process import InProcess, local_service
 from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.outcome import Prediction, patience_s
 from janus_vit.planning.plan import Plan
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Decision
-from janus_vit.planning.policies.presets import POLICIES, Platforms, make_policy
+from janus_vit.planning.policies.presets import POLICIES, make_policy
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import all_splits
 from janus_vit.records.writer import to_record
@@ -55,7 +55,7 @@ def profile(model, engine):
 
 @pytest.fixture
 def service(model, engine, profile):
-    service = CloudService(model, engine, profile)
+    service = local_service(model, engine, profile)
     yield service
     service.close()
 
@@ -68,7 +68,7 @@ def plan_at(model, split, level=0.0, payload=None):
 
 def test_every_split_and_level_gives_the_device_only_answer(any_model, profile, frames):
     engine = EagerEngine(any_model)
-    service = CloudService(any_model, engine, profile)
+    service = local_service(any_model, engine, profile)
     worker = LocalWorker(any_model, engine)
     picture = frames[0] if any_model.preprocessing.frames == 1 else np.stack(frames)
     for level in levels("exponential", any_model.shape):

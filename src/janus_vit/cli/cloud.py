@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 
 if TYPE_CHECKING:
-    import grpc
+    from janus_vit.cloud.tls import ServerTls
 
 
 def cloud(
@@ -39,6 +40,23 @@ def cloud(
     profile: ProfileFile = None,
     engine: EngineName = AUTO,
     threads: Threads = None,
+    ingest: Annotated[
+        int,
+        typer.Option(
+            "--ingest",
+            metavar="N",
+            min=0,
+            help="Processes that receive and decode requests for the engine; 0 does it in the engine's process. "
+            "For a GPU server: as many as it has spare cores.",
+        ),
+    ] = 0,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", metavar="N", min=1, help="Frames that run together at most.")
+    ] = 32,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", metavar="PORT", help="Serve Prometheus metrics on this port, path /metrics."),
+    ] = None,
     as_json: AsJson = False,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM); serves with TLS.")
@@ -47,43 +65,50 @@ def cloud(
         Path | None, typer.Option("--tls-key", metavar="FILE", help="Private key of the certificate (PEM).")
     ] = None,
 ) -> None:
-    """Serve a model to any number of devices. Ctrl-C stops it.
+    """Serve a model to any number of devices, in batches across devices.
+
+    Requests that cannot be answered in time are refused at once, and the device finishes them itself. Ctrl-C or SIGTERM
+    stops the cloud: it refuses new requests and answers those that it has accepted.
 
     \b
-    Example:    janus-vit cloud --listen 0.0.0.0:50051
-    With TLS:   janus-vit cloud --tls-cert cert.pem --tls-key key.pem
+    Example:        janus-vit cloud --listen 0.0.0.0:50051 --model my-model/
+    A GPU server:   janus-vit cloud --listen 0.0.0.0:50051 --engine auto-bf16 --ingest 8 --metrics-port 9090
+    With TLS:       janus-vit cloud --tls-cert cert.pem --tls-key key.pem
     """
+    from janus_vit.cloud.config import CloudConfig
     from janus_vit.cloud.server import Cloud
     from janus_vit.runtime.grpc_client import check_address
 
     host, _, port = listen.rpartition(":")
     if not (host and port == "0"):
         check_address(listen)
-    credentials = _credentials(tls_cert, tls_key)
+    config = CloudConfig(ingest_processes=ingest, max_batch_frames=max_batch, metrics_port=metrics_port)
+    tls = _tls(tls_cert, tls_key)
     check_engine(engine)
     use_threads(threads)
     served = load(model, task, image_size)
     runner = load_engine(served, engine)
     measured = read_or_measure(profile, served, runner)
-    with wait_for_signal() as stop, Cloud(served, measured, listen, credentials, runner) as server:
-        say(messages(), f"serving {served.name} on {host}:{server.port} with engine {runner.name}; Ctrl-C stops it")
+    with wait_for_signal() as stop, Cloud(served, measured, listen, tls, runner, config) as server:
+        say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
-            print(json.dumps(where), flush=True)
+            print(json.dumps({**where, **asdict(server.capacity), "metrics_port": server.metrics_port}), flush=True)
         stop.wait()
-        say(messages(), "stopping")
+        say(messages(), "stopping: answering the requests that were accepted")
+        server.drain()
 
 
-def _credentials(cert: Path | None, key: Path | None) -> grpc.ServerCredentials | None:
-    import grpc
+def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
+    from janus_vit.cloud.tls import ServerTls
 
     if cert is None and key is None:
         return None
     if cert is None or key is None:
         raise InputError("--tls-cert and --tls-key belong together: give both or neither")
-    pair = (read_bytes(key), read_bytes(cert))
+    pair = ServerTls(certificates=read_bytes(cert), key=read_bytes(key))
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
         raise InputError(f"{cert} and {key} are no certificate with its key in PEM form: check both") from error
-    return grpc.ssl_server_credentials([pair])
+    return pair

@@ -14,6 +14,7 @@ from itertools import accumulate
 from statistics import median
 
 from janus_vit.cloud.costs import CostTable
+from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import EnginePrice
 
 _REMEMBERED = 32  # batches by which predictions are corrected
@@ -107,6 +108,13 @@ class Estimator:
             return
         self._ratios.append(self.factor * elapsed_s / predicted_s)
         self.factor = min(_LARGEST_FACTOR, max(_LEAST_FACTOR, median(self._ratios)))
+
+
+def full_batch_s(table: CostTable, shape: ModelShape, frames: int) -> float:
+    """Seconds of a whole run of so many unmerged frames."""
+    estimator = Estimator(table, frames)
+    blocks_s = shape.blocks * estimator.block_s(frames, shape.tokens)
+    return estimator.stem_s(frames) + blocks_s + estimator.head_s(frames)
 
 
 def _at_frames(table: CostTable, count: int) -> list[float]:

@@ -1,20 +1,29 @@
-"""The cloud's end of gRPC: turns calls into `CloudService.handle` and errors into statuses."""
+"""The cloud's end of gRPC: calls become `CloudService.begin`, errors become statuses. One event loop in a thread."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeAlias
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
 
-from janus_vit.cloud.service import CloudService
-from janus_vit.errors import DeadlineExceeded, InputError, ModelMismatch, Rejected, Unreachable, WireError
+from janus_vit.cloud.config import CloudConfig
+from janus_vit.cloud.service import CloudService, Pending
+from janus_vit.errors import DeadlineExceeded, InputError, JanusError, ModelMismatch, Rejected, Unreachable, WireError
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
     HEADER_BYTES,
     LONGEST_WAIT_S,
+    Reply,
+    Request,
     parse,
     parse_request,
     serialise_greeting,
@@ -23,107 +32,215 @@ from janus_vit.wire.messages import (
 from janus_vit.wire.rpc import HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
 
 _LOG = logging.getLogger("janus_vit.cloud")
-_CALLS_AT_ONCE = 64
 _STATUS = (
     (ModelMismatch, grpc.StatusCode.FAILED_PRECONDITION),
     (WireError, grpc.StatusCode.INVALID_ARGUMENT),
     (Rejected, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Unreachable, grpc.StatusCode.UNAVAILABLE),
-    (grpc.RpcError, grpc.StatusCode.CANCELLED),  # the device hung up while its message arrived
 )
+_DECODERS = 2  # threads for payloads that take long to decode
+Context: TypeAlias = Any  # grpc.aio.ServicerContext, which is not typed
+Method = Callable[[Context], Awaitable[bytes]]
 
 
-def start_server(
-    service: CloudService, address: str, credentials: grpc.ServerCredentials | None = None
-) -> tuple[grpc.Server, int]:
-    """Listen on "host:port" (port 0 picks one) and give the running server with its port.
+class GrpcServer:
+    """Serves a `CloudService` over gRPC in a thread of its own.
+
+    Asyncio and not a thread for each call: an idle stream holds no thread, and a batch of answers wakes one thread
+    instead of thirty.
+
+    Args:
+        service: answers the requests.
+        address: "host:port"; port 0 picks a free one, see `port`.
+        config: limits.
+        credentials: for TLS; None serves in the clear.
+        shares_port: whether other processes listen on the same port, each for a part of the connections.
 
     Raises:
         InputError: the address cannot be listened on.
     """
-    largest = max(service.largest_body_bytes, LARGEST_PROBE_BYTES) + HEADER_BYTES
-    options = [
-        *KEEPALIVE,
-        ("grpc.so_reuseport", 0),  # a second cloud on the same port is a mistake, not a partner
-        ("grpc.max_receive_message_length", largest),
-        # The whole payload may be in flight at once: else each round trip carries one small window.
-        ("grpc.http2.lookahead_bytes", largest),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ]
-    pool = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="janus-call")
-    server = grpc.server(pool, options=options, maximum_concurrent_rpcs=_CALLS_AT_ONCE)
-    server.add_generic_rpc_handlers((_handlers(service),))
-    try:
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise InputError(f"cannot listen on {address}: choose a free port and an address of this machine") from error
-    server.start()
-    return server, port
+
+    def __init__(
+        self,
+        service: CloudService,
+        address: str,
+        config: CloudConfig,
+        credentials: grpc.ServerCredentials | None = None,
+        shares_port: bool = False,
+    ) -> None:
+        self._service = service
+        self._address = address
+        self._config = config
+        self._credentials = credentials
+        self._shares_port = shares_port
+        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="janus-decode")
+        self._loop = asyncio.new_event_loop()
+        started: Future[int] = Future()
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="janus-grpc", daemon=True)
+        self._thread.start()
+        try:
+            self.port = started.result()
+        except BaseException:
+            self._thread.join()
+            raise
+
+    def drain(self) -> None:
+        """Tell health checks that this server goes away."""
+        asyncio.run_coroutine_threadsafe(self._health.enter_graceful_shutdown(), self._loop).result()
+
+    def stop(self, grace_s: float) -> None:
+        """Refuse new calls, finish running ones for at most that long, and stop."""
+        self._grace_s = grace_s
+        with suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._decoders.shutdown(cancel_futures=True)
+
+    def _serve(self, started: Future[int]) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._run(started))
+        except Exception as error:  # shown to whoever starts the server
+            if started.done():
+                _LOG.exception("the server failed")
+            else:
+                started.set_exception(error)
+        finally:
+            self._loop.run_until_complete(_end_tasks())
+            self._loop.close()
+
+    async def _run(self, started: Future[int]) -> None:
+        self._stopping = asyncio.Event()
+        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=self._config.calls_at_once)
+        self._server.add_generic_rpc_handlers((self._handlers(),))
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        port = self._bound_port()
+        await self._server.start()
+        started.set_result(port)
+        await self._stopping.wait()
+        await self._server.stop(self._grace_s)
+
+    def _bound_port(self) -> int:
+        try:
+            if self._credentials is None:
+                port: int = self._server.add_insecure_port(self._address)
+            else:
+                port = self._server.add_secure_port(self._address, self._credentials)
+        except RuntimeError as error:
+            raise InputError(
+                f"cannot listen on {self._address}: choose a free port and an address of this machine"
+            ) from error
+        return port
+
+    def _options(self) -> list[tuple[str, int]]:
+        largest = max(self._service.largest_body_bytes, LARGEST_PROBE_BYTES) + HEADER_BYTES
+        return [
+            *KEEPALIVE,
+            ("grpc.so_reuseport", int(self._shares_port)),  # else a second cloud on the port is a mistake
+            ("grpc.max_receive_message_length", largest),
+            # The whole payload may be in flight at once: else each round trip carries one small window.
+            ("grpc.http2.lookahead_bytes", largest),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ]
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        """Methods take and give bytes: what cannot be parsed is our error, with our sentence."""
+
+        async def hello(request: bytes, context: Context) -> bytes:
+            return serialise_greeting(self._service.greeting())
+
+        async def infer(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            return await _guarded(self._infer, context)
+
+        async def probe(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            return await _guarded(_probe, context)
+
+        def name(path: str) -> str:
+            return path.rsplit("/", 1)[1]
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name(HELLO): grpc.unary_unary_rpc_method_handler(hello),
+                name(INFER): grpc.stream_unary_rpc_method_handler(infer),
+                name(PROBE): grpc.stream_unary_rpc_method_handler(probe),
+            },
+        )
+
+    async def _infer(self, context: Context) -> bytes:
+        message, receive_s = await _timed_message(context)
+        request = parse_request(message)
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Reply] = loop.create_future()
+
+        def on_reply(reply: Reply | JanusError) -> None:
+            loop.call_soon_threadsafe(_settle, answered, reply)
+
+        pending = await self._begun(request, receive_s, on_reply)
+        try:
+            return serialise_reply(await answered)
+        except asyncio.CancelledError:  # the device hung up
+            pending.cancel()
+            raise
+
+    async def _begun(
+        self, request: Request, receive_s: float, on_reply: Callable[[Reply | JanusError], None]
+    ) -> Pending:
+        """Decode here what is quick, and in another thread what would hold up other connections."""
+        if self._service.decodes_quickly(request):
+            return self._service.begin(request, receive_s, on_reply)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply)
 
 
-def _handlers(service: CloudService) -> grpc.GenericRpcHandler:
-    """Methods take and give bytes: what cannot be parsed is our error, with our sentence."""
-
-    def hello(request: bytes, context: grpc.ServicerContext) -> bytes:
-        return serialise_greeting(service.greeting())
-
-    def infer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        message, receive_s = _timed_message(requests, context)
-        return serialise_reply(service.handle(parse_request(message), receive_s, context.add_callback))
-
-    def probe(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        message, receive_s = _timed_message(requests, context)
-        parse(pb.ProbeRequest, message)
-        return pb.ProbeReply(receive_s=receive_s).SerializeToString()
-
-    def method(path: str) -> str:
-        return path.rsplit("/", 1)[1]
-
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            method(HELLO): grpc.unary_unary_rpc_method_handler(_guarded(hello)),
-            method(INFER): grpc.stream_unary_rpc_method_handler(_guarded(infer)),
-            method(PROBE): grpc.stream_unary_rpc_method_handler(_guarded(probe)),
-        },
-    )
+async def _end_tasks() -> None:
+    """Wait for gRPC's own tasks, which end with errors of their own when a server stops."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _timed_message(requests: Iterator[bytes], context: grpc.ServicerContext) -> tuple[bytes, float]:
+async def _probe(context: Context) -> bytes:
+    message, receive_s = await _timed_message(context)
+    parse(pb.ProbeRequest, message)
+    return pb.ProbeReply(receive_s=receive_s).SerializeToString()
+
+
+def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:
+    if answered.done():  # the device hung up meanwhile
+        return
+    if isinstance(reply, JanusError):
+        answered.set_exception(reply)
+    else:
+        answered.set_result(reply)
+
+
+async def _timed_message(context: Context) -> tuple[bytes, float]:
     """The stream's one message, and the time from the call's headers to the message's last byte."""
     headers_s = time.perf_counter()
     time_left_s = context.time_remaining()
-    if time_left_s is None or time_left_s > LONGEST_WAIT_S + 1:  # an idle stream would hold its thread for ever
+    if time_left_s is None or time_left_s > LONGEST_WAIT_S + 1:  # an idle stream would stay for ever
         raise WireError(f"the call has no deadline within {LONGEST_WAIT_S:.0f} s: set one")
-    message = next(requests, None)
-    if message is None:
+    message = await context.read()
+    if message is grpc.aio.EOF:
         raise WireError("the call ended without a message")
     return message, time.perf_counter() - headers_s
 
 
-def _guarded(
-    method: Callable[..., bytes],
-) -> Callable[[object, grpc.ServicerContext], bytes]:
+async def _guarded(method: Method, context: Context) -> bytes:
     """Turn our errors into statuses; anything else is a bug here, logged and hidden from the peer."""
-
-    def guarded(request: object, context: grpc.ServicerContext) -> bytes:
-        try:
-            return method(request, context)
-        except Exception as error:
-            raise _aborted(context, error) from error
-
-    return guarded
-
-
-def _aborted(context: grpc.ServicerContext, error: Exception) -> AssertionError:
-    for kind, status in _STATUS:
-        if isinstance(error, kind):
-            _LOG.info("refused: %s", error)
-            context.abort(status, str(error))
-    _LOG.error("a request failed", exc_info=error)
-    context.abort(grpc.StatusCode.INTERNAL, "the cloud failed on this request; its log says why")
-    return AssertionError("abort raises")
+    try:
+        return await method(context)
+    except JanusError as error:
+        _LOG.info("refused: %s", error)
+        status, sentence = next(status for kind, status in _STATUS if isinstance(error, kind)), str(error)
+    except Exception:
+        _LOG.exception("a request failed")
+        status, sentence = grpc.StatusCode.INTERNAL, "the cloud failed on this request; its log says why"
+    await context.abort(status, sentence)
+    raise AssertionError("abort raises")

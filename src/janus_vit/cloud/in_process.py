@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
+from janus_vit.cloud.batch_runner import BatchRunner
+from janus_vit.cloud.config import CloudConfig
+from janus_vit.cloud.costs import profile_costs
+from janus_vit.cloud.ingest import Ingest
+from janus_vit.cloud.loop import EngineLoop
+from janus_vit.cloud.scheduler import Scheduler
 from janus_vit.cloud.service import CloudService
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import Engine
+from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.clock import Clock, WallClock
 from janus_vit.wire.messages import Greeting, Reply, Request
+
+
+def local_service(
+    model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig | None = None
+) -> CloudService:
+    """A service with a scheduler and an engine's thread in this process, and without a network."""
+    scheduler = Scheduler(profile_costs(profile, model.shape), model.shape.blocks, config or CloudConfig())
+    loop = EngineLoop(scheduler, BatchRunner(model, engine))
+    greeting = Greeting(model.name, model.fingerprint, profile.to_json(), scheduler.entry_blocks)
+    return CloudService(greeting, Ingest(model.shape, model.fingerprint), loop)
 
 
 class InProcess:

@@ -1,30 +1,78 @@
-"""A cloud that devices reach by network: model, service and gRPC server in one object."""
+"""A cloud that devices reach by network: model, engine, scheduler and gRPC server in one object."""
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import dataclass, replace
 from types import TracebackType
 
-import grpc
-
-from janus_vit.cloud.grpc_server import start_server
+from janus_vit.cloud.batch_runner import BatchRunner
+from janus_vit.cloud.config import CloudConfig
+from janus_vit.cloud.costs import CostTable, profile_costs
+from janus_vit.cloud.estimate import full_batch_s
+from janus_vit.cloud.grpc_server import GrpcServer
+from janus_vit.cloud.ingest import Ingest
+from janus_vit.cloud.ingest_pool import IngestPool, IngestSetup, PortReservation
+from janus_vit.cloud.loop import EngineLoop
+from janus_vit.cloud.measure import measure_costs, warm_up
+from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
+from janus_vit.cloud.scheduler import Load, Scheduler
 from janus_vit.cloud.service import CloudService
+from janus_vit.cloud.tls import ServerTls
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.base import Engine
+from janus_vit.model.engines.base import Engine, OneByOne
 from janus_vit.model.engines.factory import engine_for
 from janus_vit.model.engines.registry import AUTO
 from janus_vit.planning.latency import PlatformProfile
-from janus_vit.runtime.connect import warm_up
-from janus_vit.runtime.local_worker import LocalWorker
+from janus_vit.wire.messages import Greeting
+
+_POLL_S = 0.02
+_GRACE_S = 1.0  # for answers that are being sent
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What an engine can do.
+
+    Attributes:
+        engine: its name.
+        device: that it runs on.
+        precision: that it computes in.
+        batch_frames: frames of the batch in which it is fastest.
+        frames_per_s: unmerged, in such batches.
+    """
+
+    engine: str
+    device: str
+    precision: str
+    batch_frames: int
+    frames_per_s: float
+
+    @classmethod
+    def of(cls, model: Model, engine: Engine, costs: CostTable, max_frames: int) -> Capacity:
+        """By the engine's cost table."""
+        rates = {frames: frames / full_batch_s(costs, model.shape, frames) for frames in range(1, max_frames + 1)}
+        best = max(rates, key=rates.__getitem__)
+        return cls(engine.name, str(engine.device), engine.precision, best, rates[best])
+
+    def __str__(self) -> str:
+        batch = f"in batches of {self.batch_frames}" if self.batch_frames > 1 else "one by one"
+        rate = f"{self.frames_per_s:.3g} frames/s {batch}"
+        return f"engine {self.engine} on {self.device} in {self.precision}, {rate}"
 
 
 class Cloud:
     """Serves one model to any number of devices until it is closed.
 
     Args:
-        model: what to run. profile: this machine's latency (`janus-vit profile`).
+        model: what to run.
+        profile: this machine's latency (`janus-vit profile`), told to devices.
         listen: "host:port"; port 0 picks a free one, see `port`.
-        credentials: for TLS; None serves in the clear.
+        tls: certificate and key; None serves in the clear.
         engine: what runs the model, or its name; default: the fastest that computes in float32.
+        config: limits.
+        costs: what batches take; default: measured now if the engine runs frames together, else as the profile says.
 
     Raises:
         InputError: the address cannot be listened on, or the engine cannot be used.
@@ -35,22 +83,70 @@ class Cloud:
         model: Model,
         profile: PlatformProfile,
         listen: str = "127.0.0.1:0",
-        credentials: grpc.ServerCredentials | None = None,
+        tls: ServerTls | None = None,
         engine: Engine | str = AUTO,
+        config: CloudConfig | None = None,
+        costs: CostTable | None = None,
     ) -> None:
         runner = engine_for(model, engine)
-        warm_up(LocalWorker(model, runner), model)
-        self._service = CloudService(model, runner, profile)
-        self._server, self.port = start_server(self._service, listen, credentials)
+        self._config = config_for(runner, config or CloudConfig())
+        self._closed = threading.Event()
+        self.metrics = CloudMetrics()
+        warm_up(model, runner)
+        table = costs or costs_of(model, runner, profile, self._config)
+        self._capacity = Capacity.of(model, runner, table, self._config.max_batch_frames)
+        scheduler = Scheduler(table, model.shape.blocks, self._config)
+        self._loop = EngineLoop(scheduler, BatchRunner(model, runner), self.metrics.batch_ran)
+        greeting = Greeting(model.name, model.fingerprint, profile.to_json(), scheduler.entry_blocks)
+        host = listen.rpartition(":")[0]
+        port = self._config.metrics_port
+        try:
+            self._page = None if port is None else MetricsPage(self.metrics, host.strip("[]"), port)
+            front = _ManyProcesses if self._config.ingest_processes else _OneProcess
+            setup = IngestSetup(greeting, model.shape, listen, self._config, tls, self._loop.load())
+            self._front = front(setup, self._loop, self.metrics)
+        except BaseException:
+            self._loop.close()
+            raise
+        self.port = self._front.port
+        self.metrics.ready(True)
+
+    @property
+    def capacity(self) -> Capacity:
+        """What the engine can do, for people."""
+        return self._capacity
+
+    @property
+    def metrics_port(self) -> int | None:
+        """TCP port of the Prometheus page, None if there is none."""
+        return None if self._page is None else self._page.port
+
+    def load(self) -> Load:
+        """What a request that came now would find."""
+        return self._loop.load()
 
     def wait(self) -> None:
         """Serve until `close` or an interrupt."""
-        self._server.wait_for_termination()
+        self._closed.wait()
+
+    def drain(self) -> None:
+        """Refuse new requests, and wait for those that were admitted: at most `drain_s` of the configuration."""
+        self.metrics.ready(False)
+        self._front.drain()
+        until_s = time.perf_counter() + self._config.drain_s
+        while self._loop.load().waiting and time.perf_counter() < until_s:
+            time.sleep(_POLL_S)
 
     def close(self) -> None:
-        """Finish the running requests, at most for a second, and stop."""
-        self._server.stop(grace=1.0).wait()
-        self._service.close()
+        """Stop at once; what waits fails, and its devices finish it themselves. Call `drain` before for a soft end."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self.metrics.ready(False)
+        self._loop.close()
+        self._front.close()
+        if self._page is not None:
+            self._page.close()
 
     def __enter__(self) -> Cloud:
         return self
@@ -59,3 +155,52 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _OneProcess:
+    """gRPC in the engine's process."""
+
+    def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
+        ingest = Ingest(setup.shape, setup.greeting.fingerprint)
+        self._service = CloudService(setup.greeting, ingest, loop, metrics.request_ended)
+        self._server = GrpcServer(self._service, setup.address, setup.config, setup.tls and setup.tls.credentials())
+        self.port = self._server.port
+
+    def drain(self) -> None:
+        self._service.drain()
+        self._server.drain()
+
+    def close(self) -> None:
+        self._server.stop(grace_s=_GRACE_S)
+
+
+class _ManyProcesses:
+    """gRPC in processes of its own."""
+
+    def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
+        self._reserved = PortReservation(setup.address)
+        try:
+            self.pool = IngestPool(replace(setup, address=self._reserved.address), loop, metrics.request_ended)
+        except BaseException:
+            self._reserved.close()
+            raise
+        self.port = self._reserved.port
+
+    def drain(self) -> None:
+        self.pool.drain()
+
+    def close(self) -> None:
+        self.pool.close()
+        self._reserved.close()
+
+
+def config_for(engine: Engine, config: CloudConfig) -> CloudConfig:
+    """Limits that suit an engine: one that gains nothing from batches runs single frames to their end."""
+    return replace(config, max_batch_frames=1, entry_blocks=(0,)) if isinstance(engine, OneByOne) else config
+
+
+def costs_of(model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig) -> CostTable:
+    """What batches take on an engine: by its profile if it runs frames one by one, else measured."""
+    if isinstance(engine, OneByOne):
+        return profile_costs(profile, model.shape)
+    return measure_costs(model, engine, config.max_batch_frames)

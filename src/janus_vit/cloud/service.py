@@ -1,110 +1,153 @@
-"""The cloud's side of a frame: check, decode, queue, run, reply. A plain object that knows no gRPC."""
+"""The cloud's side of a request: check, admit, decode, compute, reply. A plain object that knows no gRPC."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import count
 
-from torch import Tensor
+from janus_vit.cloud.backend import Backend, Finished
+from janus_vit.cloud.ingest import Ingest
+from janus_vit.cloud.job import Job
+from janus_vit.cloud.metrics import CANCELLED, RequestRecord, outcome_of
+from janus_vit.errors import JanusError, Unreachable
+from janus_vit.wire.messages import Greeting, Reply, Request
 
-from janus_vit.cloud.fairqueue import FairQueue
-from janus_vit.errors import InputError, Unreachable, WireError
-from janus_vit.model.answers import answer_of
-from janus_vit.model.catalog import Model
-from janus_vit.model.engines.base import Engine
-from janus_vit.model.stage import Activation
-from janus_vit.planning.latency import PlatformProfile
-from janus_vit.planning.outcome import Answer
-from janus_vit.planning.payloads import PayloadFormat
-from janus_vit.wire.inputs import decode_input
-from janus_vit.wire.messages import Greeting, Reply, Request, check_request, largest_body_bytes
-from janus_vit.wire.tokens import decode_tokens
-
-OnDisconnect = Callable[[Callable[[], object]], bool]
+OnReply = Callable[[Reply | JanusError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Computed:
-    answer: Answer
-    began_s: float
-    ended_s: float
+class Pending:
+    """A request that is being computed; `cancel` drops it when its device hangs up."""
+
+    cancel: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When a request arrived and was decoded, for its reply."""
+
+    receive_s: float
+    arrived_s: float
+    decoded_s: float
 
 
 class CloudService:
-    """Finishes frames of several devices with one model.
+    """Answers the requests of many devices with one model.
 
     Args:
-        model: what to run. engine: how. profile: this machine's latency, told to devices in the greeting.
+        greeting: what the cloud says of itself.
+        ingest: checks and decodes requests.
+        backend: computes them.
+        on_ended: told of every request that is over.
     """
 
-    def __init__(self, model: Model, engine: Engine, profile: PlatformProfile) -> None:
-        self._model = model
-        self._engine = engine
-        self._profile_json = profile.to_json()
-        self._queue: FairQueue[_Computed] = FairQueue()
+    def __init__(
+        self,
+        greeting: Greeting,
+        ingest: Ingest,
+        backend: Backend,
+        on_ended: Callable[[RequestRecord], None] = lambda record: None,
+    ) -> None:
+        self._greeting = greeting
+        self._ingest = ingest
+        self._backend = backend
+        self._on_ended = on_ended
+        self._ids = count()
+        self._draining = False
 
     @property
     def largest_body_bytes(self) -> int:
         """Bodies above this cannot be valid."""
-        return largest_body_bytes(self._model.shape)
+        return self._ingest.largest_body_bytes
+
+    def decodes_quickly(self, request: Request) -> bool:
+        """Whether decoding is short enough for a thread that serves other connections too."""
+        return self._ingest.decodes_quickly(request)
 
     def greeting(self) -> Greeting:
         """What this cloud runs."""
-        return Greeting(self._model.name, self._model.fingerprint, self._profile_json)
+        return self._greeting
 
-    def handle(self, request: Request, receive_s: float, on_disconnect: OnDisconnect | None = None) -> Reply:
-        """Finish one frame.
+    def begin(self, request: Request, receive_s: float, on_reply: OnReply) -> Pending:
+        """Start to answer a request.
 
         Args:
-            receive_s: how long the request took to arrive, for the reply.
-            on_disconnect: takes what to do when the device hangs up; False if it has already.
+            request: as it was parsed; every field is still to be checked.
+            receive_s: how long it took to arrive. The time left was counted when sending began.
+            on_reply: called once, from any thread, with the reply or the error, unless the request is cancelled.
 
         Raises:
-            WireError: the request cannot be right. ModelMismatch: it is for another model.
-            Rejected: too many requests of this device wait. DeadlineExceeded: it waited too long.
-            Unreachable: the device hung up while it waited, or this service is closed.
+            WireError: the request cannot be right.
+            ModelMismatch: it is for another model.
+            Rejected: it cannot be in time, or its device has too many requests waiting.
+            Unreachable: the cloud is shutting down.
         """
         arrived_s = time.perf_counter()
-        payload = check_request(request, self._model.shape, self._model.fingerprint)
-        self._queue.admit(request.device)
-        start = self._decode(request, payload)
-        decoded_s = time.perf_counter()
-        deadline_s = arrived_s - receive_s + request.time_left_s  # the time left was counted when sending began
-        computing = self._queue.submit(request.device, lambda: self._run(start), deadline_s)
-        if on_disconnect is not None and not on_disconnect(computing.cancel):
-            computing.cancel()
+        job: Job | None = None
         try:
-            computed = computing.result()
-        except CancelledError as error:
-            raise Unreachable("the device hung up") from error
-        return Reply(
-            computed.answer,
-            receive_s,
-            decode_s=decoded_s - arrived_s,
-            queue_s=computed.began_s - decoded_s,
-            compute_s=computed.ended_s - computed.began_s,
-            expected_queue_s=self._queue.expected_wait_s,
-        )
+            if self._draining:
+                raise Unreachable("the cloud is shutting down")
+            payload = self._ingest.check(request)
+            deadline_s = arrived_s - receive_s + request.time_left_s
+            job = self._ingest.job(next(self._ids), request, arrived_s, deadline_s)
+            self._backend.check(job)
+            start = self._ingest.decode(request, payload)
+            decoded_s = time.perf_counter()
+            times = _Times(receive_s, arrived_s, decoded_s)
+            self._backend.submit(job, start, lambda result: on_reply(self._ended(request, result, times)))
+        except JanusError as error:
+            entry = None if job is None else job.entry
+            self._on_ended(RequestRecord(request.device, outcome_of(error), len(request.body), entry))
+            raise
+        return Pending(lambda: self._cancel(request, job.id))
+
+    def handle(self, request: Request, receive_s: float) -> Reply:
+        """Answer a request and wait for it; see `begin`."""
+        answered: Future[Reply] = Future()
+
+        def settle(reply: Reply | JanusError) -> None:
+            if isinstance(reply, JanusError):
+                answered.set_exception(reply)
+            else:
+                answered.set_result(reply)
+
+        self.begin(request, receive_s, settle)
+        return answered.result()
+
+    def drain(self) -> None:
+        """Refuse new requests; those that were admitted are still answered."""
+        self._draining = True
 
     def close(self) -> None:
-        """Stop the worker; what waits fails with Unreachable."""
-        self._queue.close()
+        """Stop the backend; what waits fails with Unreachable."""
+        self.drain()
+        self._backend.close()
 
-    def _decode(self, request: Request, payload: PayloadFormat) -> Activation | tuple[Tensor, tuple[int, ...]]:
-        if payload.of_tokens:
-            tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)
-            return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
-        shape, normalise = self._model.shape.input_shape, self._model.preprocessing.normalise
-        try:
-            return decode_input(request.body, payload, shape, normalise), request.merges
-        except InputError as error:  # H.264 where PyAV is not installed
-            raise WireError(f"field payload: {error}") from error
+    def _cancel(self, request: Request, job_id: int) -> None:
+        self._backend.cancel(job_id)
+        self._on_ended(RequestRecord(request.device, CANCELLED, len(request.body), request.split))
 
-    def _run(self, start: Activation | tuple[Tensor, tuple[int, ...]]) -> _Computed:
-        began_s = time.perf_counter()
-        activation = start if isinstance(start, Activation) else self._engine.embed(*start)
-        output = self._engine.head(self._engine.run(activation, self._model.shape.blocks))
-        answer = answer_of(output, self._model.task)
-        return _Computed(answer, began_s, time.perf_counter())
+    def _ended(self, request: Request, result: Finished, times: _Times) -> Reply | JanusError:
+        """Count a computed request, and give what its device gets."""
+        queue_s = max(0.0, time.perf_counter() - times.decoded_s - result.compute_s)
+        outcome = outcome_of(result.error)
+        self._on_ended(
+            RequestRecord(
+                request.device, outcome, len(request.body), request.split, queue_s, compute_s=result.compute_s
+            )
+        )
+        if result.answer is None:
+            assert result.error is not None, "a job without an answer has an error"
+            return result.error
+        return Reply(
+            result.answer,
+            receive_s=times.receive_s,
+            decode_s=times.decoded_s - times.arrived_s,
+            queue_s=queue_s,
+            compute_s=result.compute_s,
+            expected_queue_s=result.load.expected_wait_s,
+            price=result.load.price,
+        )

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EnginePrice:
-    """Engine seconds that one more frame takes.
+    """Engine seconds that one frame takes in a batch of the present size.
 
     Attributes:
-        stem_s: if it enters before the stem.
+        stem_s: for its stem, if it enters before it.
+        head_s: for its head.
         frame_s: for each block, whatever its tokens.
-        token_s: for each block and token.
+        token_s: for each effective token in each block, see `planning.latency.effective_tokens`.
     """
 
     stem_s: float = 0.0
+    head_s: float = 0.0
     frame_s: float = 0.0
     token_s: float = 0.0
 
@@ -25,7 +27,8 @@ class EnginePrice:
 
         Args:
             entry_block: first block that it runs; 0 includes the stem.
-            tokens: before each of its remaining blocks.
+            tokens: before each of its remaining blocks and after the last one.
         """
-        stem_s = self.stem_s if entry_block == 0 else 0.0
-        return stem_s + len(tokens) * self.frame_s + sum(tokens) * self.token_s
+        effective = sum((before + 2 * after) / 3 for before, after in zip(tokens[:-1], tokens[1:], strict=True))
+        ends_s = self.head_s + (self.stem_s if entry_block == 0 else 0.0)
+        return ends_s + (len(tokens) - 1) * self.frame_s + effective * self.token_s

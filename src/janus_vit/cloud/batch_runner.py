@@ -1,0 +1,100 @@
+"""Runs one scheduled batch on the engine: frames in, activations or answers out. Knows no clock, queue or network.
+
+A frame that fails never takes its batch along: a batch that runs out of memory is halved and tried again, one that
+fails otherwise is run frame by frame, and an answer that is not finite fails alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from janus_vit.cloud.backend import Frame, Start
+from janus_vit.errors import JanusError, Rejected, WireError
+from janus_vit.model.answers import answers_of
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.stage import Activation
+from janus_vit.planning.outcome import Answer
+
+_LOG = logging.getLogger("janus_vit.cloud")
+Step: TypeAlias = Activation | Answer | JanusError
+
+
+class BatchRunner:
+    """Advances frames by a segment of blocks.
+
+    Args:
+        model: what the frames are for.
+        engine: runs it.
+    """
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self._model = model
+        self._engine = engine
+
+    @torch.inference_mode()
+    def run(self, starts: Sequence[Start], stop: int) -> list[Step]:
+        """Run frames that stand at the same block up to block `stop`.
+
+        Args:
+            starts: decoded payloads, or activations of the segment before.
+            stop: block to stop before; after the last block the head runs too.
+
+        Returns:
+            For each frame an activation at `stop`, its answer, or the error that it failed with.
+        """
+        try:
+            return self._run(starts, stop)
+        except JanusError as error:
+            if len(starts) == 1:
+                return [error]
+        except torch.OutOfMemoryError as error:
+            if len(starts) == 1:
+                _LOG.error("the engine failed", exc_info=error)
+                return [Rejected("the engine is out of memory for a single frame: try again later")]
+            middle = len(starts) // 2
+            return self.run(starts[:middle], stop) + self.run(starts[middle:], stop)
+        except Exception as error:
+            if len(starts) == 1:
+                _LOG.error("the engine failed", exc_info=error)
+                return [Rejected("the engine failed on this request; the cloud's log says why")]
+        return [step for start in starts for step in self.run([start], stop)]
+
+    def _run(self, starts: Sequence[Start], stop: int) -> list[Step]:
+        activations = self._engine.run_batch(self._embedded(starts), stop)
+        if stop < self._model.shape.blocks:
+            return list(activations)
+        outputs = self._engine.head_batch(activations)
+        finite = torch.isfinite(outputs).all(dim=1).tolist()
+        answers = answers_of(outputs, self._model.task)
+        return [answer if good else _not_finite() for answer, good in zip(answers, finite, strict=True)]
+
+    def _embedded(self, starts: Sequence[Start]) -> list[Activation]:
+        """Activations of all frames; those that begin from pixels go through the stem together."""
+        frames = [start for start in starts if isinstance(start, Frame)]
+        if not frames:
+            return [start for start in starts if isinstance(start, Activation)]
+        embedded = iter(self._engine.embed_batch(self._inputs(frames), [frame.merges for frame in frames]))
+        return [start if isinstance(start, Activation) else next(embedded) for start in starts]
+
+    def _inputs(self, frames: Sequence[Frame]) -> Tensor:
+        """The model's input [B, 3, ...] of frames that arrived as pixels or as tensors, on the engine's device."""
+        if all(frame.pixels.dtype == torch.uint8 for frame in frames):
+            return self._normalised(torch.stack([frame.pixels for frame in frames]))
+        return torch.cat([self._input(frame.pixels) for frame in frames])
+
+    def _input(self, pixels: Tensor) -> Tensor:
+        is_tensor = pixels.dtype != torch.uint8  # normalised by the device already
+        return pixels[None].to(self._engine.device) if is_tensor else self._normalised(pixels[None])
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return self._model.preprocessing.normalise_batch(pixels.to(self._engine.device))
+
+
+def _not_finite() -> WireError:
+    return WireError("field body gives an answer that is not finite: check the values that the device sends")

@@ -1,0 +1,68 @@
+"""From a request's bytes to a job and a frame: checks, limits and decoding. Knows no queue, engine or network."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from janus_vit.cloud.backend import Frame, Start
+from janus_vit.cloud.job import Job
+from janus_vit.errors import InputError, WireError
+from janus_vit.model.stage import Activation
+from janus_vit.planning.payloads import PayloadFormat
+from janus_vit.planning.plan import ModelShape, tokens_after_blocks
+from janus_vit.wire.inputs import decode_pixels
+from janus_vit.wire.messages import Request
+from janus_vit.wire.request_check import check_request, largest_body_bytes
+from janus_vit.wire.tokens import decode_tokens
+
+_QUICK_VALUES = 3 * 384 * 384  # of an input that decodes in about a millisecond
+
+
+class Ingest:
+    """Checks and decodes requests for one model, whose weights it does not need.
+
+    Args:
+        shape: of the model.
+        fingerprint: of the model.
+    """
+
+    def __init__(self, shape: ModelShape, fingerprint: str) -> None:
+        self._shape = shape
+        self._fingerprint = fingerprint
+        self.largest_body_bytes = largest_body_bytes(shape)
+
+    def check(self, request: Request) -> PayloadFormat:
+        """Check every field of a request against the model, and give its payload's format.
+
+        Raises:
+            WireError: a field is out of range; the message names it.
+            ModelMismatch: it is for another model.
+        """
+        return check_request(request, self._shape, self._fingerprint)
+
+    def decodes_quickly(self, request: Request) -> bool:
+        """Whether decoding takes about a millisecond at most."""
+        return request.split > 0 or math.prod(self._shape.input_shape) <= _QUICK_VALUES
+
+    def job(self, job_id: int, request: Request, arrived_s: float, deadline_s: float) -> Job:
+        """What the scheduler needs to know of a checked request."""
+        tokens = request.tokens if request.split else self._shape.tokens
+        left = tokens_after_blocks(tokens, request.merges)
+        return Job(job_id, request.device, arrived_s, deadline_s, request.split, left)
+
+    def decode(self, request: Request, payload: PayloadFormat) -> Start:
+        """The frame or activation in a checked request's body.
+
+        Raises:
+            WireError: the body is not a payload of that format and shape.
+        """
+        if payload.of_tokens:
+            tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)
+            return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
+        try:
+            pixels = decode_pixels(request.body, payload, self._shape.input_shape)
+        except InputError as error:  # H.264 where PyAV is not installed
+            raise WireError(f"field payload: {error}") from error
+        return Frame(pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels), request.merges)

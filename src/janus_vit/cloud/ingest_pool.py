@@ -1,0 +1,232 @@
+"""Several processes that speak gRPC, check and decode, for one process that owns the engine.
+
+Each process listens on the same port and serves a part of the connections. One that crashes takes only its own requests
+along, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import Tensor
+
+from janus_vit.cloud.config import CloudConfig
+from janus_vit.cloud.grpc_server import GrpcServer
+from janus_vit.cloud.ingest import Ingest
+from janus_vit.cloud.loop import EngineLoop
+from janus_vit.cloud.metrics import RequestRecord
+from janus_vit.cloud.remote import Pipe, RemoteBackend, RemoteSession
+from janus_vit.cloud.scheduler import Load
+from janus_vit.cloud.service import CloudService
+from janus_vit.cloud.shared_frames import slots_memory
+from janus_vit.cloud.tls import ServerTls
+from janus_vit.errors import InputError, JanusError, Unreachable
+from janus_vit.planning.plan import ModelShape
+from janus_vit.wire.messages import Greeting
+from janus_vit.wire.request_check import largest_body_bytes
+
+_LOG = logging.getLogger("janus_vit.cloud")
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSetup:
+    """All that an ingest process needs to know.
+
+    Attributes:
+        greeting: what the cloud says of itself; names the model by its fingerprint.
+        shape: of the model.
+        address: "host:port" that all processes share.
+        config: limits.
+        tls: certificate and key; None serves in the clear.
+        load: of the cloud at the start.
+    """
+
+    greeting: Greeting
+    shape: ModelShape
+    address: str
+    config: CloudConfig
+    tls: ServerTls | None
+    load: Load
+
+
+class IngestPool:
+    """Starts the processes, and a new one for each that ends before `close`.
+
+    Args:
+        setup: of every process.
+        loop: computes.
+        on_record: told of every request that is over.
+
+    Raises:
+        JanusError: what kept a process from serving.
+    """
+
+    def __init__(self, setup: IngestSetup, loop: EngineLoop, on_record: Callable[[RequestRecord], None]) -> None:
+        self._setup = setup
+        self._loop = loop
+        self._on_record = on_record
+        self._closed = threading.Event()
+        self._context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
+        self._members: list[_Member | None] = [None] * setup.config.ingest_processes
+        try:
+            self._members = [self._start(index) for index in range(len(self._members))]
+        except BaseException:
+            self.close()
+            raise
+        self._keepers = [
+            threading.Thread(target=self._keep, args=(index,), name=f"janus-keeper-{index}", daemon=True)
+            for index in range(len(self._members))
+        ]
+        for keeper in self._keepers:
+            keeper.start()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the processes that serve now."""
+        return [member.process.pid for member in self._members if member is not None and member.process.pid]
+
+    def drain(self) -> None:
+        """Refuse new requests; those that were admitted are still answered."""
+        self._closed.set()
+        for member in self._members:
+            if member is not None:
+                member.session.drain()
+
+    def close(self) -> None:
+        """Stop all processes."""
+        self._closed.set()
+        for member in self._members:
+            if member is not None:
+                member.process.terminate()
+        for member in self._members:
+            if member is not None:
+                member.process.join(_STOP_TIMEOUT_S)
+                if member.process.is_alive():
+                    member.process.kill()
+                    member.process.join()
+                member.session.join()
+
+    def _keep(self, index: int) -> None:
+        """Wait for the process to end; start another one unless the pool is closed."""
+        while (member := self._members[index]) is not None:
+            member.process.join()
+            if self._closed.is_set():
+                return
+            _LOG.error("ingest process %d ended with code %s: starting another", index, member.process.exitcode)
+            try:
+                self._members[index] = self._start(index)
+            except JanusError:
+                _LOG.exception("ingest process %d cannot be started again", index)
+                return
+
+    def _start(self, index: int) -> _Member:
+        ours, theirs = self._context.Pipe()
+        slots = self._setup.config.slots_per_process
+        memory = slots_memory(slots, largest_body_bytes(self._setup.shape) + _sizes_bytes(self._setup.shape))
+        process = self._context.Process(
+            target=_serve, args=(theirs, memory, self._setup), name=f"janus-ingest-{index}", daemon=True
+        )
+        process.start()
+        theirs.close()
+        try:
+            _wait_until_it_serves(ours)
+        except BaseException:
+            process.kill()
+            process.join()
+            raise
+        session = RemoteSession(index, ours, memory, self._loop, self._loop.load, self._on_record)
+        return _Member(process, session)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    process: BaseProcess
+    session: RemoteSession
+
+
+class PortReservation:
+    """Holds a port for several processes to listen on together.
+
+    Args:
+        listen: "host:port"; port 0 picks a free one.
+
+    Raises:
+        InputError: the address cannot be listened on.
+    """
+
+    def __init__(self, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, kind, protocol) as alone:  # fails if anybody listens there
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(address)
+                address = alone.getsockname()
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._socket.bind(address)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot listen on {listen}: choose a free port and an address of this machine") from error
+        self.port: int = address[1]
+        self.address = f"{host}:{self.port}"
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+
+def _sizes_bytes(shape: ModelShape) -> int:
+    return shape.tokens * torch.float32.itemsize
+
+
+def _wait_until_it_serves(connection: Connection) -> None:
+    if not connection.poll(_START_TIMEOUT_S):
+        raise Unreachable("an ingest process did not start in time")
+    try:
+        problem = connection.recv()
+    except EOFError as error:
+        raise Unreachable("an ingest process stopped while it started") from error
+    if problem is not None:
+        raise problem
+
+
+def _serve(connection: Connection, memory: Tensor, setup: IngestSetup) -> None:
+    """The ingest process: serves until it is terminated or its engine is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
+    torch.set_num_threads(1)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    pipe = Pipe(connection)
+    holder: list[GrpcServer] = []
+
+    def drain() -> None:
+        service.drain()
+        for server in holder:
+            server.drain()
+
+    backend = RemoteBackend(pipe, memory, setup.load, drain, stop.set)
+    ingest = Ingest(setup.shape, setup.greeting.fingerprint)
+    service = CloudService(setup.greeting, ingest, backend, pipe.send)
+    try:
+        credentials = setup.tls and setup.tls.credentials()
+        holder.append(GrpcServer(service, setup.address, setup.config, credentials, shares_port=True))
+    except JanusError as error:
+        connection.send(error)
+        return
+    connection.send(None)
+    while not stop.wait(1.0):
+        pass
+    holder[0].stop(grace_s=0.0)

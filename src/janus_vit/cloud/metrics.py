@@ -1,0 +1,165 @@
+"""What an operator watches, in Prometheus' terms. Knows no engine, queue or network but the page that it serves."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from janus_vit.cloud.job import Batch
+from janus_vit.cloud.scheduler import Load
+from janus_vit.errors import DeadlineExceeded, InputError, JanusError, Rejected, Unreachable, WireError
+
+ANSWERED, CANCELLED = "answered", "cancelled"
+_LISTED_DEVICES, _OTHERS = 256, "(others)"  # labels cost memory: a client can claim any number of names
+_FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
+_TOKENS = (64, 256, 1_024, 4_096, 16_384, 65_536)
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_OUTCOMES: tuple[tuple[type[JanusError], str], ...] = (
+    (WireError, "invalid"),
+    (DeadlineExceeded, "late"),
+    (Rejected, "refused"),
+    (Unreachable, "closing"),
+)
+
+
+def outcome_of(error: JanusError | None) -> str:
+    """The label of how a request ended: answered, refused, late, invalid, closing or failed."""
+    if error is None:
+        return ANSWERED
+    return next((label for kind, label in _OUTCOMES if isinstance(error, kind)), "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """How one request ended.
+
+    Attributes:
+        device: the name that it gave.
+        outcome: as `outcome_of` says, or `CANCELLED`.
+        size_bytes: of its payload.
+        entry_block: at which it entered; None if it was refused before that was known.
+        queue_s: from decoding to the answer, without compute.
+        compute_s: in batches.
+    """
+
+    device: str
+    outcome: str
+    size_bytes: int
+    entry_block: int | None = None
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+
+
+class CloudMetrics:
+    """Counters of one cloud in a registry of their own, so that a process may hold several clouds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter("janus_requests", "Requests by how they ended.", ["outcome"], registry=self.registry)
+        self._devices = Counter(
+            "janus_device_requests", "Requests by device and how they ended.", ["device", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._entries = Counter(
+            "janus_entry_blocks", "Requests by the block at which they enter.", ["block"], registry=self.registry
+        )
+        self._payloads = Counter("janus_payload_bytes", "Bytes of payloads received.", registry=self.registry)
+        self._batch_frames = Histogram(
+            "janus_batch_frames", "Frames in a batch.", buckets=_FRAMES, registry=self.registry
+        )
+        self._batch_tokens = Histogram(
+            "janus_batch_tokens", "Tokens in a batch, at its first block.", buckets=_TOKENS, registry=self.registry
+        )
+        self._segments = Counter(
+            "janus_batches", "Batches by the blocks that they ran.", ["start", "stop"], registry=self.registry
+        )
+        self._busy_s = Counter(
+            "janus_engine_busy_seconds", "Time in which the engine ran a batch; its rate is the busy share.",
+            registry=self.registry,
+        )  # fmt: skip
+        self._queue_s = Histogram(
+            "janus_queue_seconds", "Time from decoding to the answer without compute.", buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self._compute_s = Histogram(
+            "janus_compute_seconds", "Time in batches of one answered request.", buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self._expected_wait_s = Gauge(
+            "janus_expected_wait_seconds", "What a request that came now would wait.", registry=self.registry
+        )
+        self._waiting = Gauge("janus_waiting_requests", "Requests that wait or run.", registry=self.registry)
+        self._ready = Gauge("janus_ready", "1 while requests are accepted.", registry=self.registry)
+        self._listed: set[str] = set()
+        self._lock = threading.Lock()
+
+    def ready(self, accepting: bool) -> None:
+        """Show whether requests are accepted."""
+        self._ready.set(accepting)
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """Count a request that is over."""
+        self._requests.labels(record.outcome).inc()
+        self._devices.labels(self._label(record.device), record.outcome).inc()
+        if record.entry_block is not None:
+            self._entries.labels(record.entry_block).inc()
+        self._payloads.inc(record.size_bytes)
+        if record.outcome == ANSWERED:
+            self._queue_s.observe(record.queue_s)
+            self._compute_s.observe(record.compute_s)
+
+    def batch_ran(self, batch: Batch, elapsed_s: float, load: Load) -> None:
+        """Count a batch, and show the load after it."""
+        self._batch_frames.observe(len(batch.jobs))
+        self._batch_tokens.observe(sum(job.tokens_at(batch.start) for job in batch.jobs))
+        self._segments.labels(batch.start, batch.stop).inc()
+        self._busy_s.inc(elapsed_s)
+        self._expected_wait_s.set(load.expected_wait_s)
+        self._waiting.set(load.waiting)
+
+    def _label(self, device: str) -> str:
+        """The device's own label while there are few, that of all others then."""
+        with self._lock:
+            if device not in self._listed and len(self._listed) >= _LISTED_DEVICES:
+                return _OTHERS
+            self._listed.add(device)
+            return device
+
+
+class MetricsPage:
+    """Serves `/metrics` over HTTP until it is closed.
+
+    Args:
+        metrics: what is shown.
+        host: to listen on.
+        port: 0 picks a free one, see `port`.
+
+    Raises:
+        InputError: the port cannot be listened on.
+    """
+
+    def __init__(self, metrics: CloudMetrics, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, addr=host, registry=metrics.registry)
+        except OSError as error:
+            raise InputError(
+                f"metrics cannot be served on {host}:{port} ({error.strerror}): choose a free port"
+            ) from error
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> MetricsPage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

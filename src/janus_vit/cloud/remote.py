@@ -1,0 +1,232 @@
+"""A backend in another process: frames cross in shared memory, everything else in small messages over a pipe.
+
+`RemoteBackend` stands in an ingest process, `RemoteSession` beside the engine. A process that dies closes its pipe: the
+session then cancels the jobs of that process and of no other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+from torch import Tensor
+
+from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
+from janus_vit.cloud.job import Job
+from janus_vit.cloud.metrics import RequestRecord
+from janus_vit.cloud.scheduler import Load
+from janus_vit.cloud.shared_frames import FrameRef, SharedFrames, read_frame
+from janus_vit.errors import JanusError, Rejected, Unreachable
+
+_SESSION_IDS = 1 << 40  # jobs of one session
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Compute this job, whose frame lies there."""
+
+    job: Job
+    ref: FrameRef
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Drop this job."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A job is over, and its slot is free."""
+
+    job_id: int
+    finished: Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Refuse new requests."""
+
+
+Message = Submit | Cancel | Over | Drain | RequestRecord
+
+
+class Pipe:
+    """A connection that several threads may send through."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Send a message; one to a process that is gone is dropped."""
+        with self._lock:
+            try:
+                self._connection.send(message)
+            except (OSError, ValueError):
+                return
+
+    def receive(self) -> Message | None:
+        """Wait for a message; None when the other process is gone."""
+        try:
+            message: Message = self._connection.recv()
+        except (EOFError, OSError):
+            return None
+        return message
+
+    def close(self) -> None:
+        """Close this end."""
+        self._connection.close()
+
+
+class RemoteBackend:
+    """Hands jobs to the process that owns the engine.
+
+    Args:
+        pipe: to that process.
+        memory: slots that it reads frames from.
+        load: of the cloud at the start.
+        on_drain: called when that process wants no more requests.
+        on_gone: called when that process is gone.
+    """
+
+    def __init__(
+        self, pipe: Pipe, memory: Tensor, load: Load, on_drain: Callable[[], None], on_gone: Callable[[], None]
+    ) -> None:
+        self._pipe = pipe
+        self._frames = SharedFrames(memory)
+        self._load = load
+        self._on_drain = on_drain
+        self._on_gone = on_gone
+        self._waiting: dict[int, tuple[int, OnFinished | None]] = {}  # slot, and whom to tell unless it was cancelled
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._listen, name="janus-replies", daemon=True)
+        self._thread.start()
+
+    def check(self, job: Job) -> None:
+        """See `Backend.check`. Judges by the load that the last answer told; the scheduler itself decides later."""
+        compute_s = self._load.price.of_frame(job.entry, job.tokens)
+        if time.perf_counter() + compute_s > job.deadline_s:
+            raise Rejected(
+                f"it cannot be in time: computing takes {1e3 * compute_s:.0f} ms, "
+                f"the expected wait is {1e3 * self._load.expected_wait_s:.0f} ms"
+            )
+
+    def submit(self, job: Job, start: Start, on_finished: OnFinished) -> None:
+        """See `Backend.submit`; a refusal of the scheduler comes as an error to `on_finished`."""
+        ref = self._frames.write(start)
+        with self._lock:
+            self._waiting[job.id] = (ref.slot, on_finished)
+        self._pipe.send(Submit(job, ref))
+
+    def cancel(self, job_id: int) -> None:
+        """See `Backend.cancel`; the slot is free again when the other process says so."""
+        with self._lock:
+            known = self._waiting.get(job_id)
+            if known is not None:
+                self._waiting[job_id] = (known[0], None)
+        self._pipe.send(Cancel(job_id))
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._pipe.close()
+
+    def _listen(self) -> None:
+        while (message := self._pipe.receive()) is not None:
+            if isinstance(message, Over):
+                self._load = message.finished.load
+                self._settle(message)
+            elif isinstance(message, Drain):
+                self._on_drain()
+        self._on_gone()
+
+    def _settle(self, message: Over) -> None:
+        with self._lock:
+            slot, on_finished = self._waiting.pop(message.job_id)
+        self._frames.free(slot)
+        if on_finished is not None:
+            on_finished(message.finished)
+
+
+class RemoteSession:
+    """Serves one ingest process with a backend of this process, until its pipe closes.
+
+    Args:
+        index: of the process; keeps the jobs of different processes apart.
+        connection: to it.
+        memory: slots that it writes frames to.
+        backend: computes.
+        idle_load: told with jobs that are refused or cancelled.
+        on_record: told of every request that is over.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        connection: Connection,
+        memory: Tensor,
+        backend: Backend,
+        load: Callable[[], Load],
+        on_record: Callable[[RequestRecord], None],
+    ) -> None:
+        self._first_id = index * _SESSION_IDS
+        self._pipe = Pipe(connection)
+        self._memory = memory
+        self._backend = backend
+        self._load = load
+        self._on_record = on_record
+        self._running: set[int] = set()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, name=f"janus-ingest-{index}", daemon=True)
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Tell the process to refuse new requests."""
+        self._pipe.send(Drain())
+
+    def join(self) -> None:
+        """Wait until the process is gone."""
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (message := self._pipe.receive()) is not None:
+            if isinstance(message, Submit):
+                self._submit(message)
+            elif isinstance(message, Cancel):
+                self._cancel(message.job_id)
+            elif isinstance(message, RequestRecord):
+                self._on_record(message)
+        self._pipe.close()
+        with self._lock:
+            abandoned = list(self._running)
+            self._running.clear()
+        for job_id in abandoned:
+            self._backend.cancel(self._first_id + job_id)
+
+    def _submit(self, message: Submit) -> None:
+        job_id = message.job.id
+        with self._lock:
+            self._running.add(job_id)
+        job = replace(message.job, id=self._first_id + job_id)
+        try:
+            self._backend.submit(
+                job, read_frame(self._memory, message.ref), lambda finished: self._over(job_id, finished)
+            )
+        except JanusError as error:
+            self._over(job_id, Finished(None, error, 0.0, self._load()))
+
+    def _cancel(self, job_id: int) -> None:
+        self._backend.cancel(self._first_id + job_id)
+        self._over(job_id, Finished(None, Unreachable("the device hung up"), 0.0, self._load()))
+
+    def _over(self, job_id: int, finished: Finished) -> None:
+        """Tell the process once, whichever comes first: the answer or the cancellation."""
+        with self._lock:
+            if job_id not in self._running:
+                return
+            self._running.discard(job_id)
+        self._pipe.send(Over(job_id, finished))
