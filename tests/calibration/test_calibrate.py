@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import small_model
 
-from janus_vit.calibration import trials
+from janus_vit.calibration import evaluator
 from janus_vit.calibration.calibrate import Calibration
+from janus_vit.calibration.evaluator import Configuration, Evaluator
 from janus_vit.calibration.journal import Journal
 from janus_vit.calibration.search import Search, schedules_of
-from janus_vit.calibration.trials import Configuration, Trials
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.eager import EagerEngine
@@ -40,7 +40,7 @@ def source(labels=None, count=FRAMES):
 @pytest.fixture
 def calibration(model, engine):
     search = Search(model.shape, schedules_of(["exponential", "fixed"], model.shape), PAYLOADS, BUDGET)
-    return Calibration(model, engine, Trials(model, engine, source()), search)
+    return Calibration(model, engine, Evaluator(model, engine, source()), search)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_interrupted_measurement_goes_on_and_gives_the_identical_table(calibrati
     path = tmp_path / "cut"
     with pytest.raises(Interrupted):
         calibration.run(calibration.journal(path), progress=interrupt_after(count))
-    again = replace(calibration, trials=Trials(model, engine, source()))
+    again = replace(calibration, evaluator=Evaluator(model, engine, source()))
     journal = again.journal(path)
     assert len(journal.points) == count
     table = again.run(journal)
@@ -115,12 +115,10 @@ def test_measurement_of_other_frames_is_not_continued_unless_told_to_begin_anew(
     path = tmp_path / "cut"
     with pytest.raises(Interrupted):
         calibration.run(calibration.journal(path), progress=interrupt_after(3))
-    fewer = replace(calibration, trials=Trials(model, engine, source(count=20)))
-    with pytest.raises(
-        InputError, match=r"is of a calibration with other frames \(40, now 20\): .* begin anew with --anew"
-    ):
+    fewer = replace(calibration, evaluator=Evaluator(model, engine, source(count=20)))
+    with pytest.raises(InputError, match=r"another value of frames \(40, now 20\): .* discard its points with --anew"):
         fewer.journal(path)
-    with pytest.raises(InputError, match=r"other budget \(11, now 15\)"):
+    with pytest.raises(InputError, match=r"another value of budget \(11, now 15\)"):
         replace(calibration, search=replace(calibration.search, budget=15)).journal(path)
     assert len(calibration.journal(path).points) == 3
     assert fewer.journal(path, anew=True).points == []
@@ -147,9 +145,9 @@ def test_damaged_journal_names_its_line(calibration, tmp_path, line, text, says)
 
 
 def test_batch_answers_as_each_frame_alone(model, engine, monkeypatch):
-    together = Trials(model, engine, source())
-    monkeypatch.setattr(trials, "_LARGEST_BATCH", 1)
-    alone = Trials(model, engine, source())
+    together = Evaluator(model, engine, source())
+    monkeypatch.setattr(evaluator, "_LARGEST_BATCH", 1)
+    alone = Evaluator(model, engine, source())
     for payload, split in ((LOCAL, 7), ("int4", 1), ("jpeg50", 0)):
         configuration = Configuration(make_schedule("fixed", 1.0, model.shape), split, payload)
         one, other = together.run(configuration), alone.run(configuration)
@@ -159,7 +157,7 @@ def test_batch_answers_as_each_frame_alone(model, engine, monkeypatch):
 
 
 def test_labels_turn_agreement_into_right_answers(model, engine, calibration, tmp_path):
-    labelled = replace(calibration, trials=Trials(model, engine, source([3] * FRAMES)))
+    labelled = replace(calibration, evaluator=Evaluator(model, engine, source([3] * FRAMES)))
     table = labelled.run(labelled.journal(tmp_path / "labelled"))
     assert table.metric == "right"
     assert all(point.hits == point.right <= point.frames for point in table.points)
@@ -175,21 +173,23 @@ def test_lossless_payloads_share_one_measurement(model, calibration, tmp_path):
     assert {point.payload for point in table.points} == {LOCAL}
 
 
-def test_hopeless_configuration_is_stopped_after_a_quarter_or_a_half_of_the_frames(model, engine, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGEST_BATCH", 4)
-    runs = Trials(model, engine, source())
+def test_a_configuration_that_is_given_up_is_stopped_after_a_quarter_or_a_half_of_the_frames(
+    model, engine, monkeypatch
+):
+    monkeypatch.setattr(evaluator, "_LARGEST_BATCH", 4)
+    runs = Evaluator(model, engine, source())
     configuration = Configuration(make_schedule("fixed", 1.0, model.shape), 7, LOCAL)
-    assert runs.run(configuration, hopeless=lambda point: True).frames == 12
-    assert runs.run(configuration, hopeless=lambda point: point.frames > 12).frames == 20
-    assert runs.run(configuration, hopeless=lambda point: False).frames == FRAMES
+    assert runs.run(configuration, give_up=lambda point: True).frames == 12
+    assert runs.run(configuration, give_up=lambda point: point.frames > 12).frames == 20
+    assert runs.run(configuration, give_up=lambda point: False).frames == FRAMES
 
 
 def test_an_embedding_agrees_if_its_own_frame_is_found_again(tmp_path):
     embedding = small_model(classes=0)
     engine = EagerEngine(embedding)
-    trials = Trials(embedding, engine, source())
+    runs = Evaluator(embedding, engine, source())
     search = Search(embedding.shape, schedules_of(["exponential"], embedding.shape), PAYLOADS, 8)
-    table = Calibration(embedding, engine, trials, search).run(Journal(tmp_path / "j", {}))
+    table = Calibration(embedding, engine, runs, search).run(Journal(tmp_path / "j", {}))
     assert table.metric == "agreement"
     assert table.points[0].agreeing == FRAMES
     assert table.points[0].kl == pytest.approx(0.0, abs=1e-9)
@@ -198,7 +198,7 @@ def test_an_embedding_agrees_if_its_own_frame_is_found_again(tmp_path):
     vectors = [
         torch.nn.functional.normalize(run(embedding, engine, image, merges))
         for merges in ((0,) * 6, merged.merges)
-        for image in trials.images
+        for image in runs.images
     ]
     before, after = torch.cat(vectors[:FRAMES]), torch.cat(vectors[FRAMES:])
     assert merged.agreeing == int(((after @ before.T).argmax(1) == torch.arange(FRAMES)).sum())
@@ -211,7 +211,7 @@ def run(model, engine, image, merges):
 
 def test_source_without_frames_is_refused(model, engine):
     with pytest.raises(InputError, match="no frame to measure on"):
-        Trials(model, engine, source(count=0))
+        Evaluator(model, engine, source(count=0))
 
 
 def measured(configuration, share, frames=1000, size_bytes=0.0):
@@ -223,7 +223,7 @@ def measured(configuration, share, frames=1000, size_bytes=0.0):
 
 def explored(search, share_of):
     points = []
-    while (configuration := search.following(points)) is not None:
+    while (configuration := search.next_configuration(points)) is not None:
         points.append(measured(configuration, share_of(configuration)))
     return points
 
@@ -252,16 +252,17 @@ def test_payloads_that_change_most_answers_are_looked_at_more_closely_and_exact_
     assert not [point for point in points[6:] if point.payload == "float16"]
 
 
-def test_dominated_configuration_is_hopeless_and_others_are_not():
+def test_dominated_configurations_are_found():
     search = Search(SHAPE, schedules_of(["fixed", "linear"], SHAPE), (), 10)
     few, many = (make_schedule("fixed", level, SHAPE) for level in (4.0, 8.0))
     good = measured(Configuration(many, 1, "int8"), 0.95, size_bytes=1000)
-    assert search.hopeless([good], measured(Configuration(few, 1, "int8"), 0.8, 250, 2000))
-    assert not search.hopeless([good], measured(Configuration(few, 1, "int8"), 0.94, 250, 2000))  # not surely worse
-    assert not search.hopeless([good], measured(Configuration(few, 1, "int4"), 0.8, 250, 500))  # sends less
-    assert not search.hopeless([good], measured(Configuration(few, 6, "int8"), 0.8, 250, 2000))  # computes elsewhere
+    assert search.is_dominated(measured(Configuration(few, 1, "int8"), 0.8, 250, 2000), [good])
+    assert not search.is_dominated(measured(Configuration(few, 1, "int8"), 0.94, 250, 2000), [good])  # not surely worse
+    assert not search.is_dominated(measured(Configuration(few, 1, "int4"), 0.8, 250, 500), [good])  # sends less
+    elsewhere = measured(Configuration(few, 6, "int8"), 0.8, 250, 2000)
+    assert not search.is_dominated(elsewhere, [good])
     more = make_schedule("fixed", 9.0, SHAPE)
-    assert not search.hopeless([good], measured(Configuration(more, 1, "int8"), 0.8, 250, 2000))  # computes less
+    assert not search.is_dominated(measured(Configuration(more, 1, "int8"), 0.8, 250, 2000), [good])  # computes less
 
 
 def test_budget_and_families_must_make_sense():

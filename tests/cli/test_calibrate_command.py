@@ -11,7 +11,7 @@ from conftest import refused
 from PIL import Image
 from safetensors.torch import save_file
 
-from janus_vit.calibration.trials import Trials
+from janus_vit.calibration.evaluator import Evaluator
 from janus_vit.cli.main import main
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError
@@ -73,7 +73,7 @@ def test_json_is_the_file(capsys):
 
 
 def test_interrupted_calibration_goes_on(capsys, monkeypatch, table):
-    run, left = Trials.run, iter(range(4))
+    run, left = Evaluator.run, iter(range(4))
 
     def interrupted(self, *arguments):
         if next(left, None) is None:
@@ -82,12 +82,12 @@ def test_interrupted_calibration_goes_on(capsys, monkeypatch, table):
 
     arguments = [*CALIBRATE, "--labels", "labels.csv", "--out", "cut.json"]
     with monkeypatch.context() as patch:
-        patch.setattr(Trials, "run", interrupted)
+        patch.setattr(Evaluator, "run", interrupted)
         assert main(arguments) == 130
     out, err = capsys.readouterr()
     assert "4 configurations are kept; the same command goes on from there" in out
     assert "interrupted" in err
-    assert "other frames (12, now 6)" in refused(capsys, [*arguments, "--frames", "6"])
+    assert "another value of frames (12, now 6)" in refused(capsys, [*arguments, "--frames", "6"])
     assert main(arguments) == 0
     assert "going on after 4 configurations" in capsys.readouterr().out
     assert load_accuracy(Path("cut.json")).points == load_accuracy(table).points
@@ -157,9 +157,7 @@ def test_table_of_another_model_is_refused(capsys, table, make_profile, model):
         capsys, [*PLAN, "--accuracy", "engine.json"]
     )
     with pytest.raises(InputError, match="was measured for model other"):
-        connect(
-            model, "127.0.0.1:1", 0.3, make_profile(1e-6, 1e-5, "small"), accuracy=load_accuracy(Path("other.json"))
-        )
+        connect(model, "127.0.0.1:1", make_profile(1e-6, 1e-5, "small"), accuracy=load_accuracy(Path("other.json")))
 
 
 def test_device_plans_with_the_table_and_says_when_it_has_none(capsys, table, model, make_profile):

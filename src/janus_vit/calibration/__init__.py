@@ -1,1 +1,1 @@
-"""What is measured before a stream: the latency profile, accuracy on your own frames, learned schedules."""
+"""Measurements before a stream: latency of a machine, accuracy on a user's frames, learned merging schedules."""

@@ -1,7 +1,7 @@
-"""Measures what configurations of a model cost in accuracy on somebody's own frames, for the planner to use.
+"""Measures what configurations of a model cost in accuracy on a user's frames, as a table for the planner.
 
-With labels the share of right answers counts, without them the share of answers that agree with the unmerged model. The
-same frames and the same model give the same table, whether or not the measurement was interrupted.
+With labels, the share of right answers counts. Without labels, the share of answers that agree with the unmerged model
+counts. The same frames and the same model give the same table, whether or not the measurement was interrupted.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from janus_vit.calibration.evaluator import Evaluator
 from janus_vit.calibration.journal import Journal
 from janus_vit.calibration.search import Search
-from janus_vit.calibration.trials import Trials
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.planning.accuracy.table import AGREEMENT, RIGHT, AccuracyTable
@@ -24,30 +24,41 @@ Progress = Callable[[float, str], None]  # share done 0..1, what is being measur
 
 @dataclass(frozen=True)
 class Calibration:
-    """What to measure on what.
+    """One measurement: a model, frames, and the configurations to try.
 
     Attributes:
-        model, engine: runs the frames. trials: the frames. search: configurations and how many of them.
+        model: the model that is measured.
+        engine: runs the model.
+        evaluator: holds the frames and runs configurations on them.
+        search: chooses the configurations.
     """
 
     model: Model
     engine: Engine
-    trials: Trials
+    evaluator: Evaluator
     search: Search
 
     @property
     def metric(self) -> str:
-        """What counts as a hit."""
-        return AGREEMENT if self.trials.labels is None else RIGHT
+        """What counts as a hit: a right answer, or one that agrees with the unmerged model."""
+        return AGREEMENT if self.evaluator.labels is None else RIGHT
 
     def journal(self, path: Path, anew: bool = False) -> Journal:
-        """What an interrupted run of this very measurement has finished; see `Journal`."""
+        """Open the journal of this measurement.
+
+        Args:
+            path: of the journal, which need not exist.
+            anew: discard what the file holds.
+
+        Raises:
+            InputError: the file is damaged, or belongs to another measurement.
+        """
         identity = {
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "engine": self.engine.name,
-            "frames": self.trials.frames,
-            "data": self.trials.digest,
+            "frames": self.evaluator.frames,
+            "data": self.evaluator.digest,
             "metric": self.metric,
             "families": [*self.search.families],
             "schedules": self._schedules_digest(),
@@ -66,19 +77,21 @@ class Calibration:
         about: Mapping[str, object] | None = None,
         progress: Progress = lambda share, what: None,
     ) -> AccuracyTable:
-        """Measure everything that the journal does not have, and put it together.
+        """Measure all configurations that the journal does not have yet, and return the table of all.
 
         Args:
-            about: provenance to record beside the versions. progress: told how far it is.
+            journal: points that are measured already; new ones are added.
+            about: provenance to record in the table, beside the versions.
+            progress: called with the share that is done and the current configuration.
         """
         points, search = journal.points, self.search
-        while (configuration := search.following(points)) is not None:
+        while (configuration := search.next_configuration(points)) is not None:
             before = len(points)
 
             def show(share: float, before: int = before, what: str = str(configuration)) -> None:
                 progress((before + share) / search.budget, what)
 
-            journal.add(self.trials.run(configuration, lambda point: search.hopeless(points, point), show))
+            journal.add(self.evaluator.run(configuration, lambda point: search.is_dominated(point, points), show))
         versions = {name: version(name) for name in ("janus-vit", "torch", "pillow")}
         return AccuracyTable(
             self.model.name,
@@ -86,6 +99,6 @@ class Calibration:
             self.engine.name,
             self.metric,
             tuple(points),
-            {**(about or {}), "data_digest": self.trials.digest, "versions": versions},
+            {**(about or {}), "data_digest": self.evaluator.digest, "versions": versions},
             self.engine.precision,
         )

@@ -1,6 +1,7 @@
-"""What a long measurement has finished so far, in a file beside its output. JSON lines: what it is of, then the points.
+"""Journal of a long measurement, kept in a file beside its output so that an interrupted run can continue.
 
-A line is written when its point is finished; the last one may be cut and is then measured again.
+JSON lines: a header that identifies the measurement, then one line for each finished point. If the last line is cut
+off, its point is measured again.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ SCHEMA = "janus-vit/calibration/1"
 
 
 class Journal:
-    """The points of an unfinished measurement.
+    """The finished points of an unfinished measurement.
 
     Args:
-        path: of the file, which need not exist. identity: all that the points depend on.
-        anew: begin again whatever the file holds.
+        path: of the file, which need not exist.
+        identity: everything that the points depend on.
+        anew: discard what the file holds.
 
     Raises:
-        InputError: the file is damaged, of something else, or cannot be written.
+        InputError: the file is damaged, belongs to another measurement, or cannot be written.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, object], anew: bool = False) -> None:
@@ -37,7 +39,11 @@ class Journal:
             write_text(path, json.dumps(header) + "\n")
 
     def add(self, point: Point) -> None:
-        """Keep a finished point: it is on the disk when this returns."""
+        """Append a finished point. It is on the disk when this returns.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         self.points.append(point)
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -48,11 +54,11 @@ class Journal:
             raise InputError(f"{self._path}: cannot be written ({error.strerror}): make room and repeat") from error
 
     def remove(self) -> None:
-        """The measurement is finished."""
+        """Delete the file when the measurement is finished."""
         self._path.unlink(missing_ok=True)
 
     def _read(self, header: Mapping[str, object]) -> bool:
-        """Take over what the file holds; False if that is nothing."""
+        """Read the points of the file; return False if it holds nothing."""
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -64,11 +70,12 @@ class Journal:
         if not first:
             return False
         found = parse_json(first, f"{self._path}: line 1", SCHEMA).values
-        other = [key for key in header if found.get(key) != header[key]]
-        if other:
+        changed = [key for key in header if found.get(key) != header[key]]
+        if changed:
+            key = changed[0]
             raise InputError(
-                f"{self._path}: is of a calibration with other {other[0]} ({found.get(other[0])}, now "
-                f"{header[other[0]]}): repeat that command, or begin anew with --anew"
+                f"{self._path}: belongs to a calibration with another value of {key} ({found.get(key)}, now "
+                f"{header[key]}): repeat that command, or discard its points with --anew"
             )
         sections = [parse_json(text, f"{self._path}: line {line}", None) for line, text in enumerate(rest, 2)]
         self.points = [parse_point(section) for section in sections]

@@ -1,9 +1,10 @@
-"""Profiler: measures what this machine takes for each part of a model, and fits the latency curves.
+"""Profiler: measures how long this machine takes for each part of a model, and fits the latency curves.
 
-Blocks are timed at token counts across the model's range, without merging and with random merging as in the paper;
-warm, and by the median. Repetitions go round all points, so that a busy moment of the machine does not fall on one of
-them. A short pause comes before each: between frames a device waits for its camera or its network, and caches and
-clocks cool down; timed in a tight loop, a small model looks a third faster than it runs in a stream.
+Blocks are timed at token counts across the model's range, without merging and with random merging as in the paper. The
+median of several repetitions counts, after a warm-up. Each round of repetitions visits all points, so that a busy
+moment of the machine does not affect one point only. A short pause precedes each measurement: between frames, a device
+waits for its camera or its network, its caches are overwritten and its clock frequency drops. In a tight loop, a small
+model looks a third faster than in a stream.
 """
 
 from __future__ import annotations
@@ -37,12 +38,18 @@ CLIP_FORMATS = ("tensor", "jpeg90", "jpeg75", "jpeg50", "h264q23", "h264q30")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
 Clock = Callable[[], float]  # seconds
 _PAUSE_S = 0.01
-_VISIT_S = 0.05  # consecutive blocks are timed together for this long: a small model's whole stack
+_VISIT_S = 0.05  # limit of one visit, in which consecutive blocks are timed together
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much to measure: token counts, repetitions of each point, and a limit for the blocks."""
+    """How much to measure.
+
+    Attributes:
+        points: number of token counts.
+        repeats: repetitions of each measurement.
+        limit_s: time limit for the blocks.
+    """
 
     points: int
     repeats: int
@@ -65,9 +72,13 @@ def profile_machine(
     """Measure this machine.
 
     Args:
-        frames: real frames, for the sizes of image formats. engine: runs the model; default: the fastest exact one.
-        effort: how much to measure. command: recorded in the profile. progress: told how far it is.
-        clock: `time.thread_time` counts processor time alone, which is what `SlowedWorker` multiplies.
+        model: the model to run.
+        frames: real frames, for the sizes of image formats.
+        engine: runs the model; default: the fastest that computes in float32.
+        effort: how much to measure.
+        command: recorded in the profile.
+        progress: called with the share that is done and the present step.
+        clock: `time.thread_time` measures CPU time, which is what `SlowedWorker` multiplies.
     """
     engine = engine or make_engine(model)
     images = [model.preprocessing.crop(frame) for frame in frames]
@@ -84,22 +95,25 @@ def profile_machine(
     progress(0.8, "payload formats")
     encode, decode, image_bytes, ratios = _payload_costs(model, activation, images, effort.repeats, clock)
     progress(1.0, "done")
+    paper_line, quadratic, merge_cost = _fits(samples)
     return PlatformProfile(
-        model.name,
-        stem_s,
-        head_s,
-        *_fits(samples),
-        encode,
-        decode,
-        image_bytes,
-        ratios,
-        _about(model, engine, command, effort),
-        samples,
+        model=model.name,
+        stem_s=stem_s,
+        head_s=head_s,
+        line=paper_line,
+        quadratic=quadratic,
+        merge=merge_cost,
+        encode=encode,
+        decode=decode,
+        image_bytes=image_bytes,
+        lossless_ratio=ratios,
+        about=_about(model, engine, command, effort),
+        samples=samples,
     )
 
 
 def _fits(samples: Sequence[tuple[int, int, float]]) -> tuple[Curve, Curve, Cost]:
-    """The paper's line, our quadratic, and what merging itself costs on top."""
+    """Fit the paper's line, our quadratic, and the additional cost of merging itself."""
     plain = [(before, seconds) for before, after, seconds in samples if before == after]
     tokens, block_s = np.array(plain).T
     merged = np.array([sample for sample in samples if sample[1] < sample[0]])
@@ -110,6 +124,7 @@ def _fits(samples: Sequence[tuple[int, int, float]]) -> tuple[Curve, Curve, Cost
 def _block_samples(
     model: Model, engine: Engine, effort: Effort, progress: Progress, clock: Clock
 ) -> tuple[tuple[int, int, float], ...]:
+    """Time blocks; return tokens before and after merging, and seconds, for each point."""
     shape = model.shape
     rng = np.random.default_rng(0)
     least = shape.protected + 2
@@ -134,11 +149,11 @@ def _block_samples(
 
 
 def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: int, first: int, clock: Clock) -> float:
-    """Mean time of a block over one visit, each on the same tokens. Another first block each time.
+    """Return the mean time of a block over one visit. Each block gets the same tokens; `first` is the first block.
 
-    Without a last one that gives only what the head reads.
+    The last block is left out if it computes only the tokens that the head reads.
     """
-    # Where merging goes on, tokens stand for several patches and attention pays for its size bias.
+    # After a merge, tokens stand for several patches, and attention adds a bias for their sizes.
     sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
     count = model.shape.blocks if model.shape.head_tokens is None else max(1, model.shape.blocks - 1)
     blocks = [(first + step) % count for step in range(count)]
@@ -154,6 +169,7 @@ def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: i
 def _payload_costs(
     model: Model, activation: Activation, images: Sequence[Frame], repeats: int, clock: Clock
 ) -> tuple[dict[str, Cost], dict[str, Cost], dict[str, float], dict[str, float]]:
+    """Return, by payload format: encoding cost, decoding cost, mean bytes of an image, and lossless ratio."""
     encode: dict[str, Cost] = {}
     decode: dict[str, Cost] = {}
     sizes: dict[str, float] = {}
@@ -170,28 +186,29 @@ def _payload_costs(
 
 
 def _token_cost(name: str, activation: Activation, repeats: int, clock: Clock) -> tuple[Cost, Cost, float]:
-    """Cost at the smallest and the largest number of tokens, joined by a line; and the lossless ratio."""
+    """Return encoding and decoding cost, each a line through few and all tokens, and the lossless ratio."""
     payload = parse_payload(name)
     most, width = activation.tokens.shape[1:]
     found = []
     for count in (max(1, most // 16), most):
         tokens, sizes = activation.tokens[0, :count], activation.sizes[0, :count]
         body = encode_tokens(tokens, sizes, payload)
-        packing_s = _median_s(lambda: encode_tokens(tokens, sizes, payload), repeats, clock)  # noqa: B023
-        unpacking_s = _median_s(lambda: decode_tokens(body, payload, count, width), repeats, clock)  # noqa: B023
-        found.append((count * width, packing_s, unpacking_s))
+        encode_s = _median_s(lambda: encode_tokens(tokens, sizes, payload), repeats, clock)  # noqa: B023
+        decode_s = _median_s(lambda: decode_tokens(body, payload, count, width), repeats, clock)  # noqa: B023
+        found.append((count * width, encode_s, decode_s))
     ratio = len(body) / payload.token_bytes(most, width)
-    (few, fast_pack, fast_unpack), (many, slow_pack, slow_unpack) = found
-    return _line(few, fast_pack, many, slow_pack), _line(few, fast_unpack, many, slow_unpack), ratio
+    (few, encode_few_s, decode_few_s), (many, encode_many_s, decode_many_s) = found
+    return _line(few, encode_few_s, many, encode_many_s), _line(few, decode_few_s, many, decode_many_s), ratio
 
 
-def _line(few: int, fast_s: float, many: int, slow_s: float) -> Cost:
-    slope = max(0.0, (slow_s - fast_s) / max(many - few, 1))
-    return Cost(max(0.0, slow_s - slope * many), slope)
+def _line(few: int, few_s: float, many: int, many_s: float) -> Cost:
+    """Return the cost through two measurements: the time for few values and for many."""
+    slope = max(0.0, (many_s - few_s) / max(many - few, 1))
+    return Cost(max(0.0, many_s - slope * many), slope)
 
 
 def input_formats(model: Model) -> tuple[str, ...]:
-    """What may cross the network at split 0; H.264 only where PyAV is installed."""
+    """Return the payload formats of the model's input; H.264 only if PyAV is installed."""
     if model.preprocessing.frames == 1:
         return IMAGE_FORMATS
     return tuple(name for name in CLIP_FORMATS if find_spec("av") or not parse_payload(name).of_clips)
@@ -203,10 +220,10 @@ def _image_cost(
     payload, normalise, shape = parse_payload(name), model.preprocessing.normalise, model.shape.input_shape
     first = images[0]
     body = encode_input(first, payload, normalise)
-    packing_s = _median_s(lambda: encode_input(first, payload, normalise), repeats, clock)
-    unpacking_s = _median_s(lambda: decode_input(body, payload, shape, normalise), repeats, clock)
+    encode_s = _median_s(lambda: encode_input(first, payload, normalise), repeats, clock)
+    decode_s = _median_s(lambda: decode_input(body, payload, shape, normalise), repeats, clock)
     mean_bytes = statistics.fmean(len(encode_input(image, payload, normalise)) for image in images)
-    return Cost(packing_s, 0.0), Cost(unpacking_s, 0.0), mean_bytes
+    return Cost(encode_s, 0.0), Cost(decode_s, 0.0), mean_bytes
 
 
 def _median_s(call: Callable[[], object], repeats: int, clock: Clock) -> float:

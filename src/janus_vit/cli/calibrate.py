@@ -95,10 +95,10 @@ def calibrate(
     Example:   janus-vit calibrate --data photos/ --out table.json
     """
     from janus_vit.calibration.calibrate import Calibration
-    from janus_vit.calibration.learn import learned_schedules
+    from janus_vit.calibration.evaluator import Evaluator
+    from janus_vit.calibration.merge_losses import learned_schedules
     from janus_vit.calibration.profiler import TOKEN_FORMATS, input_formats
     from janus_vit.calibration.search import Search, check_budget, schedules_of
-    from janus_vit.calibration.trials import Trials
     from janus_vit.sources.labelled import open_labelled
 
     check_writable(out)
@@ -113,11 +113,12 @@ def calibrate(
     console = human_console(as_json)
     runner = load_engine(loaded, engine)
     with progress(f"calibrating {loaded.name}") as show:
-        trials = Trials(loaded, runner, source, lambda count: show(0.0, f"{count} frames read"))
+        evaluator = Evaluator(loaded, runner, source, lambda count: show(0.0, f"{count} frames read"))
         if measured is not None:
-            chosen[LEARNED] = learned_schedules(loaded, runner, trials.images, measured, lambda done: show(0.0, done))
+            images = evaluator.images
+            chosen[LEARNED] = learned_schedules(loaded, runner, images, measured, lambda step: show(0.0, step))
         search = Search(loaded.shape, chosen, TOKEN_FORMATS + input_formats(loaded), budget)
-        calibration = Calibration(loaded, runner, trials, search)
+        calibration = Calibration(loaded, runner, evaluator, search)
         journal = calibration.journal(out.with_name(f"{out.name}.partial"), anew)
         if journal.points:
             say(console, f"going on after {len(journal.points)} configurations of an interrupted run")

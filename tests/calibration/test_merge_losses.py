@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from janus_vit.calibration.learn import SHARES, divergence, learned_schedules, measure_losses
+from janus_vit.calibration.merge_losses import SHARES, divergence, learned_schedules, measure_losses
 from janus_vit.model.engines.eager import EagerEngine
 
 
@@ -22,8 +22,8 @@ def test_losses_are_nothing_without_merging_and_the_same_in_any_batch(any_model,
 
 
 def test_divergence_is_that_of_the_definition():
-    truth, output = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.25, 0.75]]))
-    assert divergence(truth, output, "classify") == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+    reference, output = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.25, 0.75]]))
+    assert divergence(reference, output, "classify") == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
     assert divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]), "embed") == pytest.approx(1.0)
 
 

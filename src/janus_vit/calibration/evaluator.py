@@ -1,10 +1,10 @@
-"""Runs configurations on many frames, every payload through the real wire formats, and counts what their answers cost.
+"""Runs configurations of a model on many frames and counts how often their answers are right, or agree.
 
-An embedding agrees with the unmerged model if, of all frames' unmerged vectors, its own frame's is the nearest: what a
-search would find. Its divergence is 1 - cosine similarity.
+Every payload goes through the real wire format. An embedding agrees with the unmerged model if the nearest of all
+unmerged vectors is that of its own frame, as a search would find it; its divergence is 1 - cosine similarity.
 
-One batch at a time; where nothing merges between frames, a frame's answer does not depend on its batch. What several
-payloads share, the blocks before their split, is run once where it fits in memory.
+Frames run in batches; an answer does not depend on the batch. Payloads at the same split share the blocks before it:
+their activations are kept if they fit in memory.
 """
 
 from __future__ import annotations
@@ -31,37 +31,45 @@ from janus_vit.sources.frames import Source
 from janus_vit.wire.inputs import decode_input, encode_input
 from janus_vit.wire.tokens import decode_tokens, encode_tokens
 
-_TOKENS = 2048  # in a batch: enough to keep the processor busy, little enough for its caches
+_BATCH_TOKENS = 2048  # enough to keep the CPU busy, few enough for its caches
 _LARGEST_BATCH = 64
-_PREFIX_BYTES = 512 * 2**20  # of activations that are kept for the next payload at the same split
+_KEPT_BYTES = 512 * 2**20  # limit of activations that are kept for the next payload at the same split
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """How frames are run: a schedule, and what crosses the network where."""
+    """How frames are run.
+
+    Attributes:
+        schedule: how many tokens merge in each block.
+        split: blocks on the device.
+        payload: format in which the input or the tokens are sent; `LOCAL` sends nothing.
+    """
 
     schedule: Schedule
     split: int
     payload: str
 
     def __str__(self) -> str:
-        where = "nothing lost" if self.payload == LOCAL else f"split {self.split}, {self.payload}"
+        where = "no payload" if self.payload == LOCAL else f"split {self.split}, {self.payload}"
         return f"{self.schedule.family} {self.schedule.level:g}, {where}"
 
 
-class Trials:
-    """Frames that are ready to be run, and the unmerged model's answers to them.
+class Evaluator:
+    """Holds frames in memory, and runs configurations on them.
 
     Args:
+        model: the model that is measured.
+        engine: runs the model.
         source: read once; frames are kept as the model sees them, [image_size, image_size, 3] bytes each.
-        read: told how many frames were read.
+        on_read: called after each frame with the number of frames read.
 
     Raises:
         InputError: there are no frames.
     """
 
     def __init__(
-        self, model: Model, engine: Engine, source: Source, read: Callable[[int], None] = lambda count: None
+        self, model: Model, engine: Engine, source: Source, on_read: Callable[[int], None] = lambda count: None
     ) -> None:
         self._model, self._engine = model, engine
         self._images: list[Frame] = []
@@ -69,16 +77,16 @@ class Trials:
         for sample in source:
             self._images.append(model.preprocessing.crop(sample.frame))
             labels.append(sample.label)
-            read(len(labels))
+            on_read(len(labels))
         if not self._images:
             raise InputError("there is no frame to measure on: choose another source")
         self.labels = None if None in labels or model.task == EMBED else np.array(labels)
         shape = model.shape
         self._unmerged = (0,) * shape.blocks
-        self._batch = max(1, min(_TOKENS // shape.tokens, _LARGEST_BATCH))
-        self._references: dict[int, Tensor] = {}  # first frame of a batch -> log-probabilities [B, classes]
-        self._prefixes: dict[int, Activation] = {}  # the same of activations at one split, of one schedule
-        self._prefix_of: tuple[tuple[int, ...], int] | None = None
+        self._batch = max(1, min(_BATCH_TOKENS // shape.tokens, _LARGEST_BATCH))
+        self._references: dict[int, Tensor] = {}  # first frame of a batch -> the unmerged model's outputs, comparable
+        self._at_split: dict[int, Activation] = {}  # first frame of a batch -> activation at the split
+        self._at_split_of: tuple[tuple[int, ...], int] | None = None  # merges and split of these activations
 
     @property
     def images(self) -> Sequence[Frame]:
@@ -87,12 +95,12 @@ class Trials:
 
     @property
     def frames(self) -> int:
-        """How many there are."""
+        """Number of frames."""
         return len(self._images)
 
     @property
     def digest(self) -> str:
-        """Identity of frames and labels."""
+        """Hash of frames and labels."""
         digest = hashlib.sha256(b"" if self.labels is None else self.labels.astype("<i8").tobytes())
         for image in self._images:
             digest.update(image.tobytes())
@@ -101,28 +109,31 @@ class Trials:
     def run(
         self,
         configuration: Configuration,
-        hopeless: Callable[[Point], bool] = lambda point: False,
+        give_up: Callable[[Point], bool] = lambda point: False,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Point:
         """Measure one configuration.
 
         Args:
-            hopeless: asked after a quarter and a half of the frames whether to stop there. progress: share done.
+            configuration: how to run the frames.
+            give_up: called after a quarter and after half of the frames with the point so far; True stops there.
+            progress: called with the share that is done.
         """
-        point = _nothing(configuration, self.labels is not None)
-        looks = [-(-self.frames // 4), -(-self.frames // 2)]
+        point = _empty_point(configuration, self.labels is not None)
+        checks = [-(-self.frames // 4), -(-self.frames // 2)]
         for start in range(0, self.frames, self._batch):
-            logits, sizes = self._answers(configuration, start)
-            point = self._counted(point, start, logits, sizes)
+            outputs, sizes = self._run_batch(configuration, start)
+            point = self._add_batch(point, start, outputs, sizes)
             progress(point.frames / self.frames)
-            if looks and point.frames >= looks[0]:
-                looks.pop(0)
-                if hopeless(point):
+            if checks and point.frames >= checks[0]:
+                checks.pop(0)
+                if give_up(point):
                     break
         return point
 
-    def _counted(self, so_far: Point, start: int, logits: Tensor, sizes: list[int]) -> Point:
-        reference, answers = self._reference(start), self._comparable(logits)
+    def _add_batch(self, so_far: Point, start: int, outputs: Tensor, sizes: list[int]) -> Point:
+        """Add a batch to a point: outputs [B, D] of the frames from `start`, and payload bytes of each."""
+        reference, answers = self._reference(start), self._comparable(outputs)
         if self._model.task == EMBED:
             divergence, agreeing = 1 - (reference * answers).sum(1), self._found_again(answers, start)
         else:
@@ -142,59 +153,59 @@ class Trials:
         )
 
     def _found_again(self, vectors: Tensor, start: int) -> int:
-        """How many vectors [B, D] are nearest to their own frame's unmerged one; equal frames count as one."""
-        every = torch.cat([self._reference(first) for first in range(0, self.frames, self._batch)])
-        similarity = vectors @ every.T
+        """Count the vectors [B, D] whose nearest unmerged vector is that of their own frame, or of an equal frame."""
+        unmerged = torch.cat([self._reference(first) for first in range(0, self.frames, self._batch)])
+        similarity = vectors @ unmerged.T
         own = similarity[torch.arange(len(vectors)), torch.arange(start, start + len(vectors))]
         return int((own >= similarity.max(1).values - 1e-6).sum())
 
     def _comparable(self, output: Tensor) -> Tensor:
-        """Log-probabilities of logits [B, classes], or embeddings [B, D] of length 1."""
+        """Turn logits into log-probabilities [B, classes], or embeddings into vectors [B, D] of length 1."""
         return normalize(output.double()) if self._model.task == EMBED else output.double().log_softmax(1)
 
     def _reference(self, start: int) -> Tensor:
         if start not in self._references:
-            output = self._finished(self._engine.embed(self._pixels(start), self._unmerged))
+            output = self._finish(self._engine.embed(self._pixels(start), self._unmerged))
             self._references[start] = self._comparable(output)
         return self._references[start]
 
-    def _answers(self, configuration: Configuration, start: int) -> tuple[Tensor, list[int]]:
-        """The model's output [B, D] for a batch, and what crossed for each frame in bytes."""
+    def _run_batch(self, configuration: Configuration, start: int) -> tuple[Tensor, list[int]]:
+        """Return the model's outputs [B, D] for the batch from `start`, and the payload bytes of each frame."""
         merges = configuration.schedule.applied
         if configuration.payload == LOCAL:
             if merges == self._unmerged:
                 return self._reference(start), [0]
-            return self._finished(self._engine.embed(self._pixels(start), merges)), [0]
+            return self._finish(self._engine.embed(self._pixels(start), merges)), [0]
         payload = parse_payload(configuration.payload)
         if payload.of_tokens:
-            activation, sizes = _through_wire(self._prefix(configuration, start), payload)
-            return self._finished(activation), sizes
+            activation, sizes = _through_wire(self._run_to_split(configuration, start), payload)
+            return self._finish(activation), sizes
         normalise, shape = self._model.preprocessing.normalise, self._model.shape.input_shape
         bodies = [encode_input(image, payload, normalise) for image in self._images[start : start + self._batch]]
         pixels = torch.cat([decode_input(body, payload, shape, normalise) for body in bodies])
-        return self._finished(self._engine.embed(pixels, merges)), [len(body) for body in bodies]
+        return self._finish(self._engine.embed(pixels, merges)), [len(body) for body in bodies]
 
-    def _prefix(self, configuration: Configuration, start: int) -> Activation:
-        """Everything before the split."""
+    def _run_to_split(self, configuration: Configuration, start: int) -> Activation:
+        """Run the blocks before the split, or return the kept activation."""
         schedule, split = configuration.schedule, configuration.split
-        if self._prefix_of != (schedule.applied, split):
-            self._prefix_of, self._prefixes = (schedule.applied, split), {}
-        if start in self._prefixes:
-            return self._prefixes[start]
+        if self._at_split_of != (schedule.applied, split):
+            self._at_split_of, self._at_split = (schedule.applied, split), {}
+        if start in self._at_split:
+            return self._at_split[start]
         activation = self._engine.run(self._engine.embed(self._pixels(start), schedule.applied), split)
-        if 4 * self.frames * activation.tokens.shape[1] * self._model.shape.width <= _PREFIX_BYTES:
-            self._prefixes[start] = activation
+        if 4 * self.frames * activation.tokens.shape[1] * self._model.shape.width <= _KEPT_BYTES:
+            self._at_split[start] = activation
         return activation
 
     def _pixels(self, start: int) -> Tensor:
         images = self._images[start : start + self._batch]
         return torch.cat([self._model.preprocessing.normalise(image) for image in images])
 
-    def _finished(self, activation: Activation) -> Tensor:
+    def _finish(self, activation: Activation) -> Tensor:
         return self._engine.head(self._engine.run(activation, self._model.shape.blocks))
 
 
-def _nothing(configuration: Configuration, labelled: bool) -> Point:
+def _empty_point(configuration: Configuration, labelled: bool) -> Point:
     schedule = configuration.schedule
     return Point(
         schedule.family,
@@ -209,6 +220,7 @@ def _nothing(configuration: Configuration, labelled: bool) -> Point:
 
 
 def _through_wire(activation: Activation, payload: PayloadFormat) -> tuple[Activation, list[int]]:
+    """Encode and decode each frame's tokens; return what arrives, and the bytes of each frame."""
     count, width = activation.tokens.shape[1:]
     each = zip(activation.tokens, activation.sizes, strict=True)
     bodies = [encode_tokens(tokens, sizes, payload) for tokens, sizes in each]

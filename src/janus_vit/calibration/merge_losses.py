@@ -1,4 +1,4 @@
-"""Measures what merging in each block alone does to a model's answers: the input of a learned schedule."""
+"""Measures what merging in each block alone does to a model's answers, and learns schedules from it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from janus_vit.planning.learned import Losses, learn
 from janus_vit.planning.schedules import Schedule
 
 SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
-_BATCH, _TOKENS = 50, 2048  # frames at once, and tokens: activations of many are large
-_FRAMES = 200  # losses are means, and small ones need not be told apart
+_LARGEST_BATCH, _TOKENS = 50, 2048  # limits of a batch in frames and in tokens
+_FRAMES = 200  # enough, because losses are means
 _LEVELS = 12
 Progress = Callable[[float], None]  # share done 0..1
 
@@ -32,13 +32,17 @@ def learned_schedules(
     profile: PlatformProfile,
     progress: Callable[[str], None] = lambda done: None,
 ) -> tuple[Schedule, ...]:
-    """Schedules that lose least for the time they save on the profile's machine.
+    """Learn the schedules that lose least for the time that they save on the profile's machine.
 
     Args:
-        images: cropped frames; the first ones are enough. progress: told in words how far it is.
+        model: the model to merge in.
+        engine: runs the model.
+        images: cropped frames; only the first ones are used.
+        profile: block times of the machine.
+        progress: called with a sentence about the present step.
     """
     losses = measure_losses(
-        model, engine, images[:_FRAMES], lambda share: progress(f"{share:.0%} of what merging in each block loses")
+        model, engine, images[:_FRAMES], lambda share: progress(f"{share:.0%} of the losses by block measured")
     )
     return learn(model.shape, losses, lambda before, after: profile.block_seconds(before, after, "quadratic"), _LEVELS)
 
@@ -46,40 +50,42 @@ def learned_schedules(
 def measure_losses(
     model: Model, engine: Engine, images: Sequence[Frame], progress: Progress = lambda share: None
 ) -> Losses:
-    """Mean loss of merging a share of the tokens in one block and nowhere else, for each block and share.
+    """Measure the mean loss of merging a share of the tokens in one block only, for each block and share.
 
     Args:
-        images: cropped frames; no labels are needed, the unmerged model is the truth.
-        progress: told how far it is.
+        model: the model to merge in.
+        engine: runs the model.
+        images: cropped frames. They need no labels: the unmerged model's output is the reference.
+        progress: called with the share that is done.
     """
     shape = model.shape
     total = np.zeros((shape.blocks, len(SHARES)))
     unmerged = (0,) * shape.blocks
-    batch = max(1, min(_TOKENS // shape.tokens, _BATCH))
+    batch = max(1, min(_TOKENS // shape.tokens, _LARGEST_BATCH))
     batches = range(0, len(images), batch)
     for number, first in enumerate(batches):
         chosen = images[first : first + batch]
         at_block = engine.embed(torch.cat([model.preprocessing.normalise(image) for image in chosen]), unmerged)
-        truth = engine.head(engine.run(at_block, shape.blocks))
+        reference = engine.head(engine.run(at_block, shape.blocks))
         for block in range(shape.blocks):
             for column, share in enumerate(SHARES[1:], start=1):
                 merged = int(share * (shape.tokens - shape.protected))
                 output = _run_merging(engine, at_block, merged, shape.blocks)
-                total[block, column] += len(chosen) * divergence(truth, output, model.task)
+                total[block, column] += len(chosen) * divergence(reference, output, model.task)
             at_block = engine.run(at_block, block + 1)
             progress((number + (block + 1) / shape.blocks) / len(batches))
     return Losses(np.array(SHARES), total / len(images))
 
 
-def divergence(truth: Tensor, output: Tensor, task: str) -> float:
-    """Mean KL(truth || output) of logits [B, D]; for embeddings the mean of 1 - cosine similarity."""
+def divergence(reference: Tensor, output: Tensor, task: str) -> float:
+    """Return the mean KL(reference || output) of logits [B, D]; for embeddings, the mean of 1 - cosine similarity."""
     if task == EMBED:
-        return float((1 - F.cosine_similarity(truth, output)).mean())
-    return float(F.kl_div(output.log_softmax(1), truth.log_softmax(1), reduction="batchmean", log_target=True))
+        return float((1 - F.cosine_similarity(reference, output)).mean())
+    return float(F.kl_div(output.log_softmax(1), reference.log_softmax(1), reduction="batchmean", log_target=True))
 
 
 def _run_merging(engine: Engine, start: Activation, merged: int, blocks: int) -> Tensor:
-    """The model's output if the next block merges so many tokens and no other does."""
+    """Return the model's output if only the next block merges."""
     merges = (merged, *(0,) * (blocks - start.next_block - 1))
-    begun = Activation(start.tokens, start.sizes, start.next_block, merges, start.fingerprint)
-    return engine.head(engine.run(begun, blocks))
+    activation = Activation(start.tokens, start.sizes, start.next_block, merges, start.fingerprint)
+    return engine.head(engine.run(activation, blocks))
