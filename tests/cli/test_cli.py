@@ -95,7 +95,7 @@ def refused(capsys, arguments: list[str]) -> str:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--source", "broken.png"], "broken.png: not an image"),
+        (["--source", "broken.png"], "broken.png: is not an image"),
         (["--source", "empty"], "empty: holds no image"),
         (["--source", "nowhere"], "'nowhere' does not exist"),
         (["--model", "vit-huge"], "model 'vit-huge' is unknown: use one of janus-digits"),

@@ -1,4 +1,4 @@
-"""The frames and the model that ship: held out, small, right without merging and worse with much of it."""
+"""The built-in frames are held out, and the built-in model is small, right without merging and worse with much merging."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def provenance() -> dict[str, Any]:
 
 
 def accuracy(model: Model, level: float, count: int) -> float:
-    """Share of right answers on the first frames."""
+    """Return the share of right answers on the first frames."""
     frames, labels = builtin_frames()
     merges = make_schedule("exponential", level, model.shape).applied
     right = 0
@@ -108,7 +108,7 @@ def test_equal_seeds_compose_equal_scenes() -> None:
     assert (once != other).any()
 
 
-def test_composing_leaves_its_digits_alone() -> None:
+def test_composing_does_not_change_its_digits() -> None:
     drawn = digits(0, 8)
     compose_scene(np.random.default_rng(0), drawn[0], drawn)
     assert (drawn == digits(0, 8)).all()

@@ -1,4 +1,4 @@
-"""A stream's frames come in order and upright; what cannot be read is named, never a traceback."""
+"""Frames of a source come in order and upright, and an unreadable source gives an error that names it."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ from janus_vit.sources.frames import newest, open_source, read_image
 
 
 def save(path: Path, red: int = 0, size=(8, 6), **options) -> Path:
-    """An image of one colour, `size` wide and high."""
+    """Save an image of one colour with `size` (width, height)."""
     Image.new("RGB", size, (red, 0, 0)).save(path, **options)
     return path
 
@@ -85,7 +85,7 @@ def test_folder_of_unreadable_images_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("broken.png", "not an image of a known format"),
+        ("broken.png", "is not an image of a known format"),
         ("empty", "holds no image"),
         ("missing", "does not exist: use builtin"),
         ("notes.txt", "neither an image nor a video"),
@@ -93,7 +93,7 @@ def test_folder_of_unreadable_images_is_refused(tmp_path):
         ("/dev/video99", "camera /dev/video99 does not exist"),
     ],
 )
-def test_source_that_is_none_is_refused_by_name(tmp_path, monkeypatch, name, says):
+def test_unusable_source_is_refused_by_name(tmp_path, monkeypatch, name, says):
     monkeypatch.chdir(tmp_path)
     Path("broken.png").write_bytes(b"nothing like an image")
     Path("empty").mkdir()

@@ -1,4 +1,4 @@
-"""Labels belong to images: each one to its own, and what does not fit is named with its file and line."""
+"""Every image gets its own label, and a label that does not fit gives an error with its file and line."""
 
 import re
 
@@ -44,7 +44,7 @@ def test_name_of_a_class_wins_over_an_index(folder):
     assert found(str(folder), write(folder, "a.png,7", "b.png,2", "c.png,3"), CLASSES)[0] == ("a.png", 2)
 
 
-def test_line_of_titles_and_empty_lines_are_no_labels(folder):
+def test_header_and_empty_lines_are_ignored(folder):
     file = write(folder, "\ufefffile,label", "", "a.png,0", "b.png,0", "c.png,0", "")
     assert len(found(str(folder), file, CLASSES)) == 3
 
@@ -53,7 +53,7 @@ def test_folder_without_labels_has_none(folder):
     assert found(str(folder), None, CLASSES) == [("a.png", None), ("b.png", None), ("c.png", None)]
 
 
-def test_folder_of_one_folder_a_class(tmp_path):
+def test_folder_with_one_subfolder_per_class(tmp_path):
     for name in ("dog/a.png", "dog/b.png", "0/a.png", ".cache/x.png"):
         save(tmp_path / name)
     (tmp_path / "notes").mkdir()
@@ -78,12 +78,12 @@ def test_built_in_frames_have_labels_for_a_model_of_digits_only():
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        (["a.png,cat", "b.png,dog"], "has labels for 2 of 3 images: add a line for c.png"),
+        (["a.png,cat", "b.png,dog"], "has labels for 2 of 3 images: add the missing lines, such as c.png"),
         (["a.png,cat", "z.png,dog"], "line 2: file 'z.png' is not among the images"),
         (["a.png,cat", "b.png,bird"], "line 2: label 'bird' is neither a class of the model, such as 'cat', nor"),
-        (["a.png,4"], r"line 1: label '4' is neither .*, nor the index of one, 0\.\.3"),
+        (["a.png,4"], r"line 1: label '4' is neither .*, nor a class index, 0 to 3"),
         (["a.png,-1"], "line 1: label '-1'"),
-        (["a.png,cat", "", "a.png,dog"], "line 3: file 'a.png' has a label already"),
+        (["a.png,cat", "", "a.png,dog"], "line 3: file 'a.png' already has a label"),
         (["a.png"], "line 1: has 1 fields: write file,label"),
         (["a.png,cat,dog"], "line 1: has 3 fields"),
     ],
@@ -95,16 +95,16 @@ def test_labels_that_do_not_fit_are_named_with_file_and_line(folder, lines, says
     assert "\n" not in str(caught.value)
 
 
-def test_file_that_is_no_text_is_refused(folder):
+def test_binary_file_of_labels_is_refused(folder):
     file = write(folder, "x")
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"labels\.csv: is no list of file,label"):
+    with pytest.raises(InputError, match=r"labels\.csv: is not a text file of lines file,label"):
         open_labelled(str(folder), file, CLASSES)
     with pytest.raises(InputError, match=r"none\.csv: cannot be read"):
         open_labelled(str(folder), folder / "none.csv", CLASSES)
 
 
-def test_folder_that_is_no_class_is_refused(tmp_path):
+def test_subfolder_that_names_no_class_is_refused(tmp_path):
     save(tmp_path / "bird/a.png")
     with pytest.raises(InputError, match="bird: its name is neither a class of the model"):
         open_labelled(str(tmp_path), None, CLASSES)
@@ -117,14 +117,14 @@ def test_images_beside_class_folders_are_refused(tmp_path):
         open_labelled(str(tmp_path), None, CLASSES)
 
 
-def test_folder_of_nothing_and_no_folder_are_refused(tmp_path):
+def test_empty_and_missing_folders_and_misplaced_labels_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no image"):
         open_labelled(str(tmp_path), None, CLASSES)
-    with pytest.raises(InputError, match="'nowhere' is no folder: use one of images, or builtin"):
+    with pytest.raises(InputError, match="'nowhere' is not a folder: use a folder of images, or builtin"):
         open_labelled("nowhere", None, CLASSES)
     with pytest.raises(InputError, match="is not for the built-in frames"):
         open_labelled("builtin", tmp_path / "labels.csv", DIGITS)
-    with pytest.raises(InputError, match="is for images, and the model takes clips"):
+    with pytest.raises(InputError, match="is for images, but the model takes clips"):
         open_labelled(str(tmp_path), tmp_path / "labels.csv", CLASSES, clip_frames=4)
 
 
@@ -132,7 +132,7 @@ def test_model_without_classes_takes_folders_of_images_and_no_labels(tmp_path):
     save(tmp_path / "bird/a.png")
     save(tmp_path / "cat/a.png")
     assert found(str(tmp_path), None, ()) == [("bird/a.png", None), ("cat/a.png", None)]
-    with pytest.raises(InputError, match="is for a model of classes, and this one has none"):
+    with pytest.raises(InputError, match="is for a model with classes, but this model has none"):
         open_labelled(str(tmp_path), tmp_path / "labels.csv", ())
 
 
@@ -144,10 +144,10 @@ def test_corrupt_image_among_many_is_skipped_and_named(tmp_path):
     source = open_labelled(str(tmp_path), None, CLASSES, warn=heard.append)
     assert [sample.label for sample in source] == [0] * 19
     assert list(source.skipped) == ["cat/07.png"]
-    assert re.search(r"skipped .*cat/07\.png: not an image", heard[0])
+    assert re.search(r"skipped .*cat/07\.png: is not an image", heard[0])
 
 
-def test_clips_come_from_images_in_a_row(folder):
+def test_clips_come_from_consecutive_images(folder):
     [sample] = open_labelled(str(folder), None, CLASSES, clip_frames=2, stride=1, frames=1)
     assert sample.frame.shape == (2, 6, 8, 3)
     assert sample.label is None

@@ -1,4 +1,4 @@
-"""Built-in clips: the label is how the digit moves, no single frame tells it, and held-out glyphs are held out."""
+"""In built-in clips the digit moves as the label says, no single frame shows it, and held-out glyphs are not for training."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ PLAIN = replace(STYLE, others=0, bar_pixels=(0, 0), texture=0.0, noise=0.0, unre
 
 
 def ink_of(label: str, count: int = 400) -> NDArray[np.float64]:
-    """Clips [n, T, S, S] of one class, the digit alone on black."""
+    """Draw clips [n, T, S, S] of one class with the digit alone on black."""
     clips, labels = motion_clips(count, 1, style=PLAIN)
     chosen = clips[labels == MOTION_LABELS.index(label), ..., 0].astype(float)
     return chosen - chosen.min(axis=(1, 2, 3), keepdims=True)
 
 
 def centre(ink: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Where the ink is along an axis of a picture without borders, in pixels: [n, T]."""
+    """Return the position of the ink along an axis that wraps around, in pixels: [n, T]."""
     along = ink.sum(axis=5 - axis)
     phase = np.exp(2j * np.pi * np.arange(STYLE.size) / STYLE.size)
     return np.asarray(np.angle(along @ phase) * STYLE.size / (2 * np.pi))
 
 
 def steps(values: NDArray[np.float64], around: float) -> NDArray[np.float64]:
-    """Typical change from frame to frame of each clip, the short way around: [n]."""
+    """Return the median change per frame of each clip, the short way around: [n]."""
     change = np.diff(values, axis=1)
     return np.median((change + around / 2) % around - around / 2, axis=1)
 
 
 def tilt(ink: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Direction of the ink's long side, clockwise in radians, the same after half a turn: [n, T]."""
+    """Return the direction of the ink's long side, clockwise in radians, modulo half a turn: [n, T]."""
     angles = np.empty(ink.shape[:2])
     along = np.arange(STYLE.size) - STYLE.size // 2
     for place, frame in zip(np.ndindex(ink.shape[:2]), ink.reshape(-1, STYLE.size, STYLE.size), strict=True):

@@ -1,4 +1,4 @@
-"""Frames and clips for a model from any source."""
+"""A source gives frames or clips, as the model needs."""
 
 import numpy as np
 import pytest
@@ -19,22 +19,22 @@ def first_pixels(clip):
     return [int(frame[0, 0, 0]) for frame in clip]
 
 
-def test_a_model_of_images_is_fed_single_frames(folder):
+def test_an_image_model_gets_single_frames(folder):
     assert [first_pixels([sample.frame])[0] for sample in open_stream(str(folder))] == list(range(14))
 
 
-def test_a_model_of_videos_is_fed_one_clip_after_the_other(folder):
+def test_a_video_model_gets_consecutive_clips(folder):
     stream = open_stream(str(folder), clip_frames=3, stride=2)
     assert [first_pixels(sample.frame) for sample in stream] == [[0, 2, 4], [5, 7, 9]]
     assert stream.length == 2
 
 
-def test_only_so_many_clips_are_taken(folder):
+def test_count_limits_the_clips(folder):
     assert len(list(open_stream(str(folder), clip_frames=2, stride=1, count=3))) == 3
 
 
 def test_too_few_frames_for_one_clip_are_refused(folder):
-    with pytest.raises(InputError, match="the source has 14 frames and a clip of 8 frames at stride 4 needs 29"):
+    with pytest.raises(InputError, match="the source has 14 frames, but a clip of 8 frames at stride 4 needs 29"):
         list(open_stream(str(folder), clip_frames=8))
 
 

@@ -1,1 +1,1 @@
-"""Where frames come from: folders, videos, cameras and built-in samples."""
+"""Frames and clips from folders, videos, cameras and the built-in samples."""

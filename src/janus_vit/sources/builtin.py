@@ -1,4 +1,4 @@
-"""The held-out frames that ship in the package. Knows no model; scripts/train_digits.py draws the frames."""
+"""Read the held-out frames that ship with the package. Knows no model. scripts/train_digits.py draws the frames."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ FRAMES_FILE = "janus-digits-frames.npz"
 
 
 def builtin_frames() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Cluttered scenes with one handwritten digit, drawn from digits that the built-in model never saw.
+    """Read cluttered scenes that each show one handwritten digit, drawn from digits held out from training.
 
     The file has the arrays `grey` [n, S, S] uint8 and `labels` [n] uint8.
 
     Returns:
-        frames [n, S, S, 3] uint8 whose three channels are equal (a read-only view), and labels [n]: the digits, 0
-        to 9.
+        Frames [n, S, S, 3] uint8 with three equal channels (a read-only view), and labels [n], the digits 0 to 9.
 
     Raises:
         InputError: the file is missing from the package or damaged.
@@ -28,5 +27,5 @@ def builtin_frames() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         with (files("janus_vit") / "data" / FRAMES_FILE).open("rb") as file, np.load(file) as arrays:
             grey, labels = arrays["grey"], arrays["labels"]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{FRAMES_FILE} cannot be read from the package ({error}): install it again") from error
+        raise InputError(f"{FRAMES_FILE} cannot be read from the package ({error}): reinstall janus-vit") from error
     return np.broadcast_to(grey[..., None], (*grey.shape, 3)), labels.astype(np.int64)

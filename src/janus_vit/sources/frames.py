@@ -1,12 +1,13 @@
-"""Frames of a stream by one word: built-in scenes, images, a video or a camera. Knows no model and no network.
+"""Open a source of frames by its name: built-in scenes, images, a video or a camera. Knows no model and no network.
 
-Videos and cameras are read through PyAV, the extra `janus-vit[video]`; nothing else needs it.
+Videos and cameras need PyAV, the extra `janus-vit[video]`. The other sources do not.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from janus_vit.sources.builtin import builtin_frames
 BUILTIN = "builtin"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv")
-KINDS = f"{BUILTIN}, a folder of images, an image file, a video file, or camera:0"
+SOURCE_KINDS = f"{BUILTIN}, a folder of images, an image file, a video file, or camera:0"
 _CAMERA = re.compile(r"(?:camera:|/dev/video)(\d+)")
 _Item = TypeVar("_Item")
 
@@ -35,75 +36,85 @@ class Sample:
     """One frame of a stream.
 
     Attributes:
-        name: where it comes from, for people. frame: uint8 [H, W, 3], RGB. label: index of its class, None if unknown.
+        name: where the frame comes from, in words.
+        frame: uint8 [H, W, 3], RGB; for a clip uint8 [T, H, W, 3].
+        label: index of the true class; None if unknown.
+        captured_s: when a camera took it, by `time.perf_counter`; None for a frame from a file.
     """
 
     name: str
     frame: NDArray[np.uint8]
     label: int | None
+    captured_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The samples of a stream, in order; every iteration starts from the first.
+    """The samples of a stream, in order. Every iteration starts at the first sample.
 
     Attributes:
         start: begins an iteration.
-        length: how many samples one iteration has at most, None if nobody knows.
-        skipped: file name -> reason, of each image that could not be read so far.
+        length: largest number of samples in one iteration; None if unknown.
+        skipped: name and reason of each image that could not be read so far.
+        live: True for a camera, which does not wait.
     """
 
     start: Callable[[], Iterator[Sample]]
     length: int | None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    live: bool = False
 
     def __iter__(self) -> Iterator[Sample]:
         return self.start()
 
     def first(self, count: int) -> Source:
-        """The same samples, `count` at most."""
+        """Return a source of the first `count` samples."""
         length = count if self.length is None else min(count, self.length)
         return Source(lambda: islice(self.start(), count), length, self.skipped)
 
 
 def open_source(spec: str, frames: int | None = None, warn: Callable[[str], None] = lambda message: None) -> Source:
-    """Find the frames that a user means.
+    """Open a source of frames.
 
     Args:
         spec: "builtin", a folder of images, an image file, a video file, "camera:0" or "/dev/video0".
-        frames: stop after so many. The built-in frames then start again if they are fewer; all else just ends.
-        warn: told once of each image that is skipped because it cannot be read.
+        frames: stop after this many frames. The built-in frames repeat if there are fewer; other sources just end.
+        warn: called once with a message for each image that is skipped because it cannot be read.
 
     Raises:
-        InputError: nothing there that can be read, or PyAV is needed and not installed.
+        InputError: the source cannot be read, or needs PyAV, which is not installed.
     """
     if spec == BUILTIN:
-        return _builtin(frames)
-    source = _find(spec, warn)
+        return _builtin_source(frames)
+    source = _open_files_or_camera(spec, warn)
     return source if frames is None else source.first(frames)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image file as RGB, turned as its EXIF orientation says.
+    """Read an image file as RGB, uint8 [H, W, 3], rotated as its EXIF orientation requires.
 
     Raises:
-        InputError: not a readable image.
+        InputError: the file is not a readable image.
     """
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image of a known format: remove it or save it again") from error
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
-        raise InputError(f"{path}: cannot be read as an image ({error}): remove it or save it again") from error
+        raise InputError(f"{path}: is not an image of a known format: remove it or convert it to PNG") from error
+    except Exception as error:  # Pillow's decoders raise many exception types on damaged files
+        raise InputError(f"{path}: cannot be read as an image ({error}): remove or replace it") from error
 
 
 def newest(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Items as they arrive, without those that arrived while the consumer was busy: a camera does not wait."""
+    """Yield the newest item of a source that does not wait, such as a camera.
+
+    A thread reads the items. Items that arrive while the consumer is busy replace each other, so the consumer always
+    gets the last one. An exception of the source is raised in the consumer.
+    """
     latest: deque[_Item] = deque(maxlen=1)
     changed = threading.Condition()
     failures: list[BaseException] = []
-    over = threading.Event()
+    finished = threading.Event()
 
     def read() -> None:
         try:
@@ -111,12 +122,12 @@ def newest(items: Iterator[_Item]) -> Iterator[_Item]:
                 with changed:
                     latest.append(item)
                     changed.notify()
-                if over.is_set():
+                if finished.is_set():
                     return
-        except BaseException as error:  # raised again by the consumer
+        except BaseException as error:  # raised again in the consumer
             failures.append(error)
         finally:
-            over.set()
+            finished.set()
             with changed:
                 changed.notify()
 
@@ -125,34 +136,34 @@ def newest(items: Iterator[_Item]) -> Iterator[_Item]:
     try:
         while True:
             with changed:
-                changed.wait_for(lambda: latest or over.is_set())
+                changed.wait_for(lambda: latest or finished.is_set())
                 if not latest:
                     break
                 item = latest.popleft()
             yield item
     finally:
-        over.set()
+        finished.set()
         reader.join()
     if failures:
         raise failures[0]
 
 
-def _find(spec: str, warn: Callable[[str], None]) -> Source:
+def _open_files_or_camera(spec: str, warn: Callable[[str], None]) -> Source:
     path = Path(spec)
     if camera := _CAMERA.fullmatch(spec):
-        return _camera(Path(f"/dev/video{camera[1]}"))
+        return _camera_source(Path(f"/dev/video{camera[1]}"))
     if path.is_dir():
-        return _folder(path, warn)
+        return _folder_source(path, warn)
     if not path.exists():
-        raise InputError(f"source {spec!r} does not exist: use {KINDS}")
+        raise InputError(f"source {spec!r} does not exist: use {SOURCE_KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return images_source({path.name: path}, warn)
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        return _video(path)
-    raise InputError(f"source {spec!r} is neither an image nor a video by its name: use {KINDS}")
+        return _video_source(path)
+    raise InputError(f"source {spec!r} has the file name of neither an image nor a video: use {SOURCE_KINDS}")
 
 
-def _builtin(frames: int | None) -> Source:
+def _builtin_source(frames: int | None) -> Source:
     images, labels = builtin_frames()
     count = len(images) if frames is None else frames
 
@@ -163,18 +174,23 @@ def _builtin(frames: int | None) -> Source:
     return Source(samples, count)
 
 
-def _folder(folder: Path, warn: Callable[[str], None]) -> Source:
+def _folder_source(folder: Path, warn: Callable[[str], None]) -> Source:
     paths = list_images(folder)
     if not paths:
-        raise InputError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}): choose another folder")
+        raise no_image_error(folder)
     return images_source({path.name: path for path in paths}, warn)
 
 
+def no_image_error(folder: Path) -> InputError:
+    """Return the error for a folder without images."""
+    return InputError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}): choose another folder")
+
+
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in order of their names, none from folders inside it.
+    """List the images of a folder, sorted by name. Subfolders are ignored.
 
     Raises:
-        InputError: it cannot be listed.
+        InputError: the folder cannot be listed.
     """
     try:
         return sorted(path for path in folder.iterdir() if _is_image(path))
@@ -189,10 +205,15 @@ def _is_image(path: Path) -> bool:
 def images_source(
     paths: Mapping[str, Path], warn: Callable[[str], None], labels: Mapping[str, int] | None = None
 ) -> Source:
-    """Images under their names, with a label where one is known.
+    """Open image files as a source. Unreadable images are skipped with a warning.
+
+    Args:
+        paths: the file of each sample name.
+        warn: called once with a message for each image that is skipped.
+        labels: index of the true class of each sample name, where it is known.
 
     Raises:
-        InputError: none of them can be read.
+        InputError: none of the images can be read.
     """
     skipped: dict[str, str] = {}
 
@@ -212,13 +233,13 @@ def images_source(
 
 
 def _require_readable(paths: list[Path]) -> None:
-    """Look for one image that can be read now: a stream without any must not get as far as the cloud."""
-    first = _failure(paths[0])
-    if first is not None and all(_failure(path) for path in paths[1:]):
+    """Require one readable image at the start, so that an unusable source fails before a device connects."""
+    first = _read_error(paths[0])
+    if first is not None and all(_read_error(path) for path in paths[1:]):
         raise first if len(paths) == 1 else InputError(f"none of {len(paths)} images can be read, such as {first}")
 
 
-def _failure(path: Path) -> InputError | None:
+def _read_error(path: Path) -> InputError | None:
     try:
         read_image(path)
     except InputError as error:
@@ -226,33 +247,38 @@ def _failure(path: Path) -> InputError | None:
     return None
 
 
-def _video(path: Path) -> Source:
-    with _opened(path) as container:
-        length = container.streams.video[0].frames or None  # 0: the file does not say
-    return Source(lambda: _decoded(path), length)
-
-
-def _decoded(path: Path) -> Iterator[Sample]:
-    with _opened(path) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            yield Sample(f"{path.name} frame {index}", frame.to_ndarray(format="rgb24"), None)
-
-
-def _camera(path: Path) -> Source:
-    if not path.exists():
-        raise InputError(f"camera {path} does not exist: connect one that the system offers as {path}")
+def _video_source(path: Path) -> Source:
+    with _open_video(path) as container:
+        length = container.streams.video[0].frames or None  # 0 means that the file does not say
 
     def samples() -> Iterator[Sample]:
-        with _opened(path, "v4l2") as container:
-            for index, frame in enumerate(newest(container.decode(video=0))):
-                yield Sample(f"{path.name} frame {index}", frame.to_ndarray(format="rgb24"), None)
+        with _open_video(path) as container:
+            yield from _decoded_samples(path, container.decode(video=0))
 
-    return Source(samples, None)
+    return Source(samples, length)
+
+
+def _camera_source(path: Path) -> Source:
+    if not path.exists():
+        raise InputError(f"camera {path} does not exist: connect the camera, or choose another number")
+
+    def samples() -> Iterator[Sample]:
+        with _open_video(path, "v4l2") as container:
+            arrivals = ((frame, time.perf_counter()) for frame in container.decode(video=0))
+            for index, (frame, captured_s) in enumerate(newest(arrivals)):
+                yield Sample(f"{path.name} frame {index}", frame.to_ndarray(format="rgb24"), None, captured_s)
+
+    return Source(samples, None, live=True)
+
+
+def _decoded_samples(path: Path, frames: Iterator[Any]) -> Iterator[Sample]:
+    for index, frame in enumerate(frames):
+        yield Sample(f"{path.name} frame {index}", frame.to_ndarray(format="rgb24"), None)
 
 
 @contextmanager
-def _opened(path: Path, container_format: str | None = None) -> Iterator[Any]:
-    """An open PyAV container with a video stream; PyAV's errors become ours, also those of decoding."""
+def _open_video(path: Path, container_format: str | None = None) -> Iterator[Any]:
+    """Open a PyAV container that has a video stream. PyAV's errors become InputError, also inside the `with` block."""
     try:
         import av
     except ImportError as error:

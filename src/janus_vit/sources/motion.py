@@ -1,8 +1,8 @@
-"""Built-in clips: a handwritten digit that moves over clutter, and the class is how. Knows no model.
+"""Draw the built-in clips: a handwritten digit moves over clutter, and its motion is the class. Knows no model.
 
-No single frame tells the class: place, angle and size begin anywhere and wrap around, at the borders, after a whole
-turn, and between the largest and the smallest size, so that in any one frame the digit stands here or there as likely
-whatever it is about to do. Smaller and fainter digits move in ways of their own, and a bar hides a part.
+No single frame shows the class. Position, angle and size start at random and wrap around: at the borders, after a full
+turn, and between the largest and the smallest size. In any one frame, every position is equally likely for every class.
+Smaller and fainter digits move in other ways, and a bar hides a part of the picture.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOTION_LABELS = (
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-# label -> direction of each kind of motion; rows grow downwards
+# Direction of each kind of motion, by label. Rows grow downwards.
 _DOWN = np.array([0, 0, -1, 1, 0, 0, 0, 0], np.float32)
 _RIGHT = np.array([-1, 1, 0, 0, 0, 0, 0, 0], np.float32)
 _TURN = np.array([0, 0, 0, 0, 1, -1, 0, 0], np.float32)
@@ -45,22 +45,22 @@ _DRAWN_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class MotionStyle:
-    """How clips look and how hard they are. Pairs are the smallest and the largest.
+    """How clips look and how hard they are. Each pair is a smallest and a largest value.
 
     Attributes:
-        frames, size: of a clip, and height and width of each in pixels.
-        digit_pixels: side of the digit, with every size between them as likely on a logarithmic scale.
-        speed: of a digit that goes somewhere, in pixels a frame.
-        turn: of a digit that turns, in radians a frame.
-        growth: of a digit that grows, in shares of the way from the smallest size to the largest a frame.
-        unrest: standard deviation of the slow motion of all kinds that each digit adds to its own, relative to the
-            largest motion of that kind.
+        frames: number of frames in a clip.
+        size: height and width of a frame in pixels.
+        digit_pixels: side of the digit; sizes are uniform on a logarithmic scale.
+        speed: speed of a digit that moves along a side, in pixels per frame.
+        turn: speed of a digit that turns, in radians per frame.
+        growth: growth per frame, as a share of the range from the smallest to the largest size.
+        unrest: standard deviation of the slow extra motion of every digit, relative to the largest motion of that kind.
         contrast: brightness of the digit above the background, 0 to 1.
-        others: how many other digits move.
-        lesser: side and brightness of these relative to the digit's.
-        bar_pixels: sides of the bar that hides a part.
-        texture: spread of the smooth background.
-        noise: standard deviation of each pixel's noise, 0 to 1.
+        others: number of other digits that move.
+        lesser: side and brightness of the other digits, relative to the main digit.
+        bar_pixels: sides of the bar that hides a part of the picture.
+        texture: standard deviation of the smooth background.
+        noise: standard deviation of the pixel noise, 0 to 1.
     """
 
     frames: int = 8
@@ -84,13 +84,16 @@ STYLE = MotionStyle()
 def motion_clips(
     count: int, seed: int, *, training: bool = False, style: MotionStyle = STYLE
 ) -> tuple[NDArray[np.uint8], Labels]:
-    """Clips with every class about equally often; equal arguments give equal clips.
+    """Draw clips with about equally many of every class. Equal arguments give equal clips.
 
     Args:
-        training: draw from the glyphs for training instead of the held-out ones.
+        count: number of clips.
+        seed: seed of the random generator.
+        training: use the training glyphs instead of the held-out ones.
+        style: how the clips look.
 
     Returns:
-        clips [n, T, S, S, 3] uint8 whose three channels are equal, and labels [n], indices into `MOTION_LABELS`.
+        Clips [n, T, S, S, 3] uint8 with three equal channels, and labels [n], indices into `MOTION_LABELS`.
 
     Raises:
         InputError: the glyphs are missing from the package or damaged.
@@ -103,12 +106,12 @@ def motion_clips(
 
 @cache
 def _load_glyphs() -> tuple[Floats, Floats]:
-    """Glyphs [n, 10, 10] for training and held-out ones, 0 to 1, with an empty border."""
+    """Read training and held-out glyphs, [n, 10, 10] with values 0 to 1 and an empty border."""
     try:
         with (files("janus_vit") / "data" / GLYPHS_FILE).open("rb") as file, np.load(file) as arrays:
             return _padded(arrays["train"]), _padded(arrays["test"])
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{GLYPHS_FILE} cannot be read from the package ({error}): install it again") from error
+        raise InputError(f"{GLYPHS_FILE} cannot be read from the package ({error}): reinstall janus-vit") from error
 
 
 def _padded(glyphs: NDArray[np.uint8]) -> Floats:
@@ -118,7 +121,7 @@ def _padded(glyphs: NDArray[np.uint8]) -> Floats:
 def _draw(
     count: int, rng: np.random.Generator, glyphs: Floats, style: MotionStyle
 ) -> Iterator[tuple[NDArray[np.uint8], Labels]]:
-    """Grey clips [n, T, S, S] and their labels, a few at once."""
+    """Draw grey clips [n, T, S, S] and their labels in small groups, to limit memory."""
     for start in range(0, count, _DRAWN_AT_ONCE):
         number = min(_DRAWN_AT_ONCE, count - start)
         labels = rng.permutation(np.arange(start, start + number) % len(MOTION_LABELS))
@@ -126,7 +129,7 @@ def _draw(
 
 
 def _compose(rng: np.random.Generator, labels: Labels, glyphs: Floats, style: MotionStyle) -> NDArray[np.uint8]:
-    """Grey clips [n, T, S, S]."""
+    """Draw one grey clip per label: [n, T, S, S]."""
     count = len(labels)
     ink = np.zeros((count, style.frames, style.size, style.size), np.float32)
     contrast = _between(rng, style.contrast, count)
@@ -148,30 +151,30 @@ def _between(rng: np.random.Generator, bounds: tuple[float, float], count: int) 
 
 
 def _poses(rng: np.random.Generator, labels: Labels, style: MotionStyle) -> Floats:
-    """Row, column, angle (clockwise, in radians) and side (all others in pixels) in each frame: [4, n, T]."""
+    """Draw row, column, angle and side of the digit in each frame: [4, n, T], pixels and radians (clockwise)."""
     count = len(labels)
-    around = np.array([style.size, style.size, 2 * np.pi, 1.0])[:, None]  # after which each is the same again
+    period = np.array([style.size, style.size, 2 * np.pi, 1.0])[:, None]  # where each of the four wraps around
     fastest = np.array([style.speed[1], style.speed[1], style.turn[1], style.growth[1]])[:, None]
     change = rng.standard_normal((4, count)) * style.unrest * fastest
-    for row, (way, bounds) in enumerate(
+    for row, (direction, bounds) in enumerate(
         ((_DOWN, style.speed), (_RIGHT, style.speed), (_TURN, style.turn), (_GROWTH, style.growth))
     ):
-        change[row] += way[labels] * _between(rng, bounds, count)
-    start = rng.uniform(0, 1, (4, count)) * around
-    poses = (start[..., None] + change[..., None] * np.arange(style.frames)) % around[..., None]
+        change[row] += direction[labels] * _between(rng, bounds, count)
+    start = rng.uniform(0, 1, (4, count)) * period
+    poses = (start[..., None] + change[..., None] * np.arange(style.frames)) % period[..., None]
     smallest, largest = style.digit_pixels
     poses[3] = smallest * (largest / smallest) ** poses[3]
     return np.asarray(poses, np.float32)
 
 
 def _paint(ink: Floats, glyphs: Floats, poses: Floats, brightness: Floats) -> None:
-    """Lay glyphs [n, 10, 10] on the ink [n, T, S, S] so that the brighter of the two stays."""
+    """Draw glyphs [n, 10, 10] on the ink [n, T, S, S]. The brighter of the two stays."""
     size = ink.shape[2]
     reach = int(np.ceil(float(poses[3].max()) * 0.75))  # a little more than half a diagonal
     steps = np.arange(-reach, reach + 1)
     middle = np.rint(poses[:2]).astype(np.intp)  # [2, n, T]
     rows, columns = (steps - (place - whole)[..., None] for place, whole in zip(poses[:2], middle, strict=True))
-    patches = _turned(glyphs, rows, columns, poses[2], poses[3]) * brightness[:, None, None, None]
+    patches = _sample_turned(glyphs, rows, columns, poses[2], poses[3]) * brightness[:, None, None, None]
     clip = np.arange(len(ink))[:, None, None, None]
     frame = np.arange(ink.shape[1])[:, None, None]
     at_rows, at_columns = ((place[..., None] + steps) % size for place in middle)
@@ -179,8 +182,19 @@ def _paint(ink: Floats, glyphs: Floats, poses: Floats, brightness: Floats) -> No
     ink[where] = np.maximum(ink[where], patches)
 
 
-def _turned(glyphs: Floats, rows: Floats, columns: Floats, angle: Floats, side: Floats) -> Floats:
-    """Bilinear samples [n, T, P, P] of glyphs at offsets from their middles, [n, T, P] down and to the right."""
+def _sample_turned(glyphs: Floats, rows: Floats, columns: Floats, angle: Floats, side: Floats) -> Floats:
+    """Sample scaled and turned glyphs bilinearly.
+
+    Args:
+        glyphs: [n, 10, 10].
+        rows: offsets from the middle of the glyph, downwards in pixels, [n, T, P].
+        columns: offsets from the middle of the glyph, to the right in pixels, [n, T, P].
+        angle: clockwise rotation in radians, [n, T].
+        side: side of the glyph in pixels, [n, T].
+
+    Returns:
+        Brightness, [n, T, P, P].
+    """
     cos, sin = (turn(angle)[..., None, None] for turn in (np.cos, np.sin))
     down, right = rows[..., :, None], columns[..., None, :]
     scale = (_GLYPH_SIDE / side)[..., None, None]
@@ -198,7 +212,7 @@ def _turned(glyphs: Floats, rows: Floats, columns: Floats, angle: Floats, side: 
 
 
 def _background(rng: np.random.Generator, count: int, style: MotionStyle) -> Floats:
-    """Smooth textures [n, S, S] that stand still."""
+    """Draw smooth textures that do not move: [n, S, S]."""
     knots = 7
     at = np.linspace(0, knots - 1, style.size, dtype=np.float32)[:, None]
     weights = np.clip(1 - np.abs(at - np.arange(knots, dtype=np.float32)), 0, 1)
@@ -207,7 +221,7 @@ def _background(rng: np.random.Generator, count: int, style: MotionStyle) -> Flo
 
 
 def _hide(rng: np.random.Generator, canvas: Floats, style: MotionStyle) -> None:
-    """Put a bar of one brightness before each clip; it stands still, and wraps around as all else does."""
+    """Cover a part of each clip with a bar of uniform brightness that does not move and wraps around the borders."""
     count, size = len(canvas), style.size
     low, high = style.bar_pixels
     inside = [

@@ -1,7 +1,7 @@
-"""Cluttered scenes of handwritten digits: one large digit between fragments of others, strokes, blobs and noise.
+"""Draw cluttered scenes of handwritten digits: one large digit among fragments of others, strokes, blobs and noise.
 
-The clutter follows Mnih et al., "Recurrent Models of Visual Attention" (NeurIPS 2014). Arrays in, arrays out; knows no
-data set and no model.
+The clutter follows Mnih et al., "Recurrent Models of Visual Attention" (NeurIPS 2014). Takes and returns arrays; knows
+no data set and no model.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ Place = NDArray[np.float64]  # row and column in pixels
 
 _DIGIT_SIDE = 8  # pixels of a source digit
 _DIGIT_WHITE = np.float32(16)  # largest value of a source digit
-_GREYS = 16  # grey levels of a scene, so that many scenes pack into a small file
+_GREYS = 16  # few grey levels, so that many scenes compress into a small file
 
 
 @dataclass(frozen=True, slots=True)
 class SceneStyle:
-    """How scenes look and how hard they are.
+    """How scenes look and how hard they are. Each pair is a smallest and a largest value.
 
     Attributes:
         size: height and width of a scene in pixels.
-        digit_pixels: smallest and largest side of the digit.
-        jitter: farthest that the digit stands from the middle, in pixels along each side.
-        contrast: smallest and largest brightness of the digit's ink above the background, 0 to 1.
-        weight: exponent of the digit's ink, below 1 for bold and above for thin.
-        tilt: largest rotation either way in radians.
-        shear: largest horizontal shear either way, pixels per pixel.
-        fragments: fewest and most fragments of other digits.
-        strokes: fewest and most straight strokes.
-        faint: brightness of clutter relative to the digit's, smallest and largest.
-        blobs: fewest and most soft blobs.
-        texture: spread of the smooth background.
+        digit_pixels: side of the digit.
+        jitter: largest distance of the digit from the middle along each side, in pixels.
+        contrast: brightness of the digit above the background, 0 to 1.
+        weight: exponent of the digit's brightness; below 1 makes it bold, above 1 thin.
+        tilt: largest rotation in either direction, in radians.
+        shear: largest horizontal shear in either direction, in pixels per pixel.
+        fragments: number of fragments of other digits.
+        strokes: number of straight strokes.
+        faint: brightness of the clutter relative to the digit.
+        blobs: number of soft blobs.
+        texture: standard deviation of the smooth background.
         noise: standard deviation of the pixel noise, 0 to 1.
     """
 
@@ -63,14 +63,16 @@ def compose_scene(
     clutter: NDArray[np.generic],
     style: SceneStyle = STYLE,
 ) -> NDArray[np.uint8]:
-    """Draw one scene; equal generators give equal scenes.
+    """Draw one scene. Equal generators give equal scenes.
 
     Args:
-        digit: [8, 8] what is to be read, values 0 to 16.
-        clutter: [n, 8, 8] digits that fragments are cut from, values 0 to 16.
+        rng: random generator.
+        digit: the digit to read, [8, 8] with values 0 to 16.
+        clutter: digits from which the fragments are cut, [n, 8, 8] with values 0 to 16.
+        style: how the scene looks.
 
     Returns:
-        grey [S, S] uint8.
+        A grey image, uint8 [S, S].
     """
     ink = np.zeros((style.size, style.size), np.float32)
     brightness = rng.uniform(*style.contrast)
@@ -90,7 +92,7 @@ def compose_scene(
 
 
 def _background(rng: np.random.Generator, style: SceneStyle) -> Grey:
-    """Smooth texture [S, S] with soft bright and dark blobs."""
+    """Draw a smooth texture with soft bright and dark blobs: [S, S]."""
     knots = (rng.standard_normal((6, 6)) * style.texture).astype(np.float32)
     weights = _interpolation(style.size, 6)
     canvas = (weights @ knots @ weights.T + np.float32(rng.uniform(0.15, 0.35))).astype(np.float32)
@@ -104,19 +106,19 @@ def _background(rng: np.random.Generator, style: SceneStyle) -> Grey:
 
 
 def _interpolation(size: int, knots: int) -> Grey:
-    """Weights [size, knots] that interpolate between knots linearly."""
+    """Return weights [size, knots] that interpolate linearly between knots."""
     at = np.linspace(0, knots - 1, size, dtype=np.float32)[:, None]
     weights: Grey = np.clip(1 - np.abs(at - np.arange(knots, dtype=np.float32)), 0, 1)
     return weights
 
 
 def _between(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
-    """A whole number, bounds included."""
+    """Draw a whole number, bounds included."""
     return int(rng.integers(bounds[0], bounds[1] + 1))
 
 
 def _fragments(rng: np.random.Generator, clutter: NDArray[np.generic], count: int) -> Grey:
-    """[count, 8, 8] digits of which only a part, moved to the middle, is left."""
+    """Cut a part of random digits and move it to the middle: [count, 8, 8]."""
     chosen = np.asarray(clutter[rng.integers(0, len(clutter), count)], np.float32) / _DIGIT_WHITE
     pieces: Grey = np.zeros_like(chosen)
     for piece, source in zip(pieces, chosen, strict=True):
@@ -128,7 +130,7 @@ def _fragments(rng: np.random.Generator, clutter: NDArray[np.generic], count: in
 
 
 def _warp(rng: np.random.Generator, sources: Grey, sides: NDArray[np.float64], style: SceneStyle) -> Grey:
-    """Scale, tilt and shear sources [n, 8, 8] to the given sides: patches [n, P, P] with the digit in the middle."""
+    """Scale sources [n, 8, 8] to sides [n], tilt and shear them: patches [n, P, P] with the digit in the middle."""
     count, reach = len(sources), int(np.ceil(sides.max() * 0.6))
     along = np.arange(-reach, reach + 1, dtype=np.float32)
     scale = (_DIGIT_SIDE / sides).astype(np.float32)[:, None, None]
@@ -137,13 +139,13 @@ def _warp(rng: np.random.Generator, sources: Grey, sides: NDArray[np.float64], s
     down, right = along[None, :, None] * scale, along[None, None, :] * scale
     rows = np.cos(angle) * down - np.sin(angle) * right
     columns = np.sin(angle) * down + np.cos(angle) * right + shear * rows
-    padded = np.pad(sources, ((0, 0), (2, 2), (2, 2)))  # beyond its edge a digit is empty
+    padded = np.pad(sources, ((0, 0), (2, 2), (2, 2)))  # a digit is empty beyond its edge
     middle = (_DIGIT_SIDE - 1) / 2 + 2
     return _sample(padded, rows + np.float32(middle), columns + np.float32(middle))
 
 
 def _sample(images: Grey, rows: Grey, columns: Grey) -> Grey:
-    """Bilinear samples [n, P, P] of images [n, H, W] at the given places, which are clipped to the images."""
+    """Sample images [n, H, W] bilinearly at rows and columns [n, P, P], which are clipped to the images."""
     height, width = images.shape[1:]
     rows, columns = np.clip(rows, 0, height - 1.001), np.clip(columns, 0, width - 1.001)
     top, left = rows.astype(np.intp), columns.astype(np.intp)
@@ -157,7 +159,7 @@ def _sample(images: Grey, rows: Grey, columns: Grey) -> Grey:
 
 
 def _paint(ink: Grey, patch: Grey, middle: Place) -> None:
-    """Lay a patch on the ink so that the brighter of the two stays; what falls outside is cut."""
+    """Draw a patch on the ink. The brighter of the two stays, and parts outside the image are cut off."""
     reach, size = patch.shape[0] // 2, ink.shape[0]
     top, left = (round(float(place)) - reach for place in middle)
     rows = slice(max(top, 0), min(top + patch.shape[0], size))
@@ -167,7 +169,7 @@ def _paint(ink: Grey, patch: Grey, middle: Place) -> None:
 
 
 def _draw_strokes(rng: np.random.Generator, ink: Grey, brightness: float, style: SceneStyle) -> None:
-    """Short straight strokes, as wide as a pen."""
+    """Draw short straight strokes of a pen's width."""
     along = np.arange(style.size, dtype=np.float32)
     for _ in range(_between(rng, style.strokes)):
         row, column = rng.uniform(0, style.size, 2)

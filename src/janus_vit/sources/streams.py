@@ -1,4 +1,4 @@
-"""What a model is fed from a source: single frames, or clips of consecutive frames for a model of videos."""
+"""Turn a source of frames into a model's inputs: single frames, or clips of consecutive frames for a video model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from janus_vit.model.catalog import Model
 from janus_vit.sources.frames import BUILTIN, Sample, Source, open_source
 from janus_vit.sources.motion import MOTION_LABELS, STYLE, motion_clips
 
-DEFAULT_STRIDE = 4  # of VideoMAE's training on Kinetics
+DEFAULT_STRIDE = 4  # as in VideoMAE's training on Kinetics
 _BUILTIN_CLIPS, _BUILTIN_SEED = 500, 1
 _DRAWN_AT_ONCE = 50
-_DIGITS = tuple("0123456789")  # labels of the built-in frames
+_DIGIT_LABELS = tuple("0123456789")  # classes of the built-in frames
 
 
 def open_stream(
@@ -25,14 +25,17 @@ def open_stream(
     count: int | None = None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Source:
-    """Find what a user wants to run.
+    """Open a source of frames or clips.
 
     Args:
-        spec, warn: as in `open_source`. count: stop after so many frames or clips.
-        clip_frames: that the model takes, 1 for images. stride: frames from one frame of a clip to the next.
+        spec: name of the source, as in `open_source`.
+        clip_frames: frames per clip; 1 for a model of images.
+        stride: a clip takes every `stride`th frame.
+        count: stop after this many frames or clips.
+        warn: called once with a message for each image that is skipped because it cannot be read.
 
     Raises:
-        InputError: nothing there that can be read, or clips from single images.
+        InputError: the source cannot be read, or is too short for a clip.
     """
     if clip_frames == 1:
         return open_source(spec, count, warn)
@@ -43,13 +46,17 @@ def open_stream(
 
 
 def true_label(sample: Sample, model: Model) -> int | None:
-    """The true class. Only built-in frames and clips have one, which says nothing about a model of other classes."""
-    known = _DIGITS if model.preprocessing.frames == 1 else MOTION_LABELS
-    return sample.label if model.labels == known else None
+    """Return the true class of a built-in frame or clip, or None if the model has other classes than those."""
+    return sample.label if model.labels == builtin_labels(model.preprocessing.frames) else None
+
+
+def builtin_labels(clip_frames: int) -> tuple[str, ...]:
+    """Return the names of the classes of the built-in frames (`clip_frames` is 1) or clips."""
+    return _DIGIT_LABELS if clip_frames == 1 else MOTION_LABELS
 
 
 def _builtin_clips(frames: int, count: int) -> Source:
-    """So many clips; after the last of the set the first comes again."""
+    """Draw `count` clips. The set repeats after its last clip."""
     style = replace(STYLE, frames=frames)
 
     def samples() -> Iterator[Sample]:
@@ -62,25 +69,27 @@ def _builtin_clips(frames: int, count: int) -> Source:
 
 
 def _windows(source: Source, frames: int, stride: int) -> Source:
-    """Clips one after the other; what is left at the end is too short for one."""
+    """Cut a source into consecutive clips that do not overlap. Frames left at the end are dropped."""
     span = (frames - 1) * stride + 1
 
     def samples() -> Iterator[Sample]:
-        kept: list[Sample] = []  # only those that the clip takes
-        made = seen = within = 0
+        kept: list[Sample] = []  # only the frames that the clip takes, to save memory
+        clips = seen = within = 0
         for sample in source:
             if within % stride == 0:
                 kept.append(sample)
             within, seen = within + 1, seen + 1
             if within < span:
                 continue
-            if len({one.frame.shape for one in kept}) > 1:
-                raise InputError(f"{sample.name}: frames of one clip differ in size: give a video, or equal images")
-            yield Sample(f"{kept[0].name} and on", np.stack([one.frame for one in kept]), None)
-            kept, within, made = [], 0, made + 1
-        if not made:
+            if len({each.frame.shape for each in kept}) > 1:
+                raise InputError(
+                    f"{sample.name}: the frames of one clip differ in size: use a video, or images of equal size"
+                )
+            yield Sample(f"{kept[0].name} and on", np.stack([each.frame for each in kept]), None)
+            kept, within, clips = [], 0, clips + 1
+        if not clips:
             raise InputError(
-                f"the source has {seen} frames and a clip of {frames} frames at stride {stride} needs {span}: "
+                f"the source has {seen} frames, but a clip of {frames} frames at stride {stride} needs {span}: "
                 "use a longer video or a smaller --stride"
             )
 
