@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check fix bench paper honest clean
+.PHONY: demo test check docs fix bench paper honest clean
 
 demo: $(VENV)/.ready
 	$(BIN)/janus-vit demo
@@ -18,7 +18,11 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 # Everything that CI runs, the tests last so that their summary closes the output.
-check: $(VENV)/.ready $(VENV)/.checked test
+check: $(VENV)/.ready $(VENV)/.checked docs test
+
+# The documentation as a site in build/site; a warning is an error.
+docs: $(VENV)/.docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 fix: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -38,6 +42,10 @@ bench: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/.checked: $(VENV)/.ready $(SOURCES) src/janus_vit/wire/janus.proto

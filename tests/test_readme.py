@@ -1,4 +1,4 @@
-"""The README's commands and its Python, run as they stand there."""
+"""The README's commands and its Python run as they stand there; the commands of the documentation can be parsed."""
 
 import contextlib
 import io
@@ -9,25 +9,65 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import typer
 from peers import FAMILIES
 from PIL import Image
 
+import janus_vit
+from janus_vit.calibration import profiler
+from janus_vit.cli.main import app, main
 from janus_vit.sources.builtin import builtin_frames
 
-README = Path(__file__).parents[1] / "README.md"
-COMMAND = Path(sys.executable).with_name("janus-vit")
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+ROUGH = profiler.Effort(points=3, repeats=1, limit_s=1.0)  # what is measured here is not looked at
+ROUGH_COMMAND = (  # the command in a process of its own
+    "import sys; from janus_vit.calibration import profiler; from janus_vit.cli.main import main; "
+    f"profiler.QUICK = profiler.{ROUGH}; sys.exit(main(sys.argv[1:]))"
+)
+WITH_NETWORK = ("cloud", "device")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 
 
-def commands():
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+def commands(page=README):
+    lines = [line for block in blocks("sh", page) for line in block.splitlines()]
+    return [arguments for line in lines if (arguments := shlex.split(line, comments=True))]
+
+
+def run(arguments):
+    """Run one command in this process; warnings are errors here."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments[1:])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the README's reader has: a checkpoint and some images."""
+    folder = tmp_path_factory.mktemp("reader")
+    FAMILIES["timm-vit"](folder / "my-model")
+    (folder / "photos").mkdir()
+    for frame, index in zip(builtin_frames()[0][:20], range(20), strict=True):
+        Image.fromarray(frame).save(folder / "photos" / f"{index:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    """All commands that need no network, in the README's order, each with code, output and errors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(profiler, "QUICK", ROUGH)
+        return [(arguments, *run(arguments)) for arguments in commands() if arguments[1] not in WITH_NETWORK]
 
 
 @pytest.fixture
@@ -35,13 +75,6 @@ def port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def run(arguments, folder):
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    return subprocess.run(
-        [COMMAND, *arguments[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def test_every_command_is_one_of_ours():
@@ -57,39 +90,60 @@ def test_every_command_is_one_of_ours():
     }
 
 
-def test_the_commands_without_a_network_run(tmp_path):
-    FAMILIES["timm-vit"](tmp_path / "my-model")
-    (tmp_path / "photos").mkdir()
-    for frame, index in zip(builtin_frames()[0][:20], range(20), strict=True):
-        Image.fromarray(frame).save(tmp_path / "photos" / f"{index:02}.png")
-    for arguments in commands():
-        if arguments[1] not in ("cloud", "device"):
-            done = run(arguments, tmp_path)
-            assert done.returncode == 0, done.stderr
-            assert done.stdout
-            assert "Traceback" not in done.stderr
+def test_the_commands_without_a_network_run(finished):
+    assert len(finished) == 5
+    for arguments, code, output, errors in finished:
+        assert code == 0, (arguments, errors)
+        assert output
+        assert "Traceback" not in errors
 
 
-def test_cloud_and_device_run_as_the_readme_says(tmp_path, port):
+def test_cloud_and_device_run_as_the_readme_says(folder, finished, port, monkeypatch):
     (serve,) = (arguments for arguments in commands() if arguments[1] == "cloud")
     (stream,) = (arguments for arguments in commands() if arguments[1] == "device")
     serve = [part.replace("0.0.0.0:50051", f"127.0.0.1:{port}") for part in serve]
-    stream = [part.replace("HOST:50051", f"127.0.0.1:{port}") for part in stream]
-    cloud = subprocess.Popen([COMMAND, *serve[1:]], stderr=subprocess.PIPE, text=True)
+    stream = [part.replace("HOST:50051", f"127.0.0.1:{port}").replace("camera:0", "builtin") for part in stream]
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    cloud = subprocess.Popen(
+        [sys.executable, "-c", ROUGH_COMMAND, *serve[1:]],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert any(f"on 127.0.0.1:{port}" in line for line in cloud.stderr)  # stops at the first
-        done = run(stream, tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert "60" in done.stdout
+        monkeypatch.chdir(folder)
+        code, output, errors = run(stream)
+        assert code == 0, errors
+        assert "60" in output
     finally:
         cloud.send_signal(signal.SIGINT)
         _, errors = cloud.communicate(timeout=30)
     assert "Traceback" not in errors
 
 
-def test_the_python_runs():
+def test_the_python_runs(monkeypatch):
+    rough = partial(profiler.profile_machine, effort=ROUGH)
+    monkeypatch.setattr(janus_vit, "profile_machine", rough, raising=False)
     (code,) = blocks("python")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), {})
     assert len(printed.getvalue().splitlines()) == 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_can_be_parsed(page):
+    group = typer.main.get_command(app)
+    with group.make_context("janus-vit", [], resilient_parsing=True) as parent:
+        for _, name, *options in commands(page):
+            command = group.get_command(parent, name)
+            assert command is not None, name
+            command.make_context(name, options, parent=parent)
+
+
+def test_the_readme_is_short_and_shows_the_first_run_early():
+    lines = README.read_text("utf-8").splitlines()
+    assert len(lines) <= 180
+    assert max(index for index, line in enumerate(lines, 1) if line.startswith("janus-vit device")) <= 60
