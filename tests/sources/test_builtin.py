@@ -1,4 +1,4 @@
-"""The built-in frames are held out, and the built-in model is small, right without merging and worse with much merging."""
+"""Built-in frames are held out, and the built-in model is right without merging and worse with much merging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In built-in clips the digit moves as the label says, no single frame shows it, and held-out glyphs are not for training."""
+"""In built-in clips the digit moves as the label says, and no single frame shows which label it is."""
 
 from __future__ import annotations
 
