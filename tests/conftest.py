@@ -18,9 +18,18 @@ from janus_vit.planning.policies.presets import Platforms
 FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd", "tensor", "png", "jpeg90")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    torch.set_num_threads(1)  # tests are small; threads only add noise
+LONGEST_FIRST = ("test_readme.py", "test_memory.py", "test_engines.py")
+
+
+def pytest_configure():
+    """Compute with one thread: tests are small, run side by side, and more threads than cores wait for each other."""
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Run the longest files first, so that no worker still runs one alone at the end."""
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -83,7 +92,7 @@ def model() -> Model:
     return small_model()
 
 
-@pytest.fixture(scope="session", params=["class", "distilled", "mean", "conv", "registers", "embed", "clip"])
+@pytest.fixture(scope="module", params=["class", "distilled", "mean", "conv", "registers", "embed", "clip"])
 def any_model(request) -> Model:
     changes = {
         "class": {},
