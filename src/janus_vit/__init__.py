@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from janus_vit.runtime.device import Device
 
 __all__ = ["Cloud", "Device", "__version__", "connect", "load_model", "make_engine", "profile_machine"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "load_model": "janus_vit.model.catalog",
