@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check docs fix bench paper honest clean
+.PHONY: demo test check docs fix bench timm-names paper honest clean
 
 demo: $(VENV)/.ready
 	$(BIN)/janus-vit demo
@@ -38,6 +38,10 @@ honest: $(VENV)/.ready
 bench: $(VENV)/.ready
 	@for script in $(filter-out benchmarks/paper.py benchmarks/honest.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Compare every architecture of timm that is accepted with timm itself (some minutes).
+timm-names: $(VENV)/.ready
+	$(BIN)/python scripts/compare_timm_names.py
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

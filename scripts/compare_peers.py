@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model, load_model
+from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
 from janus_vit.model.engines.eager import EagerEngine
 
 sys.path.insert(0, "tests")
@@ -35,6 +36,16 @@ normalising.
 
 | kind | output | blocks | tokens | difference | grey levels |
 |---|---|---|---|---|---|
+"""
+TIMM = f"""
+## Architectures of timm
+
+A `config.json` of timm names an `architecture`. The tensors do not show everything that timm computes: rotary
+positions, for example, leave no tensor behind. So only architectures whose answers equal those of timm {COMPARED_WITH}
+are accepted (`make timm-names` compares them all), and all others are refused by name. Weights without a config are
+read by their tensors alone. Use them only if they belong to one of these architectures:
+
+{", ".join(f"`{name}`" for name in sorted(COMPARED_NAMES))}.
 """
 PICTURES = 4
 
@@ -98,7 +109,7 @@ def main() -> None:
             row = compare(kind, make(Path(folder)))
         print(row)
         lines.append(f"{row}\n")
-    arguments.output.write_text("".join(lines), encoding="utf-8")
+    arguments.output.write_text("".join([*lines, TIMM]), encoding="utf-8")
 
 
 if __name__ == "__main__":

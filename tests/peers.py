@@ -40,7 +40,7 @@ BILINEAR, BICUBIC = 2, 3  # as Pillow numbers them
 
 
 @functools.cache
-def _import_torchvision() -> torch.library.Library | None:
+def import_torchvision() -> torch.library.Library | None:
     """Import torchvision; give back the operators that had to be declared for it, to keep them alive.
 
     The usual torchvision is linked with CUDA. Beside a CPU build of torch its operators are missing, and it asks for
@@ -74,13 +74,13 @@ def _enter(family: str, make: Callable[[Path], Peer]) -> None:
 
     def run(folder: Path) -> Peer:
         with torch.random.fork_rng(devices=[]):
-            _import_torchvision()
+            import_torchvision()
             return make(folder)
 
     FAMILIES[family] = _quiet(run)
 
 
-def _randomise(model: nn.Module) -> None:
+def randomise(model: nn.Module) -> None:
     """Draw every weight anew: fresh layer scales, norms, biases and tokens are ones and zeros, which hide mistakes."""
     generator = torch.Generator().manual_seed(11)
     for name, parameter in model.named_parameters():
@@ -129,7 +129,7 @@ def _hf_peer(family: str, folder: Path, output: str, make: Maker) -> Peer:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     model, processor, forward = make(transformers)
-    _randomise(model)
+    randomise(model)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -246,7 +246,7 @@ def _timm_peer(family: str, folder: Path, name: str, args: dict[str, Any], data:
     import timm
 
     model = timm.create_model(name, pretrained_cfg_overlay=data, **args)
-    _randomise(model)
+    randomise(model)
     labels = {"label_names": list(NAMES[: model.num_classes])} if model.num_classes else {}
     timm.models.save_for_hf(model, folder, model_config=labels, model_args=args, safe_serialization=True)
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model), is_training=False)

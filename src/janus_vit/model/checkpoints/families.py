@@ -1,4 +1,4 @@
-"""What config files tell: Hugging Face's config.json by model_type, timm's by architecture name."""
+"""Read what a config.json says of the architecture: of transformers by its model_type, of timm in `timm_config`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import Facts
 from janus_vit.model.checkpoints.names import is_hugging_face, is_timm
+from janus_vit.model.checkpoints.timm_config import check_timm_config, read_timm_facts
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
 
@@ -46,13 +47,6 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
-_TIMM_POOLING = {"token": "class", "avg": "mean", "map": "attention"}
-# width of timm's Vision Transformers -> heads, where their names do not say otherwise
-_TIMM_HEADS = {
-    192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
-    1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
-}  # fmt: skip
-_TIMM_TANH = re.compile(r"large_patch16_siglip.*_512$|patch32_siglip|so400m_patch16_siglip|giantopt")
 _PROJECTED = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
 
 
@@ -67,7 +61,9 @@ def find_facts(weights: Weights, config: Section | None, with_head: bool) -> Fac
     """
     names = weights.tensors
     if is_timm(names):
-        return _of_timm(weights, config, with_head)
+        if config is not None:
+            check_timm_config(config)
+        return read_timm_facts(weights, config, with_head)
     if not is_hugging_face(names):
         raise InputError(
             f"{weights.path}: its tensors are not those of a Vision Transformer of timm or transformers "
@@ -140,44 +136,3 @@ def _of_hugging_face(weights: Weights, config: Section, with_head: bool) -> Fact
         antialias=family == "dinov2_with_registers",
         with_head=with_head,
     )
-
-
-def _of_timm(weights: Weights, config: Section | None, with_head: bool) -> Facts:
-    values: Mapping[str, Any] = config.values if config is not None else {}
-    name = str(values.get("architecture", ""))
-    arguments = config.section("model_args") if config is not None and values.get("model_args") else None
-    width = weights.tensors["patch_embed.proj.weight"].shape[0]
-    heads = (
-        arguments.integer("num_heads", 1) if arguments and "num_heads" in arguments.values else _timm_heads(name, width)
-    )
-    if heads is None:
-        raise InputError(
-            f"{weights.path}: no usual number of heads for width {width}: add model_args.num_heads to its config.json"
-        )
-    pooling = str(values.get("global_pool") or _timm_pooling(weights))
-    if pooling not in _TIMM_POOLING:
-        raise InputError(f"{weights.path}: field global_pool is {pooling!r}: supported are {', '.join(_TIMM_POOLING)}")
-    return Facts(
-        heads=heads,
-        norm_eps=1e-5 if "_clip_" in name else 1e-6,
-        activation=_timm_activation(name),
-        pooling=_TIMM_POOLING[pooling],
-        antialias=True,
-        with_head=with_head,
-    )
-
-
-def _timm_heads(name: str, width: int) -> int | None:
-    return 16 if "giantopt" in name or name == "vit_base_patch16_gap_224" else _TIMM_HEADS.get(width)
-
-
-def _timm_pooling(weights: Weights) -> str:
-    if "attn_pool.latent" in weights.tensors:
-        return "map"
-    return "avg" if "fc_norm.weight" in weights.tensors or "cls_token" not in weights.tensors else "token"
-
-
-def _timm_activation(name: str) -> str:
-    if "quickgelu" in name:
-        return "quick_gelu"
-    return "gelu_tanh" if _TIMM_TANH.search(name) else "gelu"

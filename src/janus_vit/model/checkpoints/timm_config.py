@@ -1,0 +1,126 @@
+"""Read the config.json that timm writes beside its weights."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from janus_vit.errors import InputError
+from janus_vit.model.checkpoints.assemble import Facts
+from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
+from janus_vit.model.checkpoints.weights import Weights
+from janus_vit.planning.jsonfile import Section
+
+_POOLING = {"token": "class", "avg": "mean", "map": "attention"}
+# Width of timm's Vision Transformers -> heads, where their names do not say otherwise.
+_HEADS = {
+    192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
+    1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
+}  # fmt: skip
+_TANH_GELU = re.compile(r"large_patch16_siglip.*_512$|patch32_siglip|so400m_patch16_siglip|giantopt")
+# Arguments of timm's VisionTransformer that the weights show, that this module reads, or that only training uses.
+_SUPPORTED_ARGUMENTS = frozenset({
+    "img_size", "patch_size", "in_chans", "num_classes", "global_pool", "embed_dim", "depth", "num_heads", "mlp_ratio",
+    "qkv_bias", "init_values", "class_token", "no_embed_class", "reg_tokens", "pre_norm", "fc_norm", "dynamic_img_size",
+    "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate",
+    "weight_init", "fix_init",
+})  # fmt: skip
+
+
+def check_timm_config(config: Section) -> None:
+    """Refuse an architecture that was not compared with timm. Without the field `architecture`, accept the config.
+
+    Raises:
+        InputError: the architecture is not in `COMPARED_NAMES`, or one of model_args changes it in an unknown way.
+    """
+    values = config.values
+    if values.get("architecture") is None:
+        return
+    name = config.text("architecture").partition(".")[0]  # timm allows NAME.TAG
+    if name not in COMPARED_NAMES:
+        nearest = difflib.get_close_matches(name, sorted(COMPARED_NAMES), 1, 0.0)[0]
+        raise InputError(
+            f"{config.source}: field architecture is {name!r}, which is not supported: its answers were not compared "
+            f"with those of timm {COMPARED_WITH}; the nearest supported one is {nearest!r} (all: docs/models.md): "
+            "use a checkpoint of that architecture"
+        )
+    arguments = _model_args(config)
+    if arguments is None:
+        return
+    unknown = sorted(arguments.values.keys() - _SUPPORTED_ARGUMENTS)
+    if unknown:
+        raise InputError(
+            f"{config.source}: field model_args.{unknown[0]} changes {name!r} in a way that is not supported: use a "
+            f"checkpoint without it (supported are {', '.join(sorted(_SUPPORTED_ARGUMENTS))})"
+        )
+    if "embed_dim" in arguments.values and "num_heads" not in arguments.values:
+        raise InputError(f"{config.source}: field model_args.embed_dim is set without num_heads: add num_heads")
+
+
+def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -> Facts:
+    """Read what timm's tensors do not show. Without a config, derive the number of heads from the width.
+
+    Args:
+        weights: the tensors under timm's names.
+        config: timm's config.json, None if there is none.
+        with_head: whether to keep a classifier's last layer.
+
+    Raises:
+        InputError: the number of heads is unknown, or the pooling is not supported.
+    """
+    name = "" if config is None else str(config.values.get("architecture") or "").partition(".")[0]
+    arguments = None if config is None else _model_args(config)
+    return Facts(
+        heads=_heads(weights, name, arguments),
+        norm_eps=1e-5 if "_clip_" in name else 1e-6,
+        activation=_activation(name),
+        pooling=_pooling(weights, config, arguments),
+        antialias=True,
+        with_head=with_head,
+    )
+
+
+def _model_args(config: Section) -> Section | None:
+    return config.section("model_args") if config.values.get("model_args") else None
+
+
+def _heads(weights: Weights, name: str, arguments: Section | None) -> int:
+    if arguments is not None and "num_heads" in arguments.values:
+        return arguments.integer("num_heads", 1)
+    if "giantopt" in name or name == "vit_base_patch16_gap_224":
+        return 16
+    width = weights.tensors["patch_embed.proj.weight"].shape[0]
+    if width not in _HEADS:
+        raise InputError(
+            f"{weights.path}: no usual number of heads for width {width}: add model_args.num_heads to its config.json"
+        )
+    return _HEADS[width]
+
+
+def _pooling(weights: Weights, config: Section | None, arguments: Section | None) -> str:
+    """Prefer model_args, as timm does: the top-level field is only for information."""
+    if arguments is not None and "global_pool" in arguments.values:
+        pooling = arguments.values["global_pool"]
+    else:
+        pooling = (config.values.get("global_pool") if config is not None else None) or _usual_pooling(weights)
+    source = weights.path if config is None else config.source
+    if not isinstance(pooling, str) or pooling not in _POOLING:
+        raise InputError(f"{source}: field global_pool is {pooling!r}: supported are {', '.join(_POOLING)}")
+    if pooling == "map" and not weights.tensors.keys().isdisjoint(("cls_token", "reg_token")):
+        raise InputError(
+            f"{source}: attention pooling (global_pool 'map') with class or register tokens is not supported, because "
+            "timm pools only the patches: use a checkpoint without these tokens"
+        )
+    return _POOLING[pooling]
+
+
+def _usual_pooling(weights: Weights) -> str:
+    if "attn_pool.latent" in weights.tensors:
+        return "map"
+    return "avg" if "fc_norm.weight" in weights.tensors or "cls_token" not in weights.tensors else "token"
+
+
+def _activation(name: str) -> str:
+    if "quickgelu" in name:
+        return "quick_gelu"
+    return "gelu_tanh" if _TANH_GELU.search(name) else "gelu"
