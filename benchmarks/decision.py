@@ -13,8 +13,9 @@ from _common import median_p99, print_json, timed_ms
 from janus_vit.planning.latency import Cost, Curve, PlatformProfile
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer
 from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Situation
-from janus_vit.planning.policies.presets import Platforms, make_policy, policy_table
+from janus_vit.planning.policies.presets import make_policy, policy_table
 
 SHAPE = ModelShape("vit-large-384", 24, 577, 1, 1024, (3, 384, 384))
 TOKENS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")

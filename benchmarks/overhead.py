@@ -87,7 +87,7 @@ def main() -> None:
         with grpc.insecure_channel(f"127.0.0.1:{echo_port}") as channel:
             call, body = channel.unary_unary("/echo/Echo"), bytes(4 * 3 * SIDE * SIDE)
             echo_ms = median_p99(timed_ms(lambda: call(body), ROUNDS, WARM_UP))
-        device = connect(model, f"127.0.0.1:{port}", 1.0, profile, policy="cloud-only")
+        device = connect(model, f"127.0.0.1:{port}", profile, sla_s=1.0, policy="cloud-only")
         outcomes = []
         for _ in range(WARM_UP + ROUNDS):
             outcomes.append(device.infer(frame))

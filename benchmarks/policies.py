@@ -18,9 +18,11 @@ from _common import print_json
 
 from janus_vit.calibration.profiler import profile_machine
 from janus_vit.links.generator import SCENARIOS, trace_from
-from janus_vit.links.traces import Trace, read_trace
+from janus_vit.links.trace_files import read_trace
+from janus_vit.links.traces import Trace
 from janus_vit.model.catalog import load_model
-from janus_vit.planning.policies.presets import POLICIES, Platforms, make_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import POLICIES, make_policy
 from janus_vit.records.summary import expected_in_time
 from janus_vit.runtime.pacing import frames_taken
 from janus_vit.simulation.simulate import simulate

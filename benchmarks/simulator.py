@@ -11,7 +11,8 @@ from _common import print_json
 from decision import SHAPE, profile
 
 from janus_vit.links.generator import generate
-from janus_vit.planning.policies.presets import Platforms, make_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import make_policy
 from janus_vit.simulation.simulate import simulate
 
 DURATION_S = 600.0

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from janus_vit.planning.outcome import Prediction
 from janus_vit.planning.plan import Plan
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Situation
-from janus_vit.planning.policies.presets import Platforms, make_policy
+from janus_vit.planning.policies.presets import make_policy
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, published_profile
 

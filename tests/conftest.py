@@ -13,7 +13,7 @@ from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.latency import Cost, Curve, PlatformProfile
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.policies.presets import Platforms
+from janus_vit.planning.platforms import Platforms
 
 FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd", "tensor", "png", "jpeg90")
 

@@ -21,7 +21,6 @@ from janus_vit.cloud.server import Cloud
 from janus_vit.model import catalog
 from janus_vit.model.checkpoints.reader import checkpoint_metadata
 from janus_vit.planning.policies.ranking import KINDS
-from janus_vit.runtime import connect
 from janus_vit.sources import frames as sources
 
 CHECKPOINT = "small.safetensors"
@@ -64,7 +63,6 @@ def place(tmp_path_factory, model, make_profile):
 @pytest.fixture(autouse=True)
 def _in_place(place, monkeypatch):
     monkeypatch.chdir(place)
-    monkeypatch.setattr(connect, "_HELLO_TIMEOUT_S", 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 from janus_vit.errors import InputError
 from janus_vit.planning.latency import Cost, fit_cost, fit_line, fit_quadratic, load_profile, parse_profile
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.policies.presets import Platforms, policy_table
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import policy_table
 from janus_vit.planning.table import Option
 
 

@@ -12,8 +12,11 @@ from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer, patience_s
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape, Plan
-from janus_vit.planning.policies.base import MostAccurateInTime, Situation, SmallestLevel
-from janus_vit.planning.policies.presets import POLICIES, Platforms, baseline_merges, make_policy, policy_table
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.adaptive import MostAccurateInTime
+from janus_vit.planning.policies.algorithm1 import SmallestLevel
+from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.policies.presets import POLICIES, baseline_merges, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
 
@@ -173,7 +176,14 @@ def test_a_stale_link_is_probed_only_by_policies_that_could_use_it(platforms):
     assert make_policy("device-only", slow).choose(Situation(0.0, 10.0)).probe_bytes == 0
     policy = make_policy("janus", slow)
     assert policy.choose(Situation(0.0, 0.2)).probe_bytes > 0
-    assert policy.choose(Situation(0.1, 0.2)).probe_bytes == 0
+    assert policy.choose(Situation(0.1, 0.2, last_probe_s=0.0)).probe_bytes == 0
+    assert policy.choose(Situation(0.6, 0.2, last_probe_s=0.0)).probe_bytes > 0
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_choosing_changes_nothing(platforms, name):
+    policy = make_policy(name, dataclasses.replace(platforms, rate_mbps=0.01))
+    assert policy.choose(Situation(0.0, 0.2)) == policy.choose(Situation(0.0, 0.2))
 
 
 def test_the_harmonic_mean_starts_from_the_offline_mean_and_then_forgets_it():

@@ -8,7 +8,8 @@ import pytest
 from janus_vit.model.catalog import load_model
 from janus_vit.planning.latency import Cost, last_effective_tokens
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies.presets import Platforms, policy_table
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import policy_table
 from janus_vit.planning.table import build_table
 
 

@@ -12,7 +12,8 @@ from janus_vit.errors import InputError
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.policies.presets import Platforms, make_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import make_policy
 from janus_vit.report.canvas import colours_of
 from janus_vit.report.figures import Bar, Spot, bars, cdf, front, pareto, predicted_measured
 from janus_vit.report.heatmap import Choice, heatmap

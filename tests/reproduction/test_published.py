@@ -5,7 +5,8 @@ import pytest
 from janus_vit.errors import InputError
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies.presets import POLICIES, Platforms, make_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import POLICIES, make_policy
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.planning.table import Option, build_table
 from janus_vit.reproduction.published import MACHINES, SHAPES, assumed_accuracy, published_profile

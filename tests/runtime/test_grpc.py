@@ -9,6 +9,7 @@ from cloud_requests import image_request, token_request
 
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, ModelMismatch, Rejected
+from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.wire import janus_pb2 as pb
@@ -40,8 +41,8 @@ def transport(model, address):
 
 
 def test_a_stream_over_loopback_answers_as_the_device_alone(model, engine, address, profile, frames):
-    device = connect(model, address, 1.0, profile, policy="cloud-only")
-    alone = connect(model, address, 1.0, profile, policy="device-only")
+    device = connect(model, address, profile, sla_s=1.0, policy="cloud-only")
+    alone = connect(model, address, profile, sla_s=1.0, policy="device-only")
     try:
         for frame in frames:
             there, here = device.infer(frame), alone.infer(frame)
@@ -61,8 +62,8 @@ def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model
     with Cloud(any_model, profile) as cloud:
         address = f"127.0.0.1:{cloud.port}"
         with (
-            connect(any_model, address, 1.0, profile, policy="cloud-only") as device,
-            connect(any_model, address, 1.0, profile, policy="device-only") as alone,
+            connect(any_model, address, profile, sla_s=1.0, policy="cloud-only") as device,
+            connect(any_model, address, profile, sla_s=1.0, policy="device-only") as alone,
         ):
             there, here = device.infer(picture), alone.infer(picture)
     assert there.fallback is None
@@ -74,7 +75,7 @@ def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model
 
 def test_several_devices_share_one_cloud(model, address, profile, frames):
     def stream(index):
-        device = connect(model, address, 5.0, profile, policy="cloud-jpeg", name=f"device {index}")
+        device = connect(model, address, profile, sla_s=5.0, policy="cloud-jpeg", name=f"device {index}")
         try:
             return [device.infer(frame).fallback for frame in frames * 3]
         finally:
@@ -86,7 +87,7 @@ def test_several_devices_share_one_cloud(model, address, profile, frames):
 
 def test_a_cloud_that_stops_midway_loses_no_frame(model, profile, frames):
     cloud = Cloud(model, profile, engine="eager")
-    device = connect(model, f"127.0.0.1:{cloud.port}", 1.0, profile, policy="cloud-only")
+    device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy="cloud-only")
     assert device.infer(frames[0]).fallback is None
     cloud.close()
     stopped = [device.infer(frame) for frame in frames]
@@ -99,13 +100,12 @@ def test_the_handshake_refuses_another_model(any_model, address, profile, model)
     if any_model.fingerprint == model.fingerprint:
         return
     with pytest.raises(ModelMismatch, match="same --model"):
-        connect(any_model, address, 1.0, profile)
+        connect(any_model, address, profile)
 
 
-def test_a_port_without_a_cloud_is_refused_in_one_sentence(model, profile, monkeypatch):
-    monkeypatch.setattr("janus_vit.runtime.connect._HELLO_TIMEOUT_S", 0.3)
+def test_a_port_without_a_cloud_is_refused_in_one_sentence(model, profile):
     with pytest.raises(InputError, match="no janus-vit cloud answers"):
-        connect(model, "127.0.0.1:9", 1.0, profile)
+        connect(model, "127.0.0.1:9", profile, DeviceConfig(hello_timeout_s=0.3))
 
 
 @pytest.mark.parametrize("address", ["localhost", "host:", ":50051", "host:0", "host:99999", "host:x"])

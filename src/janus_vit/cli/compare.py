@@ -34,7 +34,8 @@ from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
 from janus_vit.planning.jsonfile import write_text
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.policies.presets import POLICIES, Platforms, check_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import POLICIES, check_policy
 
 if TYPE_CHECKING:
     from janus_vit.links.traces import Trace
@@ -159,7 +160,7 @@ def _check(name: str) -> str:
 
 def _links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[Trace]:
     from janus_vit.links.generator import SCENARIOS, trace_from
-    from janus_vit.links.traces import read_trace
+    from janus_vit.links.trace_files import read_trace
 
     found: list[Trace] = []
     for spec in specs or SCENARIOS:

@@ -1,14 +1,12 @@
-"""`janus-vit device`: run a stream of frames within the SLA, with the help of a cloud."""
+"""`janus-vit device`: run a stream of frames within an SLA, with the help of a cloud."""
 
 from __future__ import annotations
 
 import json
 import ssl
 import time
-from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,17 +47,23 @@ from janus_vit.cli.common.options import (
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.policies.presets import check_policy
+from janus_vit.records.summary import Summary, Tally
+from janus_vit.records.writer import RecordWriter, to_record
+from janus_vit.runtime.config import DeviceConfig
+from janus_vit.runtime.pacing import EveryFrame, NewestFrames
 
 if TYPE_CHECKING:
     import grpc
     from rich.console import Console
 
-    from janus_vit.records.summary import Summary
+    from janus_vit.model.catalog import Model
+    from janus_vit.planning.outcome import Outcome
+    from janus_vit.runtime.device import Device
     from janus_vit.sources.frames import Sample, Source
 
 
 def device(
-    cloud: Annotated[str, typer.Option("--cloud", metavar="HOST:PORT", help="Where the command cloud serves.")],
+    cloud: Annotated[str, typer.Option("--cloud", metavar="HOST:PORT", help="Address of 'janus-vit cloud'.")],
     source: SourceSpec = "builtin",
     sla: Sla = "300ms",
     model: ModelName = DEFAULT_MODEL,
@@ -72,14 +76,20 @@ def device(
     accuracy: AccuracyFile = None,
     private: Private = False,
     fps: Annotated[
-        float | None, typer.Option("--fps", metavar="F", help="Begin F frames a second at most; default: back to back.")
+        float | None,
+        typer.Option(
+            "--fps",
+            metavar="F",
+            help="At most F frames per second. From a camera: the newest frame, unless it is certain to be late. From "
+            "files: every frame. Default: every frame, back to back.",
+        ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option("--frames", metavar="N", min=1, help="Stop after N; the built-in frames start again if fewer."),
+        typer.Option("--frames", metavar="N", min=1, help="Stop after N frames; the built-in frames repeat if needed."),
     ] = None,
     records: Annotated[
-        Path | None, typer.Option("--records", metavar="FILE", help="Write one JSON record a frame to this file.")
+        Path | None, typer.Option("--records", metavar="FILE", help="Write one JSON record per frame to this file.")
     ] = None,
     as_json: AsJson = False,
     engine: EngineName = AUTO,
@@ -90,22 +100,20 @@ def device(
 ) -> None:
     """Answer a stream of frames within the SLA, whatever the network does.
 
-    Ctrl-C ends the stream after the present frame; the summary follows.
+    A camera's SLA counts from the time of capture, that of a file from when the frame is read. Ctrl-C ends the stream
+    after the current frame and prints the summary.
 
     \b
     Example:    janus-vit device --cloud HOST:50051 --source photos/
     To a pipe:  janus-vit device --cloud HOST:50051 --frames 100 --json
     """
-    from janus_vit.records.summary import Tally
-    from janus_vit.records.writer import RecordWriter, to_record
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.grpc_client import check_address
-    from janus_vit.sources.streams import true_label
 
     sla_s = parse_duration(sla, "--sla")
     check_policy(policy)
     check_address(cloud)
-    interval_s = 0.0 if fps is None else 1 / check_positive(fps, "--fps", "10")
+    period_s = None if fps is None else 1 / check_positive(fps, "--fps", "10")
     credentials = _credentials(tls_ca)
     check_source(source)
     check_engine(engine)
@@ -119,42 +127,81 @@ def device(
     writer = None if records is None else RecordWriter(records, labels)
     measured = read_or_measure(profile, loaded, runner, samples)
     console = messages()
+    config = DeviceConfig(
+        sla_s=sla_s,
+        policy=policy,
+        images_allowed=not private,
+        credentials=credentials,
+        engine=runner,
+        accuracy=known,
+    )
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
-        connected = connect(
-            loaded, cloud, sla_s, measured, policy, not private, credentials=credentials, accuracy=known, engine=runner
-        )
+        connected = connect(loaded, cloud, measured, config)
     if known is None and policy == DEFAULT_POLICY:
         say(console, NO_ACCURACY)
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
-    view = StreamView(labels, samples.length)
-    tally = Tally()
+    output = _Output(loaded, labels, writer, StreamView(labels, samples.length), as_json)
     with wait_for_signal() as stop:
+        stream = _paced(samples, period_s, connected, stop)
         try:
-            with closing(connected), closing(writer) if writer else nullcontext(), view.shown():
-                for sample in _paced(samples, interval_s, stop):
-                    outcome = connected.infer(sample.frame)
+            with closing(connected), closing(writer) if writer else nullcontext(), output.view.shown():
+                for sample in stream:
+                    outcome = connected.infer(sample.frame, sample.captured_s)
                     if texts is not None:
                         outcome = replace(outcome, answer=texts.label(outcome.answer))
-                    tally.add(outcome, true_label(sample, loaded))
-                    if writer is not None:
-                        writer.write(outcome, sample.name, true_label(sample, loaded))
-                    if as_json:
-                        record = to_record(outcome, labels, sample.name, true_label(sample, loaded))
-                        print(json.dumps(record), flush=True)
-                    view.show(sample.name, outcome)
-        finally:  # also when the camera is pulled out
-            _print_summary(tally.summary(), samples, human_console(as_json))
+                    output.add(sample, outcome)
+        finally:  # also if the camera is unplugged
+            summary = output.tally.summary(output.tally.frames + stream.dropped)
+            _print_summary(summary, samples, human_console(as_json))
 
 
-def _paced(samples: Source, interval_s: float, stop: Stop) -> Iterator[Sample]:
-    """Samples, each fetched no earlier than its turn, until there are no more or somebody stops."""
-    began_s, following = time.perf_counter(), iter(samples)
-    for number in count():
-        stop.wait(max(0.0, began_s + number * interval_s - time.perf_counter()))
-        sample = None if stop.asked else next(following, None)
-        if sample is None:
-            return
-        yield sample
+def _paced(
+    samples: Source, period_s: float | None, connected: Device, stop: Stop
+) -> EveryFrame[Sample] | NewestFrames[Sample]:
+    """Choose how a source is run: the newest frames of a camera with a frame rate, every frame of anything else."""
+    now, wait = time.perf_counter, stop.wait
+    if samples.live and period_s is not None:
+        skip = connected.skip_if_hopeless
+        return NewestFrames(samples, period_s, skip, now=now, wait=wait, stopped=lambda: stop.asked)
+    return EveryFrame(samples, period_s or 0.0, now=now, wait=wait, stopped=lambda: stop.asked)
+
+
+class _Output:
+    """Everything that is shown or written of a stream.
+
+    Args:
+        model: the model, to compare answers with true labels.
+        labels: names of the classes.
+        writer: writes the records; None writes none.
+        view: shows the stream on a terminal.
+        as_json: True prints each record.
+
+    Attributes:
+        view: shows the stream on a terminal.
+        tally: counts the frames.
+    """
+
+    def __init__(
+        self, model: Model, labels: tuple[str, ...], writer: RecordWriter | None, view: StreamView, as_json: bool
+    ) -> None:
+        self._model = model
+        self._labels = labels
+        self._writer = writer
+        self._as_json = as_json
+        self.view = view
+        self.tally = Tally()
+
+    def add(self, sample: Sample, outcome: Outcome) -> None:
+        """Count, write and show one frame."""
+        from janus_vit.sources.streams import true_label
+
+        truth = true_label(sample, self._model)
+        self.tally.add(outcome, truth)
+        if self._writer is not None:
+            self._writer.write(outcome, sample.name, truth)
+        if self._as_json:
+            print(json.dumps(to_record(outcome, self._labels, sample.name, truth)), flush=True)
+        self.view.show(sample.name, outcome)
 
 
 def _print_summary(summary: Summary | None, samples: Source, console: Console) -> None:
@@ -163,6 +210,8 @@ def _print_summary(summary: Summary | None, samples: Source, console: Console) -
         return
     table = plain_table("summary", "")
     table.add_row("frames", f"{summary.frames}")
+    if summary.taken > summary.frames:
+        table.add_row("frames dropped or skipped", f"{summary.taken - summary.frames}")
     table.add_row("over the SLA", f"{summary.violation_ratio:.1%}")
     for what, seconds in (("mean", summary.mean_s), ("median", summary.median_s), ("99th percentile", summary.p99_s)):
         table.add_row(f"latency, {what}", f"{milliseconds(seconds)} ms")

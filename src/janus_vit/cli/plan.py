@@ -31,7 +31,8 @@ from janus_vit.cli.common.options import (
 from janus_vit.model.engines.registry import AUTO, precision_of
 from janus_vit.planning.accuracy.table import FLOAT32, METRICS, RIGHT, AccuracyTable, Estimate
 from janus_vit.planning.latency import PlatformProfile
-from janus_vit.planning.policies.presets import Platforms, check_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.presets import check_policy
 from janus_vit.planning.policies.ranking import Candidate, rank, reason, shortlist
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A stream in a few numbers: the paper's metrics and what an engineer asks next."""
+"""A stream in a few numbers: the paper's metrics, and percentiles, accuracy and throughput."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.outcome import Outcome
 
-_LATENCIES = 2_000_000  # of which percentiles are, the last ones: a camera may run for weeks
+_LATENCIES = 2_000_000  # percentiles are of the last ones, since a camera may run for weeks
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,21 @@ class Summary:
     """Metrics of one stream.
 
     Attributes:
-        frames: that were run. taken: by the camera, those included that were dropped for newer ones.
-        violation_ratio: share of the frames taken that were over the SLA or dropped.
+        frames: number of frames that were run.
+        taken: number of frames that the camera took, including dropped and skipped ones.
+        violation_ratio: share of the frames taken that were over the SLA, dropped or skipped.
         deviation: mean of max(0, (latency - SLA) / SLA).
-        throughput_fps: frames a second, first frame's begin to last frame's end.
+        mean_s: mean latency.
+        median_s: median latency.
+        p95_s: 95th percentile of the latency.
+        p99_s: 99th percentile of the latency.
+        throughput_fps: frames per second, from the start of the first frame to the end of the last.
+        mean_bytes: mean size of the payload.
+        mean_level: mean pruning level of plans of the exponential family; 0 counts for other plans.
         accuracy: share of right answers, late ones included; None without labels.
         in_time_accuracy: share of the frames taken that were answered right and in time; None without labels.
-        mean_level: mean pruning level of the exponential plans.
-        fallbacks: frames that the device had to finish itself.
-        kinds: share of frames by what crossed the network: "image", "tokens", "nothing".
+        fallbacks: number of frames that the device had to finish itself.
+        kinds: share of frames by what was sent: "image", "tokens" or "nothing".
     """
 
     frames: int
@@ -52,7 +58,7 @@ class Summary:
 
 
 class Tally:
-    """A stream's summary while it runs, however long: eight bytes a frame, at most 16 MB."""
+    """Summarise a stream while it runs, however long: 8 bytes a frame, at most 16 MB."""
 
     def __init__(self) -> None:
         self._totals_s = array("d")  # of the last frames
@@ -62,8 +68,18 @@ class Tally:
         self._bytes = 0
         self._kinds: Counter[str] = Counter()
 
+    @property
+    def frames(self) -> int:
+        """Number of frames so far."""
+        return self._frames
+
     def add(self, outcome: Outcome, label: int | None = None) -> None:
-        """Take in the next frame, and its true class where that is known."""
+        """Count the next frame.
+
+        Args:
+            outcome: what happened to the frame.
+            label: its true class, if known.
+        """
         total_s = outcome.measured.total_s
         if not self._frames:
             self._began_s = outcome.at_s
@@ -86,10 +102,10 @@ class Tally:
             self._right_in_time += right and outcome.met
 
     def summary(self, taken: int | None = None) -> Summary | None:
-        """Metrics so far; None while there is no frame.
+        """Return the metrics so far; None if there was no frame.
 
         Args:
-            taken: frames that the camera took, see `camera.frames_taken`; None: none was dropped.
+            taken: number of frames that the camera took, see `pacing.frames_taken`; None: none was dropped.
         """
         frames, known = self._frames, self._known
         if not frames:
@@ -117,10 +133,12 @@ class Tally:
 def summarise(
     outcomes: Iterable[Outcome], labels: Iterable[int | None] = (), taken: int | None = None
 ) -> Summary | None:
-    """Metrics of a stream that has ended; None for one without frames.
+    """Return the metrics of a finished stream; None if there was no frame.
 
     Args:
-        labels: the true class of each frame, or None where unknown. taken: as in `Tally.summary`.
+        outcomes: what happened to each frame.
+        labels: the true class of each frame, or None where unknown.
+        taken: number of frames that the camera took; None: none was dropped.
     """
     tally = Tally()
     for outcome, label in zip(outcomes, chain(labels, repeat(None)), strict=False):
@@ -129,9 +147,15 @@ def summarise(
 
 
 def expected_in_time(outcomes: Sequence[Outcome], taken: int, accuracy: AccuracyTable) -> float | None:
-    """Expected share of the frames taken that are right and in time, by the measured accuracy of their plans.
+    """Expected share of right answers in time, from the measured accuracy of the plans. For simulated streams.
 
-    For simulated streams, which answer nothing; None if some plan was never measured.
+    Args:
+        outcomes: what happened to each frame.
+        taken: number of frames that the camera took.
+        accuracy: measured accuracy of the plans.
+
+    Returns:
+        The share of the frames taken; None if the accuracy of a plan is unknown.
     """
     in_time = [outcome for outcome in outcomes if outcome.met]
     shares = [accuracy.share_of_answer(outcome.plan, outcome.fallback is not None) for outcome in in_time]

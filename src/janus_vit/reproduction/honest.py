@@ -9,7 +9,7 @@ import numpy as np
 
 from janus_vit.links.generator import SCENARIOS, trace_from
 from janus_vit.links.traces import Trace
-from janus_vit.planning.policies.presets import Platforms
+from janus_vit.planning.platforms import Platforms
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, published_profile
 from janus_vit.simulation.bounds import all_plans
 from janus_vit.simulation.compare import BEST_FIXED, ORACLE

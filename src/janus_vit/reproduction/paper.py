@@ -17,8 +17,10 @@ from janus_vit.planning.latency import Cost, PlatformProfile
 from janus_vit.planning.link import HarmonicMean
 from janus_vit.planning.outcome import Outcome, Transfer
 from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX
-from janus_vit.planning.policies.base import Decision, Policy, Situation, SmallestLevel
-from janus_vit.planning.policies.presets import Platforms, policy_table
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.algorithm1 import SmallestLevel
+from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.planning.policies.presets import policy_table
 from janus_vit.planning.table import Option, PlanTable, build_table
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, published_profile
 from janus_vit.simulation.results import Case, FrameResults, run_policy

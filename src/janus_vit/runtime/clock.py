@@ -1,13 +1,14 @@
-"""Time as an argument: the live loop reads a wall clock, a simulation brings its own."""
+"""Time as an argument: the live loop reads the wall clock, the simulator brings its own clock."""
 
 from __future__ import annotations
 
 import time
+from types import TracebackType
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds since some start; never goes back."""
+    """Seconds since an arbitrary start; never goes back."""
 
     def now(self) -> float:
         """Current time in seconds."""
@@ -19,3 +20,28 @@ class WallClock:
     def now(self) -> float:
         """Current time in seconds."""
         return time.perf_counter()
+
+
+class Stopwatch:
+    """Measure how long a `with` block takes.
+
+    Args:
+        clock: clock to read.
+
+    Attributes:
+        seconds: length of the block, 0 until it has ended.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began_s = 0.0
+        self.seconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._began_s = self._clock.now()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds = self._clock.now() - self._began_s

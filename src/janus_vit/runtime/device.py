@@ -1,33 +1,39 @@
-"""The device's loop: plan, run, send, observe. Finishes a frame itself whenever the cloud does not."""
+"""The device's loop for one frame: prepare, choose, compute, finish, record. Every frame gets an answer."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from janus_vit.errors import InputError, TransportError, WireError
+from janus_vit.errors import TransportError, WireError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
-from janus_vit.runtime.clock import Clock, WallClock
+from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
+from janus_vit.runtime.config import check_sla
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import EncodedPayload, Worker
-from janus_vit.wire.messages import LONGEST_WAIT_S, Request
+from janus_vit.wire.messages import LONGEST_WAIT_S, Reply, Request
 
-_PROBE_TIMEOUT_S = 1.0
-_HOPELESS, _PROMISING = 0.05, 0.5  # probabilities to be in time
-Result = TypeVar("Result")
+_HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    plan: Plan
-    """A frame that is over: its answer and how it came about."""
+class _Result:
+    """A frame that has its answer.
 
+    Attributes:
+        plan: the plan that ran; after a fallback without its rescue schedule if that was not needed.
+        answer: the answer.
+        measured: measured times, all but the total.
+        size_bytes: payload bytes that were sent.
+        fallback: why the device finished the frame itself; None if it did not have to.
+        transfers: what the frame's own transfer showed of the link.
+    """
+
+    plan: Plan
     answer: Answer
     measured: Measured
     size_bytes: int = 0
@@ -36,11 +42,16 @@ class _Run:
 
 
 class Device:
-    """Runs a stream of frames within a latency SLA.
+    """Runs a stream of frames within a latency SLA. Not thread-safe: one frame at a time.
 
     Args:
-        worker: runs the device's part of the model. transport: reaches the cloud. policy: chooses plans.
-        sla_s: time allowed for each frame. name: tells devices apart at the cloud. clock: the time.
+        worker: runs the device's part of the model.
+        transport: reaches the cloud.
+        policy: chooses the plans.
+        sla_s: time allowed for each frame.
+        name: identifies this device at the cloud.
+        clock: source of the time; default: the wall clock.
+        probe_timeout_s: how long to wait for a probe of the link.
 
     Raises:
         InputError: the SLA is not a positive time.
@@ -54,73 +65,75 @@ class Device:
         sla_s: float,
         name: str = "device",
         clock: Clock | None = None,
+        probe_timeout_s: float = 1.0,
     ) -> None:
-        if not (math.isfinite(sla_s) and sla_s > 0):
-            raise InputError(f"the SLA is {sla_s} s and must be a positive time: give one such as 300ms")
+        check_sla(sla_s)
         self._worker = worker
         self._transport = transport
         self._policy = policy
         self._sla_s = sla_s
         self._name = name
         self._clock = clock or WallClock()
+        self._probe_timeout_s = probe_timeout_s
         self._frames = 0
-        self._cloud_free_s = 0.0  # when the cloud's queue will be empty, as far as it said
+        self._cloud_free_s = 0.0  # when the cloud's queue will be empty, by its last report
         self._probe: Future[Transfer] | None = None
+        self._last_probe_s: float | None = None
 
     def infer(self, frame: Any, captured_s: float | None = None) -> Outcome:
-        """Answer one frame [H, W, 3] uint8; always gives an answer, whatever the network does.
+        """Answer one frame; if the cloud does not answer in time, the device finishes the frame itself.
 
         Args:
-            frame: of any size. captured_s: when it was taken, on the device's clock; the SLA counts from then. Now if
-                left out.
+            frame: RGB image [H, W, 3] uint8 of any size, or a clip [frames, H, W, 3] for a model of videos.
+            captured_s: time of capture on the device's clock, from which the SLA counts; default: now.
 
         Raises:
-            InputError: the frame is not an RGB frame of bytes.
+            InputError: the frame has another shape or type.
         """
         began_s = self._clock.now() if captured_s is None else captured_s
-        prepared, prepare_s = self._timed(lambda: self._worker.prepare(frame))
-        decision, plan_s = self._timed(lambda: self._policy.choose(self._situation(began_s)))
-        self._start_probe(decision.probe_bytes)
-        state, device_s = self._timed(lambda: self._worker.compute(prepared, decision.plan))
-        measured = Measured(prepare_s=prepare_s, plan_s=plan_s, device_s=device_s)
-        looked = self._finished_probe()
-        if decision.plan.is_local:
-            run = self._run_locally(state, decision.plan, measured)
-        else:
-            run = self._run_with_cloud(decision, state, measured, began_s + self._sla_s)
+        with Stopwatch(self._clock) as preparing:
+            prepared = self._worker.prepare(frame)
+        with Stopwatch(self._clock) as choosing:
+            situation = self._situation(began_s)
+            decision = self._policy.choose(situation)
+        self._start_probe(decision.probe_bytes, situation.now_s)
+        with Stopwatch(self._clock) as computing:
+            state = self._worker.compute(prepared, decision.plan)
+        measured = Measured(prepare_s=preparing.seconds, plan_s=choosing.seconds, device_s=computing.seconds)
+        probed = self._take_finished_probe()
+        result = self._finish(decision, state, measured, began_s + self._sla_s)
         outcome = Outcome(
-            self._frames,
-            began_s,
-            self._sla_s,
-            run.plan,
-            decision.predicted,
-            replace(run.measured, total_s=self._clock.now() - began_s),
-            run.size_bytes,
-            run.answer,
-            run.fallback,
-            looked + run.transfers,
+            frame=self._frames,
+            at_s=began_s,
+            sla_s=self._sla_s,
+            plan=result.plan,
+            predicted=decision.predicted,
+            measured=replace(result.measured, total_s=self._clock.now() - began_s),
+            size_bytes=result.size_bytes,
+            answer=result.answer,
+            fallback=result.fallback,
+            transfers=probed + result.transfers,
         )
         self._frames += 1
         self._policy.observe(outcome)
         return outcome
 
-    def skips(self, captured_s: float) -> bool:
-        """Whether a frame that was taken then is better left out: it cannot be in time, but one that is taken now can.
+    def skip_if_hopeless(self, captured_s: float) -> bool:
+        """Decide whether to skip a camera's frame, and start the probe that the policy asks for.
 
-        To run it all the same would make the frames behind it late as well. For cameras, which have a newer frame soon.
+        A frame is hopeless if it cannot be in time while a frame captured now can. Running it would only make the
+        frames behind it late. Meant for cameras, which soon have a newer frame.
+
+        Args:
+            captured_s: time of capture on the device's clock.
+
+        Returns:
+            True if the frame is to be skipped.
         """
-        return self._promise(captured_s) < _HOPELESS and self._promise(self._clock.now()) > _PROMISING
-
-    def _promise(self, captured_s: float) -> float:
-        """Probability that a frame taken then would be in time."""
-        situation = self._situation(captured_s)
-        decision = self._policy.choose(situation)
-        self._start_probe(decision.probe_bytes)
-        on_time = decision.predicted.on_time
-        return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
+        return self._chance_in_time(captured_s) < _HOPELESS and self._chance_in_time(self._clock.now()) > _PROMISING
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._transport.close()
 
     def __enter__(self) -> Device:
@@ -133,80 +146,121 @@ class Device:
 
     def _situation(self, began_s: float) -> Situation:
         now_s = self._clock.now()
-        return Situation(now_s, began_s + self._sla_s - now_s, max(0.0, self._cloud_free_s - now_s))
+        return Situation(
+            now_s=now_s,
+            time_left_s=began_s + self._sla_s - now_s,
+            cloud_queue_s=max(0.0, self._cloud_free_s - now_s),
+            last_probe_s=self._last_probe_s,
+        )
 
-    def _run_locally(self, state: Any, plan: Plan, measured: Measured) -> _Run:
-        answer, head_s = self._timed(lambda: self._worker.finish(state, plan))
-        return _Run(plan, answer, replace(measured, device_s=measured.device_s + head_s))
+    def _chance_in_time(self, captured_s: float) -> float:
+        situation = self._situation(captured_s)
+        decision = self._policy.choose(situation)
+        self._start_probe(decision.probe_bytes, situation.now_s)
+        on_time = decision.predicted.on_time
+        return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
 
-    def _finishing_plan(self, decision: Decision, deadline_s: float) -> Plan:
-        """How the device finishes the frame itself: in a hurry only if it would be late else."""
-        expected, left_s = decision.predicted, deadline_s - self._clock.now()
-        calm_s = expected.finish_s if expected.unhurried_s is None else expected.unhurried_s
-        in_time = (1 + 2 * expected.spread) * calm_s <= left_s
-        return replace(decision.plan, rescue=None) if in_time else decision.plan
-
-    def _run_with_cloud(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Run:
+    def _finish(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Result:
+        if decision.plan.is_local:
+            return self._finish_locally(decision.plan, state, measured)
         try:
-            packed, encode_s = self._timed(lambda: self._worker.encode(state, decision.plan))
-        except WireError as error:  # an activation that no format can carry
-            run = self._run_locally(state, self._finishing_plan(decision, deadline_s), measured)
-            return replace(run, fallback=f"{type(error).__name__}: {error}")
-        measured = replace(measured, encode_s=encode_s)
-        size_bytes = len(packed.body)
-        sent_s = self._clock.now()
-        expected = decision.predicted
+            with Stopwatch(self._clock) as encoding:
+                payload = self._worker.encode(state, decision.plan)
+        except WireError as error:  # no format can carry these values
+            result = self._finish_locally(self._fallback_plan(decision, deadline_s), state, measured)
+            return replace(result, fallback=_reason(error))
+        return self._finish_in_cloud(decision, state, payload, replace(measured, encode_s=encoding.seconds), deadline_s)
+
+    def _finish_locally(self, plan: Plan, state: Any, measured: Measured) -> _Result:
+        with Stopwatch(self._clock) as finishing:
+            answer = self._worker.finish(state, plan)
+        return _Result(plan, answer, replace(measured, device_s=measured.device_s + finishing.seconds))
+
+    def _finish_in_cloud(
+        self, decision: Decision, state: Any, payload: EncodedPayload, measured: Measured, deadline_s: float
+    ) -> _Result:
+        sent_s, expected = self._clock.now(), decision.predicted
         patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, expected.spread)
         wait_s = min(float(patience), LONGEST_WAIT_S)
+        size_bytes = len(payload.body)
         try:
-            reply = self._transport.infer(self._request(decision.plan, packed, wait_s), wait_s)
+            reply = self._transport.infer(self._request(decision.plan, payload, wait_s), wait_s)
         except (TransportError, WireError) as error:
             now_s = self._clock.now()
-            gave_up = Transfer(now_s, size_bytes, now_s - sent_s, None)
-            plan = self._finishing_plan(decision, deadline_s)
-            answer, fallback_s = self._timed(lambda: self._worker.finish(state, plan))
-            measured = replace(measured, waited_s=gave_up.send_s, fallback_s=fallback_s)
-            return _Run(plan, answer, measured, size_bytes, f"{type(error).__name__}: {error}", (gave_up,))
+            failed = Transfer(now_s, size_bytes, send_s=now_s - sent_s, rtt_s=None)
+            return self._fall_back(decision, state, measured, deadline_s, failed, _reason(error))
         now_s = self._clock.now()
-        work_s = reply.decode_s + reply.queue_s + reply.compute_s
-        # What of the elapsed time was neither the payload nor the cloud's work is the round trip.
-        rtt_s = max(0.0, now_s - sent_s - reply.receive_s - work_s)
         self._cloud_free_s = now_s + reply.expected_queue_s
-        measured = replace(
-            measured,
-            send_s=reply.receive_s,
-            rtt_s=rtt_s,
-            decode_s=reply.decode_s,
-            queue_s=reply.queue_s,
-            cloud_s=reply.compute_s,
-        )
-        seen = Transfer(now_s, size_bytes, reply.receive_s, rtt_s)
-        return _Run(decision.plan, reply.answer, measured, size_bytes, None, (seen,))
+        measured = _with_reply(measured, reply, now_s - sent_s)
+        transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
+        return _Result(decision.plan, reply.answer, measured, size_bytes, transfers=(transfer,))
 
-    def _request(self, plan: Plan, packed: EncodedPayload, wait_s: float) -> Request:
+    def _fall_back(
+        self,
+        decision: Decision,
+        state: Any,
+        measured: Measured,
+        deadline_s: float,
+        failed: Transfer,
+        reason: str,
+    ) -> _Result:
+        plan = self._fallback_plan(decision, deadline_s)
+        with Stopwatch(self._clock) as finishing:
+            answer = self._worker.finish(state, plan)
+        return _Result(
+            plan=plan,
+            answer=answer,
+            measured=replace(measured, waited_s=failed.send_s, fallback_s=finishing.seconds),
+            size_bytes=failed.size_bytes,
+            fallback=reason,
+            transfers=(failed,),
+        )
+
+    def _fallback_plan(self, decision: Decision, deadline_s: float) -> Plan:
+        """The plan of a fallback: with the rescue schedule only if the planned one would miss the deadline."""
+        expected, left_s = decision.predicted, deadline_s - self._clock.now()
+        planned_s = expected.finish_s if expected.unhurried_s is None else expected.unhurried_s
+        in_time = (1 + 2 * expected.spread) * planned_s <= left_s
+        return replace(decision.plan, rescue=None) if in_time else decision.plan
+
+    def _request(self, plan: Plan, payload: EncodedPayload, wait_s: float) -> Request:
         return Request(
-            self._worker.fingerprint,
-            plan.payload,
-            plan.split,
-            plan.merges[plan.split :],
-            packed.tokens,
-            packed.width,
-            wait_s,
-            self._name,
-            packed.body,
+            fingerprint=self._worker.fingerprint,
+            payload=plan.payload,
+            split=plan.split,
+            merges=plan.merges[plan.split :],
+            tokens=payload.tokens,
+            width=payload.width,
+            time_left_s=wait_s,
+            device=self._name,
+            body=payload.body,
         )
 
-    def _timed(self, part: Callable[[], Result]) -> tuple[Result, float]:
-        began_s = self._clock.now()
-        result = part()
-        return result, self._clock.now() - began_s
-
-    def _start_probe(self, size_bytes: int) -> None:
+    def _start_probe(self, size_bytes: int, now_s: float) -> None:
+        """Send the probe that a decision asks for, unless another one is still on its way."""
         if size_bytes and self._probe is None:
-            self._probe = self._transport.probe(size_bytes, _PROBE_TIMEOUT_S)
+            self._last_probe_s = now_s
+            self._probe = self._transport.probe(size_bytes, self._probe_timeout_s)
 
-    def _finished_probe(self) -> tuple[Transfer, ...]:
+    def _take_finished_probe(self) -> tuple[Transfer, ...]:
         if self._probe is None or not self._probe.done():
             return ()
         seen, self._probe = self._probe.result(), None
         return (seen,)
+
+
+def _with_reply(measured: Measured, reply: Reply, elapsed_s: float) -> Measured:
+    """Add the times that a reply reports: round trip = elapsed - transfer - server time."""
+    server_s = reply.decode_s + reply.queue_s + reply.compute_s
+    return replace(
+        measured,
+        send_s=reply.receive_s,
+        rtt_s=max(0.0, elapsed_s - reply.receive_s - server_s),
+        decode_s=reply.decode_s,
+        queue_s=reply.queue_s,
+        cloud_s=reply.compute_s,
+    )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -18,14 +18,27 @@ from janus_vit.wire.tokens import encode_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _Progress:
+    """How far a frame has been run.
+
+    Attributes:
+        image: the prepared frame.
+        plan: the plan that it is run by.
+        activation: its tokens after the blocks that have run; None before the first block.
+    """
+
     image: Frame
     plan: Plan
-    activation: Activation | None  # None while no block has run
+    activation: Activation | None
 
 
 class LocalWorker:
-    """A worker that runs a real model on this machine."""
+    """Run frames on this machine; see `Worker`.
+
+    Args:
+        model: the model.
+        engine: computes the model's blocks.
+    """
 
     def __init__(self, model: Model, engine: Engine) -> None:
         self._model = model
@@ -37,12 +50,12 @@ class LocalWorker:
         """Resize and crop a frame [H, W, 3] uint8 of any size."""
         return self._model.preprocessing.crop(frame)
 
-    def compute(self, prepared: Frame, plan: Plan) -> _Begun:
-        """Run the device's blocks."""
-        begun = _Begun(prepared, plan, None)
-        return begun if plan.split == 0 else self._run(begun, min(plan.split, self._blocks))
+    def compute(self, prepared: Frame, plan: Plan) -> _Progress:
+        """Run the blocks before the split."""
+        progress = _Progress(prepared, plan, None)
+        return progress if plan.split == 0 else self._run(progress, min(plan.split, self._blocks))
 
-    def encode(self, state: _Begun, plan: Plan) -> EncodedPayload:
+    def encode(self, state: _Progress, plan: Plan) -> EncodedPayload:
         """Encode the tokens, or the image itself at split 0."""
         payload = parse_payload(plan.payload)
         if state.activation is not None:
@@ -50,16 +63,16 @@ class LocalWorker:
             return EncodedPayload(encode_tokens(tokens, sizes, payload), *tokens.shape)
         return EncodedPayload(encode_input(state.image, payload, self._model.preprocessing.normalise), 0, 0)
 
-    def finish(self, state: _Begun, plan: Plan) -> Answer:
-        """Run what is left."""
-        begun = state.activation and replace(state.activation, merges=plan.finishing)
-        activation = self._run(_Begun(state.image, plan.rescued, begun), self._blocks).activation
+    def finish(self, state: _Progress, plan: Plan) -> Answer:
+        """Run the remaining blocks and the head."""
+        remaining = state.activation and replace(state.activation, merges=plan.finishing)
+        activation = self._run(_Progress(state.image, plan.rescued, remaining), self._blocks).activation
         assert activation is not None
         return answer_of(self._engine.head(activation), self._model.task)
 
-    def _run(self, state: _Begun, stop: int) -> _Begun:
+    def _run(self, state: _Progress, stop: int) -> _Progress:
         activation = state.activation
         if activation is None:
             pixels = self._model.preprocessing.normalise(state.image)
             activation = self._engine.embed(pixels, state.plan.merges)
-        return _Begun(state.image, state.plan, self._engine.run(activation, stop))
+        return _Progress(state.image, state.plan, self._engine.run(activation, stop))

@@ -1,14 +1,29 @@
-"""When frames are taken: one after the other, or by a camera at a fixed rate whose newest frame is run.
+"""When frames are taken: one after the other, or by a camera whose newest frame is run.
 
-The same for a wall clock and a virtual one.
+The simulator, the testbed and the device command share this module; the clock is an argument, wall clock or virtual.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from typing import Generic, Protocol, TypeVar
 
 _ROUNDING = 1e-9
+
+Item = TypeVar("Item")
+
+
+class Captured(Protocol):
+    """A frame with its time of capture."""
+
+    @property
+    def captured_s(self) -> float | None:
+        """Time of capture on the device's clock; None for a frame from a file."""
+
+
+Frame = TypeVar("Frame", bound=Captured)
 
 
 def captures(
@@ -16,15 +31,19 @@ def captures(
     wait: Callable[[float], None],
     duration_s: float,
     period_s: float | None,
-    skips: Callable[[float], bool] = lambda captured_s: False,
+    skip: Callable[[float], bool] = lambda captured_s: False,
 ) -> Iterator[float]:
-    """When each frame that is run was taken, until `duration_s` have passed; ask for the next when the last is over.
+    """Yield the time of capture of each frame to run, until `duration_s` have passed.
+
+    Ask for the next time when the last frame is finished: the frames that the camera took meanwhile are dropped, except
+    for the newest.
 
     Args:
-        now: the clock. wait: lets so many seconds pass.
-        period_s: of the camera; what was taken while another frame ran is dropped, but for the newest. None: a frame
-            is taken when the one before it is over.
-        skips: whether the camera's frame of that time is better left out, see `Device.skips`.
+        now: reads the clock.
+        wait: lets so many seconds pass.
+        duration_s: length of the stream.
+        period_s: time between two frames of the camera; None: a frame is captured when the last one is finished.
+        skip: called with the time of capture of a camera's frame; True skips the frame, see `Device.skip_if_hopeless`.
     """
     began_s, captured = now(), -1
     while (elapsed_s := now() - began_s) < duration_s:
@@ -38,10 +57,116 @@ def captures(
                 return
             wait(began_s + newest * period_s - now())
         captured = newest
-        if not skips(began_s + newest * period_s):
+        if not skip(began_s + newest * period_s):
             yield began_s + newest * period_s
 
 
 def frames_taken(run: int, duration_s: float, period_s: float | None) -> int:
-    """Frames that the camera takes in that time, dropped ones included; without a camera, those that were run."""
+    """Number of frames that a camera takes, including dropped ones.
+
+    Args:
+        run: number of frames that were run.
+        duration_s: length of the stream.
+        period_s: time between two frames of the camera; None: there is no camera, and no frame is dropped.
+    """
     return run if period_s is None else max(run, math.ceil(duration_s / period_s - _ROUNDING))
+
+
+class EveryFrame(Generic[Item]):
+    """Every frame of a source, each no earlier than its turn. For files, which can wait.
+
+    Args:
+        frames: the source; a frame is fetched when its turn has come.
+        period_s: time between two turns; 0 runs the frames back to back.
+        now: reads the clock.
+        wait: lets so many seconds pass; may return early once `stopped` is true.
+        stopped: asked before each frame; True ends the stream.
+
+    Attributes:
+        dropped: always 0, see `NewestFrames`.
+    """
+
+    dropped = 0
+
+    def __init__(
+        self,
+        frames: Iterable[Item],
+        period_s: float,
+        now: Callable[[], float],
+        wait: Callable[[float], None],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._frames = frames
+        self._period_s = period_s
+        self._now = now
+        self._wait = wait
+        self._stopped = stopped
+
+    def __iter__(self) -> Iterator[Item]:
+        began_s, frames = self._now(), iter(self._frames)
+        for turn in count():
+            self._wait(max(0.0, began_s + turn * self._period_s - self._now()))
+            if self._stopped():
+                return
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+            yield frame
+
+
+class NewestFrames(Generic[Frame]):
+    """The newest frame of a live camera, at most one per period. Skips hopeless frames.
+
+    One frame is due in each period. If a frame is still running when more than one other has become due, only the
+    newest of those is run.
+
+    Args:
+        frames: the camera: yields its newest frame, and waits for one that it has not yielded yet.
+        period_s: shortest time between two frames.
+        skip: called with a frame's time of capture; True skips it, see `Device.skip_if_hopeless`.
+        now: reads the clock.
+        wait: lets so many seconds pass; may return early once `stopped` is true.
+        stopped: asked before each frame; True ends the stream.
+
+    Attributes:
+        dropped: number of due frames that were not run, whether dropped for a newer one or skipped.
+    """
+
+    def __init__(
+        self,
+        frames: Iterable[Frame],
+        period_s: float,
+        skip: Callable[[float], bool],
+        now: Callable[[], float],
+        wait: Callable[[float], None],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._frames = frames
+        self._period_s = period_s
+        self._skip = skip
+        self._now = now
+        self._wait = wait
+        self._stopped = stopped
+        self.dropped = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames, began_s, last = iter(self._frames), self._now(), -1
+        for due_s in captures(self._now, self._wait, math.inf, self._period_s):
+            if self._stopped():
+                return
+            due = self._periods(due_s - began_s)
+            self.dropped += max(0, due - last - 1)
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+            # Periods in which the camera had no new frame are not dropped frames: the camera is slower than asked for.
+            last = max(due, self._periods(self._now() - began_s))
+            if frame.captured_s is not None and self._skip(frame.captured_s):
+                self.dropped += 1
+            else:
+                yield frame
+
+    def _periods(self, elapsed_s: float) -> int:
+        return int(elapsed_s / self._period_s + _ROUNDING)

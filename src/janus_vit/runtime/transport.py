@@ -1,4 +1,4 @@
-"""How a request reaches the cloud: the protocol that the device loop sends through."""
+"""How a device reaches its cloud, as a protocol. Imports no network library."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ class Transport(Protocol):
     """Carries requests to one cloud."""
 
     def hello(self, timeout_s: float) -> Greeting:
-        """Ask the cloud what it runs.
+        """Ask the cloud which model it serves.
 
         Raises:
-            TransportError, WireError: no answer, or none that can be read.
+            TransportError: no answer in time.
+            WireError: the answer cannot be read.
         """
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """Let the cloud finish a frame.
 
         Raises:
-            TransportError, WireError: no answer in time, a refusal, or a reply that cannot be read.
+            TransportError: no answer in time, or a refusal.
+            WireError: the reply cannot be read.
         """
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
-        """Start sending bytes only to look at the link; the future gives what was seen and never raises."""
+        """Start sending bytes that only measure the link. The future never raises."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""

@@ -1,17 +1,27 @@
-"""The device's share of a frame as a protocol: prepare, compute, pack, finish. Imports neither torch nor a network."""
+"""The device's share of a frame as a protocol. Imports neither torch nor a network library."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from janus_vit.planning.outcome import Answer
-from janus_vit.planning.plan import Plan
+from janus_vit.planning.payloads import LOCAL
+from janus_vit.planning.plan import ModelShape, Plan
+from janus_vit.planning.schedules import make_schedule
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPayload:
-    """A payload and its shape; tokens and width are 0 for an image."""
+    """A payload and its shape.
+
+    Attributes:
+        body: bytes to send.
+        tokens: number of tokens; 0 for an image.
+        width: values in one token; 0 for an image.
+    """
 
     body: bytes
     tokens: int
@@ -19,18 +29,30 @@ class EncodedPayload:
 
 
 class Worker(Protocol):
-    """Runs a frame's parts on the device. What `compute` gives is handed back to `pack` and `finish` unseen."""
+    """Runs the parts of a frame on the device.
+
+    The result of `compute` is opaque: the device passes it on to `encode` and `finish`.
+    """
 
     fingerprint: str
 
     def prepare(self, frame: Any) -> Any:
-        """A camera's frame to what the model sees."""
+        """Convert a camera frame to the model's input size."""
 
     def compute(self, prepared: Any, plan: Plan) -> Any:
-        """Everything before the hand-over: nothing at split 0, all blocks in a local plan."""
+        """Run the blocks before the split: none at split 0, all of them and the head in a local plan."""
 
     def encode(self, state: Any, plan: Plan) -> EncodedPayload:
-        """The payload that crosses the network."""
+        """Encode what crosses the network."""
 
     def finish(self, state: Any, plan: Plan) -> Answer:
-        """The rest of the frame, on the device, from where it stands, merging as the plan's `finishing` says."""
+        """Run the remaining blocks and the head on the device, merging as `plan.finishing` says."""
+
+
+def warm_up(worker: Worker, shape: ModelShape) -> None:
+    """Run one black frame, so that the first real frame does not pay for memory and thread pools."""
+    schedule = make_schedule("fixed", 1.0, shape)
+    channels, *size = shape.input_shape
+    plan = Plan(schedule.family, schedule.level, schedule.applied, split=shape.blocks + 1, payload=LOCAL)
+    prepared = worker.prepare(np.zeros((*size, channels), np.uint8))
+    worker.finish(worker.compute(prepared, plan), plan)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Decision, Policy, Situation
-from janus_vit.planning.policies.presets import Platforms
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.pacing import captures
 from janus_vit.simulation.clock import VirtualClock
@@ -57,7 +57,7 @@ def simulate(
     cloud = IdleCloud(costs, overhead.queue_s, noise.cloud_factor())
     transport = SimulatedTransport(link, cloud, clock)
     device = Device(worker, transport, _DelayedPolicy(policy, clock, overhead.plan_s), sla_s, clock=clock)
-    for captured_s in captures(clock.now, clock.advance, duration_s, period_s, device.skips):
+    for captured_s in captures(clock.now, clock.advance, duration_s, period_s, device.skip_if_hopeless):
         yield device.infer(None, captured_s)
 
 

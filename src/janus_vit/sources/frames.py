@@ -70,7 +70,7 @@ class Source:
     def first(self, count: int) -> Source:
         """Return a source of the first `count` samples."""
         length = count if self.length is None else min(count, self.length)
-        return Source(lambda: islice(self.start(), count), length, self.skipped)
+        return Source(lambda: islice(self.start(), count), length, self.skipped, self.live)
 
 
 def open_source(spec: str, frames: int | None = None, warn: Callable[[str], None] = lambda message: None) -> Source:

@@ -85,7 +85,7 @@ def _windows(source: Source, frames: int, stride: int) -> Source:
                 raise InputError(
                     f"{sample.name}: the frames of one clip differ in size: use a video, or images of equal size"
                 )
-            yield Sample(f"{kept[0].name} and on", np.stack([each.frame for each in kept]), None)
+            yield Sample(f"{kept[0].name} and on", np.stack([each.frame for each in kept]), None, sample.captured_s)
             kept, within, clips = [], 0, clips + 1
         if not clips:
             raise InputError(
@@ -94,4 +94,4 @@ def _windows(source: Source, frames: int, stride: int) -> Source:
             )
 
     length = None if source.length is None else source.length // span
-    return Source(samples, length or None, source.skipped)
+    return Source(samples, length or None, source.skipped, source.live)

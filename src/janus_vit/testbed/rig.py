@@ -17,11 +17,14 @@ from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import make_policy
-from janus_vit.runtime.connect import accuracy_for, outputs_of, shake_hands, warm_up
+from janus_vit.runtime.config import DeviceConfig
+from janus_vit.runtime.connect import accuracy_for, expected_outputs
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.handshake import shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.pacing import captures
+from janus_vit.runtime.worker import warm_up
 from janus_vit.sources.frames import Sample
 from janus_vit.sources.streams import true_label
 from janus_vit.testbed.cloud_process import CloudProcess
@@ -72,7 +75,7 @@ class Session:
             period_s: of a camera whose newest frame is run; None runs frames back to back.
         """
         began_s = time.perf_counter()
-        frames = captures(time.perf_counter, _wait, duration_s, period_s, self.device.skips)
+        frames = captures(time.perf_counter, _wait, duration_s, period_s, self.device.skip_if_hopeless)
         for captured_s, sample in zip(frames, samples, strict=False):
             outcome = self.device.infer(sample.frame, captured_s)
             yield Step(outcome, true_label(sample, self.model), link.rate_mbps(), time.perf_counter() - began_s)
@@ -123,12 +126,14 @@ class Rig:
             sla_s: time allowed for each frame.
             images_allowed: False keeps pixels on the device.
         """
-        transport = GrpcTransport(address, outputs_of(self._model))
+        transport = GrpcTransport(address, expected_outputs(self._model))
         try:
-            both = shake_hands(self._model, transport, address, self._profile, images_allowed)
+            both = shake_hands(
+                self._model, transport, address, self._profile, DeviceConfig(images_allowed=images_allowed)
+            )
             platforms = replace(both, accuracy=accuracy_for(self._model, self._precision, None))
             chosen = make_policy(policy, platforms)
-            warm_up(self._worker, self._model)
+            warm_up(self._worker, self._model.shape)
             yield Session(Device(self._worker, transport, chosen, sla_s), platforms, self._model)
         finally:
             transport.close()

@@ -1,4 +1,4 @@
-"""Corrects predicted compute from what really happened: throttling, other load, a profile from another day."""
+"""Correct predicted compute by measured compute: throttling, other load, a profile from another day."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from janus_vit.planning.outcome import Outcome
 
-_WEIGHT = 0.2  # after 20 frames 99 % of a lasting change is taken in
-_FORGET = 0.03  # an unseen side is half forgotten after 23 frames
-_SPREAD = 0.05  # before anything was seen
+_WEIGHT = 0.2  # 20 frames take in 99 % of a lasting change
+_FORGET = 0.03  # half of a correction is gone after 23 frames without a measurement
+_SPREAD = 0.05  # before any measurement
 _LEAST_SPREAD = 0.005  # no machine is steadier
 _NEGLIGIBLE = 0.1  # of the SLA
 
@@ -19,38 +19,48 @@ class Side:
     """How one machine's measured compute relates to its profile.
 
     Attributes:
-        log_ratio: average logarithm of measured over predicted.
-        spread: average distance of one frame's logarithm from that average.
+        log_ratio: mean logarithm of measured over predicted compute.
+        spread: mean distance of a frame's logarithm from `log_ratio`.
     """
 
     log_ratio: float = 0.0
     spread: float = _SPREAD
 
     def observe(self, measured_s: float, predicted_s: float, sla_s: float) -> None:
-        """Take in one frame's compute; the prediction was made with the current factor.
+        """Learn from one frame's compute.
 
-        What is short beside the SLA is mostly noise and decides nothing.
+        Compute that is short compared with the SLA is mostly noise and is ignored.
+
+        Args:
+            measured_s: measured compute time.
+            predicted_s: prediction, made with the current `factor`.
+            sla_s: time allowed for the frame.
         """
         if max(measured_s, predicted_s) < _NEGLIGIBLE * sla_s or min(measured_s, predicted_s) <= 0:
             return
-        error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one odd frame is not a trend
+        error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one outlier is not a trend
         self.log_ratio += _WEIGHT * error
         self.spread = max(_LEAST_SPREAD, self.spread + _WEIGHT * (abs(error) - self.spread))
 
     def forget(self) -> None:
-        """Nothing was seen for a frame: move a little back to the profile, else a slow side is never tried again."""
+        """Move a little back to the profile after a frame without a measurement, so that a slow side is retried."""
         self.log_ratio *= 1 - _FORGET
         self.spread += _FORGET * (_SPREAD - self.spread)
 
     @property
     def factor(self) -> float:
-        """Multiply the profile by this for the expected time."""
+        """Expected time as a multiple of the profile's."""
         return math.exp(self.log_ratio)
 
 
 @dataclass
 class Correction:
-    """Both sides of a split."""
+    """Corrections of both machines.
+
+    Attributes:
+        device: correction of the device.
+        cloud: correction of the cloud.
+    """
 
     device: Side = field(default_factory=Side)
     cloud: Side = field(default_factory=Side)

@@ -1,28 +1,28 @@
-"""Policies by name, each over the plans that it may choose from."""
+"""Policies by name, each with the plans that it may choose from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy.table import AccuracyTable
-from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape, Plan
-from janus_vit.planning.policies.base import MostAccurateInTime, Policy, SmallestLevel
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.adaptive import MostAccurateInTime
+from janus_vit.planning.policies.algorithm1 import SmallestLevel
+from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.custom import custom_policy, is_custom, policy_class
 from janus_vit.planning.schedules import Schedule, clip, levels, make_schedule
 from janus_vit.planning.splits import all_splits, candidate_splits
 from janus_vit.planning.table import Option, PlanTable, build_table, make_options
 
 POLICIES = {
-    "adaptive": "every way to run a frame; largest measured accuracy times probability to be in time (the default)",
-    "janus": "the paper's Algorithm 1: smallest pruning level that meets the SLA, float32 tokens",
+    "adaptive": "all plans; the largest product of measured accuracy and probability of being in time (the default)",
+    "janus": "the paper's Algorithm 1: the smallest pruning level that meets the SLA, float32 tokens",
     "device-only": "everything on the device, a fixed number of tokens merged in each block",
-    "cloud-only": "the float32 input tensor to the cloud, merged as device-only",
-    "mixed": "the better of device-only and cloud-only as predicted",
+    "cloud-only": "the float32 input tensor to the cloud, merged as in device-only",
+    "mixed": "device-only or cloud-only, whichever is predicted to be faster",
     "split-only": "the paper's splits without merging",
     "cloud-jpeg": "a JPEG of quality 90 to the cloud, nothing merged; cloud-jpeg50, cloud-webp75 and so on as well",
     "janus-compact": "Algorithm 1 with float8 tokens",
@@ -30,33 +30,14 @@ POLICIES = {
 }
 _CLOUD = "cloud-"
 _JPEG = "jpeg90"
-_ACCEPTABLE = 0.05  # accuracy that a frame may lose when the device has to finish it in a hurry
-
-
-@dataclass(frozen=True, slots=True)
-class Platforms:
-    """What planning needs of both sides and of the link between them.
-
-    Attributes:
-        shape: the model. device, cloud: latency profiles. rate_mbps, rtt_s: of the link before any observation.
-        accuracy: measured accuracy of the model's configurations, None if there is none.
-        images_allowed: False keeps pixels on the device: only tokens may cross the network.
-    """
-
-    shape: ModelShape
-    device: PlatformProfile
-    cloud: PlatformProfile
-    rate_mbps: float
-    rtt_s: float
-    accuracy: AccuracyTable | None = None
-    images_allowed: bool = True
+_ACCEPTABLE = 0.05  # accuracy that the rescue schedule may cost
 
 
 def check_policy(name: str) -> str:
-    """Require the name of a policy, or the file and class of one, before anything slow begins.
+    """Require the name of a policy, or FILE.py:CLASS of one, before anything slow begins.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no such policy.
     """
     if is_custom(name):
         policy_class(name)
@@ -66,53 +47,75 @@ def check_policy(name: str) -> str:
 
 
 def make_policy(name: str, platforms: Platforms) -> Policy:
-    """A fresh policy: one of `POLICIES`, or FILE.py:CLASS of the user's own.
+    """Make a new policy.
+
+    Args:
+        name: one of `POLICIES`, or FILE.py:CLASS for a policy of your own.
+        platforms: both machines and the link between them.
 
     Raises:
-        InputError: unknown name, or profiles that lack a format it needs.
+        InputError: the name is unknown, or a profile lacks a format that the policy needs.
     """
     return policy_over(policy_table(name, platforms), name, platforms)
 
 
 def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
-    """A fresh policy of that kind that chooses from the plans of `table`."""
+    """Make a new policy of that name that chooses from the plans of `table`."""
     if is_custom(name):
         return custom_policy(name, table, platforms)
-    if name == "adaptive":
-        link, measured = RateForecast(platforms.rate_mbps), platforms.accuracy
-        if measured is None:
-            return MostAccurateInTime(table, link, platforms.rtt_s)
-        right, rescued = measured.of_plans(table), measured.of_rescues(table)
-        return MostAccurateInTime(table, link, platforms.rtt_s, right, rescued, measured.resolution)
-    return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
+    if name != "adaptive":
+        return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
+    link, measured = RateForecast(platforms.rate_mbps), platforms.accuracy
+    if measured is None:
+        return MostAccurateInTime(table, link, platforms.rtt_s)
+    return MostAccurateInTime(
+        table,
+        link,
+        platforms.rtt_s,
+        accuracy=measured.of_plans(table),
+        rescued=measured.of_rescues(table),
+        resolution=measured.resolution,
+    )
 
 
 def policy_table(name: str, platforms: Platforms) -> PlanTable:
-    """The plans among which a policy chooses."""
+    """Build the table of the plans that a policy chooses from.
+
+    Raises:
+        InputError: the name is unknown, a profile lacks a format, or the policy sends only images and they are not
+            allowed.
+    """
     shape = platforms.shape
     schedules, options = _space(name, platforms)
     if not platforms.images_allowed:
         options = tuple(option for option in options if option.split > 0)
         if not options:
             raise InputError(f"policy {name} can only send images, which are not allowed: choose another policy")
-    # The paper's policies predict with the paper's line, all others with the better curve.
-    curve = "quadratic" if _chooses_from_all(name) else "line"
-    targets = _rescue_targets(schedules, platforms)
-    return build_table(shape, schedules, options, platforms.device, platforms.cloud, curve, targets)
+    return build_table(
+        shape,
+        schedules,
+        options,
+        device=platforms.device,
+        cloud=platforms.cloud,
+        curve="quadratic" if _uses_all_plans(name) else "line",  # the paper's policies predict with the paper's line
+        targets=_rescue_targets(schedules, platforms),
+    )
 
 
 def _rescue_targets(schedules: Sequence[Schedule], platforms: Platforms) -> list[bool] | None:
-    """Which schedules are right often enough to finish a frame by; None for all where nothing was measured."""
+    """Which schedules are accurate enough for a fallback; None for all of them if nothing was measured."""
     if platforms.accuracy is None:
         return None
     whole = platforms.shape.blocks + 1
-    plans = [Plan(schedule.family, schedule.level, schedule.applied, whole, LOCAL) for schedule in schedules]
+    plans = [
+        Plan(schedule.family, schedule.level, schedule.applied, split=whole, payload=LOCAL) for schedule in schedules
+    ]
     known = [platforms.accuracy.of_plan(plan) for plan in plans]
     shares = [estimate.share if estimate else 0.0 for estimate in known]
     return [share >= max(shares) - _ACCEPTABLE for share in shares]
 
 
-def _chooses_from_all(name: str) -> bool:
+def _uses_all_plans(name: str) -> bool:
     return name == "adaptive" or is_custom(name)
 
 
@@ -132,8 +135,8 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
     known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
     all_tokens = [payload for payload in known if parse_payload(payload).of_tokens]
     all_images = [payload for payload in known if not parse_payload(payload).of_tokens]
-    if _chooses_from_all(name):
-        return _adaptive_rows(platforms), make_options(shape, all_splits(shape.blocks), all_tokens, all_images)
+    if _uses_all_plans(name):
+        return _adaptive_schedules(platforms), make_options(shape, all_splits(shape.blocks), all_tokens, all_images)
     spaces = {
         "janus": (rising, make_options(shape, paper_splits, tokens, tensor)),
         "split-only": (unmerged, make_options(shape, paper_splits, tokens, tensor)),
@@ -161,8 +164,8 @@ def _image_of(name: str) -> str | None:
     return payload.name if name.startswith(_CLOUD) and not payload.of_tokens else None
 
 
-def _adaptive_rows(platforms: Platforms) -> tuple[Schedule, ...]:
-    """Every level of the exponential family, and those of all others that were measured: no more than can matter."""
+def _adaptive_schedules(platforms: Platforms) -> tuple[Schedule, ...]:
+    """Every level of the exponential family, and the measured levels of all other families."""
     shape, measured = platforms.shape, platforms.accuracy
     rising = [make_schedule("exponential", level, shape) for level in levels("exponential", shape)]
     if measured is None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from janus_vit.planning.outcome import Prediction
 from janus_vit.planning.plan import Plan
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.policies.custom import is_custom
-from janus_vit.planning.policies.presets import Platforms, policy_over, policy_table
+from janus_vit.planning.policies.presets import policy_over, policy_table
 
 KINDS = ("device only", "image", "tokens")
 

@@ -1,0 +1,182 @@
+"""The default policy: the plan with the largest expected accuracy inside the SLA."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from janus_vit.planning.latency import Floats
+from janus_vit.planning.link import RateForecast, RoundTrip
+from janus_vit.planning.outcome import Outcome, patience_s
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.planning.plan import tokens_saved
+from janus_vit.planning.policies.base import Decision, Situation, predict
+from janus_vit.planning.policies.correction import Correction
+from janus_vit.planning.policies.probing import ProbeTimer
+from janus_vit.planning.table import PlanTable
+
+_HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
+_COARSE = 0.5  # a payload with a lower fidelity is not trusted without a measurement
+
+
+class MostAccurateInTime:
+    """Maximise P * A over all plans: P is the probability of meeting the deadline, A the measured accuracy.
+
+    A late answer counts as wrong. A fallback to the device counts with the accuracy of the rescue schedule. Plans whose
+    P * A differ by less than `resolution` count as equal: the policy takes the ones that merge least, and of these the
+    fastest. If every plan is late, the policy maximises right answers per second.
+
+    Without measured accuracy the policy keeps the paper's order. Among the plans that are in time with probability
+    `confidence`, it takes the smallest level, then the least lossy format, then the fastest plan. Formats as coarse as
+    int4 come last.
+
+    Args:
+        table: plans to choose from.
+        link: forecast of the uplink rate.
+        rtt_s: round trip before any observation.
+        accuracy: accuracy of each plan, [levels, options], NaN where not measured; None if nothing was measured.
+        rescued: accuracy of each plan if the device finishes the frame with the rescue schedule, same shape.
+        resolution: difference in accuracy that the measurement cannot tell apart.
+        confidence: probability of being in time that is enough without measured accuracy.
+    """
+
+    def __init__(
+        self,
+        table: PlanTable,
+        link: RateForecast,
+        rtt_s: float,
+        accuracy: Floats | None = None,
+        rescued: Floats | None = None,
+        resolution: float = 0.0,
+        confidence: float = 0.95,
+    ) -> None:
+        self._table = table
+        self._link = link
+        self._rtt = RoundTrip(rtt_s)
+        self._probes = ProbeTimer(table)
+        self._accuracy = accuracy
+        self._resolution = resolution
+        self._confidence = confidence
+        self._correction = Correction()
+        self._megabits = table.size_bytes * 8e-6
+        self._uses_link = (table.size_bytes > 0).astype(float)
+        self._device_s = table.device_s + table.encode_s
+        self._cloud_s = table.cloud_s + table.decode_s
+        self._saved = np.array([tokens_saved(schedule.applied) for schedule in table.schedules], float)
+        # A plan that was not measured is never chosen while there are measured ones.
+        self._value = _paper_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
+        self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Learn from the frame's transfers and its measured compute."""
+        for transfer in outcome.transfers:
+            self._link.observe(transfer)
+            self._rtt.observe(transfer)
+        self._probes.observe(outcome)
+        self._correction.observe(outcome)
+
+    def choose(self, situation: Situation) -> Decision:
+        """Pick the plan with the largest expected accuracy in time."""
+        rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
+        before_s = device.factor * self._device_s
+        after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
+        answered, rescued = self._on_time(before_s, after_s, situation.time_left_s)
+        on_time = answered + rescued
+        total_s = before_s + after_s + self._megabits / self._link.rate_mbps
+        row, column = self._best(on_time, answered * self._value + rescued * self._rescued, total_s)
+        if on_time[row, column] < _HOPELESS:
+            row, column = self._most_answers_per_second(before_s, after_s, situation.time_left_s)
+        predicted = predict(
+            self._table,
+            row,
+            column,
+            rate_mbps=self._link.rate_mbps,
+            rtt_s=rtt_s,
+            queue_s=situation.cloud_queue_s,
+            device=device,
+            cloud=cloud,
+            on_time=float(on_time[row, column]),
+            accuracy=self._measured_accuracy(row, column),
+        )
+        plan = self._table.plan(row, column)
+        return Decision(plan, predicted, self._probes.bytes_due(plan, situation))
+
+    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[Floats, Floats]:
+        """Probability that each plan meets the deadline: with the cloud's answer, and with a fallback to the device.
+
+        Args:
+            before_s: time until the payload is encoded.
+            after_s: time from the arrival of the last byte to the answer.
+            time_left_s: time until the deadline.
+        """
+        device, cloud = self._correction.device, self._correction.cloud
+        left_s = time_left_s - before_s
+        finish_s = device.factor * self._table.finish_s
+        wait_s = patience_s(left_s, finish_s, after_s + self._megabits / self._link.rate_mbps, device.spread)
+        slack_s = np.minimum(wait_s, left_s) - after_s
+        answered = self._link.on_time(self._megabits / np.maximum(slack_s, 1e-9))
+        answered[(slack_s <= 0) & (self._megabits > 0)] = 0.0
+        compute_s = before_s + cloud.factor * self._cloud_s
+        spread = np.hypot(device.spread * before_s, cloud.spread * cloud.factor * self._cloud_s) / compute_s
+        in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud.factor * self._cloud_s), spread)
+        rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
+        return np.asarray(in_time), np.asarray((1.0 - answered) * rescued)
+
+    def _most_answers_per_second(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[int, int]:
+        """Row and column with the most right answers per second, so that later frames gain if this one is late.
+
+        A plan that sends takes the waiting time and a fallback whenever no answer comes.
+        """
+        finish_s = self._correction.device.factor * self._table.finish_s
+        send_s = self._megabits / self._link.rate_mbps
+        wait_s = patience_s(time_left_s - before_s, finish_s, after_s + send_s, self._correction.device.spread)
+        answered = self._link.on_time(self._megabits / np.maximum(wait_s - after_s, 1e-9))
+        expected_s = before_s + answered * (after_s + send_s)
+        expected_s += self._uses_link * (1.0 - answered) * (wait_s + finish_s)
+        best = int((self._value / expected_s).argmax())
+        return best // expected_s.shape[1], best % expected_s.shape[1]
+
+    def _measured_accuracy(self, row: int, column: int) -> float | None:
+        if self._accuracy is None or np.isnan(self._accuracy[row, column]):
+            return None
+        return float(self._accuracy[row, column])
+
+    def _best(self, on_time: Floats, worth: Floats, total_s: Floats) -> tuple[int, int]:
+        if self._accuracy is None:
+            worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
+        equal = worth >= worth.max() - self._resolution - 1e-6
+        row = int(np.where(equal.any(axis=1), self._saved, np.inf).argmin())
+        return row, int(np.where(equal[row], total_s[row], np.inf).argmin())
+
+
+def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Floats:
+    """Probability that compute stays inside its budget.
+
+    The logarithm of the compute time is taken as normal, with `spread` as its mean absolute error; the standard
+    deviation is 1.25 times that. A logistic curve approximates the normal distribution.
+
+    Args:
+        compute_s: expected compute time of each plan.
+        budget_s: time allowed, same shape.
+        spread: relative error of `compute_s`.
+    """
+    distance = np.log(np.maximum(budget_s, 1e-9) / np.maximum(compute_s, 1e-9)) / (1.25 * spread)
+    return np.asarray(1.0 / (1.0 + np.exp(-1.7 * np.clip(distance, -30.0, 30.0))))
+
+
+def _paper_order(table: PlanTable) -> Floats:
+    """A rank from 0 to 1 for each plan: the smallest level first, then the least lossy format.
+
+    Coarse formats come last, because their cost in accuracy depends on the model and was not measured.
+    """
+    rows = len(table.schedules)
+    levels = np.arange(rows, 0, -1.0)[:, None]
+    formats = np.array([_fidelity(option.payload) for option in table.options])[None, :]
+    return np.asarray((levels + 0.9 * formats + rows * (formats >= _COARSE)) / (2 * rows + 1))
+
+
+def _fidelity(payload: str) -> float:
+    """How little a payload changes the frame, from 0 to 1; only the order matters."""
+    order = {"local": 1.0, "float32": 1.0, "float16": 0.99, "float8": 0.9, "int8": 0.9, "int4": 0.1}
+    order |= {"tensor": 1.0, "png": 1.0}
+    base = payload.removesuffix("+zstd")
+    return order[base] if base in order else 0.9 * parse_payload(base).quality / 100

@@ -1,0 +1,35 @@
+"""When to probe the link: while frames stay on the device, nothing else shows that the link has recovered."""
+
+from __future__ import annotations
+
+from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.table import PlanTable
+
+PROBE_BYTES = 16_000
+PROBE_EVERY_S = 0.5
+
+
+class ProbeTimer:
+    """Requests a probe when the link was not used or probed for a while.
+
+    Args:
+        table: plans of the policy; without a plan that sends something, no probe is ever requested.
+    """
+
+    def __init__(self, table: PlanTable) -> None:
+        self._uses_link = bool((table.size_bytes > 0).any())
+        self._last_transfer_s: float | None = None
+
+    def observe(self, outcome: Outcome) -> None:
+        """Note when the link was last used."""
+        for transfer in outcome.transfers:
+            self._last_transfer_s = transfer.at_s
+
+    def bytes_due(self, plan: Plan, situation: Situation) -> int:
+        """Size of the probe to send beside a frame; 0 if none is due."""
+        if not (self._uses_link and plan.is_local):
+            return 0
+        uses_s = [at_s for at_s in (self._last_transfer_s, situation.last_probe_s) if at_s is not None]
+        return PROBE_BYTES if not uses_s or situation.now_s - max(uses_s) >= PROBE_EVERY_S else 0
