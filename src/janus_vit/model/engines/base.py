@@ -78,7 +78,7 @@ class OneByOne:
 
     def embed_batch(self: Engine, pixels: Tensor, merges: Sequence[tuple[int, ...]]) -> list[Activation]:
         """See `Engine.embed_batch`."""
-        return [self.embed(frame, plan) for frame, plan in zip(pixels.split(1), merges, strict=True)]
+        return [self.embed(frame, plan) for frame, plan in zip(torch.split(pixels, 1), merges, strict=True)]
 
     def run_batch(self: Engine, activations: Sequence[Activation], stop: int) -> list[Activation]:
         """See `Engine.run_batch`."""
