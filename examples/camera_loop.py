@@ -7,8 +7,7 @@ SOURCE is camera:0, a video or a folder of images. Without a camera the built-in
 
 import sys
 
-from janus_vit import connect, load_model, profile_machine
-from janus_vit.errors import InputError
+from janus_vit import InputError, connect, load_model, profile_machine
 from janus_vit.sources.frames import open_source
 
 
@@ -22,7 +21,7 @@ def main(address: str, spec: str = "camera:0", frames: str = "100") -> int:
     model = load_model("janus-digits")  # the same as the cloud's
     profile = profile_machine(model, [sample.frame for sample in source.first(4)])
     late = 0
-    with connect(model, address, sla_s=0.3, profile=profile) as device:
+    with connect(model, address, profile, sla_s=0.3) as device:
         for sample in source.first(int(frames)):
             outcome = device.infer(sample.frame)
             late += not outcome.met

@@ -26,7 +26,7 @@ def main(frames: int = 40) -> list[str]:
     profile = profile_machine(model, pictures[:4])
     with start("janus-digits", "127.0.0.1:0") as cloud:
         link = EmulatedLink(LinkSpec(train(), delay_s=0.015), "127.0.0.1", cloud.port)  # 30 ms round trip
-        with link, connect(model, link.address, sla_s=0.2, profile=profile) as device:
+        with link, connect(model, link.address, profile, sla_s=0.2) as device:
             return [device.infer(frame).plan.sends for frame in pictures[:frames]]
 
 

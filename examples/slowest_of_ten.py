@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from janus_vit.planning.policies.base import Decision, predict
+from janus_vit import Decision, predict
 
 
 class SlowestOfTen:
