@@ -23,8 +23,9 @@ import numpy as np
 from _common import print_json
 from _markdown import markdown
 
-from janus_vit.links.traces import Trace, read_trace
-from janus_vit.report.comparison import CLOSE, front, overall, per_link
+from janus_vit.links.trace_files import read_trace
+from janus_vit.links.traces import Trace
+from janus_vit.report.comparison import TIE, accuracy_over_latency, overall, per_link
 from janus_vit.report.heatmap import Choice, heatmap
 from janus_vit.report.page import Section, Table, write_page
 from janus_vit.reproduction.honest import KINDS, OPEN, Setting, best_of_each_kind, generated, sweeps
@@ -77,7 +78,7 @@ def where(private: bool, links: Sequence[Trace], seconds: float, workers: int) -
     drawn = heatmap(columns, rows, choices, f"The best kind of plan, {pixels}", "device speed, Orin Nano = 1")
     text = (
         "Where the best fixed plan of a kind is right and in time most often, as a share of all links; equal within "
-        f"{100 * CLOSE:.1f} points counts for the first of: {', '.join(KINDS)}. The line below it: what that is worth."
+        f"{100 * TIE:.1f} points counts for the first of: {', '.join(KINDS)}. The line below it: what that is worth."
     )
     cells_as_text = [[row, *map(_in_words, cells)] for row, cells in zip(rows, choices, strict=True)]
     return Section(f"What wins where: {pixels}", text, (drawn,), (Table(["SLA", *columns], cells_as_text),))
@@ -96,7 +97,7 @@ def _winner(values: np.ndarray) -> Choice | None:
     best = values.max(axis=1)
     if best.max() <= 0.05:  # nothing is ever in time
         return None
-    wins = np.bincount((values >= best[:, None] - CLOSE).argmax(axis=1), minlength=len(KINDS))
+    wins = np.bincount((values >= best[:, None] - TIE).argmax(axis=1), minlength=len(KINDS))
     kind = int(wins.argmax())
     return Choice(
         PAYLOAD_KINDS[kind],
@@ -134,7 +135,11 @@ def main() -> None:
     sections = [
         overall(f"The base case: {base}", about, of(base, found, names)),
         overall(f"Pixels stay on the device: {private}", about, of(private, found, names)),
-        Section("Accuracy against latency", "", [front(str(s), of(s, found, names)) for s in (base, private)]),
+        Section(
+            "Accuracy against latency",
+            "",
+            [accuracy_over_latency(str(s), of(s, found, names)) for s in (base, private)],
+        ),
         per_link(f"Link by link: {base}", of(base, found, names), names),
         per_link(f"Link by link: {private}", of(private, found, names), names),
         by_setting(settings, found, names),

@@ -15,7 +15,7 @@ from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.report.canvas import colours_of
-from janus_vit.report.figures import Bar, Spot, bars, cdf, front, pareto, predicted_measured
+from janus_vit.report.figures import Bar, ParetoPoint, bars, cdf, pareto, pareto_front, predicted_measured
 from janus_vit.report.heatmap import Choice, heatmap
 from janus_vit.report.overview import Run, as_csv, as_values, make_row, summary_table
 from janus_vit.report.page import Section, Table, render_page, write_page
@@ -33,7 +33,9 @@ FIGURES = {
     ),
     "cdf": lambda name: cdf({name: [0.1, 0.2, 0.15], "b": [0.1]}, (0.1, 0.2)),
     "heatmap": lambda name: heatmap(["0-1", "1-2"], [name], [[Choice("tokens", name, 0.5), None]], name, name),
-    "pareto": lambda name: pareto([Spot(name, 0.1, 0.9, 0.8, 0.95, name), Spot("b", 0.2, 0.95)], name, name, name),
+    "pareto": lambda name: pareto(
+        [ParetoPoint(name, 0.1, 0.9, 0.8, 0.95, name), ParetoPoint("b", 0.2, 0.95)], name, name, name
+    ),
     "predicted": lambda name: predicted_measured({name: {name: ([0.1, 0.0], [0.2, 0.3])}, "cloud": {}}),
     "bars": lambda name: bars([name, "g"], {name: [Bar(3, 2, 4, 5), None], "b": [Bar(1), Bar(2)]}, name, name, name),
 }
@@ -148,13 +150,27 @@ def test_a_policy_has_its_colour_whoever_else_is_there():
 
 
 def test_nothing_on_the_front_is_beaten():
-    spots = [Spot("a", 3, 0.9), Spot("b", 1, 0.5), Spot("c", 2, 0.4), Spot("d", 3, 0.8), Spot("e", 4, 0.95)]
-    assert [spot.name for spot in front(spots)] == ["b", "a", "e"]
+    points = [
+        ParetoPoint("a", 3, 0.9),
+        ParetoPoint("b", 1, 0.5),
+        ParetoPoint("c", 2, 0.4),
+        ParetoPoint("d", 3, 0.8),
+        ParetoPoint("e", 4, 0.95),
+    ]
+    assert [point.name for point in pareto_front(points)] == ["b", "a", "e"]
 
 
-def test_a_time_line_shows_the_true_link_given_up_transfers_and_late_frames(platforms):
+def test_a_timeline_shows_the_true_link_abandoned_transfers_and_late_frames(platforms):
     shown = texts(timeline(stream_of(run(platforms, "cloud-only", "cloud-only"), TRACE)))
-    for label in ("true rate", "transfer", "given up: at most", "in time", "late", "finished on the device", "SLA"):
+    for label in (
+        "true rate",
+        "transfer",
+        "abandoned: upper bound",
+        "in time",
+        "late",
+        "finished on the device",
+        "SLA",
+    ):
         assert label in shown
     assert "nothing" not in shown
 

@@ -250,12 +250,12 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_page(path: Path, title: str, found: dict[str, list[Score]], links: Sequence[Trace]) -> None:
-    from janus_vit.report.comparison import front, measured, overall, per_link
+    from janus_vit.report.comparison import accuracy_over_latency, has_accuracy, overall, per_link
     from janus_vit.report.page import Section, write_page
 
     text = "Means over links; below them, 95 % intervals over links (bootstrap)."
     sections = [overall("All links", text, found)]
-    if measured(found):
-        sections.append(Section("Accuracy against latency", "", (front(title, found),)))
+    if has_accuracy(found):
+        sections.append(Section("Accuracy against latency", "", (accuracy_over_latency(title, found),)))
     sections.append(per_link("Link by link", found, [link.name for link in links]))
     write_page(path, "Policies compared", title, sections)

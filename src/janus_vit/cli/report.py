@@ -43,7 +43,7 @@ def report(
     from janus_vit.report.canvas import check_figures
     from janus_vit.report.overview import as_csv, as_values, make_row
     from janus_vit.report.page import write_page
-    from janus_vit.report.streams import intro, loss, read_runs, report_sections
+    from janus_vit.report.streams import cut_line_notice, intro, read_runs, report_sections
 
     check_figures()
     for path in (out, csv):
@@ -54,7 +54,7 @@ def report(
         runs = read_runs(records, lambda share, step: show(_READING * share, step))
         for run in runs:
             if run.cut_bytes:
-                warn(loss(run))
+                warn(cut_line_notice(run))
         rows = [make_row(run) for run in runs]
         sections = report_sections(runs, rows, lambda share, step: show(_READING + (1 - _READING) * share, step))
     write_page(out, "Janus-ViT report", intro(runs), sections)

@@ -1,1 +1,1 @@
-"""Reports: pages of figures and tables that a person would rather look at than read."""
+"""Reports: HTML pages with figures and tables, made from records of streams and from comparisons of policies."""

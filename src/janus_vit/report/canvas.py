@@ -1,4 +1,7 @@
-"""How all figures look, and matplotlib's drawing as SVG for a page, light or dark; the same input, the same bytes."""
+"""The look of all figures, and matplotlib drawings as SVG elements. The same input gives the same bytes.
+
+A page can show the SVG in a light and in a dark theme, because it sets the figure's colours as CSS variables.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH_IN = 10.0
-INK, MUTED, GRID, PANEL = "#1b2430", "#5c6878", "#e3e7ec", "#ffffff"  # of the page, which may change them
+INK, MUTED, GRID, PANEL = "#1b2430", "#5c6878", "#e3e7ec", "#ffffff"  # the page may replace these, see _THEME
 LATE = "#c8402f"
-# Okabe and Ito's colours, which colour-blind readers tell apart, a little calmer and legible on both grounds.
-_COLOURS = ("#2878b8", "#e08a1e", "#1f9e77", "#c2588f", "#8a6fc9", "#5fb3dd", "#b5a12a", "#7d8896")
-_KNOWN = {
+# Based on the palette of Okabe and Ito, which colour-blind readers can tell apart; legible on light and dark.
+_PALETTE = ("#2878b8", "#e08a1e", "#1f9e77", "#c2588f", "#8a6fc9", "#5fb3dd", "#b5a12a", "#7d8896")
+_POLICY_COLOURS = {
     "adaptive": "#2878b8",
     "janus": "#e08a1e",
     "cloud-jpeg": "#1f9e77",
@@ -32,7 +35,7 @@ _KNOWN = {
     "adaptive, private": "#5fb3dd",
     "mixed": "#b5a12a",
     "device-only": "#7d8896",
-    # Variants have the shade of their kind; what no device can run is dark.
+    # A variant has a shade of its policy's colour.
     "janus-compact": "#c26a12",
     "janus-all": "#f0b469",
     "cloud-jpeg75": "#58b99b",
@@ -40,10 +43,10 @@ _KNOWN = {
     "oracle": "#4a5461",
     "best-fixed": "#5f9ed1",
 }
-KINDS = {"image": "#e0a03c", "tokens": "#6f9ad6", "nothing": "#a9b3bf"}  # what crosses the network
-_THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel"}  # colour -> the page's variable
-_CROWDED = 2000  # marks, above which a picture inside the SVG is smaller than the SVG
-_LETTERS = 140  # side by side in the page's width
+PAYLOAD_COLOURS = {"image": "#e0a03c", "tokens": "#6f9ad6", "nothing": "#a9b3bf"}  # by what a frame sent
+_THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel"}  # colour -> CSS variable of the page
+_CROWDED = 2000  # from this number of marks on, a bitmap inside the SVG takes fewer bytes than the marks
+_LEGEND_LETTERS = 140  # that fit into the width of a figure
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
@@ -59,7 +62,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "figure.facecolor": "none",
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: places do not depend on the machine's fonts
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so the layout does not depend on the machine
     "font.size": 8.5,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
@@ -68,11 +71,11 @@ _STYLE: dict[Any, Any] = {
     "legend.labelcolor": INK,
     "lines.solid_capstyle": "round",
     "lines.solid_joinstyle": "round",
-    "savefig.dpi": 160,  # of crowded marks
+    "savefig.dpi": 160,  # of bitmaps for crowded marks
     "svg.fonttype": "none",
     "svg.hashsalt": "janus-vit",
     "text.color": INK,
-    "text.parse_math": False,  # a name may hold a $
+    "text.parse_math": False,  # names may contain a $
     "xtick.color": GRID,
     "xtick.labelcolor": MUTED,
     "xtick.labelsize": 8.0,
@@ -80,26 +83,26 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": MUTED,
     "ytick.labelsize": 8.0,
 }
-_JOINS = "stroke-linejoin: round; stroke-linecap: butt"
+_LINE_STYLE = "stroke-linejoin: round; stroke-linecap: butt"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """A colour a name: a policy's own, or the next one that no other has; from the ninth on they come again.
+    """Choose a colour for each name: the policy's own colour, or the next free one of the palette.
 
-    Give all names of a page at once, so that each keeps its colour in every figure.
+    Pass all names of a page at once, so that each keeps its colour in every figure. After eight colours, they repeat.
     """
     names = list(dict.fromkeys(names))
-    taken = {_KNOWN[name] for name in names if name in _KNOWN}
-    free = [colour for colour in _COLOURS if colour not in taken] or list(_COLOURS)
-    others = [name for name in names if name not in _KNOWN]
+    taken = {_POLICY_COLOURS[name] for name in names if name in _POLICY_COLOURS}
+    free = [colour for colour in _PALETTE if colour not in taken] or list(_PALETTE)
+    others = [name for name in names if name not in _POLICY_COLOURS]
     chosen = {name: free[index % len(free)] for index, name in enumerate(others)}
-    return {name: _KNOWN.get(name) or chosen[name] for name in names}
+    return {name: _POLICY_COLOURS.get(name) or chosen[name] for name in names}
 
 
-def dashes(colours: Mapping[str, str]) -> dict[str, Any]:
-    """A line style a name: solid, or dashed where an earlier name has the colour already."""
+def line_styles(colours: Mapping[str, str]) -> dict[str, Any]:
+    """Choose a line style for each name: solid, or dashed if an earlier name has the same colour."""
     styles, seen = {}, dict.fromkeys(colours.values(), 0)
     for name, colour in colours.items():
         styles[name] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))[seen[colour] % 3]
@@ -108,12 +111,12 @@ def dashes(colours: Mapping[str, str]) -> dict[str, Any]:
 
 
 def crowded(marks: int) -> bool:
-    """Whether so many marks are better drawn as a picture: for matplotlib's `rasterized`."""
+    """Return whether so many marks should be drawn as a bitmap; for matplotlib's `rasterized`."""
     return marks > _CROWDED
 
 
 def check_figures() -> None:
-    """Require what draws, before anything slow begins.
+    """Require matplotlib; call it before anything slow begins.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -124,10 +127,11 @@ def check_figures() -> None:
 
 @contextmanager
 def drawing(height_in: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
-    """A figure of the page's width and its axes, while whose look holds.
+    """Yield a figure as wide as the page, and its axes; the style holds inside the `with` block.
 
     Args:
-        layout: as of matplotlib's `Figure.subplots`.
+        height_in: height of the figure in inches.
+        layout: arguments of matplotlib's `Figure.subplots`.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -137,45 +141,42 @@ def drawing(height_in: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
     from matplotlib.figure import Figure
 
     with rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from")  # the reader's browser has more fonts
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")  # the browser draws the text, and has more fonts
         from matplotlib import rcdefaults, rcParams
 
-        rcdefaults()  # a matplotlibrc of the user's would change the look
+        rcdefaults()  # ignore the user's matplotlibrc
         rcParams.update(_STYLE)
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         yield figure, figure.subplots(**layout)
 
 
 def as_svg(figure: Figure, label: str) -> str:
-    """A drawn figure as an SVG element: text as text, colours of the page, nothing that depends on time or place.
+    """Return a figure as an SVG element, with text as text, the page's colours and no date or version.
 
     Args:
-        label: what the figure shows, for those who cannot see it.
+        figure: the drawn figure.
+        label: describes the figure to screen readers.
     """
     written = StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(written, format="svg", metadata=nothing)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(written, format="svg", metadata=no_metadata)
     root = ElementTree.fromstring(_NOT_XML.sub("\ufffd", written.getvalue()))
-    salt = sha256(written.getvalue().encode("utf-8", "replace")).hexdigest()[:8]  # ids of one page must differ
+    salt = sha256(written.getvalue().encode("utf-8", "replace")).hexdigest()[:8]  # makes ids unique on a page
     for element in root.iter():
         _clean(element, salt)
-    styles = [part for part in root.findall("defs") if part.find("style") is not None]  # it would hold for the page
+    # A style element would apply to the whole page.
+    styles = [part for part in root.findall("defs") if part.find("style") is not None]
     for part in (*root.findall("metadata"), *styles):
         root.remove(part)
     box = root.get("viewBox", "")
     root.attrib.clear()
-    root.attrib.update({"xmlns": _SVG[1:-1], "viewBox": box, "style": _JOINS, "role": "img"})
+    root.attrib.update({"xmlns": _SVG[1:-1], "viewBox": box, "style": _LINE_STYLE, "role": "img"})
     root.set("aria-label", _NOT_XML.sub("\ufffd", label))
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names in a sentence."""
-    return ", ".join(names)
-
-
 def legend_above(axes: Axes, handles: Sequence[Any] | None = None) -> None:
-    """A legend in one line above the axes, at the right."""
+    """Draw a legend in one line above the axes, at the right; of all labelled marks if `handles` is None."""
     if handles is None:
         handles = axes.get_legend_handles_labels()[0]
     axes.legend(
@@ -191,18 +192,18 @@ def legend_above(axes: Axes, handles: Sequence[Any] | None = None) -> None:
 
 
 def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
-    """A legend under all axes, in as many columns as the names leave room for."""
+    """Draw a legend below all axes, in as many columns as fit."""
     longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = max(1, min(len(handles), _LETTERS // (longest + 6)))
+    columns = max(1, min(len(handles), _LEGEND_LETTERS // (longest + 6)))
     look: dict[str, Any] = {"columnspacing": 1.5, "handlelength": 1.4, "handletextpad": 0.5}
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)
 
 
 def _clean(element: ElementTree.Element, salt: str) -> None:
-    """Plain names, ids that no other figure has, and the page's colours."""
+    """Remove the namespace, make ids unique with the salt, and replace colours by the page's CSS variables."""
     element.tag = element.tag.removeprefix(_SVG)
     if element.tag in ("g", "svg"):
-        element.attrib.pop("id", None)  # matplotlib's names of the parts, which nothing refers to
+        element.attrib.pop("id", None)  # matplotlib's names of its parts; nothing refers to them
     elif "id" in element.attrib:
         element.set("id", salt + element.attrib["id"])
     if _LINK in element.attrib:

@@ -1,4 +1,4 @@
-"""What policies chose, by the bandwidth that they chose it for."""
+"""A report's section about what the policies chose at which bandwidth."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from janus_vit.report.overview import Run, milliseconds, percent, sla_of
 from janus_vit.report.page import Section, Table
 
 _EDGES_MBPS = tuple(step * 10.0**power for power in range(-2, 4) for step in (1, 2, 5))
-_PLANS = 5  # of each stream in the table
+_PLANS = 5  # in the table, for each stream
 _TEXT = (
-    "Bandwidth is what the policy assumed for the frame; for one that does not look, what the last transfer showed. "
-    "A cell has the most frequent kind of payload with its share, and how it is mostly sent: 3: int4 are int4 tokens "
-    "after block 3."
+    "Bandwidth is the policy's estimate for the frame; for a policy that does not estimate it, the rate of the last "
+    "transfer. Each cell shows the most frequent kind of payload, coloured, its most frequent format, and its share of "
+    'the frames. "3: int4" means int4 tokens after block 3.'
 )
 
 
 def choices_section(runs: Sequence[Run]) -> Section:
-    """A map of the most frequent choices, and a table of the most frequent plans."""
+    """Return a section with a heat map of the most frequent choices and a table of the most frequent plans."""
     columns = [[_column(mbps) for mbps in _expected_mbps(run.outcomes)] for run in runs]
     known = [column for mine in columns for column in mine if column is not None]
     figures = []
@@ -32,15 +32,15 @@ def choices_section(runs: Sequence[Run]) -> Section:
         cells = [[_choice(run, mine, column) for column in shown] for run, mine in zip(runs, columns, strict=True)]
         slas_differ = len({run.slas_s for run in runs}) > 1
         names = [f"{run.name}\n{sla_of(run)} ms" if slas_differ else run.name for run in runs]
-        title = "Most frequent choice by bandwidth" + (" and SLA" if slas_differ else "")
+        title = "Most frequent choices by bandwidth" + (" and SLA" if slas_differ else "")
         figures.append(
-            heatmap([_range_of(column) for column in shown], names, cells, title, "expected bandwidth, Mbps")
+            heatmap([_range_of(column) for column in shown], names, cells, title, "estimated bandwidth, Mbps")
         )
     return Section("Choices", _TEXT, figures, [_plans(runs)])
 
 
 def by_plan(outcomes: Iterable[Outcome]) -> dict[Plan, list[Outcome]]:
-    """Frames by their plan."""
+    """Group frames by their plan."""
     groups: dict[Plan, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.plan].append(outcome)
@@ -57,11 +57,11 @@ def _plans(runs: Sequence[Run]) -> Table:
             late = percent(statistics.fmean(not outcome.met for outcome in group))
             rows.append((run.name, str(plan), f"{sum(plan.merges)}", share, median, late))
     header = ("stream", "plan", "tokens merged", "% of frames", "median ms", "late %")
-    return Table(header, rows, f"The most frequent plans, up to {_PLANS} of each stream.")
+    return Table(header, rows, f"The {_PLANS} most frequent plans of each stream.")
 
 
 def _expected_mbps(outcomes: Iterable[Outcome]) -> list[float | None]:
-    """For each frame the bandwidth that its plan was made for; None if nothing is known of it."""
+    """Return for each frame the bandwidth that its plan was made for; None if it is unknown."""
     expected, last = [], None
     for outcome in outcomes:
         expected.append(last if outcome.predicted.rate_mbps is None else outcome.predicted.rate_mbps)
@@ -74,14 +74,14 @@ def _choice(run: Run, columns: Sequence[int | None], column: int) -> Choice | No
     if not here:
         return None
     kind, count = Counter(outcome.plan.sends for outcome in here).most_common(1)[0]
-    ways = Counter((one.plan.split, one.plan.payload) for one in here if one.plan.sends == kind)
-    split, payload = ways.most_common(1)[0][0]
-    way = {"image": payload, "tokens": f"{split}: {payload}", "nothing": "device"}[kind]
-    return Choice(kind, f"{way}\n{100 * count / len(here):.0f} %", count / len(here))
+    formats = Counter((one.plan.split, one.plan.payload) for one in here if one.plan.sends == kind)
+    split, payload = formats.most_common(1)[0][0]
+    sent = {"image": payload, "tokens": f"{split}: {payload}", "nothing": "device"}[kind]
+    return Choice(kind, f"{sent}\n{100 * count / len(here):.0f} %", count / len(here))
 
 
 def _column(mbps: float | None) -> int | None:
-    """Which of the ranges 0.01-0.02, 0.02-0.05, ... a rate is in; 0 below all of them."""
+    """Return the number of the range that a rate is in: 0 is below 0.01, 1 is 0.01-0.02, 2 is 0.02-0.05, ..."""
     return None if mbps is None else bisect.bisect_right(_EDGES_MBPS, mbps)
 
 

@@ -1,10 +1,10 @@
-"""Lines over a common axis, as an SVG element. Plain data in; knows nothing of records or models."""
+"""A line chart as an SVG element. Takes plain data; knows nothing of records or models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from janus_vit.report.canvas import LATE, MUTED, as_svg, colours_of, dashes, drawing, listed
+from janus_vit.report.canvas import LATE, MUTED, as_svg, colours_of, drawing, line_styles
 
 
 def curves(
@@ -16,9 +16,19 @@ def curves(
     log_x: bool = True,
     colours: Mapping[str, str] | None = None,
 ) -> str:
-    """One line a name, x and y each; `limit` is drawn across, such as an SLA."""
+    """Draw one line for each name.
+
+    Args:
+        series: name -> x and y values.
+        title: above the axes.
+        xlabel: name of the horizontal axis.
+        ylabel: name of the vertical axis.
+        limit: drawn as a horizontal line, such as an SLA.
+        log_x: whether the horizontal axis is logarithmic.
+        colours: colour of each name; default: `colours_of` the names.
+    """
     colours = colours or colours_of(series)
-    styles = dashes({name: colours[name] for name in series})
+    styles = line_styles({name: colours[name] for name in series})
     with drawing(3.4) as (figure, axes):
         for name, (x, y) in series.items():
             axes.plot(x, y, color=colours[name], linestyle=styles[name], linewidth=1.7, label=name)
@@ -32,4 +42,4 @@ def curves(
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.tick_params(labelcolor=MUTED)
         figure.legend(loc="outside right center", labelspacing=0.8)
-        return as_svg(figure, f"{title}: {listed(series)}")
+        return as_svg(figure, f"{title}: {', '.join(series)}")

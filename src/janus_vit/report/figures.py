@@ -1,4 +1,7 @@
-"""Figures over plain data, each an SVG element as text: seconds, Mbps and shares in, nothing of records or models."""
+"""Figures as SVG elements: distributions, accuracy over latency, predicted against measured, and bars.
+
+They take plain data in seconds, Mbps and shares from 0 to 1, and know nothing of records or models.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,29 @@ from janus_vit.report.canvas import (
     as_svg,
     colours_of,
     crowded,
-    dashes,
     drawing,
     legend_below,
-    listed,
+    line_styles,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FLOOR_S = 1e-5  # shorter times are drawn as this where the axis is logarithmic
+_SHORTEST_S = 1e-5  # shorter times are drawn as this on a logarithmic axis
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """One way to run, somewhere between slow and wrong.
+class ParetoPoint:
+    """A point in a figure of accuracy over latency.
 
     Attributes:
-        name: gives the colour. accuracy, low, high: a share and the ends of its interval, if there is one.
-        text: written beside it on the front. weight: 0..1, gives the size.
+        name: points of the same name have the same colour.
+        latency_s: latency.
+        accuracy: share from 0 to 1.
+        low: lower end of the accuracy's confidence interval, if known.
+        high: upper end of the accuracy's confidence interval, if known.
+        text: written beside the point if it is on the Pareto front.
+        weight: size of the point, from 0 to 1.
     """
 
     name: str
@@ -48,7 +55,14 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A value, the ends of its confidence interval, and what others report for it, the last two if known."""
+    """One bar.
+
+    Attributes:
+        value: height.
+        low: lower end of the confidence interval, if known.
+        high: upper end of the confidence interval, if known.
+        reference: value that somebody else reports, if known.
+    """
 
     value: float
     low: float | None = None
@@ -59,51 +73,61 @@ class Bar:
 def cdf(
     series_s: Mapping[str, Sequence[float]], slas_s: Collection[float] = (), colours: Mapping[str, str] | None = None
 ) -> str:
-    """How latency is distributed: all of it on the left, on the right the share of frames that take longer.
+    """Draw the distribution of latency: the cumulative share on the left, the share of slower frames on the right.
 
     Args:
-        series_s: latencies by name, at least one each. slas_s: deadlines to mark. colours: `colours_of` the names.
+        series_s: latencies by name, at least one each.
+        slas_s: deadlines to mark.
+        colours: colour of each name; default: `colours_of` the names.
     """
     colours = {name: (colours or colours_of(series_s))[name] for name in series_s}
-    styles = dashes(colours)
-    with drawing(3.7, ncols=2) as (figure, (all_of_it, tail)):
+    styles = line_styles(colours)
+    with drawing(3.7, ncols=2) as (figure, (cumulative, tail)):
         for name, values_s in series_s.items():
             ordered_ms = 1e3 * np.sort(np.asarray(values_s, float))
             at_most = np.arange(1, len(ordered_ms) + 1) / len(ordered_ms)
             look: dict[str, Any] = {"color": colours[name], "linestyle": styles[name], "linewidth": 1.7}
-            all_of_it.step(ordered_ms, 100 * at_most, where="post", label=name, **look)
+            cumulative.step(ordered_ms, 100 * at_most, where="post", label=name, **look)
             tail.step(ordered_ms, 100 * (at_most[::-1]), where="pre", **look)
         shown_ms = max([1e3 * float(np.percentile(values_s, 98)) for values_s in series_s.values()])
         shown_ms = 1.12 * max([shown_ms, *(1e3 * sla_s for sla_s in slas_s)])
-        all_of_it.set(xlim=(0, shown_ms), ylim=(0, 102), title="Frames answered within a time", ylabel="% of frames")
+        cumulative.set(xlim=(0, shown_ms), ylim=(0, 102), title="Frames answered within a time", ylabel="% of frames")
         tail.set(title="Frames that take longer", xscale="log", yscale="log", ylabel="% of frames", ylim=(None, 115))
-        for axes, height in ((all_of_it, 0.03), (tail, 0.94)):  # where the lines leave room
+        for axes, height in ((cumulative, 0.03), (tail, 0.94)):  # where no lines are
             axes.set_xlabel("latency, ms")
             for sla_s in sorted(set(slas_s)):
                 _mark_sla(axes, sla_s, height)
-        _plain(tail)
-        legend_below(figure, all_of_it.get_legend_handles_labels()[0])
-        return as_svg(figure, f"Distribution of latency of {listed(series_s)}")
+        _plain_log_axes(tail)
+        legend_below(figure, cumulative.get_legend_handles_labels()[0])
+        return as_svg(figure, f"Distribution of latency of {', '.join(series_s)}")
 
 
 def pareto(
-    spots: Sequence[Spot], title: str, xlabel: str, ylabel: str, colours: Mapping[str, str] | None = None
+    points: Sequence[ParetoPoint], title: str, xlabel: str, ylabel: str, colours: Mapping[str, str] | None = None
 ) -> str:
-    """Accuracy over latency, with the front of what nothing beats in both."""
-    names = list(dict.fromkeys(spot.name for spot in spots))
+    """Draw accuracy over latency, and the Pareto front: points that no other beats in both.
+
+    Args:
+        points: what to draw.
+        title: above the axes.
+        xlabel: name of the horizontal axis.
+        ylabel: name of the vertical axis.
+        colours: colour of each name; default: `colours_of` the names.
+    """
+    names = list(dict.fromkeys(point.name for point in points))
     colours = colours or colours_of(names)
     with drawing(4.0) as (figure, axes):
-        best = front(spots)
+        front = pareto_front(points)
         for name in names:
-            mine = [spot for spot in spots if spot.name == name]
-            for spot in mine:
-                if spot.low is not None and spot.high is not None:
-                    ends = [100 * spot.low, 100 * spot.high]
-                    axes.plot([1e3 * spot.latency_s] * 2, ends, color=colours[name], linewidth=1.3, alpha=0.6)
+            mine = [point for point in points if point.name == name]
+            for point in mine:
+                if point.low is not None and point.high is not None:
+                    ends = [100 * point.low, 100 * point.high]
+                    axes.plot([1e3 * point.latency_s] * 2, ends, color=colours[name], linewidth=1.3, alpha=0.6)
             axes.scatter(
-                [1e3 * spot.latency_s for spot in mine],
-                [100 * spot.accuracy for spot in mine],
-                [18 + 70 * spot.weight for spot in mine],
+                [1e3 * point.latency_s for point in mine],
+                [100 * point.accuracy for point in mine],
+                [18 + 70 * point.weight for point in mine],
                 color=colours[name],
                 edgecolor=PANEL,
                 linewidth=0.8,
@@ -112,21 +136,21 @@ def pareto(
             )
         axes.margins(x=0.09, y=0.16)
         axes.set_ylim(top=min(axes.get_ylim()[1], 101))
-        at_ms = [*(1e3 * spot.latency_s for spot in best), axes.set_xlim()[1]]
-        shares = [100 * spot.accuracy for spot in (*best, best[-1])]
-        axes.step(at_ms, shares, where="post", color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)), label="front")
+        at_ms = [*(1e3 * point.latency_s for point in front), axes.set_xlim()[1]]
+        shares = [100 * point.accuracy for point in (*front, front[-1])]
+        axes.step(at_ms, shares, where="post", color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)), label="Pareto front")
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-        _write_beside(axes, best)
+        _write_texts(axes, front)
         figure.legend(loc="outside right center", labelspacing=0.8)
-        return as_svg(figure, f"{title}: {listed(names)}")
+        return as_svg(figure, f"{title}: {', '.join(names)}")
 
 
-def front(spots: Sequence[Spot]) -> list[Spot]:
-    """Those that no other beats in both latency and accuracy, fastest first."""
-    best: list[Spot] = []
-    for spot in sorted(spots, key=lambda spot: (spot.latency_s, -spot.accuracy)):
-        if not best or spot.accuracy > best[-1].accuracy:
-            best.append(spot)
+def pareto_front(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
+    """Return the points that no other beats in both latency and accuracy, fastest first."""
+    best: list[ParetoPoint] = []
+    for point in sorted(points, key=lambda point: (point.latency_s, -point.accuracy)):
+        if not best or point.accuracy > best[-1].accuracy:
+            best.append(point)
     return best
 
 
@@ -134,16 +158,17 @@ def predicted_measured(
     parts: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
     colours: Mapping[str, str] | None = None,
 ) -> str:
-    """Predicted against measured times, a panel a part.
+    """Draw predicted against measured times, one panel for each part of a frame.
 
     Args:
-        parts: part -> name -> predicted and measured seconds of the same frames; a name without any may be left out.
+        parts: part -> name -> predicted and measured seconds of the same frames. A name without frames may be left out.
+        colours: colour of each name; default: `colours_of` the names.
     """
     names = list(dict.fromkeys(name for series in parts.values() for name in series))
     colours = colours or colours_of(names)
     with drawing(3.3, ncols=len(parts), squeeze=False) as (figure, rows):
         for axes, (part, series) in zip(rows[0], parts.items(), strict=True):
-            pairs = {name: 1e3 * np.maximum(np.array(both, float), _FLOOR_S) for name, both in series.items()}
+            pairs = {name: 1e3 * np.maximum(np.array(both, float), _SHORTEST_S) for name, both in series.items()}
             values = np.concatenate([both.ravel() for both in pairs.values()]) if pairs else np.array([1.0, 10.0])
             ends = np.array([values.min() / 1.25, values.max() * 1.25])
             axes.fill_between(ends, 0.8 * ends, 1.25 * ends, color=MUTED, alpha=0.13, linewidth=0)
@@ -153,10 +178,10 @@ def predicted_measured(
                 axes.scatter(predicted_ms, measured_ms, 9, **look)
             axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=part, xlabel="predicted, ms")
             axes.set_box_aspect(1)
-            _plain(axes)
+            _plain_log_axes(axes)
         rows[0][0].set_ylabel("measured, ms")
         legend_below(figure, [_dot(colours[name], name) for name in names])
-        return as_svg(figure, f"Predicted and measured {listed(parts)} of {listed(names)}")
+        return as_svg(figure, f"Predicted and measured {', '.join(parts)} of {', '.join(names)}")
 
 
 def bars(
@@ -167,10 +192,15 @@ def bars(
     reference: str = "published",
     colours: Mapping[str, str] | None = None,
 ) -> str:
-    """Bars side by side in groups, with intervals, and a mark where somebody else reports a value.
+    """Draw bars in groups, with confidence intervals, and with marks for values that somebody else reports.
 
     Args:
-        series: name -> one bar for each of `groups`, None where there is none. reference: what the marks are called.
+        groups: names of the groups.
+        series: name -> one bar for each group; None leaves a gap.
+        title: above the axes.
+        ylabel: name of the vertical axis.
+        reference: name of the marks.
+        colours: colour of each name; default: `colours_of` the names.
     """
     colours = colours or colours_of(series)
     wide = 0.8 / max(1, len(series))
@@ -189,7 +219,7 @@ def bars(
         if any(bar and bar.reference is not None for values in series.values() for bar in values):
             handles.append(_dot(INK, reference, "D"))
         legend_below(figure, handles)
-        return as_svg(figure, f"{title}: {listed(series)} for {listed(groups)}")
+        return as_svg(figure, f"{title}: {', '.join(series)} for {', '.join(groups)}")
 
 
 def _draw_bar(axes: Axes, x: float, wide: float, bar: Bar, colour: str, labelled: bool) -> None:
@@ -212,14 +242,14 @@ def _draw_bar(axes: Axes, x: float, wide: float, bar: Bar, colour: str, labelled
         axes.annotate(f"{bar.value:.3g}", (x, top), **beside)
 
 
-def _write_beside(axes: Axes, best: Sequence[Spot]) -> None:
-    """What the spots of the front are, where there is room between one and the next."""
+def _write_texts(axes: Axes, front: Sequence[ParetoPoint]) -> None:
+    """Write the texts of the front's points where there is room."""
     last = -np.inf
-    for spot in best:
-        at = (1e3 * spot.latency_s, 100 * spot.accuracy)
+    for point in front:
+        at = (1e3 * point.latency_s, 100 * point.accuracy)
         x = float(axes.transData.transform(at)[0])
-        if spot.text and x - last > 95:
-            axes.annotate(spot.text, at, (0, 9), textcoords="offset points", ha="center", fontsize=7.5, color=MUTED)
+        if point.text and x - last > 95:
+            axes.annotate(point.text, at, (0, 9), textcoords="offset points", ha="center", fontsize=7.5, color=MUTED)
             last = x
 
 
@@ -230,8 +260,8 @@ def _mark_sla(axes: Axes, sla_s: float, height: float) -> None:
     axes.annotate(note, (1e3 * sla_s, height), (4, 0), xycoords=axes.get_xaxis_transform(), **place)
 
 
-def _plain(axes: Axes) -> None:
-    """Logarithmic axes with plain numbers, few of them."""
+def _plain_log_axes(axes: Axes) -> None:
+    """Label logarithmic axes with a few plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):

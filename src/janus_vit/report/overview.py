@@ -1,4 +1,4 @@
-"""Streams side by side in numbers: one row each, for a table, for JSON and for CSV."""
+"""Streams in numbers, one row each, as a table for people, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from janus_vit.report.page import Table
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One stream under the name that it has in a report.
+    """One stream of a report.
 
     Attributes:
-        outcomes: at least one. truths: the true class of each frame, None where unknown; empty if none is known.
-        cut_bytes: of its record file's last line, which was not finished and is left out.
+        name: of the stream in the report.
+        outcomes: of its frames, at least one.
+        truths: true class of each frame, None where unknown; empty if all are unknown.
+        cut_bytes: length of an unfinished last line of the record file, which is left out.
     """
 
     name: str
@@ -32,18 +34,21 @@ class Run:
 
     @property
     def slas_s(self) -> tuple[float, ...]:
-        """Every SLA that a frame had, the shortest first."""
+        """All SLAs of the frames, the shortest first."""
         return tuple(sorted({outcome.sla_s for outcome in self.outcomes}))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A run in numbers; shares from 0 to 1, intervals of 95 % by Wilson's score.
+    """A run in numbers. Shares are from 0 to 1; intervals are 95 % Wilson score intervals.
 
     Attributes:
-        late, right: intervals of the summary's violation ratio and accuracy; right is None without truths.
-        expected: mean accuracy of the chosen plans as the policy knew it, None if it did not.
-        expected_in_time: the same, where a late answer counts as none.
+        run: the stream.
+        summary: its metrics.
+        late: interval of the summary's violation ratio.
+        right: interval of the summary's accuracy; None without truths.
+        expected: mean accuracy that the policy expected of the chosen plans; None if it expected none.
+        expected_in_time: the same, with 0 for late answers.
     """
 
     run: Run
@@ -58,7 +63,7 @@ def make_row(run: Run) -> Row:
     """Sum up one run.
 
     Raises:
-        InputError: it has no frame.
+        InputError: the run has no frame.
     """
     summary = summarise(run.outcomes, run.truths)
     if summary is None:
@@ -69,14 +74,14 @@ def make_row(run: Run) -> Row:
         run,
         summary,
         _interval(summary.violation_ratio, summary.frames),
-        None if summary.accuracy is None else _interval(summary.accuracy, _judged(run)),
+        None if summary.accuracy is None else _interval(summary.accuracy, _labelled_frames(run)),
         statistics.fmean(accuracies) if known else None,
         statistics.fmean(share * one.met for share, one in zip(accuracies, known, strict=True)) if known else None,
     )
 
 
 def as_values(row: Row) -> dict[str, Any]:
-    """A row as flat JSON values; seconds, bytes and shares as named."""
+    """Return a row as flat values for JSON; the names hold the units."""
     summary, right = row.summary, row.right or (None, None)
     return {
         "name": row.run.name,
@@ -107,7 +112,7 @@ def as_values(row: Row) -> dict[str, Any]:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """All rows with the keys of `as_values` as header; an empty cell where nothing is known."""
+    """Return all rows as CSV with the keys of `as_values`; a cell is empty if its value is unknown."""
     values = [as_values(row) for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(values[0]), lineterminator="\n")
@@ -117,10 +122,13 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def summary_table(rows: Sequence[Row], first: str = "stream") -> Table:
-    """All rows for people. A column that no run has anything for is left out, and the SLA's where all have the same.
+    """Return all rows as a table for people.
+
+    Columns without any value are left out, and so is the SLA if all runs have the same.
 
     Args:
-        first: what a row is.
+        rows: one for each stream.
+        first: heading of the first column.
     """
     columns = dict(_COLUMNS)
     if len({row.run.slas_s for row in rows}) == 1:
@@ -130,18 +138,18 @@ def summary_table(rows: Sequence[Row], first: str = "stream") -> Table:
 
 
 def percent(share: float | None) -> str:
-    """A share in % with one digit behind the point; a dash for none."""
+    """Format a share in % with one decimal; a dash for None."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 
 def milliseconds(seconds: float) -> str:
-    """Three significant digits at least."""
+    """Format seconds as milliseconds with at least three significant digits."""
     value = 1e3 * seconds
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def sla_of(run: Run) -> str:
-    """The SLA in ms; the shortest and the longest if there are several."""
+    """Format a run's SLA in ms; the shortest and the longest if there are several."""
     ends = dict.fromkeys((run.slas_s[0], run.slas_s[-1]))
     return "\u2013".join(f"{1e3 * sla_s:g}" for sla_s in ends)
 
@@ -174,15 +182,15 @@ _COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "fallbacks": lambda row: f"{row.summary.fallbacks:,}",
 }
 _CAPTION = (
-    "Late: over the SLA; below it the 95 % interval. Deviation: mean of max(0, (latency - SLA) / SLA). Level: mean "
-    "pruning level of exponential schedules. Expected right: mean measured accuracy of the chosen plans, where the "
-    "policy knew it. Image, tokens, nothing: what crossed the network, by plan. Fallbacks: frames that the device "
-    "finished itself because the cloud did not answer."
+    "Late: share of frames over the SLA, with its 95 % interval. Deviation: mean of max(0, (latency - SLA) / SLA). "
+    "Level: mean pruning level of exponential schedules. Expected right: mean accuracy that the policy expected of the "
+    "chosen plans, from its accuracy table. Sent: what the plans send over the network. Fallbacks: frames that the "
+    "device finished itself because the cloud did not answer in time."
 )
 
 
-def _judged(run: Run) -> int:
-    """Frames whose truth is known, of those that have a class."""
+def _labelled_frames(run: Run) -> int:
+    """Count the frames with a known true class whose answer has a class."""
     pairs = zip(run.outcomes, run.truths, strict=False)
     return sum(truth is not None and bool(outcome.answer.classes) for outcome, truth in pairs)
 

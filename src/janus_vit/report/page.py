@@ -1,4 +1,4 @@
-"""One HTML file of sections, with everything inside it. Knows nothing of records, policies or how figures are drawn."""
+"""Writes one self-contained HTML file of sections. Knows nothing of records, policies or drawing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from janus_vit import __version__
 from janus_vit.planning.jsonfile import write_text
 
 _TEMPLATE = "report.html"
-_NUMBER = re.compile(r"~?[+-]?\d|-?$")  # a number with anything behind it, or a dash where there is none
+_NUMBER = re.compile(r"~?[+-]?\d|-?$")  # begins with a number, or is a dash or empty
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in cells. A column whose cells all begin with a number is aligned right and sorts by it; further lines of
-    such a cell are smaller, such as an interval below its value.
+    """A table of text.
+
+    A column is numeric if all of its cells begin with a number. It is aligned right and sorts by that number; further
+    lines of its cells are smaller, such as an interval below a value.
 
     Attributes:
-        header: names of the columns. rows: as many cells each. caption: a line below, none if empty.
+        header: names of the columns.
+        rows: one cell for each column.
+        caption: text below the table; none if empty.
     """
 
     header: Sequence[str]
@@ -31,20 +35,20 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether it holds numbers; the first one names the row."""
+        """Whether each column is numeric. The first never is, because it names the row."""
         columns = range(len(self.header))
         return tuple(index > 0 and all(_NUMBER.match(row[index]) for row in self.rows) for index in columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of a page, shown in this order.
+    """One section of a page: title, text, figures, tables, in this order.
 
     Attributes:
-        title: also in the table of contents.
+        title: heading, also in the table of contents.
         text: plain text; an empty line begins a new paragraph.
-        figures: SVG or HTML, inserted as it stands: who makes it escapes what others wrote.
-        tables: below them.
+        figures: SVG or HTML, inserted unchanged. The caller must escape foreign text in it.
+        tables: below the figures.
     """
 
     title: str
@@ -54,7 +58,13 @@ class Section:
 
 
 def render_page(title: str, intro: str, sections: Sequence[Section]) -> str:
-    """The page as HTML, which is well-formed XML too; the same input gives the same text."""
+    """Return the page as HTML that is also well-formed XML. The same input gives the same text.
+
+    Args:
+        title: of the page.
+        intro: plain text below the title, as in `Section.text`.
+        sections: in order.
+    """
     environment = Environment(
         loader=PackageLoader("janus_vit", "data"),
         autoescape=True,
@@ -69,10 +79,13 @@ def render_page(title: str, intro: str, sections: Sequence[Section]) -> str:
 
 
 def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:
-    """Write one HTML file that needs no other.
+    """Write the page as one HTML file that needs no other file.
 
     Args:
-        title: of the page. intro: plain text below it, as in `Section.text`.
+        path: of the file.
+        title: see `render_page`.
+        intro: see `render_page`.
+        sections: see `render_page`.
 
     Raises:
         InputError: the path cannot be written.

@@ -1,4 +1,4 @@
-"""A stream over time: what the link gave, what was decided, and whether it was in time. Plain data in, SVG out."""
+"""A stream over time as an SVG element: bandwidth, pruning, split point, payload and latency. Takes plain data."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from janus_vit.report.canvas import INK, KINDS, LATE, MUTED, PANEL, as_svg, crowded, drawing, legend_above
+from janus_vit.report.canvas import INK, LATE, MUTED, PANEL, PAYLOAD_COLOURS, as_svg, crowded, drawing, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEIGHTS = (1.5, 0.8, 1.0, 0.22, 1.7)
+_HEIGHTS = (1.5, 0.8, 1.0, 0.22, 1.7)  # relative heights of the panels
 _LINK = "#2878b8"
-_WIDE_RANGE = 30.0  # between the fastest and the slowest transfer: from here on the axis is logarithmic
-_SLOWEST_MBPS = 0.01  # drawn as this on a logarithmic axis
+_WIDE_RANGE = 30.0  # the axis is logarithmic if the fastest transfer is that many times as fast as the slowest
+_SLOWEST_MBPS = 0.01  # slower rates are drawn as this on a logarithmic axis
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rates of a link: when, 10^6 bit/s, and whether each is what was reached or only an upper bound."""
+    """Rates of a link.
+
+    Attributes:
+        at_s: time of each rate.
+        mbps: rate in 10^6 bit/s.
+        reached: whether the transfer reached the rate; False makes it an upper bound. Empty: all did.
+    """
 
     at_s: Sequence[float]
     mbps: Sequence[float]
@@ -30,14 +36,21 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream, a value a frame where nothing else is said.
+    """One stream. Sequences hold one value for each frame, except in `observed` and `trace`.
 
     Attributes:
-        name: of the stream. at_s: when each frame began, in order. sla_s: time allowed. total_s: time taken.
-        merging: how hard tokens were merged; merging_label: in what unit. splits: blocks on the device.
-        blocks: of the model. kinds: what crossed the network, keys of `canvas.KINDS`.
-        finished_here: the cloud did not answer, the device finished the frame.
-        observed: what the transfers showed, any number. trace: the link's true rate, steps that hold until the next.
+        name: of the stream.
+        at_s: when the frame began, in ascending order.
+        sla_s: time allowed.
+        total_s: time taken.
+        merging: how much was merged, in the unit of `merging_label`.
+        merging_label: what `merging` counts.
+        splits: blocks on the device.
+        blocks: blocks of the model.
+        kinds: what was sent; keys of `canvas.PAYLOAD_COLOURS`.
+        finished_here: whether the device finished the frame because the cloud did not answer.
+        observed: rates of the transfers.
+        trace: true rate of the link; each holds until the next.
     """
 
     name: str
@@ -55,7 +68,7 @@ class Stream:
 
 
 def timeline(stream: Stream) -> str:
-    """Panels under one another that share the time axis: bandwidth, pruning, split point, payload, latency."""
+    """Draw one panel each for bandwidth, pruning, split point, payload and latency, over a common time axis."""
     with drawing(6.4, nrows=5, sharex=True, height_ratios=_HEIGHTS) as (figure, panels):
         bandwidth, merging, split, payload, latency = panels
         end_s = stream.at_s[-1] + stream.total_s[-1]
@@ -95,7 +108,7 @@ def _draw_bandwidth(axes: Axes, stream: Stream) -> None:
         axes.scatter(at_s[reached], mbps[reached], 8, color=_LINK, linewidth=0, label="transfer", rasterized=large)
     if not reached.all():
         look = {"facecolor": "none", "edgecolor": LATE, "linewidth": 0.9, "rasterized": large}
-        axes.scatter(at_s[~reached], mbps[~reached], 16, marker="v", label="given up: at most", **look)
+        axes.scatter(at_s[~reached], mbps[~reached], 16, marker="v", label="abandoned: upper bound", **look)
     if not wide:
         axes.set_ylim(bottom=0)
     _plain_numbers(axes)
@@ -115,27 +128,27 @@ def _draw_steps(axes: Axes, stream: Stream, values: Sequence[float], label: str)
 
 
 def _draw_kinds(axes: Axes, stream: Stream, end_s: float) -> None:
-    """One strip; neighbouring frames of the same kind are one piece of it."""
+    """Draw one strip. Neighbouring frames of the same kind are one piece."""
     from matplotlib.patches import Patch
 
     starts = [index for index, kind in enumerate(stream.kinds) if index == 0 or kind != stream.kinds[index - 1]]
     edges_s = [*(stream.at_s[index] for index in starts), end_s]
-    for kind in KINDS:
+    for kind in PAYLOAD_COLOURS:
         pieces = [
             (edges_s[piece], edges_s[piece + 1] - edges_s[piece])
             for piece, index in enumerate(starts)
             if stream.kinds[index] == kind
         ]
-        axes.broken_barh(pieces, (0, 1), facecolor=KINDS[kind], linewidth=0, rasterized=crowded(len(starts)))
+        axes.broken_barh(pieces, (0, 1), facecolor=PAYLOAD_COLOURS[kind], linewidth=0, rasterized=crowded(len(starts)))
     axes.set(ylim=(0, 1), yticks=[], ylabel="payload")
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    used = [kind for kind in KINDS if kind in stream.kinds]
-    legend_above(axes, [Patch(facecolor=KINDS[kind], label=kind) for kind in used])
+    used = [kind for kind in PAYLOAD_COLOURS if kind in stream.kinds]
+    legend_above(axes, [Patch(facecolor=PAYLOAD_COLOURS[kind], label=kind) for kind in used])
 
 
 def _draw_latency(axes: Axes, stream: Stream) -> None:
-    """Dots, the late ones in another colour; those far above the rest as triangles at the upper edge."""
+    """Draw dots, late ones in another colour; dots far above the rest become triangles at the upper edge."""
     at_s, total_ms, sla_ms = np.asarray(stream.at_s), 1e3 * np.asarray(stream.total_s), 1e3 * np.asarray(stream.sla_s)
     usual_ms = max(2.2 * sla_ms.max(), 1.1 * float(np.percentile(total_ms, 97)))
     top_ms = min(1.12 * max(float(total_ms.max()), float(sla_ms.max())), usual_ms)
