@@ -1,30 +1,30 @@
-"""Every error that this package raises on purpose. Foreign exceptions are translated at the border.
+"""Every error that this package raises on purpose. Errors of other libraries are translated where they occur.
 
     JanusError
-    |-- InputError        what the user gave cannot be used: a file, an option, a value
-    |-- WireError         bytes from the other side are not what they should be
+    |-- InputError        a file, an option or a value from the user cannot be used
+    |-- WireError         bytes from the other side cannot be read
     |   `-- ModelMismatch     they belong to another model
     `-- TransportError    the cloud did not answer
-        |-- Unreachable       no connection, or it broke
+        |-- Unreachable       no connection, or the connection broke
         |-- DeadlineExceeded  no answer in the time that was left
-        `-- Rejected          the cloud answered with a refusal (other model, overload, bad request)
+        `-- Rejected          the cloud refused the request
 
-Each message is one sentence that says what is wrong, where (file, line, field) and how to mend it.
+Each message is one sentence: what is wrong, where (file, line, field), and how to fix it.
 """
 
 from __future__ import annotations
 
 
 class JanusError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
 
 class InputError(JanusError):
-    """A file, an option or a value from the user cannot be used. The command line exits with 2."""
+    """A file, an option or a value from the user cannot be used. The command line exits with status 2."""
 
 
 class WireError(JanusError):
-    """Bytes from the other side are truncated, oversized, of another version or inconsistent."""
+    """Bytes from the other side are truncated, oversized, inconsistent or of another version."""
 
 
 class ModelMismatch(WireError):
@@ -36,11 +36,11 @@ class TransportError(JanusError):
 
 
 class Unreachable(TransportError):
-    """No connection to the cloud could be made, or it broke before the answer."""
+    """No connection to the cloud, or the connection broke before the answer."""
 
 
 class DeadlineExceeded(TransportError):
-    """No answer arrived in the time that was left for it."""
+    """No answer arrived in the time that was left."""
 
 
 class Rejected(TransportError):
