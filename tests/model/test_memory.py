@@ -147,13 +147,19 @@ print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("name", [name for name in ENGINES if name != "cuda"])
-def test_making_an_engine_takes_a_quarter_more_than_the_weights_at_most(tmp_path, name):
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A checkpoint of 151 MB, and the size of its weights in bytes."""
     arch = Architecture(64, 16, 512, 12, 8, 2048, classes=10)
     network = VisionTransformer(arch)
-    file = tmp_path / "wide.safetensors"
+    file = tmp_path_factory.mktemp("wide") / "wide.safetensors"
     save_file(dict(network.state_dict()), file, checkpoint_metadata(arch, Preprocessing(64), (), {}))
-    size_bytes = sum(parameter.nbytes for parameter in network.parameters())  # 151 MB
+    return file, sum(parameter.nbytes for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "cuda"])
+def test_making_an_engine_takes_a_quarter_more_than_the_weights_at_most(wide, name):
+    file, size_bytes = wide
     command = [sys.executable, "-c", MEASURE, str(file), name]
     if LINUX and ENGINES[name].installed:
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
