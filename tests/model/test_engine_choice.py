@@ -182,17 +182,17 @@ def timed(monkeypatch, took_s):
         ([0.001] * 14, [0.001] * 14, [0.001] * 9 + [0.0001] * 5, 2),  # short runs, so more of them
     ],
 )
-def test_the_first_way_that_none_clearly_beats_is_taken_and_tried_once(monkeypatch, first_s, second_s, third_s, taken):
-    ways = (BlockVariant(print), BlockVariant(repr), BlockVariant(id))
-    took_s = {way: list(times_s) for way, times_s in zip(ways, (first_s, second_s, third_s), strict=True)}
+def test_the_first_variant_that_none_clearly_beats_is_used(monkeypatch, first_s, second_s, third_s, taken):
+    variants = (BlockVariant(print), BlockVariant(repr), BlockVariant(id))
+    took_s = {variant: list(times_s) for variant, times_s in zip(variants, (first_s, second_s, third_s), strict=True)}
     run = timed(monkeypatch, took_s)
     key = object()
-    assert [fastest_variant(key, ways, run) for _ in range(2)] == [ways[taken]] * 2
+    assert [fastest_variant(key, variants, run) for _ in range(2)] == [variants[taken]] * 2
 
 
-def test_where_there_is_one_way_none_is_tried():
-    way = BlockVariant(print)
-    assert fastest_variant("none", (way,), lambda way: pytest.fail("it was tried")) == way
+def test_a_single_variant_is_not_timed():
+    single = BlockVariant(print)
+    assert fastest_variant("none", (single,), lambda variant: pytest.fail("it was timed")) == single
 
 
 def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):

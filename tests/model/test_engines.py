@@ -36,7 +36,9 @@ VARIANTS = {
 }
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 RUNNABLE = [kind for kind in ENGINES.values() if kind.runs_here]
-WAYS = [(kind, way) for kind in RUNNABLE for way in range(len(getattr(kind.load(), "ways", [None])))]
+BLOCK_VARIANTS = [
+    (kind, variant) for kind in RUNNABLE for variant in range(len(getattr(kind.load(), "variants", [None])))
+]
 
 
 @pytest.fixture(params=RUNNABLE, ids=lambda kind: kind.name, scope="module")
@@ -44,21 +46,21 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(params=WAYS, ids=lambda param: f"{param[0].name}-{param[1]}", scope="module")
-def in_each_way(request):
-    """An engine's kind, which computes in one of its ways whatever is faster here."""
-    kind, way = request.param
+@pytest.fixture(params=BLOCK_VARIANTS, ids=lambda param: f"{param[0].name}-{param[1]}", scope="module")
+def in_each_variant(request):
+    """An engine's kind, which computes in one of its variants, whichever is faster here."""
+    kind, variant = request.param
     with pytest.MonkeyPatch.context() as patch:
-        if hasattr(kind.load(), "ways"):
-            patch.setattr(kind.load(), "ways", (kind.load().ways[way],))
+        if hasattr(kind.load(), "variants"):
+            patch.setattr(kind.load(), "variants", (kind.load().variants[variant],))
         yield kind
 
 
 @pytest.fixture(params=VARIANTS, scope="module")
-def pair(request, in_each_way):
+def pair(request, in_each_variant):
     """A model with random weights, and the engine that runs it."""
     model = small_model(**VARIANTS[request.param])
-    return model, make_engine(model, in_each_way.name)
+    return model, make_engine(model, in_each_variant.name)
 
 
 def schedules(shape):
@@ -211,14 +213,16 @@ def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weight
     assert all(block.mlp.fc1.weight.is_meta for block in given.network.blocks)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in RUNNABLE if len(getattr(kind.load(), "ways", [])) > 1])
-def test_all_blocks_compute_in_the_way_that_is_found_once_for_their_shape(kind, monkeypatch):
+@pytest.mark.parametrize("kind", [kind for kind in RUNNABLE if len(getattr(kind.load(), "variants", [])) > 1])
+def test_all_blocks_use_the_variant_that_is_found_once_for_their_shape(kind, monkeypatch):
     asked = []
-    monkeypatch.setattr(packed, "fastest_variant", lambda key, ways, run: asked.append(key) or run(ways[0]) or ways[-1])
+    monkeypatch.setattr(
+        packed, "fastest_variant", lambda key, variants, run: asked.append(key) or run(variants[0]) or variants[-1]
+    )
     whole = small_model(**VARIANTS["quick"])
     short = replace(whole, network=whole.network.beginning(2))
     for model in (whole, short):
-        assert {block.way for block in make_engine(model, kind.name)._blocks} == {kind.load().ways[-1]}
+        assert {block.variant for block in make_engine(model, kind.name)._blocks} == {kind.load().variants[-1]}
     assert len(set(asked)) == 1
 
 
@@ -264,7 +268,7 @@ def watched(model, met):
 
     class Watched(PackedEngine):
         linear = Linear
-        ways = (BlockVariant(attend_plainly, align=True, few_shapes=True),)
+        variants = (BlockVariant(attend_plainly, align=True, few_shapes=True),)
 
         def pack(self, weight, bias, activation=None):
             return Watching(Linear(weight, bias, activation), met)
@@ -273,7 +277,7 @@ def watched(model, met):
 
 
 class Linear:
-    """A plain linear layer, whatever the processor."""
+    """A plain linear layer, whatever the CPU."""
 
     def __init__(self, weight, bias, activation=None, dtype=torch.float32):
         self.weight, self.bias, self.after = weight, bias, AFTER_LINEAR[activation]

@@ -132,7 +132,7 @@ def test_products_that_saturate_are_noticed(monkeypatch):
     ask = int8._unavailable_reason.__wrapped__
     assert ask() is None
     monkeypatch.setattr(Int8Linear, "__call__", lambda self, x: torch.full((7, 96), 32767 / 127**2))
-    assert ask() == "the processor has no VNNI instructions: its int8 products saturate"
+    assert ask() == "the CPU has no VNNI instructions: its int8 products saturate"
 
 
 @multiplies

@@ -16,7 +16,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.engines import trial, zen, zen_int8
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.model.engines.registry import ENGINES
-from janus_vit.model.engines.trial import linear_difference, too_far, worst
+from janus_vit.model.engines.trial import deviation_reason, linear_difference, worst
 from janus_vit.model.engines.zen import ZenLinear
 from janus_vit.model.engines.zen_int8 import ZenInt8Engine, ZenInt8Linear
 
@@ -76,7 +76,7 @@ def test_one_for_another_torch_says_what_to_install(ask, monkeypatch):
 def test_one_that_loses_memory_in_every_call_is_not_used(ask, monkeypatch):
     monkeypatch.setattr(Package, "version", "2.13.0.2")
     monkeypatch.setattr(torch, "__version__", "2.13.0")
-    assert ask() == "zentorch 2.13.0.2 loses memory in every call: pip install 'janus-vit[zen]'"
+    assert ask() == "zentorch 2.13.0.2 leaks memory in every call: pip install 'janus-vit[zen]'"
 
 
 def test_a_module_of_that_name_from_elsewhere_is_not_loaded(ask, monkeypatch):
@@ -104,7 +104,7 @@ def test_an_engine_is_not_made_without_its_library(monkeypatch):
 
 def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
     operations(monkeypatch, zentorch_is_avx512_supported=lambda: False)
-    assert ask() == "the processor has no AVX-512"
+    assert ask() == "the CPU has no AVX-512"
     operations(monkeypatch, zentorch_is_avx512_supported=lambda: True)
     assert ask() is None
 
@@ -129,8 +129,8 @@ def test_operations_of_another_version_are_noticed(unavailable_reason, dtype, mo
 
 def test_what_is_not_a_number_is_far_from_right():
     assert math.isnan(worst([0.0, float("nan")]))
-    assert too_far(worst([0.0, float("nan"), 1.0]), 2.0) == "its results differ from plain ones by nan"
-    assert too_far(1.0, 2.0) is None
+    assert deviation_reason(worst([0.0, float("nan"), 1.0]), 2.0) == "its results differ from plain ones by nan"
+    assert deviation_reason(1.0, 2.0) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

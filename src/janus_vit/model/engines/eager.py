@@ -1,4 +1,4 @@
-"""Plain PyTorch, any device it knows: the engine that all others must agree with."""
+"""The reference engine in plain PyTorch, on any torch device. All other engines must agree with it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from janus_vit.planning.accuracy.table import FLOAT32
 
 
 class EagerEngine(OneByOne):
-    """Runs a model's own modules in float32, on the CPU or, if asked, on another torch device.
+    """Run the model's own modules in float32.
 
     Args:
-        model: what to run. keep_model: has no effect, since the model's own weights are what runs.
+        model: what to run.
+        keep_model: has no effect, because the engine runs the weights of the model itself.
+        device: the torch device to run on.
     """
 
     name = "eager"
@@ -31,7 +33,7 @@ class EagerEngine(OneByOne):
 
     @staticmethod
     def unavailable_reason() -> str | None:
-        """Why it cannot run on this machine: it always can."""
+        """Return None: every machine can run this engine."""
         return None
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""A transformer block on packed weights: the arithmetic of `layers.Block`, with scales folded into weights."""
+"""A transformer block on packed weights: the arithmetic of `layers.Block`, with scales folded into the weights."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from janus_vit.model.merging import match_tokens, merge_tokens
 
 
 class Product(Protocol):
-    """A linear layer on packed weights; what it takes is float32 or what another one gave."""
+    """A linear layer on packed weights. It takes float32, or the output of another packed layer."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The product of x [..., inputs] plus a residual [..., outputs], float32."""
+        """Add the product of x [..., inputs] to a residual [..., outputs] in float32."""
 
 
 class Packing(Protocol):
-    """How weights are packed."""
+    """A function that packs the weights of one linear layer."""
 
     def __call__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> Product:
-        """activation(x W' + b), the activation one of "gelu", "gelu_tanh", "silu" or none."""
+        """Make the layer activation(x W' + b); the activation is "gelu", "gelu_tanh", "silu" or None."""
 
 
 class PackedBlock:
-    """Stands in for a `layers.Block`; tokens in and out are float32.
+    """Replace a `layers.Block`. Tokens enter and leave as float32.
 
     Args:
-        block: the plain one. pack: makes the linear layers. dtype: of attention.
-        keep: False leaves the plain one without its linear layers' weights. way: how it computes; may be set anew.
+        block: the block of the model.
+        pack: makes the linear layers.
+        dtype: the type of attention.
+        keep: False removes the weights of the linear layers from the block.
+        variant: how it computes; may be set again later.
     """
 
-    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, way: BlockVariant) -> None:
-        self._dtype, self.way = dtype, way
+    def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, variant: BlockVariant) -> None:
+        self._dtype, self.variant = dtype, variant
         self._norm1, self._norm2 = block.norm1, block.norm2
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
         self._heads, width = block.attn.heads, proj.in_features
         scale = torch.ones(3 * width, device=proj.weight.device)
-        scale[:width] = (width // self._heads) ** -0.5  # of the scores, on the queries
+        scale[:width] = (width // self._heads) ** -0.5  # attention's scale of the scores, applied to the queries
         self._qkv = pack(*_rows(qkv, scale))
         self._proj = pack(*_rows(proj, _gamma(block.ls1)))
         self._gated = isinstance(mlp, GatedMlp)
@@ -71,8 +74,8 @@ class PackedBlock:
     ) -> tuple[Tensor, Tensor]:
         """See `layers.Block.forward`."""
         if bias_sizes is None:
-            x = aligned(x) if self.way.align else x
-        elif self.way.few_shapes:
+            x = aligned(x) if self.variant.align else x
+        elif self.variant.few_shapes:
             x, bias_sizes = padded(x), padded(bias_sizes)
         x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens)
         return self._mlp_half(x)[:, : sizes.shape[1]], sizes
@@ -84,15 +87,15 @@ class PackedBlock:
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
         there = sizes.shape[1]
-        if bias_sizes is None:  # nothing keeps padding from being attended to but that it is left out
+        if bias_sizes is None:  # without sizes nothing masks the padding, so drop it
             key, value = key[:, :, :there], value[:, :, :there]
         if head_tokens is not None:
             query, x, sizes = query[:, :, :head_tokens], x[:, :head_tokens].contiguous(), sizes[:, :head_tokens]
-        x = self._proj.plus(self.way.attend(query, key, value, bias_sizes), x)
+        x = self._proj.plus(self.variant.attend(query, key, value, bias_sizes), x)
         if merges:
             matching = match_tokens(key[:, :, :there].float(), merges, protected)
             x, sizes = merge_tokens(x[:, :there], sizes, matching)
-            x = padded(x) if self.way.few_shapes else x
+            x = padded(x) if self.variant.few_shapes else x
         return x, sizes
 
     def _mlp_half(self, x: Tensor) -> Tensor:
@@ -104,36 +107,36 @@ class PackedBlock:
 
 
 def aligned(values: Tensor) -> Tensor:
-    """Values [B, T, ...] of unmerged tokens, followed by zeros: up to a multiple of 8 where tokens are many.
+    """Pad values [B, T, ...] of unmerged tokens with zeros, up to a multiple of 8 if there are many tokens.
 
-    oneDNN divides other numbers of rows badly, among them 577, a class token and 24 x 24 patches: a few percent of the
-    time of a product.
+    oneDNN splits other numbers of rows badly, which costs a few percent of a product's time. One such number is 577,
+    a class token and 24 x 24 patches.
     """
     return _followed_by_zeros(values, min(8, _sixteenth(values)))
 
 
 def padded(values: Tensor) -> Tensor:
-    """Values [B, T, ...] of merged tokens, followed by zeros: at most a sixteenth more, so that few T are ever met.
+    """Pad values [B, T, ...] of merged tokens with zeros, by at most a sixteenth, so that only few T occur.
 
-    Tokens of size zero, which nothing attends to. oneDNN makes and keeps half a megabyte for each product at each T.
+    No token attends to the padding, because its size is zero. oneDNN caches half a megabyte for each product and T.
     """
     return _followed_by_zeros(values, _sixteenth(values))
 
 
 def _sixteenth(values: Tensor) -> int:
-    """The largest power of two that is at most a sixteenth of the tokens, at least 1."""
+    """Return the largest power of two that is at most a sixteenth of the tokens, at least 1."""
     return 1 << max(0, values.shape[1].bit_length() - 5)
 
 
 def _followed_by_zeros(values: Tensor, step: int) -> Tensor:
     batch, count, *rest = values.shape
     missing = -count % step
-    # Half the time of F.pad, which writes the zeros of all rows first.
+    # Takes half the time of F.pad, which first fills all rows with zeros.
     return torch.cat([values, values.new_zeros(batch, missing, *rest)], dim=1) if missing else values
 
 
 def release_weight(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:
-    """Let go of a weight that is packed now: of what memory its file takes, and, not to keep it, of itself."""
+    """Free the original weight after packing: its file's pages, and, unless `keep` is set, the tensor itself."""
     release_pages(layer.weight)
     if not keep:
         layer.weight = nn.Parameter(torch.empty_like(layer.weight, device="meta"), requires_grad=False)
@@ -144,7 +147,7 @@ def _gamma(scale: nn.Module) -> Tensor | None:
 
 
 def _rows(linear: Linear, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Weight and bias that give `scale` [outputs] times what the layer gives."""
+    """Return the weight and bias of a layer whose output is multiplied by `scale` [outputs]."""
     if scale is None:
         return linear.weight, linear.bias
     return linear.weight * scale[:, None], linear.bias * scale

@@ -1,4 +1,4 @@
-"""A stem of one convolution whose strides are its kernel's sides: a linear layer over the pixels of each patch."""
+"""A stem of one convolution without overlap, computed as a linear layer over the pixels of each patch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from janus_vit.model.engines.packed_block import Packing, release_weight
 
 
 class PackedStem:
-    """Stands in for `VisionTransformer.patches`.
+    """Replace `VisionTransformer.patches`.
 
     Args:
-        stem: the plain one. pack: makes the linear layer. keep: False leaves the plain one without its weight.
+        stem: the convolution of the model.
+        pack: makes the linear layer.
+        keep: False removes the weight from the convolution.
     """
 
     def __init__(self, stem: nn.Conv2d | nn.Conv3d, pack: Packing, keep: bool) -> None:
@@ -22,11 +24,11 @@ class PackedStem:
         release_weight(stem, keep)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Pixels [B, 3, height, width], or [B, 3, frames, height, width], to [B, patches, C] in float32."""
+        """Turn pixels [B, 3, height, width] or [B, 3, frames, height, width] into [B, patches, C] in float32."""
         clips = pixels if pixels.dim() == 5 else pixels[:, :, None]
         counts = [size // step for size, step in zip(clips.shape[2:], self._kernel, strict=True)]
         frames, height, width = (count * step for count, step in zip(counts, self._kernel, strict=True))
-        whole = clips[:, :, :frames, :height, :width]  # a last piece of a patch is left out, as in a convolution
+        whole = clips[:, :, :frames, :height, :width]  # an incomplete last patch is dropped, as in a convolution
         sides = (number for pair in zip(counts, self._kernel, strict=True) for number in pair)
         # [B, 3, F, frames, H, height, W, width] to [B, F, H, W, 3, frames, height, width]
         pieces = whole.reshape(*clips.shape[:2], *sides).permute(0, 2, 4, 6, 1, 3, 5, 7)

@@ -1,7 +1,7 @@
-"""Operations that are private or another library's, tried out beside plain torch before an engine uses them.
+"""Check private or third-party operations against plain torch before an engine uses them.
 
-Differences are the largest from what is right, of values around 1; functions that give one raise what the operations
-raise. The others say in words what that means for an engine.
+A difference is the largest error of values around 1. Functions that return a difference let the operations' own errors
+pass; `deviation_reason` and `reports_changed_operations` turn differences and errors into a reason for the user.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from janus_vit.model.layers import AFTER_LINEAR, size_bias
 
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 _P = ParamSpec("_P")
-REFUSALS = (AttributeError, RuntimeError, TypeError)  # an operation is missing, or called differently in this version
+OPERATION_ERRORS = (AttributeError, RuntimeError, TypeError)  # an operation is missing or has another signature
 
 
 @torch.inference_mode()
 def linear_difference(
     pack: Packing, dtype: torch.dtype, inputs: int = 64, outputs: int = 96, rows: Iterable[int] = (7, 1)
 ) -> float:
-    """Of linear layers, in each way in which blocks use them, on each of these numbers of rows."""
+    """Return the largest difference of linear layers, in each form that blocks use, for each number of rows."""
     weight, bias = _randn(outputs, inputs) / inputs**0.5, _randn(outputs)
     packed = {name: pack(weight, bias, name) for name in AFTER_LINEAR}
     differences = []
@@ -43,9 +43,9 @@ def linear_difference(
 
 @torch.inference_mode()
 def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
-    """Of attention over tokens that are all single, and over some that stand for several patches.
+    """Return the largest difference of attention, without sizes and with tokens that stand for several patches.
 
-    As many tokens attend, or some more, which pad them, or one, which is all that the head reads.
+    The number of queries equals the number of tokens, exceeds it (padding), or is one (the token that the head reads).
     """
     differences = []
     for tokens, width, queries in ((17, 8, 17), (17, 8, 1), (600, 64, 600), (600, 64, 608), (600, 64, 1)):
@@ -61,39 +61,39 @@ def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def int8_difference(pack: Packing) -> float:
-    """Of products of the largest integers: without VNNI, sums of two do not fit their 16 bits."""
+    """Return the largest difference of products of the largest integers: without VNNI, their 16-bit sums overflow."""
     signs, x = _randn(96, 64).sign() / 8, torch.ones(7, 64)
     return _largest(pack(signs, torch.zeros(96))(x) - F.linear(x, signs))
 
 
-def too_far(difference: float, tolerance: float) -> str | None:
-    """What to say of results that differ so from plain ones, None if that is rounding."""
+def deviation_reason(difference: float, tolerance: float) -> str | None:
+    """Return why results with this difference cannot be used, None if it is only rounding."""
     return None if difference < tolerance else f"its results differ from plain ones by {difference:.1g}"
 
 
-def tells_refusals(package: str) -> Callable[[Callable[_P, str | None]], Callable[_P, str | None]]:
+def reports_changed_operations(package: str) -> Callable[[Callable[_P, str | None]], Callable[_P, str | None]]:
     """Decorate an `unavailable_reason`: missing or changed operations of the package become a reason too."""
-    return partial(_telling, package)
+    return partial(_reporting, package)
 
 
-def _telling(package: str, unavailable_reason: Callable[_P, str | None]) -> Callable[_P, str | None]:
+def _reporting(package: str, unavailable_reason: Callable[_P, str | None]) -> Callable[_P, str | None]:
     @wraps(unavailable_reason)
-    def told(*args: _P.args, **options: _P.kwargs) -> str | None:
+    def reported(*args: _P.args, **options: _P.kwargs) -> str | None:
         try:
             return unavailable_reason(*args, **options)
-        except REFUSALS as error:
+        except OPERATION_ERRORS as error:
             return f"{package} {version(package)} has other operations: {first_line(error)}"
 
-    return told
+    return reported
 
 
 def worst(differences: Iterable[float]) -> float:
-    """The largest; not a number if one is not, which `max` may overlook."""
+    """Return the largest difference; NaN if one is NaN, which `max` may overlook."""
     return float(torch.tensor(list(differences)).max())
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """Return the first line of an error's message."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

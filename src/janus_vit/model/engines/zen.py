@@ -1,8 +1,8 @@
-"""AMD's ZenDNN through its package for torch, zentorch: faster products and attention on processors with AVX-512.
+"""Engines on AMD's ZenDNN, through the package zentorch: faster products and attention on CPUs with AVX-512.
 
-Its operations share torch's threads and tensors, so that they take the place of those of `packed` and nothing else
-changes. Only its library is loaded, in 20 ms; its Python part, for torch.compile, takes more than a second. It is an
-extra, janus-vit[zen] (docs/decisions/0013-zendnn-as-an-extra.md).
+Its operations share torch's threads and tensors, so they replace those of `packed` and nothing else changes. Only the
+library is loaded, in 20 ms; the Python part of zentorch, for torch.compile, would take more than a second. The package
+is an extra, janus-vit[zen] (docs/decisions/0013-zendnn-as-an-extra.md).
 """
 
 from __future__ import annotations
@@ -23,46 +23,48 @@ from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.engines.packed import PackedEngine, multiplies_bfloat16
 from janus_vit.model.engines.packed_block import Product
 from janus_vit.model.engines.trial import (
-    REFUSALS,
+    OPERATION_ERRORS,
     TOLERANCES,
     attention_difference,
+    deviation_reason,
     first_line,
     linear_difference,
-    tells_refusals,
-    too_far,
+    reports_changed_operations,
     worst,
 )
 from janus_vit.model.layers import size_bias
 from janus_vit.planning.accuracy.table import BFLOAT16
 
-_LEAKY_BEFORE = (2, 14)  # version: each call leaves some 100 bytes behind, gigabytes in a day's stream
-INPUTS = (64, 588, 2048, 4096)  # of the products that are tried: what is right for few need not be for many
+_LEAKY_BEFORE = (2, 14)  # earlier versions leak about 100 bytes a call, gigabytes in a day
+INPUTS = (64, 588, 2048, 4096)  # numbers of inputs that are checked: some operations are wrong only for many
 _ONE_AT_A_TIME = Lock()
 _FUSED = {None: "none", "gelu": "gelu_erf", "gelu_tanh": "gelu_tanh", "silu": "silu"}
 
 
 def call(operation: str, *args: object, **options: object) -> Any:
-    """One of its operations, "name" or "name.overload", while no other thread runs one.
+    """Run an operation of zentorch, "name" or "name.overload", while no other thread runs one.
 
-    Two that attend at once wait for each other for ever.
+    Two threads that run attention at once deadlock.
     """
     with _ONE_AT_A_TIME:
         return attrgetter(operation)(torch.ops.zentorch)(*args, **options)
 
 
 class ZenLinear:
-    """activation(x W' + b) for any number of rows.
+    """Compute activation(x W' + b) for any number of rows.
 
     Args:
-        weight: [outputs, inputs], copied. bias: [outputs]. dtype: of factors and outputs.
-        activation: a key of the table above, computed where the product is written.
+        weight: [outputs, inputs], copied.
+        bias: [outputs].
+        activation: a key of `_FUSED`, computed inside the product.
+        dtype: of factors and outputs.
     """
 
     def __init__(
         self, weight: Tensor, bias: Tensor, activation: str | None = None, dtype: torch.dtype = torch.float32
     ) -> None:
         self._weight: Tensor = call("zentorch_weight_prepack_for_linear", weight.detach().to(dtype))
-        self._bias = bias.detach().to(dtype, copy=True)  # a view would hold the whole file that it lies in
+        self._bias = bias.detach().to(dtype, copy=True)  # a view would keep the whole mapped file in memory
         self._activation = _FUSED[activation]
         self._dtype = dtype
 
@@ -75,7 +77,7 @@ class ZenLinear:
         return out
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The product of x [..., inputs] plus a residual [..., outputs] in float32."""
+        """Add the product of x [..., inputs] to a residual [..., outputs] in float32."""
         if self._dtype != torch.float32:
             return residual + self(x)
         factors = x, self._weight, residual, self._bias
@@ -91,20 +93,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sizes: Tensor | None) -> T
 
 
 class ZenEngine(PackedEngine):
-    """Stem and blocks in float32 on ZenDNN; the head is plain.
+    """Run stem and blocks in float32 on ZenDNN. The head is plain torch.
 
     Raises:
-        InputError: its library is not there.
+        InputError: the library cannot be loaded.
     """
 
     name = "zen"
     linear: Callable[..., Product] = ZenLinear
-    ways: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend),)
+    variants: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend),)
 
     def __init__(self, model: Model, keep_model: bool = True) -> None:
-        unloaded = load_library()
-        if unloaded is not None:
-            raise InputError(f"engine {self.name!r} cannot run here: {unloaded}")
+        unavailable_reason = load_library()
+        if unavailable_reason is not None:
+            raise InputError(f"engine {self.name!r} cannot run here: {unavailable_reason}")
         super().__init__(model, keep_model)
 
     @classmethod
@@ -114,11 +116,11 @@ class ZenEngine(PackedEngine):
 
 
 class PackedZenEngine(ZenEngine):
-    """Products as in `packed`, attention as in `zen`: the fastest in float32 at some 200 tokens, as of ViT-B at 224."""
+    """Run products as `packed` and attention as `zen`: the fastest in float32 at about 200 tokens (ViT-B at 224)."""
 
     name = "packed-zen"
     linear = PackedEngine.linear
-    ways: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend, align=True, few_shapes=True),)
+    variants: ClassVar[tuple[BlockVariant, ...]] = (BlockVariant(attend, align=True, few_shapes=True),)
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -127,7 +129,7 @@ class PackedZenEngine(ZenEngine):
 
 
 class ZenBfloat16Engine(ZenEngine):
-    """The same with products in bfloat16; tokens between blocks, norms and softmax stay in float32."""
+    """Run the products in bfloat16. Tokens between blocks, norms and softmax stay in float32."""
 
     name = "zen-bf16"
     precision = BFLOAT16
@@ -136,37 +138,37 @@ class ZenBfloat16Engine(ZenEngine):
 
 @lru_cache
 def load_library() -> str | None:
-    """Make its operations known to torch. Why that cannot be, None once they are."""
+    """Load the library, which registers its operations with torch. Return why it cannot be loaded, None if it is."""
     try:
         package = distribution("zentorch")
     except PackageNotFoundError:
         return "the package zentorch is not installed: pip install 'janus-vit[zen]'"
     theirs, ours = (text.split(".")[:2] for text in (package.version, torch.__version__))
-    if theirs != ours:  # it is linked with one version of torch, and crashes with others
+    if theirs != ours:  # it is linked with one version of torch and crashes with others
         return f"zentorch {package.version} is not made for torch {torch.__version__}: pip install 'janus-vit[zen]'"
     if tuple(map(int, theirs)) < _LEAKY_BEFORE:
-        return f"zentorch {package.version} loses memory in every call: pip install 'janus-vit[zen]'"
+        return f"zentorch {package.version} leaks memory in every call: pip install 'janus-vit[zen]'"
     try:
         torch.ops.load_library(package.locate_file("zentorch/libzentorch.so"))  # type: ignore[no-untyped-call]
         able = torch.ops.zentorch.zentorch_is_avx512_supported()
-    except (OSError, *REFUSALS) as error:
+    except (OSError, *OPERATION_ERRORS) as error:
         return f"zentorch {package.version} cannot be loaded: {first_line(error)}"
-    return None if able else "the processor has no AVX-512"
+    return None if able else "the CPU has no AVX-512"
 
 
 @lru_cache
-@tells_refusals("zentorch")
+@reports_changed_operations("zentorch")
 def _unavailable_reason(dtype: torch.dtype) -> str | None:
-    """Why its attention cannot be used."""
-    unloaded = load_library()
-    if unloaded is None and dtype == torch.bfloat16 and not multiplies_bfloat16():
-        return "the processor does not multiply bfloat16"
-    return unloaded or too_far(attention_difference(attend, dtype), TOLERANCES[dtype])
+    """Return why its attention cannot be used, None if it can."""
+    load_error = load_library()
+    if load_error is None and dtype == torch.bfloat16 and not multiplies_bfloat16():
+        return "the CPU has no bfloat16 instructions"
+    return load_error or deviation_reason(attention_difference(attend, dtype), TOLERANCES[dtype])
 
 
 @lru_cache
-@tells_refusals("zentorch")
+@reports_changed_operations("zentorch")
 def product_unavailable_reason(dtype: torch.dtype) -> str | None:
-    """Why its products cannot be used, once its library is there; None if they can."""
+    """Return why its products cannot be used once the library is loaded, None if they can."""
     pack = partial(ZenLinear, dtype=dtype)
-    return too_far(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])
+    return deviation_reason(worst(linear_difference(pack, dtype, inputs) for inputs in INPUTS), TOLERANCES[dtype])

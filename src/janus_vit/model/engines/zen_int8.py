@@ -1,7 +1,7 @@
-"""Linear layers in 8-bit integers on ZenDNN, which finds the scale of each token and multiplies in one operation.
+"""An engine with 8-bit linear layers on ZenDNN, which finds the scale of each token and multiplies in one operation.
 
-Weights have a scale for each output, tokens one for each part of at most 2,048 values. Norms, residuals and merging
-stay in float32; the rest is in bfloat16 where the processor multiplies it.
+Weights have one scale for each output. Tokens have one scale for each part of at most 2,048 values. Norms, residuals
+and merging stay in float32. The rest is in bfloat16 if the CPU multiplies it in hardware.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from janus_vit.model.engines.int8 import attention_dtype, quantise_weight
 from janus_vit.model.engines.packed_block import Product
 from janus_vit.model.engines.trial import (
     attention_difference,
+    deviation_reason,
     int8_difference,
     linear_difference,
-    tells_refusals,
-    too_far,
+    reports_changed_operations,
     worst,
 )
 from janus_vit.model.engines.zen import (
@@ -34,16 +34,18 @@ from janus_vit.model.engines.zen import (
 from janus_vit.model.layers import AFTER_LINEAR
 from janus_vit.planning.accuracy.table import INT8
 
-_TOLERANCE = 1e-1  # of values around 1, of which both factors are rounded
-_PART = 2048  # inputs of one product: of more, versions up to 2.14.0 lay out weights in a way that they read wrongly
-_STEP = 4  # of more than 1,024 inputs that are no multiple of it, the same versions multiply a single row wrongly
+_TOLERANCE = 1e-1  # for values around 1; both factors are rounded to integers
+_PART = 2048  # most inputs of one product: zentorch up to 2.14.0 reads its own packed weights wrongly above
+_STEP = 4  # inputs are padded to a multiple: the same versions multiply a single row wrongly above 1,024 others
 
 
 class ZenInt8Linear:
-    """activation(x W' + b) for any number of rows.
+    """Compute activation(x W' + b) for any number of rows.
 
     Args:
-        weight: [outputs, inputs], copied. bias: [outputs]. activation: a key of `layers.AFTER_LINEAR`.
+        weight: [outputs, inputs], copied.
+        bias: [outputs].
+        activation: a key of `layers.AFTER_LINEAR`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, activation: str | None = None) -> None:
@@ -51,11 +53,11 @@ class ZenInt8Linear:
         inputs = integers.shape[1]
         self._missing = -inputs % _STEP
         count = -(-inputs // _PART)
-        self._inputs = -(-inputs // (count * _STEP)) * _STEP  # of each part, the last may have fewer
+        self._inputs = -(-inputs // (count * _STEP)) * _STEP  # inputs of a part; the last part may have fewer
         parts = torch.split(F.pad(integers, (0, self._missing)), self._inputs, dim=1)
         self._parts = [call("zentorch_weight_prepack_for_dynamic_qlinear", part.contiguous()) for part in parts]
         self._dtype = attention_dtype()
-        self._bias = bias.detach().to(self._dtype, copy=True)  # a view would hold the whole file that it lies in
+        self._bias = bias.detach().to(self._dtype, copy=True)  # a view would keep the whole mapped file in memory
         self._after = AFTER_LINEAR[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -64,11 +66,11 @@ class ZenInt8Linear:
         return self._after(out)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The product of x [..., inputs] plus a residual [..., outputs] in float32."""
+        """Add the product of x [..., inputs] to a residual [..., outputs] in float32."""
         return self._product(x, residual.dtype).add_(residual)
 
     def _product(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """[..., outputs] in that type: the sum over the parts of the inputs."""
+        """Sum the products of all parts of the inputs: [..., outputs] in the given type."""
         low = x.to(self._dtype)
         slices = torch.split(F.pad(low, (0, self._missing)) if self._missing else low, self._inputs, dim=-1)
         biases = [self._bias, *[None] * (len(self._parts) - 1)]
@@ -84,7 +86,7 @@ class ZenInt8Linear:
 
 
 class ZenInt8Engine(ZenEngine):
-    """Blocks whose linear layers are in int8; the stem is in the type of attention, the head plain."""
+    """Run the linear layers of the blocks in int8. The stem has the type of attention; the head is plain torch."""
 
     name = "zen-int8"
     precision = INT8
@@ -104,11 +106,11 @@ class ZenInt8Engine(ZenEngine):
 
 
 @lru_cache
-@tells_refusals("zentorch")
+@reports_changed_operations("zentorch")
 def _unavailable_reason() -> str | None:
-    unloaded = load_library()
-    if unloaded is not None:
-        return unloaded
+    load_error = load_library()
+    if load_error is not None:
+        return load_error
     differences = [linear_difference(ZenInt8Linear, attention_dtype(), inputs) for inputs in INPUTS]
     differences += [int8_difference(ZenInt8Linear), attention_difference(attend, attention_dtype())]
-    return too_far(worst(differences), _TOLERANCE)
+    return deviation_reason(worst(differences), _TOLERANCE)
