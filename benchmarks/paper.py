@@ -25,7 +25,8 @@ from _markdown import markdown
 from janus_vit.calibration.profiler import profile_machine
 from janus_vit.links.emulator import LinkSpec
 from janus_vit.links.generator import generate, trace_from
-from janus_vit.links.traces import Trace, read_trace
+from janus_vit.links.trace_files import read_trace
+from janus_vit.links.traces import Trace
 from janus_vit.model.catalog import BUILTIN, load_model
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.payloads import LOCAL
@@ -39,7 +40,7 @@ from janus_vit.report.page import Section, Table, write_page
 from janus_vit.report.streams import stream_of
 from janus_vit.report.timeline import timeline
 from janus_vit.reproduction import paper
-from janus_vit.reproduction.paper import FIGURE_7, NAMES, POLICIES, SLA_S, SPREAD, Figures, Silent
+from janus_vit.reproduction.paper import ALTERNATIVES, FIGURE_7, NAMES, POLICIES, SLA_S, Assumptions, Figures
 from janus_vit.reproduction.published import MACHINES, SHAPES, published_profile
 from janus_vit.sources.frames import BUILTIN as SOURCE
 from janus_vit.sources.streams import open_stream
@@ -65,10 +66,10 @@ def links(folder: Path | None, network: str) -> list[Trace]:
 
 def measure(cell: tuple[str, str], label: str, folder: Path | None) -> tuple[Figures, ...]:
     """One line of the tables: all policies over all runs."""
-    (kind, network), silent = cell, SPREAD[label]
+    (kind, network), assumptions = cell, ALTERNATIVES[label]
     runs = links(folder, network)
     return tuple(
-        paper.figures([paper.run(name, kind, network, trace, silent) for trace in runs], silent.weight)
+        paper.figures([paper.run(name, kind, network, trace, assumptions) for trace in runs], assumptions.weight)
         for name in POLICIES
     )
 
@@ -81,7 +82,7 @@ def figure_7(found: dict[tuple[tuple[str, str], str], tuple[Figures, ...]]) -> S
     for cell in CELLS:
         ours = found[cell, BASE]
         lates, speeds = FIGURE_7[cell]
-        all_of = [found[cell, label] for label in SPREAD]
+        all_of = [found[cell, label] for label in ALTERNATIVES]
         title = f"{cell[0]}, {cell[1].upper()}"
         rows.append([f"{title}, published", *(f"{value:g}" for value in (*lates, *speeds))])
         values = [f"{100 * f.violations:.1f}" for f in ours] + [f"{f.fps:.2f}" for f in ours]
@@ -134,7 +135,7 @@ def silent_choices(found: dict[tuple[tuple[str, str], str], tuple[Figures, ...]]
             f"{found[(kind, network), label][3].level:.2f}",
             _gain(found[(kind, network), label]),
         ]
-        for (kind, network), label in product(CELLS, SPREAD)
+        for (kind, network), label in product(CELLS, ALTERNATIVES)
     ]
     header = ["what is assumed", "late %", "per s", "deviation of Janus", "its mean level", "accuracy over baselines"]
     text = (
@@ -154,7 +155,7 @@ def _gain(policies: tuple[Figures, ...]) -> str:
 def figure_8(folder: Path | None) -> Section:
     """A driving LTE run over time."""
     trace = next(run for run in links(folder, "lte") if "driving" in run.name)
-    outcomes = paper.outcomes("janus", "image", "lte", trace, Silent())
+    outcomes = paper.outcomes("janus", "image", "lte", trace, Assumptions())
     met = sum(outcome.met for outcome in outcomes) / len(outcomes)
     text = f"Janus on {trace.name}, SLA 300 ms: {len(outcomes)} frames, {met:.1%} in time."
     drawn = timeline(stream_of(Run("janus", tuple(outcomes), (None,) * len(outcomes), 0), trace))
@@ -169,7 +170,7 @@ def figure_9() -> Section:
     for mbps in CONSTANT_MBPS:
         trace = Trace(f"{mbps:g} Mbps", 0.1, np.full(100, mbps))
         for name in POLICIES:
-            frames = paper.run(name, "image", "lte", trace, Silent())
+            frames = paper.run(name, "image", "lte", trace, Assumptions())
             latency[name][0].append(float(mbps))
             latency[name][1].append(1e3 * float(frames.total_s[-1]))
         levels.append(float(frames.level[-1]))
@@ -246,7 +247,7 @@ def main() -> None:
         parser.error(f"--runs {options.runs}: holds no lte_*.csv: give the folder of the dataset")
     if options.runs is None:
         print("no --runs: generated links stand in for the dataset, so published figures are not comparable")
-    jobs = list(product(CELLS, SPREAD))
+    jobs = list(product(CELLS, ALTERNATIVES))
     with ProcessPoolExecutor(options.workers) as pool:
         lines = pool.map(measure, *zip(*jobs, strict=True), [options.runs] * len(jobs))
         found = dict(zip(jobs, lines, strict=True))

@@ -1,4 +1,4 @@
-"""Generated traces: the same again for the same seed, and near the recordings that they stand for."""
+"""Generated traces are equal for equal seeds and resemble the recordings that they imitate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from janus_vit.errors import InputError
 from janus_vit.links.generator import SCENARIOS, generate, trace_from
-from janus_vit.links.traces import Trace, read_trace, write_csv
+from janus_vit.links.trace_files import read_trace, write_csv
+from janus_vit.links.traces import Trace
 
 
 def one_second_averages(trace: Trace) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""When the packets of one direction of a link come out, as plain data."""
+"""Packets of one direction of a link arrive when the trace, the queue, the losses and the delay say."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def link_of(*mbps: float, delay_s: float = 0.0, queue_bytes: int = 100_000, **se
 
 
 def arrivals(link: PacketLink) -> list[float]:
-    """When each packet that is under way comes out."""
+    """Return when each packet in flight arrives."""
     times_s = []
     while link.next_s < float("inf"):
         times_s += [link.next_s] * len(link.take(link.next_s))
     return times_s
 
 
-def test_packets_leave_one_after_another_at_the_rate_and_come_out_a_delay_later():
+def test_packets_leave_one_after_another_at_the_rate_and_arrive_a_delay_later():
     link = link_of(10, delay_s=0.02)
     for _ in range(3):
         link.put(PACKET, 0.5)
@@ -42,7 +42,7 @@ def test_a_packet_that_finds_the_link_idle_starts_at_once():
     assert arrivals(link) == pytest.approx([0.101, 0.201])
 
 
-def test_a_change_of_rate_strikes_in_the_middle_of_a_packet():
+def test_the_rate_can_change_in_the_middle_of_a_packet():
     link = link_of(10, 1)
     link.put(PACKET, 0.9995)
     assert arrivals(link) == pytest.approx([1.005])
@@ -55,7 +55,7 @@ def test_a_rate_of_zero_stalls_what_is_queued():
     assert arrivals(link) == pytest.approx([2.0005, 2.0015])
 
 
-def test_packets_come_out_whole_in_order_and_once():
+def test_packets_arrive_whole_in_order_and_once():
     link = link_of(10)
     packets = [bytes([index]) * 100 for index in range(5)]
     for packet in packets:
@@ -65,7 +65,7 @@ def test_packets_come_out_whole_in_order_and_once():
     assert link.take(2.0) == []
 
 
-def test_nothing_comes_out_before_its_time():
+def test_no_packet_arrives_early():
     link = link_of(10)
     link.put(PACKET, 0.0)
     assert link.take(0.000999) == []
@@ -79,7 +79,7 @@ def test_a_packet_that_does_not_fit_in_the_queue_is_dropped():
     assert link.counts == Counts(sent=3, dropped=2, lost=0)
 
 
-def test_a_packet_that_has_left_makes_room_even_while_it_travels():
+def test_a_packet_that_has_left_makes_room_while_it_is_in_flight():
     link = link_of(10, delay_s=5.0, queue_bytes=len(PACKET))
     link.put(PACKET, 0.0)
     link.put(PACKET, 0.0009)  # the first is still being sent
@@ -122,7 +122,7 @@ def test_losses_follow_from_the_seed():
     assert survivors(1) == survivors(1) != survivors(2)
 
 
-def test_losses_are_as_many_as_asked_for():
+def test_the_share_of_losses_is_as_asked_for():
     link = link_of(1000, loss=0.01, queue_bytes=10**9, seed=5)
     for _ in range(50_000):
         link.put(b"packet", 0.0)
@@ -130,11 +130,11 @@ def test_losses_are_as_many_as_asked_for():
 
 
 @pytest.mark.parametrize(("loss", "seed", "named"), [(1.0, 0, "loss"), (-0.1, 0, "loss"), (0.1, -1, "seed")])
-def test_a_loss_or_seed_that_cannot_be_is_named(loss, seed, named):
+def test_an_invalid_loss_or_seed_is_named(loss, seed, named):
     with pytest.raises(InputError, match=f"^{named} is"):
         link_of(10, loss=loss, seed=seed)
 
 
-def test_a_loss_that_is_no_number_is_named():
+def test_a_loss_of_nan_is_named():
     with pytest.raises(InputError, match=r"^loss is nan"):
         link_of(10, loss=float("nan"))

@@ -1,4 +1,4 @@
-"""What a trace promises about transfers, and what becomes of files that are no trace."""
+"""Transfers over a trace take as long as its rates say, and files that are not traces are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from janus_vit.errors import InputError
-from janus_vit.links.traces import Trace, read_trace, write_csv
+from janus_vit.links.trace_files import read_trace, write_csv
+from janus_vit.links.traces import Trace
 
 unhurried = settings(deadline=None)  # other people's load on the machine is not our bug
 
@@ -32,7 +33,7 @@ def trace_of(mbps: list[float], interval_s: float = 1.0) -> Trace:
 
 
 def exact_finish(trace: Trace, start_s: float, size_bytes: int) -> Fraction:
-    """Walk step by step, in exact fractions."""
+    """Find when a transfer ends step by step, in exact fractions."""
     interval_s, time_s = Fraction(trace.interval_s), Fraction(start_s)
     bits = Fraction(8 * size_bytes)
     step = time_s // interval_s
@@ -81,7 +82,7 @@ def test_bits_of_two_adjacent_spans_add_up(trace: Trace, times_s: list[float]) -
     assert trace.bits_between(start, middle) + trace.bits_between(middle, end) == pytest.approx(whole, abs=0.01)
 
 
-def test_a_rate_holds_from_its_time_until_the_next_and_then_loops() -> None:
+def test_a_rate_holds_until_the_next_step_and_the_trace_repeats() -> None:
     trace = trace_of([1, 2, 3], 0.1)
     assert [trace.rate_at(t) for t in (0, 0.0999, 0.1, 0.2, 0.2999, 0.3, 0.5)] == [1, 1, 2, 3, 3, 1, 3]
 
@@ -149,14 +150,15 @@ def test_a_link_that_cannot_exist_is_refused(mbps: list[float], interval_s: floa
 
 
 def refusal(tmp_path: Path, content: str | bytes) -> str:
-    """The message with which a file of this content is refused: one sentence that names the file."""
+    """Return the message with which a file of this content is refused: one line with file, problem and fix."""
     path = tmp_path / "link.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError) as refused:
         read_trace(path)
     message = str(refused.value)
     assert message.startswith(str(path))
-    assert message.endswith(".")
+    assert message.count(": ") >= 2  # file: problem: fix
+    assert not message.endswith(".")
     assert "\n" not in message
     return message
 

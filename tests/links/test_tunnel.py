@@ -92,7 +92,7 @@ if __name__ == "__main__":
 
 @cache
 def refusal() -> str | None:
-    """Why this machine makes no tunnels; None if it does."""
+    """Return why this machine cannot create tunnels; None if it can."""
     try:
         Tunnel(FAST).close()
     except InputError as error:
@@ -113,7 +113,7 @@ def names_what_is_missing(refused: str) -> bool:
 
 @contextlib.contextmanager
 def connected(tunnel: Tunnel) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a connection over a fresh run of the tunnel: here and there."""
+    """Open a link and a connection over it, and give its near and its far end."""
     with netns.listen_in(tunnel.namespace, tunnel.host) as listener:
         listener.settimeout(TIMEOUT_S)
         with (
@@ -126,7 +126,7 @@ def connected(tunnel: Tunnel) -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def transfer(source: socket.socket, target: socket.socket, payload: bytes) -> bytes:
-    """Send everything one way; what arrives."""
+    """Send bytes in one direction and return what arrives."""
     sending = threading.Thread(target=source.sendall, args=(payload,))
     sending.start()
     received = bytearray()
@@ -168,7 +168,7 @@ def test_tcp_fills_the_queue_until_packets_are_dropped_and_no_byte_is_early():
     assert up.lost == 0
 
 
-def test_every_run_over_a_tunnel_begins_anew():
+def test_every_link_of_a_tunnel_starts_in_the_same_state():
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
@@ -179,7 +179,7 @@ def test_every_run_over_a_tunnel_begins_anew():
             assert tunnel.counts()[0].sent < 100_000 / netns.MTU_BYTES
 
 
-def test_packets_pass_as_they_come_before_a_link_begins_and_after_it_ended():
+def test_packets_pass_at_once_before_and_after_a_link():
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
@@ -196,7 +196,7 @@ def test_packets_pass_as_they_come_before_a_link_begins_and_after_it_ended():
                 pass
 
 
-def test_a_cloud_over_there_answers_every_run(make_profile):
+def test_a_cloud_in_the_namespace_answers_over_every_link(make_profile):
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
@@ -209,7 +209,7 @@ def test_a_cloud_over_there_answers_every_run(make_profile):
             assert all(step.outcome.size_bytes > 0 and step.rate_mbps == 200 for step in steps)
 
 
-def test_two_tunnels_stand_side_by_side():
+def test_two_tunnels_exist_at_the_same_time():
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
@@ -230,7 +230,7 @@ def test_two_tunnels_stand_side_by_side():
     ],
     ids=["left", "raised", "terminated", "killed"],
 )
-def test_nothing_stays_behind_however_the_owner_ends(then, ending, tmp_path):
+def test_nothing_remains_however_the_owner_ends(then, ending, tmp_path):
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
@@ -254,11 +254,11 @@ def device_of(host: str) -> Path:
     return Path(f"/sys/class/net/janus{number}")
 
 
-def test_a_relay_that_is_gone_is_told():
+def test_a_relay_that_has_ended_is_an_error():
     if refused := refusal():
         assert names_what_is_missing(refused)
         return
     with Tunnel(FAST) as tunnel:
         os.kill(int(tunnel.namespace.split("/")[2]), signal.SIGKILL)
         with pytest.raises(InputError, match="relay has ended"):
-            tunnel.begin()
+            tunnel.start_shaping()

@@ -1,14 +1,14 @@
-"""A TCP proxy on the loopback that is as slow, late and unsteady as a traced link. Needs no root.
+"""Emulate a traced link with a TCP proxy on the loopback interface. Needs no root. Does not interpret the bytes.
 
-Every chunk of bytes gets the time at which it leaves the link by integrating the trace from the moment at
-which the chunk before it left, not from when the event loop woke: late wake-ups do not add up. A bounded queue
-stands before each direction; while it is full the proxy does not read, and TCP slows the sender down. The delay
-comes after: bytes that left the link are released one delay later, while others are on the link.
+Each direction has a rate from a trace, a bounded queue and a delay. The time at which a chunk of bytes leaves the link
+is the integral of the trace from the time at which the previous chunk left. It does not depend on when the event loop
+wakes up, so late wake-ups do not add up. While the queue is full the proxy stops reading, and TCP slows the sender
+down. The delay comes after the rate limit and does not occupy the link.
 
-Limits: no loss, reordering or slow start; no jitter but the trace's and the scheduler's. Headers,
-acknowledgements and TCP's handshake are free. The proxy's kernel buffers lengthen the queue by about 100 kB, the
-sender's own by more unless it sets SO_SNDBUF. A queue shorter than about 20 ms of the rate cannot keep the link
-busy. IPv4 and systems with POSIX sockets only. Knows nothing of what the bytes mean.
+Limits: there is no loss, reordering or slow start, and no jitter except the trace's and the operating system's.
+Headers, acknowledgements and TCP's handshake cost nothing. The proxy's kernel buffers add about 100 kB to the queue,
+and the sender's own buffer adds more unless it sets SO_SNDBUF. A queue shorter than about 20 ms of the rate cannot keep
+the link busy. IPv4 and POSIX sockets only.
 """
 
 from __future__ import annotations
@@ -19,32 +19,31 @@ import math
 import socket
 import struct
 import threading
-import time
-from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from janus_vit.errors import InputError
+from janus_vit.links.shaper import PACKET_BYTES, Clock, Shaper
 from janus_vit.links.traces import Trace
 
-PACKET_BYTES = 1500
-MAX_CHUNK_BYTES = 64 * 1024
-CHUNK_S = 0.005  # of the link's time: smooth to whoever measures, and 200 wake-ups a second when busy
-SOCKET_BUFFER_BYTES = 64 * 1024  # small, or the kernel would swallow what the link should still be sending
-SEGMENT_BYTES = 1400  # one of the loopback's own 64 kB fills that buffer, and TCP then stalls for 200 ms
+SOCKET_BUFFER_BYTES = 64 * 1024  # small, so that bytes wait in the emulated queue and not in the kernel
+SEGMENT_BYTES = 1400  # a segment of the loopback's default 64 kB fills the buffer, and TCP then stalls for 200 ms
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # linger for 0 s: close sends RST instead of FIN
 
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """What to emulate.
+    """The link to emulate.
 
-    up           trace of the direction from client to backend
-    down         trace of the other direction; None: as fast as it goes
-    delay_s      one way, in each direction
-    queue_bytes  what may wait for the link in each direction, all connections together
-    Raises InputError for a negative delay or a queue of less than two packets.
+    Attributes:
+        up: rate in the direction from the client to the backend.
+        down: rate in the other direction; None means unlimited.
+        delay_s: one-way delay in each direction.
+        queue_bytes: bytes that can wait for the link in each direction, over all connections.
+
+    Raises:
+        InputError: the delay is negative, or the queue holds less than two packets.
     """
 
     up: Trace
@@ -54,17 +53,26 @@ class LinkSpec:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.delay_s) and self.delay_s >= 0):
-            raise InputError(f"delay_s is {self.delay_s}; give seconds of 0 or more.")
+            raise InputError(f"delay_s is {self.delay_s}: use seconds of at least 0")
         if self.queue_bytes < 2 * PACKET_BYTES:
-            raise InputError(f"queue_bytes is {self.queue_bytes}; give at least {2 * PACKET_BYTES}.")
+            raise InputError(f"queue_bytes is {self.queue_bytes}: use at least {2 * PACKET_BYTES}")
 
 
 class EmulatedLink:
-    """A running emulated link: whoever connects to `address` talks to the backend over it.
+    """A running emulated link. A client that connects to `address` reaches the backend over the link.
 
-    All connections share the link. It and its trace run, in a thread of their own, from construction to stop()
-    or the end of the `with` block. When the backend cannot be reached the client's connection is closed at once.
-    Raises InputError when it cannot listen where it is told to.
+    All connections share the link. The link and its trace run in a thread from construction until stop() or the end of
+    the `with` block. If the backend cannot be reached, the client's connection is closed at once.
+
+    Args:
+        spec: the link to emulate.
+        backend_host: host of the server behind the link.
+        backend_port: port of the server behind the link.
+        listen_host: address on which clients connect.
+        listen_port: port on which clients connect; 0 chooses a free port.
+
+    Raises:
+        InputError: the address cannot be used to listen.
     """
 
     def __init__(
@@ -80,7 +88,7 @@ class EmulatedLink:
         self._listener = _listen(listen_host, listen_port)
         self.host = listen_host
         self.port: int = self._listener.getsockname()[1]
-        self._clock = _Clock()
+        self._clock = Clock()
         self._loop = asyncio.new_event_loop()
         self._relays: set[asyncio.Task[None]] = set()
         self._serving = self._loop.create_task(self._serve())
@@ -89,16 +97,16 @@ class EmulatedLink:
 
     @property
     def address(self) -> str:
-        """host:port to connect to."""
+        """The `host:port` to which clients connect."""
         return f"{self.host}:{self.port}"
 
     @property
     def elapsed_s(self) -> float:
-        """Position in the (looping) trace."""
+        """Seconds since the trace began. The trace repeats at its end."""
         return self._clock.now_s()
 
     def rate_mbps(self) -> float:
-        """The uplink's true rate now."""
+        """Return the uplink's true rate now, in Mbps."""
         return self._spec.up.rate_at(self.elapsed_s)
 
     def stop(self) -> None:
@@ -118,20 +126,20 @@ class EmulatedLink:
             self._loop.run_until_complete(self._serving)
 
     async def _serve(self) -> None:
-        up = _Shaper(self._spec.up, self._spec, self._clock)
-        down = _Shaper(self._spec.down, self._spec, self._clock)
+        spec = self._spec
+        up, down = (Shaper(trace, spec.delay_s, spec.queue_bytes, self._clock) for trace in (spec.up, spec.down))
         self._loop.add_reader(self._listener, self._accept, up, down)
         try:
-            await self._loop.create_future()  # until stop() cancels this
+            await self._loop.create_future()  # runs until stop() cancels it
         finally:
             self._loop.remove_reader(self._listener)
             await _cancel(*self._relays)
 
-    def _accept(self, up: _Shaper, down: _Shaper) -> None:
-        # not by loop.sock_accept, which loses the connection when it is cancelled just after accepting
+    def _accept(self, up: Shaper, down: Shaper) -> None:
+        # loop.sock_accept would lose a connection if it is cancelled just after accepting it
         try:
             client, _ = self._listener.accept()
-        except OSError:  # no file descriptor is left: look again later, not at once and always
+        except OSError:  # out of file descriptors: try again later instead of in a busy loop
             self._loop.remove_reader(self._listener)
             self._loop.call_later(0.1, self._loop.add_reader, self._listener, self._accept, up, down)
             return
@@ -139,15 +147,15 @@ class EmulatedLink:
         relay = self._loop.create_task(self._relay(client, up, down))
         self._relays.add(relay)
         relay.add_done_callback(self._relays.discard)
-        # not left to _relay: a task that is cancelled before its first step runs none of its own code
+        # _relay cannot close the client itself: a task that is cancelled before its first step runs none of its code
         relay.add_done_callback(lambda _: client.close())
 
-    async def _relay(self, client: socket.socket, up: _Shaper, down: _Shaper) -> None:
-        with contextlib.suppress(OSError), socket.socket() as backend:  # the client sees its connection closed
-            _prepare(backend)
+    async def _relay(self, client: socket.socket, up: Shaper, down: Shaper) -> None:
+        with contextlib.suppress(OSError), socket.socket() as backend:  # on an error the client's connection closes
+            _configure_socket(backend)
             await self._loop.sock_connect(backend, self._backend)
             try:
-                await _together(_Stream(up, client, backend).carry(), _Stream(down, backend, client).carry())
+                await _run_together(_Stream(up, client, backend).relay(), _Stream(down, backend, client).relay())
             except _SourceAbortError:
                 for sock in (client, backend):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
@@ -157,114 +165,63 @@ class _SourceAbortError(Exception):
     """The sender reset its connection."""
 
 
-class _Clock:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start_s = time.monotonic()
-
-    def now_s(self) -> float:
-        return time.monotonic() - self._start_s
-
-    async def sleep_until(self, time_s: float) -> None:
-        while (wait_s := time_s - self.now_s()) > 0:
-            await asyncio.sleep(wait_s)
-
-
-class _Shaper:
-    """One direction of the link, shared by all connections: says when bytes come out at its other end."""
-
-    def __init__(self, trace: Trace | None, spec: LinkSpec, clock: _Clock) -> None:
-        self._trace = trace
-        self._spec = spec
-        self.clock = clock
-        self._free_at_s = 0.0  # when the last admitted byte leaves the link
-        self._queued: deque[tuple[float, int]] = deque()  # (leaves at, bytes), oldest first
-        self._queued_bytes = 0
-        self._turn = asyncio.Lock()  # first come, first served: connections alternate
-
-    def chunk_bytes(self) -> int:
-        """How much to read at once: what the link carries in CHUNK_S after all that is queued."""
-        if self._trace is None:
-            return MAX_CHUNK_BYTES
-        start_s = max(self.clock.now_s(), self._free_at_s)
-        carried_bytes = int(self._trace.bits_between(start_s, start_s + CHUNK_S) / 8)
-        return min(max(carried_bytes, PACKET_BYTES), MAX_CHUNK_BYTES, self._spec.queue_bytes)
-
-    async def admit(self, size_bytes: int) -> float:
-        """Queue bytes that have just arrived, once there is room; the time at which they come out, seconds."""
-        arrival_s = self.clock.now_s()
-        if self._trace is None:
-            return arrival_s + self._spec.delay_s
-        async with self._turn:
-            await self._room_for(size_bytes)
-            self._free_at_s = self._trace.finish_time(max(arrival_s, self._free_at_s), size_bytes)
-            self._queued.append((self._free_at_s, size_bytes))
-            self._queued_bytes += size_bytes
-            return self._free_at_s + self._spec.delay_s
-
-    async def _room_for(self, size_bytes: int) -> None:
-        while True:
-            while self._queued and self._queued[0][0] <= self.clock.now_s():
-                self._queued_bytes -= self._queued.popleft()[1]
-            if self._queued_bytes + size_bytes <= self._spec.queue_bytes:
-                return
-            await self.clock.sleep_until(self._queued[0][0])
-
-
 class _Stream:
-    """One direction of one connection: source, shared shaper, delay line, target."""
+    """One direction of one connection: from the source through the shared shaper and a delay to the target."""
 
-    def __init__(self, shaper: _Shaper, source: socket.socket, target: socket.socket) -> None:
+    def __init__(self, shaper: Shaper, source: socket.socket, target: socket.socket) -> None:
         self._shaper = shaper
         self._source = source
         self._target = target
-        # (release_s, bytes), where b"" is the end of the stream and None an abort
-        self._line: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue()
-        self._target_takes = asyncio.Event()  # not set while the target does not read what has come out
-        self._target_takes.set()
+        # (release_s, bytes); b"" is the end of the stream and None a reset connection
+        self._delayed: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue()
+        self._target_ready = asyncio.Event()  # cleared while the target does not read
+        self._target_ready.set()
 
-    async def carry(self) -> None:
-        """Move bytes until the source ends or the target is gone. Raises _SourceAbortError behind the data."""
-        with contextlib.suppress(OSError):  # of the target; its own stream tells the source
-            await _together(self._take_in(), self._put_out())
+    async def relay(self) -> None:
+        """Relay bytes until the source ends or the target closes.
 
-    async def _take_in(self) -> None:
+        Raises:
+            _SourceAbortError: the source reset its connection; raised after the bytes before the reset were relayed.
+        """
+        with contextlib.suppress(OSError):  # errors of the target; the other direction tells the source
+            await _run_together(self._receive(), self._send())
+
+    async def _receive(self) -> None:
         while True:
-            await self._target_takes.wait()
+            await self._target_ready.wait()
             data = await self._read()
-            release_s = await self._shaper.admit(len(data or b"-"))  # an end too waits through an outage
-            self._line.put_nowait((release_s, data))
+            release_s = await self._shaper.admit(len(data or b"-"))  # the end of a stream waits for an outage too
+            self._delayed.put_nowait((release_s, data))
             if not data:
                 return
-            await asyncio.sleep(0)  # with a fast source nothing above waits: let the others run
+            await asyncio.sleep(0)  # with a fast source nothing above yields: let other tasks run
 
     async def _read(self) -> bytes | None:
         with contextlib.suppress(OSError):
             try:
                 return self._source.recv(self._shaper.chunk_bytes())
             except BlockingIOError:
-                # the rate may be another by the time that bytes arrive: take one packet, then ask again
+                # read one packet only: the rate may have changed by the time that more bytes arrive
                 return await asyncio.get_running_loop().sock_recv(self._source, PACKET_BYTES)
         return None
 
-    async def _put_out(self) -> None:
+    async def _send(self) -> None:
         while True:
-            release_s, data = await self._line.get()
+            release_s, data = await self._delayed.get()
             await self._shaper.clock.sleep_until(release_s)
             if data is None:
                 raise _SourceAbortError
             if not data:
                 self._target.shutdown(socket.SHUT_WR)
                 return
-            self._target_takes.clear()
+            self._target_ready.clear()
             await asyncio.get_running_loop().sock_sendall(self._target, data)
-            self._target_takes.set()
+            self._target_ready.set()
 
 
-async def _together(*jobs: Coroutine[Any, Any, None]) -> None:
-    """Run jobs side by side; the first that raises ends the others."""
-    tasks = [asyncio.create_task(job) for job in jobs]
+async def _run_together(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines concurrently. If one raises, cancel the others."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -277,8 +234,8 @@ async def _cancel(*tasks: asyncio.Future[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _prepare(sock: socket.socket) -> None:
-    """Before a socket connects or listens. Accepted sockets inherit all but not to block."""
+def _configure_socket(sock: socket.socket) -> None:
+    """Set options before a socket connects or listens. Accepted sockets inherit all of them except non-blocking."""
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
@@ -289,11 +246,13 @@ def _prepare(sock: socket.socket) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket()
     try:
-        _prepare(listener)
+        _configure_socket(listener)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
-        raise InputError(f"cannot listen on {host}:{port} ({error}); choose another address or 0.") from error
+        raise InputError(
+            f"cannot listen on {host}:{port} ({error}): choose an address of this machine, and a free port or 0"
+        ) from error
     return listener

@@ -1,13 +1,13 @@
-"""Made-up traces of mobile links: seeded, so that a test or a demonstration needs no recording.
+"""Generate traces of mobile links from a seed, so that tests and demonstrations need no recordings.
 
-A link moves between a few states (a good cell, a cell edge, ...), each with a mean rate and a mean dwell.
-Around the state's mean the rate is a log-normal AR(1) process, cut at what the cell gives one device; outages
-strike at random and last a random while. The figures are chosen so that 1-second averages resemble recorded
-uplinks. They are no model of radio, and know nothing of delay or loss.
+A link moves between a few states (a good cell, a cell edge, ...), each with a mean rate and a mean duration. Within a
+state the rate is a log-normal AR(1) process, limited by what the cell gives one device. Outages begin at random and
+have random lengths. The parameters are chosen so that 1-second averages resemble recorded uplinks. They do not model
+radio, delay or loss.
 
-What 20 seeds of 600 s give, beside the recording aimed at. All figures are of 1-second averages: mean (over
-the seeds; their range), CV (standard deviation by mean), minimum, share of time below 0.1 Mbps (each the
-median of the seeds).
+The table compares 20 seeds of 600 s with the recording that each scenario imitates. All figures are of 1-second
+averages: mean (over the seeds, with their range), CV (standard deviation divided by mean), minimum, and share of time
+below 0.1 Mbps (each the median over the seeds).
 
     scenario       mean Mbps          CV    min   <0.1   recorded                mean   CV    min   <0.1
     3g-static        1.10 (1.0-1.2)   0.17  0.67   0 %   none
@@ -34,7 +34,8 @@ import numpy as np
 import numpy.typing as npt
 
 from janus_vit.errors import InputError
-from janus_vit.links.traces import Trace, read_trace
+from janus_vit.links.trace_files import read_trace
+from janus_vit.links.traces import Trace
 
 MAX_STEPS = 10_000_000
 CONSTANT = "constant:"
@@ -42,68 +43,127 @@ CONSTANT = "constant:"
 
 @dataclass(frozen=True)
 class State:
-    """A stretch of the way on which the link is about equally good."""
+    """A period in which the quality of the link stays about the same.
+
+    Attributes:
+        mean_mbps: mean rate in this state.
+        dwell_s: mean duration of a stay in this state; durations are exponential.
+    """
 
     mean_mbps: float
-    dwell_s: float  # mean; dwells are exponential
+    dwell_s: float
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Parameters of one technology and mobility. From a state the link goes to any other, equally likely."""
+    """Parameters of one technology and mobility. The next state is any other state, with equal probability.
+
+    Attributes:
+        states: the states of the link.
+        spread: standard deviation of the natural logarithm of the rate within a state.
+        memory_s: time over which the correlation of that logarithm falls to 1/e.
+        ceiling_mbps: highest rate that the cell gives to one device.
+        outage_every_s: mean time from the end of an outage to the start of the next.
+        outage_s: mean length of an outage, at rate 0; lengths are exponential.
+    """
 
     states: tuple[State, ...]
-    spread: float  # standard deviation of the natural log of the rate within a state
-    memory_s: float  # time over which that log's correlation falls to 1/e
-    ceiling_mbps: float  # what the cell gives a single device at best
-    outage_every_s: float = math.inf  # mean time from the end of an outage to the next
-    outage_s: float = 0.0  # mean length of an outage (exponential), at rate 0
+    spread: float
+    memory_s: float
+    ceiling_mbps: float
+    outage_every_s: float = math.inf
+    outage_s: float = 0.0
 
 
 SCENARIOS = {
-    # A phone on a table keeps its cell; neighbours come and go, which shifts the rate by a third.
-    "3g-static": Scenario((State(1.2, 40), State(0.9, 20)), 0.12, 2, 2.2),
-    # Walking has no 3G recording either: the tram stops and goes about as slowly.
-    "3g-walking": Scenario((State(1.5, 15), State(0.9, 25), State(0.5, 15)), 0.15, 3, 2.2),
-    # The UMTS uplink saturates at 1.5; hard handovers cut it for some seconds about once a minute.
-    "3g-driving": Scenario((State(1.38, 25), State(0.98, 25), State(0.4, 10)), 0.25, 1, 1.5, 42, 3.2),
+    # A phone on a table keeps its cell. Other users come and go, which shifts the rate by a third.
+    "3g-static": Scenario((State(1.2, 40), State(0.9, 20)), spread=0.12, memory_s=2, ceiling_mbps=2.2),
+    # There is no recording of walking. A tram that stops and starts moves about as slowly.
+    "3g-walking": Scenario((State(1.5, 15), State(0.9, 25), State(0.5, 15)), spread=0.15, memory_s=3, ceiling_mbps=2.2),
+    # The UMTS uplink saturates at 1.5 Mbps. Hard handovers interrupt it for some seconds about once a minute.
+    "3g-driving": Scenario(
+        (State(1.38, 25), State(0.98, 25), State(0.4, 10)),
+        spread=0.25,
+        memory_s=1,
+        ceiling_mbps=1.5,
+        outage_every_s=42,
+        outage_s=3.2,
+    ),
     # The plateaus of the joined static runs, each of them almost flat.
-    "lte-static": Scenario((State(64, 20), State(53, 20), State(44, 20)), 0.04, 0.5, 65),
-    # Flat at 45 for most of the way; a wider carrier now and then.
-    "lte-walking": Scenario((State(64, 8), State(44.5, 40)), 0.04, 1, 65),
-    # Near the cell the uplink sits at its 46 ceiling; the edge gives a quarter. Outages: one in 5 minutes.
-    "lte-driving": Scenario((State(45, 16), State(30, 12), State(13, 9)), 0.25, 1.5, 46, 300, 0.7),
-    # In the beam, a weaker beam, and a body or a bus in the beam for a second.
-    "5g-static": Scenario((State(148, 12), State(112, 6), State(70, 1)), 0.12, 0.4, 150),
-    # Turning and walking away blocks the beam every few steps: large, quick swings.
-    "5g-walking": Scenario((State(80, 10), State(48, 16), State(25, 10)), 0.28, 0.3, 125),
-    # mmWave is met for seconds at a time, the rest is the LTE leg; rare outages of some seconds.
-    "5g-driving": Scenario((State(80, 4), State(42, 20), State(14, 18)), 0.35, 1, 140, 250, 3),
-    # An access point that is now and then busy with somebody else.
-    "wifi-static": Scenario((State(31, 16), State(9, 3)), 0.08, 0.5, 32),
-    # Leaving the building: long fades, and no signal for a quarter of the way.
-    "wifi-walking": Scenario((State(56, 12), State(31, 14), State(10, 8)), 0.4, 1.5, 80, 14, 5.4),
-    # Nobody recorded it: access points passed by, each in reach for some seconds, assumed half of the time.
-    "wifi-driving": Scenario((State(16, 8), State(4, 8)), 0.6, 1.5, 30, 12, 10),
+    "lte-static": Scenario((State(64, 20), State(53, 20), State(44, 20)), spread=0.04, memory_s=0.5, ceiling_mbps=65),
+    # Flat at 45 Mbps most of the time, and a wider carrier from time to time.
+    "lte-walking": Scenario((State(64, 8), State(44.5, 40)), spread=0.04, memory_s=1, ceiling_mbps=65),
+    # Near the cell the uplink stays at its ceiling of 46 Mbps, at the edge it has a quarter. One outage in 5 minutes.
+    "lte-driving": Scenario(
+        (State(45, 16), State(30, 12), State(13, 9)),
+        spread=0.25,
+        memory_s=1.5,
+        ceiling_mbps=46,
+        outage_every_s=300,
+        outage_s=0.7,
+    ),
+    # In the beam, in a weaker beam, and a person or a bus that blocks the beam for a second.
+    "5g-static": Scenario((State(148, 12), State(112, 6), State(70, 1)), spread=0.12, memory_s=0.4, ceiling_mbps=150),
+    # Turning and walking away block the beam every few steps, which causes large and fast changes.
+    "5g-walking": Scenario((State(80, 10), State(48, 16), State(25, 10)), spread=0.28, memory_s=0.3, ceiling_mbps=125),
+    # mmWave for some seconds at a time and LTE otherwise, with rare outages of some seconds.
+    "5g-driving": Scenario(
+        (State(80, 4), State(42, 20), State(14, 18)),
+        spread=0.35,
+        memory_s=1,
+        ceiling_mbps=140,
+        outage_every_s=250,
+        outage_s=3,
+    ),
+    # An access point that sometimes serves other users.
+    "wifi-static": Scenario((State(31, 16), State(9, 3)), spread=0.08, memory_s=0.5, ceiling_mbps=32),
+    # Leaving the building: long fades, and no signal for a quarter of the time.
+    "wifi-walking": Scenario(
+        (State(56, 12), State(31, 14), State(10, 8)),
+        spread=0.4,
+        memory_s=1.5,
+        ceiling_mbps=80,
+        outage_every_s=14,
+        outage_s=5.4,
+    ),
+    # There is no recording. Assumes that passing access points are in reach half of the time, for some seconds each.
+    "wifi-driving": Scenario(
+        (State(16, 8), State(4, 8)),
+        spread=0.6,
+        memory_s=1.5,
+        ceiling_mbps=30,
+        outage_every_s=12,
+        outage_s=10,
+    ),
 }
 
 
 def generate(technology: str, mobility: str, duration_s: float, seed: int, interval_s: float = 0.1) -> Trace:
-    """A trace of the scenario `<technology>-<mobility>`, named after it and the seed.
+    """Generate a trace of the scenario `<technology>-<mobility>`. Equal arguments give equal traces.
 
-    Same arguments, same trace; another interval_s is another trace. duration_s is rounded to whole steps of
-    interval_s. The first step is never an outage. Raises InputError for an unknown scenario, a length or a
-    step that is not above 0, more than 10 million steps, or a negative seed.
+    Args:
+        technology: 3g, lte, 5g or wifi.
+        mobility: static, walking or driving.
+        duration_s: length of the trace, rounded to whole steps.
+        seed: seed of the random generator.
+        interval_s: length of a step. Another length gives another trace.
+
+    Returns:
+        A trace named after the scenario and the seed. Its first step is never an outage.
+
+    Raises:
+        InputError: the scenario is unknown, the duration or the step is not above 0, there are more than 10 million
+            steps, or the seed is negative.
     """
     name = f"{technology}-{mobility}"
     if name not in SCENARIOS:
-        raise InputError(f"no scenario {name!r}; choose one of {', '.join(SCENARIOS)}.")
+        raise InputError(f"scenario {name!r} does not exist: use one of {', '.join(SCENARIOS)}")
     if seed < 0:
-        raise InputError(f"seed is {seed}; give a whole number of 0 or more.")
+        raise InputError(f"seed is {seed}: use a whole number of at least 0")
     if not (0 < interval_s <= duration_s and duration_s / interval_s <= MAX_STEPS):
         raise InputError(
-            f"duration_s is {duration_s} in steps of {interval_s}; give seconds above 0, "
-            f"a length of at least one step and at most {MAX_STEPS:,} steps."
+            f"duration_s is {duration_s} in steps of {interval_s} s: use seconds above 0, "
+            f"and from one to {MAX_STEPS:,} steps"
         )
     scenario = SCENARIOS[name]
     steps = round(duration_s / interval_s)
@@ -117,20 +177,25 @@ def generate(technology: str, mobility: str, duration_s: float, seed: int, inter
 
 
 def trace_from(spec: str, duration_s: float, seed: int) -> Trace:
-    """The trace that a user named: a scenario (`lte-driving`), a rate (`constant:20`, in Mbps) or a file.
+    """Return the trace that a user has named.
 
-    duration_s and seed are for scenarios; a constant lasts duration_s; a file is taken as it is, and loops.
-    Raises InputError when the name is none of these or what it names cannot be used.
+    Args:
+        spec: a scenario such as "lte-driving", a rate in Mbps such as "constant:20", or the path of a trace file.
+        duration_s: length of the trace; a file keeps its own length.
+        seed: seed of a scenario.
+
+    Raises:
+        InputError: the name is none of these, or the rate or the file cannot be used.
     """
     if spec in SCENARIOS:
         technology, mobility = spec.split("-")
         return generate(technology, mobility, duration_s, seed)
     if spec.startswith(CONSTANT):
         return _constant(spec, duration_s)
-    if not os.path.exists(spec):  # False, where Path.exists raises, for what cannot even be a path
+    if not os.path.exists(spec):  # Path.exists raises for text that cannot be a path, such as a very long one
         raise InputError(
-            f"{spec!r} is neither a file nor a rate such as '{CONSTANT}20' nor one of the scenarios "
-            f"{', '.join(SCENARIOS)}; give one of these."
+            f"trace {spec!r} is neither a file, nor a rate such as '{CONSTANT}20', nor a scenario: use the path of a "
+            f"trace, a rate, or one of {', '.join(SCENARIOS)}"
         )
     return read_trace(spec)
 
@@ -139,16 +204,16 @@ def _constant(spec: str, duration_s: float) -> Trace:
     try:
         mbps = float(spec.removeprefix(CONSTANT))
     except ValueError:
-        raise InputError(f"{spec!r}: the rate is not a number; write Mbps as in '{CONSTANT}20'.") from None
+        raise InputError(f"trace {spec!r}: the rate is not a number: write it in Mbps, as in '{CONSTANT}20'") from None
     return Trace(spec, duration_s, np.array([mbps]))
 
 
 def _state_means(
     scenario: Scenario, steps: int, interval_s: float, random: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Mean rate of the state that holds in each step, Mbps [steps]."""
+    """Draw the states, and return the mean rate of the state in each step: Mbps [steps]."""
     dwells_s = np.array([state.dwell_s for state in scenario.states])
-    state = int(random.choice(len(dwells_s), p=dwells_s / dwells_s.sum()))  # any moment of an endless walk
+    state = int(random.choice(len(dwells_s), p=dwells_s / dwells_s.sum()))  # as at a random moment of a long trace
     means = np.empty(steps)
     end = 0
     end_s = 0.0
@@ -161,7 +226,7 @@ def _state_means(
 
 
 def _fading(scenario: Scenario, steps: int, interval_s: float, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Factor of mean 1 by which the rate strays from its state's mean, [steps]."""
+    """Draw the factor, with mean 1, between the rate and the mean of its state: [steps]."""
     keep = math.exp(-interval_s / scenario.memory_s)
     level = random.normal(0, scenario.spread)
     levels = []
@@ -172,7 +237,7 @@ def _fading(scenario: Scenario, steps: int, interval_s: float, random: np.random
 
 
 def _outages(scenario: Scenario, steps: int, interval_s: float, random: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """True in the steps without any link, [steps]. Never in the first: some link there has to be."""
+    """Draw the outages: True in each step without a link, [steps]. The first is False, so that some rate is above 0."""
     out = np.zeros(steps, dtype=np.bool_)
     start_s = random.exponential(scenario.outage_every_s)
     while start_s < steps * interval_s:
