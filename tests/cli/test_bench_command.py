@@ -42,7 +42,7 @@ def test_a_damaged_trace_is_one_sentence(capsys, text, says):
 @pytest.mark.parametrize(
     ("trace", "options", "says"),
     [
-        ("lte-flying", [], "'lte-flying' is neither a file nor a rate"),
+        ("lte-flying", [], "'lte-flying' is neither a file, nor a rate"),
         ("constant:0", [], "every rate is 0"),
         ("constant:8", ["--policy", "best"], "policy 'best' is unknown"),
         ("constant:8", ["--seconds", "0"], "--seconds 0 must be a number above zero"),

@@ -249,7 +249,7 @@ def test_nothing_remains_however_the_owner_ends(then, ending, tmp_path):
 
 
 def device_of(host: str) -> Path:
-    """Of the near side of the tunnel to this address."""
+    """Return the folder of the near device of the tunnel to this address."""
     number = next(number for number in range(1 << 15) if netns.addresses(number)[1] == host)
     return Path(f"/sys/class/net/janus{number}")
 
