@@ -20,10 +20,10 @@ from torch.nn.functional import normalize
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
-from janus_vit.model.checkpoints.reader import EMBED
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
+from janus_vit.model.tasks import EMBED
 from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.payloads import LOCAL, PayloadFormat, parse_payload
 from janus_vit.planning.schedules import Schedule

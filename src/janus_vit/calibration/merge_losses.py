@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from janus_vit.model.catalog import Model
-from janus_vit.model.checkpoints.reader import EMBED
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
+from janus_vit.model.tasks import EMBED
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.learned import Losses, learn
 from janus_vit.planning.schedules import Schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from janus_vit.model.checkpoints.reader import EMBED
+from janus_vit.model.tasks import EMBED
 from janus_vit.planning.outcome import Answer
 
 _LISTED_CLASSES = 5

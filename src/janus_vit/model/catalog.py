@@ -12,8 +12,10 @@ import torch
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.hub import HUBS, fetch
-from janus_vit.model.checkpoints.reader import CLASSIFY, TASKS, fingerprint, read_checkpoint
+from janus_vit.model.checkpoints.reader import read_checkpoint
+from janus_vit.model.fingerprint import fingerprint
 from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.tasks import CLASSIFY, TASKS
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.accuracy.table import AccuracyTable, parse_accuracy
 from janus_vit.planning.plan import ModelShape

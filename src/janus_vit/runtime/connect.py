@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from janus_vit.model.catalog import Model
-from janus_vit.model.checkpoints.reader import EMBED
 from janus_vit.model.engines.factory import engine_for
+from janus_vit.model.tasks import EMBED
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.policies.presets import make_policy

@@ -100,7 +100,7 @@ def read_texts(path: Path | None, model: Model) -> TextVectors | None:
     Raises:
         InputError: the file cannot be used, or the model does not embed.
     """
-    from janus_vit.model.checkpoints.reader import EMBED
+    from janus_vit.model.tasks import EMBED
     from janus_vit.model.zeroshot import read_text_vectors
 
     if path is None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from janus_vit.errors import InputError
@@ -16,15 +14,12 @@ from janus_vit.model.checkpoints.families import embeds, find_facts, find_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
 from janus_vit.model.checkpoints.processors import at_size, of_hugging_face, of_timm
 from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
-from janus_vit.model.memory import release_pages
 from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.tasks import CLASSIFY, EMBED
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import Section, parse_json, read_json
 
 METADATA_SCHEMA = "janus-vit/model/1"
-CLASSIFY, EMBED = "classify", "embed"
-TASKS = (CLASSIFY, EMBED)
-_SAMPLED_VALUES = 4096  # of each tensor enter the fingerprint: two trainings differ everywhere
 
 
 @dataclass(frozen=True)
@@ -82,21 +77,6 @@ def checkpoint_metadata(
         "about": about,
     }
     return {"janus": json.dumps(values)}
-
-
-def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str:
-    """16 hexadecimal digits that are equal for equal architecture, weights and preprocessing.
-
-    Lets go of the pages of the weights' file: see `memory.release_pages`.
-    """
-    digest = hashlib.sha256(repr((network.architecture, preprocessing)).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        flat = tensor.detach().flatten()
-        sample = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]
-        digest.update(name.encode())
-        digest.update(sample.to("cpu", torch.float32).numpy().tobytes())
-        release_pages(tensor)
-    return digest.hexdigest()[:16]
 
 
 def _own(weights: Weights, image_size: int | None) -> Checkpoint:

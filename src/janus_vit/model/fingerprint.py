@@ -1,0 +1,28 @@
+"""The identity of a model: a device and a cloud compare it before they share a frame."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from janus_vit.model.memory import release_pages
+from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.vit import VisionTransformer
+
+_SAMPLED_VALUES = 4096  # values of each tensor that are hashed: two trainings differ everywhere
+
+
+def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str:
+    """Return 16 hexadecimal digits that are equal for equal architecture, weights and preprocessing.
+
+    Drops the pages of the weights' file from memory; see `memory.release_pages`.
+    """
+    digest = hashlib.sha256(repr((network.architecture, preprocessing)).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]
+        digest.update(name.encode())
+        digest.update(sample.to("cpu", torch.float32).numpy().tobytes())
+        release_pages(tensor)
+    return digest.hexdigest()[:16]
