@@ -1,1 +1,1 @@
-"""The paper's machines and evaluation, and the comparison that it left out."""
+"""Reproduction of the paper: its machines as data, its evaluation, and an extended comparison of policies."""

@@ -1,8 +1,8 @@
-"""The paper's evaluation again: its four policies, as it ran them, on recorded uplinks.
+"""The paper's evaluation: its four policies as the paper ran them, on recorded uplinks.
 
-Where this differs from the product: a device waits for the cloud as long as it takes, frames come back to back, tensors
-are losslessly compressed by a fixed ratio at no cost, and policies predict with straight lines. Where the paper is
-silent, `Silent` says what is assumed; `SPREAD` lists what else could be.
+Differences from the product: the device waits for the cloud as long as it takes, frames come back to back, tensors are
+compressed losslessly by a fixed ratio at no cost, and policies predict block times with straight lines. `Assumptions`
+holds what the paper does not say; `ALTERNATIVES` varies one assumption at a time.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ NAMES = ("Device-Only", "Cloud-Only", "Mixed", "Janus")
 SLA_S = {"image": 0.3, "video": 0.6}
 MODELS = {"image": "vit-large-384", "video": "st-mae-large"}
 RTT_S = {"lte": 0.0422, "5g": 0.01705}
-OFFLINE_MBPS = {"lte": 7.6, "5g": 14.7}  # means that the paper gives in its motivation
-# Fig. 7: violations in % and throughput a second, in the order of POLICIES.
+OFFLINE_MBPS = {"lte": 7.6, "5g": 14.7}  # mean bandwidths from the paper's motivation
+# Fig. 7: violations in % and inferences per second, in the order of POLICIES.
 FIGURE_7 = {
     ("image", "lte"): ((100, 56, 56, 3.3), (3.0, 2.9, 3.3, 3.67)),
     ("image", "5g"): ((100, 50, 50, 1.1), (3.0, 4.2, 5.0, 5.0)),
@@ -43,15 +43,16 @@ FIGURE_7 = {
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
+class Assumptions:
     """What the paper does not say.
 
     Attributes:
-        bandwidth: what B is while frames stay on the device: "monitor" sees the link all the time, "probe" sends 16 kB
-            every half second, "hold" keeps the last value for ever.
-        window: how many observations the harmonic mean is of; of a monitor, tenths of a second.
-        ratio: size of a tensor after lossless compression, relative. round_trips: that a transfer pays.
-        weight: whether each "run" counts alike, or each "frame".
+        bandwidth: how the bandwidth B is estimated while frames stay on the device. "monitor" always knows the link,
+            "probe" sends 16 kB every half second, "hold" keeps the last value.
+        window: number of observations in the harmonic mean; for "monitor", tenths of a second.
+        ratio: compressed by plain size of a tensor.
+        round_trips: round trips that a transfer takes.
+        weight: whether each "run" or each "frame" has the same weight in the means.
     """
 
     bandwidth: str = "monitor"
@@ -61,28 +62,31 @@ class Silent:
     weight: str = "run"
 
 
-SPREAD: dict[str, Silent] = {
-    "as assumed": Silent(),
-    "B after a local frame: probes": Silent(bandwidth="probe", window=5),
-    "B after a local frame: the last one seen": Silent(bandwidth="hold", window=5),
-    "B over a tenth of a second": Silent(window=1),
-    "B over five seconds": Silent(window=50),
-    "tensors not compressed": Silent(ratio=1.0),
-    "tensors compressed to half": Silent(ratio=0.5),
-    "tensors compressed to a quarter": Silent(ratio=0.25),
-    "half a round trip": Silent(round_trips=0.5),
-    "no round trip": Silent(round_trips=0.0),
-    "each frame counts alike": Silent(weight="frame"),
+ALTERNATIVES: dict[str, Assumptions] = {
+    "as assumed": Assumptions(),
+    "B after a local frame: probes": Assumptions(bandwidth="probe", window=5),
+    "B after a local frame: the last one seen": Assumptions(bandwidth="hold", window=5),
+    "B over a tenth of a second": Assumptions(window=1),
+    "B over five seconds": Assumptions(window=50),
+    "tensors not compressed": Assumptions(ratio=1.0),
+    "tensors compressed to half": Assumptions(ratio=0.5),
+    "tensors compressed to a quarter": Assumptions(ratio=0.25),
+    "half a round trip": Assumptions(round_trips=0.5),
+    "no round trip": Assumptions(round_trips=0.0),
+    "each frame counts alike": Assumptions(weight="frame"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the paper reports of one policy over many runs.
+    """The metrics of the paper, for one policy over many runs.
 
     Attributes:
-        violations: share of late inferences. fps: inferences a second. deviation: mean of max(0, (t - SLA) / SLA).
-        accuracy: as `published.assumed_accuracy` has it, NaN where nothing is known. level: mean pruning level.
+        violations: share of late inferences.
+        fps: inferences per second.
+        deviation: mean of max(0, (latency - SLA) / SLA).
+        accuracy: mean accuracy by `published.assumed_accuracy`; NaN where it is unknown.
+        level: mean pruning level.
     """
 
     violations: float
@@ -92,31 +96,44 @@ class Figures:
     level: float
 
 
-class Monitored(HarmonicMean):
-    """A bandwidth that is known all the time: the harmonic mean of the trace's last steps."""
+class MonitoredBandwidth(HarmonicMean):
+    """A bandwidth that is always known: the harmonic mean of the trace's last rates.
+
+    Args:
+        trace: the uplink's rate over time.
+        window: number of rates, a tenth of a second apart.
+    """
 
     def __init__(self, trace: Trace, window: int) -> None:
         super().__init__(1.0, window)
+        self._monitored_mbps = 1.0
         self._trace = trace
         self._window = window
 
     def observe(self, transfer: Transfer) -> None:
-        """Transfers tell nothing new."""
+        """Ignore transfers; the bandwidth is known."""
 
     def look(self, now_s: float) -> None:
-        """See the link until now."""
+        """Update the estimate with the trace's rates before `now_s`."""
         times_s = now_s - 0.1 * np.arange(1, self._window + 1)
         rates = [self._trace.rate_at(float(max(at_s, 0.0))) for at_s in times_s]
-        self._rate_mbps = len(rates) / sum(1 / max(rate, 1e-3) for rate in rates)
+        self._monitored_mbps = len(rates) / sum(1 / max(rate, 1e-3) for rate in rates)
 
     @property
     def rate_mbps(self) -> float:
         """Current estimate in 10^6 bit/s."""
-        return self._rate_mbps
+        return self._monitored_mbps
 
 
-class AsPublished:
-    """One of the paper's policies, which never finishes a frame of the cloud's on the device."""
+class PublishedPolicy:
+    """A policy of the paper. It never finishes on the device a frame that it sent to the cloud.
+
+    Args:
+        table: the policy's plans.
+        link: bandwidth estimate.
+        rtt_s: round trip before the first transfer.
+        probes: whether the policy sends probes.
+    """
 
     def __init__(self, table: PlanTable, link: HarmonicMean, rtt_s: float, probes: bool) -> None:
         self._policy = SmallestLevel(table, link, rtt_s)
@@ -124,24 +141,30 @@ class AsPublished:
         self._probes = probes
 
     def observe(self, outcome: Outcome) -> None:
-        """See `Policy`."""
+        """See `Policy.observe`."""
         self._policy.observe(outcome)
 
     def choose(self, situation: Situation) -> Decision:
-        """See `Policy`."""
-        if isinstance(self._link, Monitored):
+        """See `Policy.choose`."""
+        if isinstance(self._link, MonitoredBandwidth):
             self._link.look(situation.now_s)
         decision = self._policy.choose(situation)
-        # As if finishing here took for ever: the device then waits for the cloud as long as it can.
-        patient = replace(decision.predicted, finish_s=LONGEST_WAIT_S)
-        return replace(decision, predicted=patient, probe_bytes=decision.probe_bytes if self._probes else 0)
+        # With a very long time to finish on the device, the device waits for the cloud as long as it can.
+        waiting = replace(decision.predicted, finish_s=LONGEST_WAIT_S)
+        return replace(decision, predicted=waiting, probe_bytes=decision.probe_bytes if self._probes else 0)
 
 
-def platforms(kind: str, network: str, silent: Silent) -> Platforms:
-    """The paper's device and cloud with its compressed tensors."""
+def platforms(kind: str, network: str, assumptions: Assumptions) -> Platforms:
+    """Return the paper's device and cloud, with compressed tensors.
+
+    Args:
+        kind: a key of `MODELS`.
+        network: a key of `RTT_S`.
+        assumptions: what the paper does not say.
+    """
     model = MODELS[kind]
-    device, cloud = (_with_ratio(published_profile(name, model), silent.ratio) for name in ("orin-nano", "v100"))
-    rtt_s = silent.round_trips * RTT_S[network]
+    device, cloud = (_with_ratio(published_profile(name, model), assumptions.ratio) for name in ("orin-nano", "v100"))
+    rtt_s = assumptions.round_trips * RTT_S[network]
     return Platforms(SHAPES[model], device, cloud, OFFLINE_MBPS[network], rtt_s, assumed_accuracy(model))
 
 
@@ -151,43 +174,55 @@ def _with_ratio(profile: PlatformProfile, ratio: float) -> PlatformProfile:
     return replace(profile, encode=costs, decode=costs, lossless_ratio=dict.fromkeys(names, ratio))
 
 
-def policy(name: str, both: Platforms, trace: Trace, silent: Silent) -> Policy:
-    """A fresh policy of the paper's over one run."""
+def policy(name: str, both: Platforms, trace: Trace, assumptions: Assumptions) -> Policy:
+    """Make one of the paper's policies for one run.
+
+    Args:
+        name: one of `POLICIES`.
+        both: both sides.
+        trace: the uplink of the run.
+        assumptions: what the paper does not say.
+    """
     planned = policy_table(name, both)
     options = [
         option if option.payload == LOCAL else Option(option.split, option.payload + LOSSLESS_SUFFIX)
         for option in planned.options
     ]
     table = build_table(both.shape, planned.schedules, options, both.device, both.cloud, "line")
-    link = HarmonicMean(both.rate_mbps, silent.window)
-    if silent.bandwidth == "monitor":
-        link = Monitored(trace, silent.window)
-    return AsPublished(table, link, both.rtt_s, silent.bandwidth == "probe")
+    link = HarmonicMean(both.rate_mbps, assumptions.window)
+    if assumptions.bandwidth == "monitor":
+        link = MonitoredBandwidth(trace, assumptions.window)
+    return PublishedPolicy(table, link, both.rtt_s, assumptions.bandwidth == "probe")
 
 
-def run(name: str, kind: str, network: str, trace: Trace, silent: Silent) -> FrameResults:
-    """One policy over one run of the dataset, from its beginning to its end."""
-    both = platforms(kind, network, silent)
-    return run_policy(policy(name, both, trace, silent), Case(name, both, trace, SLA_S[kind], trace.duration_s))
+def run(name: str, kind: str, network: str, trace: Trace, assumptions: Assumptions) -> FrameResults:
+    """Simulate one policy over a whole run of the dataset; see `platforms` and `policy` for the arguments."""
+    both = platforms(kind, network, assumptions)
+    return run_policy(policy(name, both, trace, assumptions), Case(name, both, trace, SLA_S[kind], trace.duration_s))
 
 
-def outcomes(name: str, kind: str, network: str, trace: Trace, silent: Silent) -> list[Outcome]:
-    """The same, frame by frame."""
-    both = platforms(kind, network, silent)
-    chosen = policy(name, both, trace, silent)
+def outcomes(name: str, kind: str, network: str, trace: Trace, assumptions: Assumptions) -> list[Outcome]:
+    """Do the same as `run`, and return the outcome of each frame."""
+    both = platforms(kind, network, assumptions)
+    chosen = policy(name, both, trace, assumptions)
     return list(simulate(chosen, both, trace, SLA_S[kind], trace.duration_s))
 
 
 def figures(runs: Sequence[FrameResults], weight: str) -> Figures:
-    """What the paper reports, over many runs."""
+    """Compute the paper's metrics over many runs.
+
+    Args:
+        runs: results of one policy.
+        weight: see `Assumptions.weight`.
+    """
     rows = []
     for frames in runs:
         deviation = np.maximum(0.0, frames.total_s / frames.sla_s - 1)
-        whole_s = frames.at_s[-1] + frames.total_s[-1]
+        stream_s = frames.at_s[-1] + frames.total_s[-1]
         rows.append(
             (
                 float(frames.late.mean()),
-                len(frames.at_s) / whole_s,
+                len(frames.at_s) / stream_s,
                 float(deviation.mean()),
                 float(frames.accuracy.mean()),
                 float(frames.level.mean()),

@@ -1,7 +1,7 @@
-"""The paper's models and machines, as data: shapes, and profiles that were derived from its figures.
+"""The paper's models and machines as data: shapes, and profiles that were fitted to its figures.
 
-`scripts/fit_platforms.py` makes the files. Each says in its `about` which published numbers it was fitted to and how
-far it is from each of them.
+`scripts/fit_platforms.py` writes the files. The `about` of each lists the published numbers that it was fitted to, and
+the error of the fit for each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ MACHINES = {"orin-nano": "Jetson Orin Nano, the paper's device", "v100": "NVIDIA
 
 
 def published_profile(machine: str, model: str) -> PlatformProfile:
-    """A machine of the paper running one of its models.
+    """Return the profile of a machine of the paper running one of its models.
+
+    Args:
+        machine: a key of `MACHINES`.
+        model: a key of `SHAPES`.
 
     Raises:
         InputError: the paper has no such machine or model.
@@ -42,9 +46,9 @@ def published_profile(machine: str, model: str) -> PlatformProfile:
 
 
 def assumed_accuracy(model: str) -> AccuracyTable | None:
-    """What configurations of a published model cost in accuracy, as far as publications say, else as assumed there.
+    """Return the accuracy table of a model of the paper; None if nothing is known about the model.
 
-    None for models of which nothing is known. Not a measurement: `about` in the file tells which number is which.
+    Its numbers are published or assumed, not measured; the table's `about` says which are which.
     """
     file = _DATA / f"{model}_accuracy.json"
     return parse_accuracy(file.read_text("utf-8"), file.name) if file.is_file() else None
