@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from janus_vit.calibration import profiler
 from janus_vit.cli.main import main
 from janus_vit.model.checkpoints.reader import checkpoint_metadata
 from janus_vit.testbed import conditions
@@ -24,13 +23,13 @@ def _in_place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", r"link.csv: is empty; give a file with at least one row"),
-        (CSV, r"link.csv, line 2: no rows after 'time_s,mbps'; add at least one"),
-        (CSV + "0,0\n1,0\n", r"link.csv, line 2 to the end, mbps: every rate is 0; give one above 0"),
-        (CSV + "0,5\n1,-2\n", r"link.csv, line 3, mbps: -2 is negative; write 0 or more"),
-        (CSV + "0,5\n2,5\n1,5\n", r"link.csv, line 4, time_s: 1 is not after 2; sort the rows"),
-        ("0,5\n1,5\n", r"link.csv, line 1: found '0,5' where the row 'time_s,mbps' belongs; add that row"),
-        ("4\n9\n7\n", r"link.csv, line 3: 7 ms is before 9 ms; sort the timestamps"),
+        ("", r"link.csv: is empty: use a file with at least one row"),
+        (CSV, r"link.csv, line 2: no rows after 'time_s,mbps': add at least one"),
+        (CSV + "0,0\n1,0\n", r"link.csv, line 2 to the end, mbps: every rate is 0: use at least one above 0"),
+        (CSV + "0,5\n1,-2\n", r"link.csv, line 3, mbps: -2 is negative: use 0 or more"),
+        (CSV + "0,5\n2,5\n1,5\n", r"link.csv, line 4, time_s: 1 is not after 2: sort the rows"),
+        ("0,5\n1,5\n", r"link.csv, line 1: found '0,5', expected the row 'time_s,mbps': add that row"),
+        ("4\n9\n7\n", r"link.csv, line 3: 7 ms is before 9 ms: sort the timestamps"),
         ("0\n0\n", r"link.csv, line 2: the trace ends at 0 ms"),
     ],
 )
@@ -48,7 +47,7 @@ def test_a_damaged_trace_is_one_sentence(capsys, text, says):
         ("constant:8", ["--seconds", "0"], "--seconds 0 must be a number above zero"),
         ("constant:8", ["--period", "10"], "--period '10' has no unit"),
         ("constant:8", ["--slowdown", "nan"], "--slowdown nan must be"),
-        ("constant:8", ["--records", "no/where"], "no/where: no folder that can be written to"),
+        ("constant:8", ["--records", "no/where"], "no/where: cannot be created as a folder"),
         ("constant:8", ["--model", "none.safetensors"], "none.safetensors: no such file"),
     ],
 )
@@ -64,10 +63,8 @@ def refused(capsys, trace, *options):
     return err
 
 
-def test_policies_run_live_and_simulated_on_the_users_trace(capsys, monkeypatch, model):
-    monkeypatch.setattr(profiler, "QUICK", profiler.Effort(points=3, repeats=1, limit_s=1.0))
+def test_policies_run_live_and_simulated_on_the_users_trace(capsys, monkeypatch, model, rough_profiles):
     monkeypatch.setattr(conditions, "_FRAMES", 10)
-    monkeypatch.setattr(profiler, "_PAUSE_S", 0.001)
     metadata = checkpoint_metadata(model.network.architecture, model.preprocessing, model.labels, {})
     save_file(model.network.state_dict(), CHECKPOINT, metadata)
     Path("link.csv").write_text(CSV + "0,40\n1,20\n")

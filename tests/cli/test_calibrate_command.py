@@ -173,7 +173,7 @@ def test_device_plans_with_the_table_and_says_when_it_has_none(capsys, table, mo
         assert main(arguments) == 0
         out, err = capsys.readouterr()
         assert all(json.loads(line)["predicted"]["accuracy"] is None for line in out.splitlines())
-        assert err.count("no accuracy table for this model: plans come in the paper's order") == 1
+        assert err.count("no accuracy table for this model: plans are tried in the paper's order") == 1
 
 
 def test_help_teaches(capsys):

@@ -248,7 +248,7 @@ def test_plan_explains_its_choice(capsys):
     assert {candidate["kind"] for candidate in values["candidates"]} == set(KINDS)
 
 
-def test_profile_is_measured_written_and_shown(capsys):
+def test_profile_is_measured_written_and_shown(capsys, rough_profiles):
     arguments = ["profile", "--model", CHECKPOINT, "--source", "images", "--quick", "--out", "new.json"]
     assert main(arguments) == 0
     out = capsys.readouterr().out

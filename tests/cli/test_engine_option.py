@@ -53,7 +53,7 @@ def test_an_unknown_engine_is_refused_by_every_command(capsys, monkeypatch, tmp_
     )
 
 
-def test_a_profile_says_what_it_was_made_with(capsys, tmp_path):
+def test_a_profile_says_what_it_was_made_with(capsys, tmp_path, rough_profiles):
     out = tmp_path / "p.json"
     assert main(["profile", "--out", str(out), "--quick", "--threads", "1", "--engine", "eager"]) == 0
     about = json.loads(out.read_text())["about"]
@@ -69,7 +69,7 @@ def test_a_profile_of_another_engine_or_thread_count_is_refused(capsys, profile,
     path = profile(**made)
     error = refused(capsys, [*command, "--profile", path, "--engine", "eager", "--threads", "1"])
     assert f"{path}: was measured with engine {made['engine']} and {made['threads']} threads" in error
-    assert "eager with 1 runs here: run 'janus-vit profile' with --engine eager --threads 1" in error
+    assert "but this command uses eager with 1: run 'janus-vit profile' with --engine eager --threads 1" in error
     assert f"--engine {made['engine']} --threads {made['threads']}" in error
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, progress, say, warn
-from janus_vit.cli.common.measure import measure
+from janus_vit.cli.common.measure import measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
@@ -29,8 +29,8 @@ from janus_vit.cli.common.options import (
     Seed,
     Sla,
     Slowdown,
-    check_folder,
     check_positive,
+    make_folder,
     parse_duration,
     use_threads,
 )
@@ -112,12 +112,12 @@ def bench(
     if high_fidelity:
         check_machine()
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
-    folder = None if records is None else check_folder(records)
+    folder = None if records is None else make_folder(records)
     use_threads(1)  # one core for each side
     loaded = load_model(model)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
     runner = make_engine(loaded, engine, on_fallback=warn)
-    profile = measure(loaded, runner, None, quick=True, clock=time.thread_time)
+    profile = measure_profile(loaded, runner, None, quick=True, clock=time.thread_time)
     settings = BenchSettings(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = human_console(as_json)
     camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.common.console import human_console, plain_table, progress, say, warn
-from janus_vit.cli.common.loading import ImageSize, Stride, Task, load, load_engine
+from janus_vit.cli.common.loading import ImageSize, Stride, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import read_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -104,7 +104,7 @@ def calibrate(
     check_writable(out)
     check_engine(engine)
     use_threads(threads)
-    loaded = load(model, task, image_size)
+    loaded = load_model_for_task(model, task, image_size)
     names = [name.strip() for name in families.split(",")]
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
     check_budget(budget, len(names))  # before anything slow begins

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.common.console import messages, say, wait_for_signal
-from janus_vit.cli.common.loading import ImageSize, Task, load, load_engine
-from janus_vit.cli.common.measure import read_or_measure
+from janus_vit.cli.common.loading import ImageSize, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.measure import read_or_measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -86,9 +86,9 @@ def cloud(
     tls = _tls(tls_cert, tls_key)
     check_engine(engine)
     use_threads(threads)
-    served = load(model, task, image_size)
+    served = load_model_for_task(model, task, image_size)
     runner = load_engine(served, engine)
-    measured = read_or_measure(profile, served, runner)
+    measured = read_or_measure_profile(profile, served, runner)
     with wait_for_signal() as stop, Cloud(served, measured, listen, tls, runner, config) as server:
         say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")
         if as_json:

@@ -24,7 +24,7 @@ from janus_vit.cli.common.options import (
     Rtt,
     Seed,
     Sla,
-    check_apart,
+    check_different_paths,
     check_positive,
     check_writable,
     parse_duration,
@@ -121,7 +121,7 @@ def compare(
             check_writable(path)
     if out is not None:
         check_figures()
-        check_apart(out, csv_file)
+        check_different_paths(out, csv_file)
     links = _links(trace, seconds, seed)
     shape, both, known = _sides(model, device, cloud, accuracy)
     slowed = both[0].slowed(slowdown)
@@ -183,9 +183,9 @@ def _sides(
     if model in SHAPES and {device, cloud} <= set(MACHINES):
         known = assumed_accuracy(model) if accuracy is None else load_accuracy(accuracy)
         return SHAPES[model], (published_profile(device, model), published_profile(cloud, model)), known
-    from janus_vit.cli.common.loading import load
+    from janus_vit.cli.common.loading import load_model_for_task
 
-    loaded = load(model, None, None)
+    loaded = load_model_for_task(model, None, None)
     wrong = [name for name in (device, cloud) if name in MACHINES and model not in SHAPES]
     if wrong:
         raise InputError(

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from janus_vit.cli.common.console import human_console, messages, milliseconds, plain_table, say, warn
-from janus_vit.cli.common.measure import measure
+from janus_vit.cli.common.measure import measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_SEED,
@@ -97,7 +97,7 @@ def demo(
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)
     runner = make_engine(model, engine, on_fallback=warn)
-    profile = measure(model, runner, None, quick=True, clock=time.thread_time)
+    profile = measure_profile(model, runner, None, quick=True, clock=time.thread_time)
     link = LinkSpec(rates, delay_s=_RTT_S / 2)
     say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
     say(console, f"link {trace}: mean {rates.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")

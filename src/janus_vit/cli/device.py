@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.common.console import Stop, human_console, messages, milliseconds, plain_table, say, wait_for_signal
+from janus_vit.cli.common.console import (
+    StopFlag,
+    human_console,
+    messages,
+    milliseconds,
+    plain_table,
+    say,
+    wait_for_signal,
+)
 from janus_vit.cli.common.live import StreamView
 from janus_vit.cli.common.loading import (
     ImageSize,
@@ -20,12 +28,12 @@ from janus_vit.cli.common.loading import (
     Task,
     TextVectorFile,
     check_source,
-    load,
     load_engine,
-    read_texts,
+    load_model_for_task,
+    load_text_vectors,
     stream_for,
 )
-from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure
+from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
@@ -118,14 +126,14 @@ def device(
     check_source(source)
     check_engine(engine)
     use_threads(threads)
-    loaded = load(model, task, image_size)
-    texts = read_texts(text_vectors, loaded)
+    loaded = load_model_for_task(model, task, image_size)
+    texts = load_text_vectors(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     samples = stream_for(loaded, source, stride, frames)
     runner = load_engine(loaded, engine)
     known = read_accuracy(accuracy, loaded, runner.precision)
     writer = None if records is None else RecordWriter(records, labels)
-    measured = read_or_measure(profile, loaded, runner, samples)
+    measured = read_or_measure_profile(profile, loaded, runner, samples)
     console = messages()
     config = DeviceConfig(
         sla_s=sla_s,
@@ -156,14 +164,14 @@ def device(
 
 
 def _paced(
-    samples: Source, period_s: float | None, connected: Device, stop: Stop
+    samples: Source, period_s: float | None, connected: Device, stop: StopFlag
 ) -> EveryFrame[Sample] | NewestFrames[Sample]:
     """Choose how a source is run: the newest frames of a camera with a frame rate, every frame of anything else."""
     now, wait = time.perf_counter, stop.wait
     if samples.live and period_s is not None:
         skip = connected.skip_if_hopeless
-        return NewestFrames(samples, period_s, skip, now=now, wait=wait, stopped=lambda: stop.asked)
-    return EveryFrame(samples, period_s or 0.0, now=now, wait=wait, stopped=lambda: stop.asked)
+        return NewestFrames(samples, period_s, skip, now=now, wait=wait, stopped=lambda: stop.requested)
+    return EveryFrame(samples, period_s or 0.0, now=now, wait=wait, stopped=lambda: stop.requested)
 
 
 class _Output:

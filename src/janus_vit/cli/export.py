@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.common.console import messages, say
-from janus_vit.cli.common.loading import ImageSize, Task, load
+from janus_vit.cli.common.loading import ImageSize, Task, load_model_for_task
 from janus_vit.cli.common.options import DEFAULT_MODEL, ModelName, check_writable
 
 
@@ -33,5 +33,5 @@ def export(
     from janus_vit.model.export import export_onnx
 
     check_writable(out)
-    part = export_onnx(load(model, task, image_size), split, level, out)
+    part = export_onnx(load_model_for_task(model, task, image_size), split, level, out)
     say(messages(), f"written to {out}: pixels to {' and '.join(part.outputs)}")

@@ -12,8 +12,8 @@ import typer
 from rich.padding import Padding
 
 from janus_vit.cli.common.console import milliseconds, plain_table, results, say
-from janus_vit.cli.common.loading import ImageSize, Task, load, load_engine
-from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure, read_profile
+from janus_vit.cli.common.loading import ImageSize, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure_profile, read_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
@@ -74,7 +74,7 @@ def plan(
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
     check_positive(slowdown, "--slowdown", "8")
-    loaded = load(model, task, image_size)
+    loaded = load_model_for_task(model, task, image_size)
     device = None if device_profile is None else read_profile(device_profile, loaded)
     precision = precision_of(str(device.about.get("engine"))) if device else FLOAT32
     known = read_accuracy(accuracy, loaded, precision)
@@ -98,7 +98,7 @@ def _platforms(
 ) -> Platforms:
     cloud = None if cloud_file is None else read_profile(cloud_file, model)  # a damaged file first, then slow work
     if device is None or cloud is None:
-        measured = read_or_measure(None, model, load_engine(model, AUTO))
+        measured = read_or_measure_profile(None, model, load_engine(model, AUTO))
         device, cloud = device or measured, cloud or measured
     return Platforms(model.shape, device.slowed(slowdown), cloud, rate_mbps, rtt_s, images_allowed=not private)
 

@@ -8,8 +8,16 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, say
-from janus_vit.cli.common.loading import ImageSize, Stride, Task, check_source, load, load_engine, stream_for
-from janus_vit.cli.common.measure import measure
+from janus_vit.cli.common.loading import (
+    ImageSize,
+    Stride,
+    Task,
+    check_source,
+    load_engine,
+    load_model_for_task,
+    stream_for,
+)
+from janus_vit.cli.common.measure import measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -49,9 +57,9 @@ def profile(
     check_source(source)
     check_engine(engine)
     use_threads(threads)
-    loaded = load(model, task, image_size)
+    loaded = load_model_for_task(model, task, image_size)
     samples = stream_for(loaded, source, stride)
-    measured = measure(loaded, load_engine(loaded, engine), samples, quick)
+    measured = measure_profile(loaded, load_engine(loaded, engine), samples, quick)
     measured.save(out)
     if as_json:
         print(measured.to_json(), end="")

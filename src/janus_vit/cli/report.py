@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.common.console import human_console, progress, say, warn
-from janus_vit.cli.common.options import AsJson, check_apart, check_writable
+from janus_vit.cli.common.options import AsJson, check_different_paths, check_writable
 from janus_vit.errors import InputError
 
 _READING = 0.3  # share of the work
@@ -49,7 +49,7 @@ def report(
     for path in (out, csv):
         if path is not None:
             _check_not_read(check_writable(path), records)
-    check_apart(out, csv)
+    check_different_paths(out, csv)
     with progress("report") as show:
         runs = read_runs(records, lambda share, step: show(_READING * share, step))
         for run in runs:

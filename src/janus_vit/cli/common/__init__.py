@@ -1,1 +1,1 @@
-"""What several commands share: options, console output, loading."""
+"""What several commands share: options, loading, measuring, output."""

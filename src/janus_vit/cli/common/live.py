@@ -1,4 +1,4 @@
-"""The moving picture of a stream while it runs: the last frame, the link and how it goes. Silent in a pipe."""
+"""Show a stream on the terminal while it runs: the last frame, its latency, the link and counts. Silent in a pipe."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from rich.text import Text
 from janus_vit.cli.common.console import messages, milliseconds
 from janus_vit.planning.outcome import Answer, Outcome
 
-_BAR = 30  # characters; the SLA is at two thirds
+_BAR_WIDTH = 30  # characters; the SLA is at two thirds
 
 
 class StreamView:
-    """Draws the last outcome of a stream.
+    """A live display of a stream's last frame.
 
     Args:
-        labels: names of the classes. length: how many frames are expected, None if nobody knows.
+        labels: names of the classes.
+        length: expected number of frames; None if unknown.
     """
 
     def __init__(self, labels: tuple[str, ...], length: int | None) -> None:
@@ -36,7 +37,7 @@ class StreamView:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the picture on the terminal; it vanishes at the end."""
+        """Show the display on the terminal until the end of the `with` block."""
         console = messages()
         if not console.is_terminal:
             yield
@@ -45,7 +46,7 @@ class StreamView:
             yield
 
     def show(self, name: str, outcome: Outcome) -> None:
-        """Take in one more frame."""
+        """Count one more frame and display it."""
         self._seen += 1
         self._late += not outcome.met
         if outcome.fallback is not None:
@@ -53,9 +54,9 @@ class StreamView:
             self._last_fallback = outcome.fallback
         self._frames.advance(self._task)
         if self._live is not None:
-            self._live.update(self._picture(name, outcome))
+            self._live.update(self._display(name, outcome))
 
-    def _picture(self, name: str, outcome: Outcome) -> Group:
+    def _display(self, name: str, outcome: Outcome) -> Group:
         facts = Table.grid(padding=(0, 2))
         facts.add_column(style="dim", no_wrap=True, min_width=9)
         facts.add_column(no_wrap=True, overflow="ellipsis")
@@ -83,9 +84,9 @@ def _answer(answer: Answer, labels: tuple[str, ...]) -> str:
 
 def _latency(outcome: Outcome) -> Text:
     total_s, sla_s = outcome.measured.total_s, outcome.sla_s
-    at_sla = _BAR * 2 // 3
-    filled = min(_BAR, round(at_sla * total_s / sla_s))
-    bar = "".join("|" if at == at_sla else "█" if at < filled else "·" for at in range(_BAR + 1))
+    at_sla = _BAR_WIDTH * 2 // 3
+    filled = min(_BAR_WIDTH, round(at_sla * total_s / sla_s))
+    bar = "".join("|" if at == at_sla else "█" if at < filled else "·" for at in range(_BAR_WIDTH + 1))
     return Text(f"{bar}  {milliseconds(total_s)} of {milliseconds(sla_s)} ms", "green" if outcome.met else "red")
 
 
@@ -93,4 +94,4 @@ def _link(outcome: Outcome) -> str:
     rate_mbps = outcome.predicted.rate_mbps
     seen = [transfer.rtt_s for transfer in outcome.transfers if transfer.rtt_s is not None]
     rtt = f", round trip {milliseconds(seen[-1])} ms" if seen else ""
-    return "not looked at" if rate_mbps is None else f"about {rate_mbps:.3g} Mbps{rtt}"
+    return "not measured" if rate_mbps is None else f"about {rate_mbps:.3g} Mbps{rtt}"

@@ -1,4 +1,7 @@
-"""Which model a command runs, and on what: options that belong together. Imports no torch: --help is to be quick."""
+"""Load the model, the engine and the source of a command, and the options for them. Imports no torch at the top.
+
+The functions import torch when they are called, so that --help stays fast.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="classify, embed (vectors, without a classifier's last layer) or video; default: what the model is for.",
+        help="classify, embed (vectors, without a classifier's last layer) or video. Default: the model's own task.",
     ),
 ]
 ImageSize = Annotated[
@@ -33,23 +36,28 @@ ImageSize = Annotated[
     typer.Option("--image-size", metavar="N", min=1, help="Run a checkpoint at N x N pixels instead of its own size."),
 ]
 Stride = Annotated[
-    int, typer.Option("--stride", metavar="N", min=1, help="Clips take every Nth frame (models of videos only).")
+    int, typer.Option("--stride", metavar="N", min=1, help="Take every Nth frame into a clip (video models only).")
 ]
 TextVectorFile = Annotated[
     Path | None,
     typer.Option(
         "--text-vectors",
         metavar="FILE",
-        help="An .npz with arrays labels and vectors: embeddings are labelled with the nearest.",
+        help="An .npz file with the arrays labels and vectors. Each embedding gets the label of the nearest vector.",
     ),
 ]
 
 
-def load(name: str, task: str | None, image_size: int | None) -> Model:
-    """Load the model that the options mean.
+def load_model_for_task(name: str, task: str | None, image_size: int | None) -> Model:
+    """Load the model that the options --model, --task and --image-size choose.
+
+    Args:
+        name: value of --model.
+        task: value of --task; None is the model's own task.
+        image_size: value of --image-size; None is the model's own size.
 
     Raises:
-        InputError: no such model, or it cannot do the task.
+        InputError: the model does not exist, or does not support the task.
     """
     from janus_vit.model.catalog import load_model
 
@@ -62,10 +70,10 @@ def load(name: str, task: str | None, image_size: int | None) -> Model:
 
 
 def load_engine(model: Model, name: str) -> Engine:
-    """The engine of that name, which takes the model's weights over.
+    """Load an engine, which takes over the model's weights. Warn if it cannot run here and another runs instead.
 
     Raises:
-        InputError: unknown or not installed.
+        InputError: the engine is unknown or not installed.
     """
     from janus_vit.model.engines.factory import make_engine
 
@@ -73,7 +81,7 @@ def load_engine(model: Model, name: str) -> Engine:
 
 
 def check_source(spec: str) -> None:
-    """Find a source before the model is loaded, which takes longer.
+    """Check that a source can be read. Commands call this before they load a model, which takes longer.
 
     Raises:
         InputError: the source cannot be read.
@@ -84,7 +92,13 @@ def check_source(spec: str) -> None:
 
 
 def stream_for(model: Model, spec: str, stride: int, count: int | None = None) -> Source:
-    """Frames or clips for the model, whichever it takes.
+    """Open a source of frames or clips, as the model needs.
+
+    Args:
+        model: the model that will run.
+        spec: value of --source.
+        stride: value of --stride.
+        count: stop after this many frames or clips.
 
     Raises:
         InputError: the source cannot be read.
@@ -94,8 +108,8 @@ def stream_for(model: Model, spec: str, stride: int, count: int | None = None) -
     return open_stream(spec, model.preprocessing.frames, stride, count, warn)
 
 
-def read_texts(path: Path | None, model: Model) -> TextVectors | None:
-    """The text vectors for a model that embeds, if any are given.
+def load_text_vectors(path: Path | None, model: Model) -> TextVectors | None:
+    """Read the text vectors for a model that embeds; None without a path.
 
     Raises:
         InputError: the file cannot be used, or the model does not embed.
@@ -106,5 +120,5 @@ def read_texts(path: Path | None, model: Model) -> TextVectors | None:
     if path is None:
         return None
     if model.task != EMBED:
-        raise InputError(f"--text-vectors {path}: model {model.name!r} classifies itself: add --task embed")
+        raise InputError(f"--text-vectors {path}: model {model.name!r} is a classifier: add --task embed")
     return read_text_vectors(path, model.network.output_width)

@@ -1,4 +1,4 @@
-"""Profiles and accuracy for commands: read from a file, or measured on this machine with a progress bar."""
+"""Read profiles and accuracy tables for a command, or measure a profile on this machine with a progress bar."""
 
 from __future__ import annotations
 
@@ -20,57 +20,68 @@ if TYPE_CHECKING:
     from janus_vit.sources.frames import Source
 
 NO_ACCURACY = (
-    "no accuracy table for this model: plans come in the paper's order, the smallest pruning level first; "
-    "'janus-vit calibrate' measures one"
+    "no accuracy table for this model: plans are tried in the paper's order, smallest pruning level first; "
+    "'janus-vit calibrate' measures a table"
 )
-_FRAMES = 8  # for the mean size of each image format
+_FRAMES = 8  # to measure the mean size of each image format
 
 
 def read_profile(path: Path, model: Model, engine: Engine | None = None) -> PlatformProfile:
-    """A profile of this model from its file.
+    """Read a profile of a model.
 
     Args:
-        engine: what runs the model here and now; None where the profile may be another machine's.
+        path: the file.
+        model: the model that the profile must belong to.
+        engine: the engine that the profile must belong to, with the current number of threads. None accepts any, for
+            the profile of another machine.
 
     Raises:
-        InputError: damaged, or of another model, engine or number of threads.
+        InputError: the file is damaged, or belongs to another model, engine or number of threads.
     """
     profile = load_profile(path)
     made_for = profile.about.get("fingerprint")
     if profile.model != model.name or made_for not in (None, model.fingerprint):
         raise InputError(
             f"{path}: is the profile of model {profile.model!r} ({made_for}), not of {model.name!r} "
-            f"({model.fingerprint}): profile this model"
+            f"({model.fingerprint}): run 'janus-vit profile' with this model"
         )
     if engine is not None:
-        _check_setting(path, profile, engine)
+        _check_engine_and_threads(path, profile, engine)
     return profile
 
 
-def _check_setting(path: Path, profile: PlatformProfile, engine: Engine) -> None:
-    """What was measured with one engine and number of threads says nothing of another. A profile may name neither."""
+def _check_engine_and_threads(path: Path, profile: PlatformProfile, engine: Engine) -> None:
+    """Refuse a profile of another engine or number of threads. A profile that names neither is accepted."""
     import torch
 
     threads = torch.get_num_threads()
     made = profile.about.get("engine", engine.name), profile.about.get("threads", threads)
     if made != (engine.name, threads):
         raise InputError(
-            f"{path}: was measured with engine {made[0]} and {made[1]} threads, and {engine.name} with {threads} runs "
-            f"here: run 'janus-vit profile' with --engine {engine.name} --threads {threads}, or give this command "
-            f"--engine {made[0]} --threads {made[1]}"
+            f"{path}: was measured with engine {made[0]} and {made[1]} threads, but this command uses {engine.name} "
+            f"with {threads}: run 'janus-vit profile' with --engine {engine.name} --threads {threads}, or give this "
+            f"command --engine {made[0]} --threads {made[1]}"
         )
 
 
-def measure(
+def measure_profile(
     model: Model,
     engine: Engine,
     source: Source | None,
     quick: bool,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PlatformProfile:
-    """Measure this machine with that engine, on the built-in frames if there is no source.
+    """Measure a profile of this machine, with a progress bar.
 
-    `clock` as in `profile_machine`.
+    Args:
+        model: the model to measure.
+        engine: the engine that runs it.
+        source: frames to measure on; None uses the built-in frames.
+        quick: whether to take seconds instead of minutes, with less accurate results.
+        clock: returns seconds; `time.thread_time` measures CPU time instead of elapsed time.
+
+    Raises:
+        InputError: the source has no readable frame.
     """
     from janus_vit.calibration.profiler import FULL, QUICK, profile_machine
     from janus_vit.sources.frames import BUILTIN
@@ -79,30 +90,39 @@ def measure(
     samples = (source or open_stream(BUILTIN, model.preprocessing.frames)).first(_FRAMES)
     frames = [sample.frame for sample in samples]
     if not frames:
-        raise InputError("the source has no frame that can be read: choose another")
+        raise InputError("the source has no readable frame: choose another source")
     effort = QUICK if quick else FULL
     command = shlex.join(["janus-vit", *sys.argv[1:]])
     with progress(f"measuring {model.name}") as show:
         return profile_machine(model, frames, engine, effort=effort, command=command, progress=show, clock=clock)
 
 
-def read_or_measure(path: Path | None, model: Model, engine: Engine, source: Source | None = None) -> PlatformProfile:
-    """The profile in the file, or a quick one of this machine where there is no file.
+def read_or_measure_profile(
+    path: Path | None, model: Model, engine: Engine, source: Source | None = None
+) -> PlatformProfile:
+    """Read a profile from its file, or measure a quick one of this machine if there is no file.
 
     Raises:
-        InputError: the file is damaged or of another model, engine or number of threads.
+        InputError: the file is damaged, or belongs to another model, engine or number of threads.
     """
     if path is not None:
         return read_profile(path, model, engine)
-    say(messages(), f"measuring {model.name} on this machine; 'janus-vit profile' does it once and better", "dim")
-    return measure(model, engine, source, quick=True)
+    say(
+        messages(),
+        f"measuring {model.name} on this machine; 'janus-vit profile' does this once and more accurately",
+        "dim",
+    )
+    return measure_profile(model, engine, source, quick=True)
 
 
 def read_accuracy(path: Path | None, model: Model, precision: str) -> AccuracyTable | None:
-    """The accuracy table in the file, or the model's own where there is no file; None if none holds at that precision.
+    """Read the accuracy table from a file, or use the table that ships with the model if there is no file.
+
+    Returns:
+        The table, or None if the model has none for this precision.
 
     Raises:
-        InputError: the file is damaged or of another model or precision.
+        InputError: the file is damaged, or belongs to another model or precision.
     """
     from janus_vit.runtime.connect import accuracy_for
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their texts are read. Imports no torch: --help is to be quick."""
+"""Options that several commands share, and the checks of their values. Imports no torch, to keep --help fast."""
 
 from __future__ import annotations
 
@@ -13,70 +13,97 @@ from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTOS, ENGINES
 from janus_vit.planning.policies.presets import POLICIES
 
-DEFAULT_MODEL = "janus-digits"  # the catalog's BUILTIN, which cannot be asked without importing torch
+DEFAULT_MODEL = "janus-digits"  # equals catalog.BUILTIN, which imports torch
 DEFAULT_POLICY = "adaptive"
-DEFAULT_SLOWDOWN, DEFAULT_SEED = 14.0, 24  # of live runs on one machine
+DEFAULT_SLOWDOWN, DEFAULT_SEED = 14.0, 24  # for live runs on one machine
 _UNIT_S = {"ms": 1e-3, "s": 1.0}
 _DURATION = re.compile(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST_S = 3600.0
 
 ModelName = Annotated[
-    str, typer.Option("--model", metavar="NAME", help="A name that 'models' lists, or a .safetensors checkpoint.")
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="A name that 'janus-vit models' lists, the file or folder of a checkpoint, timm:NAME or hf:ORG/NAME.",
+    ),
 ]
 EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
         metavar="NAME",
-        help=f"What runs the model: {', '.join((*AUTOS, *ENGINES))}. auto, auto-bf16 and auto-int8 are this "
-        "processor's fastest in float32, bfloat16 and int8, measured once.",
+        help=f"Engine that runs the model: {', '.join((*AUTOS, *ENGINES))}. auto, auto-bf16 and auto-int8 measure once "
+        "which engine is the fastest here in float32, bfloat16 and int8.",
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="Processor threads to compute with; default all.")
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Number of CPU threads. Default: all.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
-Sla = Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame, such as 300ms or 2s.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and everything else on stderr.")]
+Sla = Annotated[str, typer.Option("--sla", metavar="TIME", help="Latency budget of a frame, such as 300ms or 2s.")]
 PolicyName = Annotated[
     str,
-    typer.Option("--policy", metavar="NAME", help=f"How plans are chosen: {', '.join(POLICIES)}, or FILE.py:CLASS."),
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help=f"Policy that chooses a plan for each frame: {', '.join(POLICIES)}, or FILE.py:CLASS of your own.",
+    ),
+]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help=f"Policy to run: {', '.join(POLICIES)}, or FILE.py:CLASS of your own. Repeat the option for several.",
+    ),
 ]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", help="How long each policy runs.")]
 Slowdown = Annotated[
-    float, typer.Option("--slowdown", metavar="K", help="The device is K times slower than this machine.")
+    float, typer.Option("--slowdown", metavar="K", help="Emulate a device that is K times slower than this machine.")
 ]
 ProfileSlowdown = Annotated[
-    float, typer.Option("--slowdown", metavar="K", help="The device takes K times as long as its profile.")
+    float, typer.Option("--slowdown", metavar="K", help="Assume a device that is K times slower than its profile.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the generated link.")]
-Rtt = Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round trip, such as 20ms.")]
-Private = Annotated[bool, typer.Option("--private", help="Keep pixels on this device: only tokens may be sent.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed of a generated link.")]
+Rtt = Annotated[str, typer.Option("--rtt", metavar="TIME", help="Round-trip time of the link, such as 20ms.")]
+Private = Annotated[bool, typer.Option("--private", help="Keep pixels on the device: send only tokens.")]
 SourceSpec = Annotated[
     str,
     typer.Option(
         "--source",
         metavar="SPEC",
-        help="Frames: builtin, a folder of images, an image or video file, or camera:0.",
+        help="Source of frames: builtin, a folder of images, an image file, a video file, or camera:0.",
     ),
 ]
 ProfileFile = Annotated[
     Path | None,
-    typer.Option("--profile", metavar="FILE", help="This machine's profile; measured quickly at the start if absent."),
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="This machine's profile, written by 'janus-vit profile'. Default: measure a quick one at the start.",
+    ),
 ]
 AccuracyFile = Annotated[
     Path | None,
-    typer.Option("--accuracy", metavar="FILE", help="What 'calibrate' wrote; default: the model's own table, if any."),
+    typer.Option(
+        "--accuracy",
+        metavar="FILE",
+        help="Accuracy table, written by 'janus-vit calibrate'. Default: the table that ships with the model, if any.",
+    ),
 ]
 
 
 def parse_duration(text: str, option: str, zero_allowed: bool = False) -> float:
-    """A time such as "300ms", "0.3s" or "2s" in seconds.
+    """Convert a time such as "300ms", "0.3s" or "2s" to seconds.
 
     Args:
-        option: what the user wrote it behind; named in errors.
+        text: what the user wrote.
+        option: name of the option, for error messages.
+        zero_allowed: whether zero is a valid time.
 
     Raises:
-        InputError: no such time, no unit, negative, zero where that is useless, or more than an hour.
+        InputError: the text is not a time, has no unit, is out of range, or is more than an hour.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or match[2].lower() not in ("", *_UNIT_S):
@@ -93,56 +120,61 @@ def parse_duration(text: str, option: str, zero_allowed: bool = False) -> float:
 
 
 def check_positive(value: float, option: str, example: str) -> float:
-    """Require a finite number above zero; `example` is a value that can be used.
+    """Require a finite number above zero, and return it.
+
+    Args:
+        value: the number.
+        option: name of the option, for error messages.
+        example: a valid value, for error messages.
 
     Raises:
-        InputError: it is not.
+        InputError: the number is not finite or not above zero.
     """
     if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{option} {value:g} must be a number above zero: write one such as {example}")
+        raise InputError(f"{option} {value:g} must be a number above zero: use one such as {example}")
     return value
 
 
 def check_writable(path: Path) -> Path:
-    """Require a path that a file can be written to, before the measurements that go into it.
+    """Require a path for a new file, and return it. Commands call this before they measure what goes into the file.
 
     Raises:
-        InputError: its folder does not exist, or it is a folder itself.
+        InputError: the folder of the path does not exist, or the path is a folder.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
-        why = "it is a folder" if path.is_dir() else "its folder does not exist"
-        raise InputError(f"{path}: cannot be written ({why}): choose another path")
+        reason = "it is a folder" if path.is_dir() else "its folder does not exist"
+        raise InputError(f"{path}: cannot be written ({reason}): choose another path")
     return path
 
 
-def check_folder(path: Path) -> Path:
-    """A folder to write files to, made if it is not there.
+def make_folder(path: Path) -> Path:
+    """Create a folder unless it exists, and return its path.
 
     Raises:
-        InputError: it cannot be made, or is a file.
+        InputError: the folder cannot be created, or the path is a file.
     """
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: no folder that can be written to ({error.strerror}): choose another path") from error
+        raise InputError(f"{path}: cannot be created as a folder ({error.strerror}): choose another path") from error
     return path
 
 
-def check_apart(page: Path, table: Path | None) -> None:
-    """Require two places for two files.
+def check_different_paths(page: Path, table: Path | None) -> None:
+    """Require different paths for a page and a CSV table.
 
     Raises:
-        InputError: they are one.
+        InputError: the paths are the same file.
     """
     if table is not None and table.resolve() == page.resolve():
         raise InputError(f"{page}: cannot be both the page and the table: give --csv another path")
 
 
 def read_bytes(path: Path) -> bytes:
-    """A small file, such as a certificate.
+    """Read a small file, such as a certificate.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -151,7 +183,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def use_threads(threads: int | None) -> None:
-    """Compute with so many threads from now on."""
+    """Set the number of CPU threads for all computation in this process; None keeps the default."""
     if threads is not None:
         import torch
 
