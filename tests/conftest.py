@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from janus_vit.calibration import profiler
 from janus_vit.cli.main import main
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.eager import EagerEngine
@@ -16,8 +17,7 @@ from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.platforms import Platforms
 
 FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd", "tensor", "png", "jpeg90")
-
-
+ROUGH = profiler.Effort(points=3, repeats=1, limit_s=1.0)  # for tests that do not look at the figures
 LONGEST_FIRST = ("test_readme.py", "test_memory.py", "test_engines.py")
 
 
@@ -38,6 +38,13 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def rough_profiles(monkeypatch):
+    """Let commands measure this machine roughly and without pauses."""
+    monkeypatch.setattr(profiler, "QUICK", ROUGH)
+    monkeypatch.setattr(profiler, "_PAUSE_S", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import ROUGH
 
-from janus_vit.calibration.profiler import Effort, profile_machine
+from janus_vit.calibration.profiler import profile_machine
 from janus_vit.cloud.in_process import InProcess, local_service
 from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
 from janus_vit.model.engines.eager import EagerEngine
@@ -51,8 +52,7 @@ class Broken(InProcess):
 def profile(model, engine):
     """This machine, measured roughly."""
     rng = np.random.default_rng(0)
-    effort = Effort(points=3, repeats=1, limit_s=1.0)
-    return profile_machine(model, [rng.integers(0, 256, (32, 32, 3), np.uint8)], engine, effort)
+    return profile_machine(model, [rng.integers(0, 256, (32, 32, 3), np.uint8)], engine, ROUGH)
 
 
 @pytest.fixture
