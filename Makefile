@@ -14,8 +14,9 @@ RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 demo: $(VENV)/.ready
 	$(BIN)/janus-vit demo
 
+# One worker for each core, at most eight: each needs 1 GB. To run one file, call pytest without -n.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 # Everything that CI runs, the tests last so that their summary closes the output.
 check: $(VENV)/.ready $(VENV)/.checked docs test
