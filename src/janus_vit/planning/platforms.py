@@ -21,6 +21,7 @@ class Platforms:
         rtt_s: round trip before any observation.
         accuracy: measured accuracy of the model's configurations; None if nothing was measured.
         images_allowed: False keeps pixels on the device, so that only tokens cross the network.
+        entry_blocks: blocks at which the cloud takes frames into its batches; none: it takes them at every block.
     """
 
     shape: ModelShape
@@ -30,3 +31,8 @@ class Platforms:
     rtt_s: float
     accuracy: AccuracyTable | None = None
     images_allowed: bool = True
+    entry_blocks: tuple[int, ...] = ()
+
+    def can_enter(self, split: int) -> bool:
+        """Whether the cloud takes frames that were split there; a frame that stays on the device needs no cloud."""
+        return not self.entry_blocks or split > self.shape.blocks or split in self.entry_blocks

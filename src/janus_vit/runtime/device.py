@@ -18,6 +18,7 @@ from janus_vit.runtime.worker import EncodedPayload, Worker
 from janus_vit.wire.messages import LONGEST_WAIT_S, Reply, Request
 
 _HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
+_LONGEST_QUEUE_S = 10.0  # believed of a cloud: one absurd reply must not end offloading
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Device:
             failed = Transfer(now_s, size_bytes, send_s=now_s - sent_s, rtt_s=None)
             return self._fall_back(decision, state, measured, deadline_s, failed, _reason(error))
         now_s = self._clock.now()
-        self._cloud_free_s = now_s + reply.expected_queue_s
+        self._cloud_free_s = now_s + min(reply.expected_queue_s, _LONGEST_QUEUE_S)
         measured = _with_reply(measured, reply, now_s - sent_s)
         transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
         return _Result(decision.plan, reply.answer, measured, size_bytes, transfers=(transfer,))

@@ -73,6 +73,7 @@ def shake_hands(
         rtt_s=rtt_s,
         accuracy=model.accuracy,
         images_allowed=config.images_allowed,
+        entry_blocks=greeting.entry_blocks,
     )
 
 

@@ -86,7 +86,8 @@ def policy_table(name: str, platforms: Platforms) -> PlanTable:
             allowed.
     """
     shape = platforms.shape
-    schedules, options = _space(name, platforms)
+    schedules, space = _space(name, platforms)
+    options = tuple(option for option in space if platforms.can_enter(option.split))
     if not platforms.images_allowed:
         options = tuple(option for option in options if option.split > 0)
         if not options:
