@@ -1,1 +1,1 @@
-"""From files on disk to a network: names, configurations and weights of timm, transformers and our own."""
+"""Read checkpoints of janus-vit, timm and transformers: their names, configurations and weights."""

@@ -1,4 +1,4 @@
-"""From the tensors of a foreign checkpoint to our network. The shapes say what the architecture is."""
+"""Build our network from the tensors of another library. The shapes of the tensors give the architecture."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What no tensor shows and a config tells.
+class ConfigFacts:
+    """The part of an architecture that a config states and no tensor shows.
 
     Attributes:
-        heads, norm_eps, last_norm_eps, activation, pooling, frames: as in `Architecture`.
-        image_size: at which the model was trained, None if nobody says.
-        antialias: how the family's own code interpolates positions to a lower resolution.
-        with_head: False leaves out the last layer, so that the model embeds.
+        heads: as in `Architecture`.
+        norm_eps: as in `Architecture`.
+        last_norm_eps: as in `Architecture`.
+        activation: as in `Architecture`.
+        pooling: as in `Architecture`.
+        frames: as in `Architecture`.
+        image_size: height and width of the training images in pixels, None if unknown.
+        antialias: whether the family's own code antialiases positions when it interpolates them.
+        with_head: False removes the last layer, so that the model embeds.
     """
 
     heads: int
@@ -39,17 +44,19 @@ class Facts:
     with_head: bool = True
 
 
-def assemble(weights: Weights, facts: Facts, image_size: int | None = None) -> VisionTransformer:
+def assemble(weights: Weights, facts: ConfigFacts, image_size: int | None = None) -> VisionTransformer:
     """Build the network in evaluation mode.
 
     Args:
-        image_size: at which it will run; position embeddings are interpolated if they are for another one.
+        weights: the tensors of the checkpoint.
+        facts: what its config states.
+        image_size: the size to run at; position embeddings of another size are interpolated. None keeps the size.
 
     Raises:
-        InputError: tensors that are missing, surplus or of another shape; all are listed.
+        InputError: tensors are missing, surplus or of another shape; the message lists them all.
     """
     origin = common_names(weights.tensors)
-    parts = {name: in_float32(weights.tensors[source]) for name, source in origin.items()}
+    parts = {name: to_float32(weights.tensors[source]) for name, source in origin.items()}
     trained = _architecture(parts, facts, weights)
     if trained.pooling != "attention":
         parts = {name: part for name, part in parts.items() if not name.startswith("pool.")}
@@ -58,31 +65,38 @@ def assemble(weights: Weights, facts: Facts, image_size: int | None = None) -> V
     tensors = _fuse(parts, trained)
     tensors |= _positions(tensors, trained)
     architecture = replace(trained, image_size=image_size or trained.image_size)
-    check_size(weights.path, architecture)
+    check_image_size(weights.path, architecture)
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture, facts.antialias)
-    return fill(architecture, tensors, weights, origin)
+    return build_network(architecture, tensors, weights, origin)
 
 
-def check_size(path: Path, arch: Architecture) -> None:
-    """Require an image of whole patches.
+def check_image_size(path: Path, arch: Architecture) -> None:
+    """Check that the image is a whole number of patches wide.
 
     Raises:
-        InputError: it is not; `path` names the checkpoint.
+        InputError: it is not; the message names the checkpoint at `path`.
     """
     if arch.image_size < arch.patch_size or arch.image_size % arch.patch_size:
         raise InputError(
-            f"{path}: an image size of {arch.image_size} is no multiple of the patches' {arch.patch_size}: use another"
+            f"{path}: an image size of {arch.image_size} is not a multiple of the patch size {arch.patch_size}: "
+            "choose a multiple"
         )
 
 
-def fill(
+def build_network(
     architecture: Architecture, tensors: dict[str, Tensor], weights: Weights, origin: dict[str, str]
 ) -> VisionTransformer:
-    """A network that holds exactly these tensors, without copying them.
+    """Build a network that holds these tensors without copying them.
+
+    Args:
+        architecture: of the network.
+        tensors: by their names in the network.
+        weights: the checkpoint, for error messages.
+        origin: name in the network -> name in the checkpoint, for error messages.
 
     Raises:
-        InputError: they are not exactly those of the architecture; all differences are listed.
+        InputError: the tensors do not fit the architecture; the message lists all differences.
     """
     with torch.device("meta"):
         network = VisionTransformer(architecture)
@@ -107,7 +121,7 @@ def fill(
 def interpolate_positions(
     positions: Tensor, trained: Architecture, wanted: Architecture, antialias: bool = False
 ) -> Tensor:
-    """Positions [1, patches, C] of one resolution to another, bicubic as in transformers; time steps stay apart."""
+    """Interpolate positions [1, patches, C] to another resolution, bicubic as in transformers, each time step alone."""
     if trained.image_size == wanted.image_size:
         return positions
     side, new_side = (arch.image_size // arch.patch_size for arch in (trained, wanted))
@@ -116,16 +130,16 @@ def interpolate_positions(
     return resized.permute(0, 2, 3, 1).reshape(1, -1, trained.width)
 
 
-def in_float32(tensor: Tensor) -> Tensor:
-    """The tensor itself if it is, else a copy, and the pages of the original's file are let go."""
-    plain = tensor.float()
-    if plain is not tensor:
+def to_float32(tensor: Tensor) -> Tensor:
+    """Convert to float32. If that makes a copy, drop the original's file pages from memory."""
+    converted = tensor.float()
+    if converted is not tensor:
         release_pages(tensor)
-    return plain
+    return converted
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
-    """The fixed position embeddings of VideoMAE (Vaswani et al., 2017), [1, positions, width]."""
+    """Return the fixed position embeddings of VideoMAE (Vaswani et al., 2017), [1, positions, width]."""
     angles = torch.arange(positions, dtype=torch.float64)[:, None] / 10000 ** (
         2 * torch.div(torch.arange(width), 2, rounding_mode="floor").double() / width
     )
@@ -133,18 +147,26 @@ def sinusoids(positions: int, width: int) -> Tensor:
     return angles.float()[None]
 
 
-def _architecture(parts: dict[str, Tensor], facts: Facts, weights: Weights) -> Architecture:
+def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights) -> Architecture:
     stem, fc1, fc2 = (parts.get(name) for name in ("stem.weight", "blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc2.weight"))
     if stem is None or fc2 is None or stem.dim() not in (4, 5) or fc2.dim() != 2:
-        raise InputError(f"{weights.path}: has no patch embedding or no MLP in its first block: it is no ViT")
+        raise InputError(
+            f"{weights.path}: has no patch embedding or no MLP in its first block, so it is not a ViT: use "
+            "a checkpoint of a Vision Transformer"
+        )
     width, patch_size = stem.shape[0], stem.shape[-1]
     head = parts.get("head.weight")
     rows = [parts[name] for name in ("cls", "dist", "reg", "pos") if name in parts]
     tubelet = stem.shape[2] if stem.dim() == 5 else 1
     if 0 in stem.shape or (head is not None and head.dim() != 2) or any(row.numel() % width for row in rows):
-        raise InputError(f"{weights.path}: its patch embedding, tokens, positions or head have no usable shape")
+        raise InputError(
+            f"{weights.path}: its patch embedding, tokens, positions or head have no usable shape: copy it again"
+        )
     if facts.frames < tubelet or facts.frames % tubelet:
-        raise InputError(f"{weights.path}: clips of {facts.frames} frames are not whole tubelets of {tubelet} frames")
+        raise InputError(
+            f"{weights.path}: {facts.frames} frames are not a multiple of the tubelet size {tubelet}: correct "
+            "num_frames in its config.json"
+        )
     gated = "blocks.0.mlp.gate.weight" in parts or (fc1 is not None and fc1.shape[0] == 2 * fc2.shape[1])
     arch = Architecture(
         image_size=facts.image_size or 0,
@@ -174,16 +196,18 @@ def _architecture(parts: dict[str, Tensor], facts: Facts, weights: Weights) -> A
 
 
 def _trained_size(parts: dict[str, Tensor], arch: Architecture, weights: Weights) -> int:
-    """The image size for which there is a position a patch; prefix tokens may have positions or not."""
+    """Return the image size that has as many patches as there are positions. Prefix tokens may have positions too."""
     if "pos" not in parts:
         if arch.image_size:
             return arch.image_size
-        raise InputError(f"{weights.path}: neither positions nor config.json tell the image size: add its config.json")
+        raise InputError(
+            f"{weights.path}: neither positions nor a config.json give the image size: add its config.json"
+        )
     positions = parts["pos"].reshape(-1, arch.width).shape[0]
     times = arch.frames // arch.tubelet
     sides = [
         math.isqrt(left // times)
-        for left in sorted({positions - skip for skip in _skips(parts, arch)}, reverse=True)
+        for left in sorted({positions - skip for skip in _prefix_positions(parts, arch)}, reverse=True)
         if left > 0 and math.isqrt(left // times) ** 2 * times == left
     ]
     stated = arch.image_size // arch.patch_size
@@ -192,13 +216,13 @@ def _trained_size(parts: dict[str, Tensor], arch: Architecture, weights: Weights
     return (stated if stated in sides else sides[0]) * arch.patch_size
 
 
-def _skips(parts: dict[str, Tensor], arch: Architecture) -> set[int]:
-    """How many positions may belong to prefix tokens: none, class (and distillation), or all."""
+def _prefix_positions(parts: dict[str, Tensor], arch: Architecture) -> set[int]:
+    """Return how many positions may belong to prefix tokens: none, class (and distillation), or all."""
     return {0, sum(name in parts for name in ("cls", "dist")), arch.prefix}
 
 
 def _positions(tensors: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """Positions of the patches, and prefix tokens with their own positions added."""
+    """Return the positions of the patches, and the prefix tokens with their positions added."""
     width = arch.width
     prefix = [tensors.pop(name).reshape(-1, width) for name in ("cls", "dist", "reg") if name in tensors]
     positions = tensors.pop("pos").reshape(-1, width) if "pos" in tensors else sinusoids(arch.patches, width)[0]
@@ -211,7 +235,7 @@ def _positions(tensors: dict[str, Tensor], arch: Architecture) -> dict[str, Tens
 
 
 def _fuse(parts: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """Join what our network holds in one tensor, and add biases that a whole family does without."""
+    """Join the tensors that our network holds as one, and add zero biases where a family has none."""
     tensors = dict(parts)
     for block in range(arch.depth):
         name = f"blocks.{block}"
@@ -223,7 +247,7 @@ def _fuse(parts: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
             tensors[f"pool.q.{kind}"], tensors[f"pool.kv.{kind}"] = whole[: arch.width], whole[arch.width :]
     if "fc_norm.weight" in tensors:
         tensors |= {f"norm.{kind}": tensors.pop(f"fc_norm.{kind}") for kind in ("weight", "bias")}
-    # CLIP's patches and projection, and some timm models' qkv, have no bias at all.
+    # CLIP's patch embedding and projection, and qkv of some timm models, have no bias.
     if arch.stem_norm:
         tensors.setdefault("stem.bias", torch.zeros(arch.width))
     if arch.classes and "stem_norm.weight" in tensors:
@@ -234,7 +258,7 @@ def _fuse(parts: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
 
 
 def _join(tensors: dict[str, Tensor], whole: str, parts: list[str]) -> None:
-    """Concatenate weights, and biases if there is any (VideoMAE's keys have none)."""
+    """Concatenate weights, and biases if at least one part has a bias (VideoMAE's keys have none)."""
     if not all(f"{part}.weight" in tensors for part in parts):
         return
     weights = [tensors.pop(f"{part}.weight") for part in parts]

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from janus_vit.errors import InputError
-from janus_vit.model.checkpoints.assemble import Facts
+from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.names import is_hugging_face, is_timm
 from janus_vit.model.checkpoints.timm_config import check_timm_config, read_timm_facts
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
 
-# model_type -> pooling with a classifier, and without
+# model_type -> pooling of a model with a classifier, and of one without.
 _POOLING = {
     "vit": ("class", "class"),
     "deit": ("class", "class"),
@@ -28,7 +28,7 @@ _POOLING = {
     "vit_mae": ("class", "class"),
     "videomae": ("mean", "mean"),
 }
-# What a config leaves out because it is the family's default.
+# Defaults of each family, which its configs leave out.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "vit": {"layer_norm_eps": 1e-12},
     "deit": {"layer_norm_eps": 1e-12},
@@ -50,14 +50,16 @@ _ACTIVATIONS = {
 _PROJECTED = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
 
 
-def find_facts(weights: Weights, config: Section | None, with_head: bool) -> Facts:
-    """Read a config, or do without where timm's naming and usual sizes are enough.
+def read_config_facts(weights: Weights, config: Section | None, with_head: bool) -> ConfigFacts:
+    """Read what the config states and no tensor shows. timm's weights can do without a config.
 
     Args:
+        weights: the tensors of the checkpoint.
+        config: the config.json beside them, None if there is none.
         with_head: whether to keep a classifier's last layer.
 
     Raises:
-        InputError: an unsupported family, or a config that lacks a field.
+        InputError: the family is not supported, or the config lacks a field.
     """
     names = weights.tensors
     if is_timm(names):
@@ -71,11 +73,11 @@ def find_facts(weights: Weights, config: Section | None, with_head: bool) -> Fac
         )
     if config is None:
         raise InputError(f"{weights.path}: its config.json is needed beside it: copy the whole folder")
-    return _of_hugging_face(weights, config, with_head)
+    return _read_hugging_face_facts(weights, config, with_head)
 
 
 def embeds(weights: Weights, config: Section | None) -> bool:
-    """Whether the model was made to embed, not to classify."""
+    """Whether the checkpoint is an embedding model, not a classifier."""
     if "classifier.weight" in weights.tensors:
         return False
     if config is not None and config.values.get("model_type") in _PROJECTED:
@@ -83,11 +85,11 @@ def embeds(weights: Weights, config: Section | None) -> bool:
     return not any(re.search(r"(^|\.)(head|classifier|cls_classifier)\.weight$", name) for name in weights.tensors)
 
 
-def find_labels(config: Section | None, classes: int) -> tuple[str, ...]:
-    """Names of the classes, from either library's config; numbers where there are none.
+def read_labels(config: Section | None, classes: int) -> tuple[str, ...]:
+    """Read the names of the classes from either library's config; use numbers where there are none.
 
     Raises:
-        InputError: as many names as classes were expected.
+        InputError: the config names another number of labels than the head has.
     """
     values: Mapping[str, Any] = config.values if config is not None else {}
     by_index, names = values.get("id2label"), values.get("label_names")
@@ -105,7 +107,7 @@ def find_labels(config: Section | None, classes: int) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def _of_hugging_face(weights: Weights, config: Section, with_head: bool) -> Facts:
+def _read_hugging_face_facts(weights: Weights, config: Section, with_head: bool) -> ConfigFacts:
     family = config.text("model_type")
     if family not in _POOLING:
         nearest = (difflib.get_close_matches(family, _POOLING, 1, 0.0) or ["vit"])[0]
@@ -125,10 +127,10 @@ def _of_hugging_face(weights: Weights, config: Section, with_head: bool) -> Fact
     if family == "videomae" and not vision.values.get("use_mean_pooling", True):
         raise InputError(f"{config.source}: field use_mean_pooling is false: only mean pooling is supported")
     classifies = with_head and not embeds(weights, config)
-    return Facts(
+    return ConfigFacts(
         heads=vision.integer("num_attention_heads", 1),
         norm_eps=vision.number("layer_norm_eps", 0),
-        last_norm_eps=1e-5 if family == "videomae" else None,  # whatever its config says of the others
+        last_norm_eps=1e-5 if family == "videomae" else None,  # its config states only the other norms
         activation=_ACTIVATIONS[activation],
         pooling=_POOLING[family][0 if classifies else 1],
         frames=vision.integer("num_frames", 1) if family == "videomae" else 1,

@@ -1,4 +1,4 @@
-"""What one of janus-vit's own checkpoints says of itself, checked field by field."""
+"""Read the metadata of janus-vit's own checkpoints and check every field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAY_BE_ZERO = ("classes", "prefix")
 
 
 def parse_architecture(section: Section) -> Architecture:
-    """Read the shape of the network.
+    """Read the architecture of the network.
 
     Raises:
         InputError: a field is missing, unknown or impossible; the message names it.
@@ -43,7 +43,7 @@ def parse_preprocessing(section: Section) -> Preprocessing:
     """Read how frames become pixels.
 
     Raises:
-        InputError: as above.
+        InputError: a field is missing, unknown or impossible; the message names it.
     """
     found = Preprocessing(**_fields(section, Preprocessing))
     if min(found.std) <= 0:
@@ -52,7 +52,7 @@ def parse_preprocessing(section: Section) -> Preprocessing:
 
 
 def _fields(section: Section, kind: type) -> dict[str, Any]:
-    """The fields of a dataclass; one that was added later may be left out and has its default then."""
+    """Read the fields of a dataclass. Fields with a default may be missing, as in files of older versions."""
     unknown = sorted(section.values.keys() - {item.name for item in fields(kind)})
     if unknown:
         raise InputError(
@@ -87,5 +87,5 @@ def _value(section: Section, name: str, hint: Any) -> Any:
 def _three(section: Section, name: str) -> tuple[float, ...]:
     values = section.array(name)
     if len(values) != 3 or not all(map(is_number, values)):
-        raise section.wrong(name, "must be three finite numbers, one a channel")
+        raise section.wrong(name, "must be three finite numbers, one for each channel")
     return tuple(map(float, values))

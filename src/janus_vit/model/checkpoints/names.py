@@ -1,6 +1,6 @@
-"""Tensor names of other libraries' checkpoints, turned into one vocabulary. Knows no file and no architecture.
+"""Translate the tensor names of other libraries into common names. Knows no file and no architecture.
 
-The vocabulary is that of `VisionTransformer`, and where that holds several tensors in one, their parts:
+The common names are those of `VisionTransformer`. Where it joins several tensors in one, its parts have these names:
 
     cls dist reg pos            prefix tokens and positions
     blocks.N.q/k/v              parts of blocks.N.attn.qkv
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 _Rule = tuple[str, str]
 
-# Names of transformers 4 and of 5 differ; files on the hub have either.
+# transformers 4 and 5 name tensors differently; files on the hub have either names.
 _HUGGING_FACE: tuple[_Rule, ...] = (
     (r"^(vit|deit|dinov2|dinov2_with_registers|videomae|vision_model)\.", ""),
     (r"^(?:encoder\.)?layers?\.(\d+)\.", r"blocks.\1."),
@@ -61,7 +61,7 @@ _TIMM: tuple[_Rule, ...] = (
     (r"^(blocks\.\d+)\.mlp\.fc1_g\.", r"\1.mlp.gate."),
     (r"^(blocks\.\d+)\.mlp\.fc1_x\.", r"\1.mlp.up."),
 )
-# Parts of a checkpoint that inference on images does not need: text towers, decoders, training's mask.
+# Parts that inference on images does not need: text towers, decoders, the mask token of training.
 _UNUSED = re.compile(
     r"^(text_model|text_projection|logit_scale|logit_bias|decoder|mask_token|pooler)\b"
     r"|(^|\.)(embeddings\.(mask_token|position_ids)|pooler\.dense\.(weight|bias))$"
@@ -79,7 +79,7 @@ def is_hugging_face(names: Iterable[str]) -> bool:
 
 
 def common_names(names: Iterable[str]) -> dict[str, str]:
-    """Name in our vocabulary -> name in the checkpoint, without what is not needed. Unknown names stay as they are."""
+    """Map each common name to the name in the checkpoint. Drop unused tensors, keep unknown names as they are."""
     found = list(names)
     rules = _TIMM if is_timm(found) else _HUGGING_FACE
     return {_renamed(name, rules): name for name in found if not _UNUSED.search(name)}

@@ -1,4 +1,4 @@
-"""Image preprocessing from the files that come with a checkpoint, to agree with the peers' own processors."""
+"""Read image preprocessing from the files beside a checkpoint. It agrees with the library's own processors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from janus_vit.errors import InputError
 from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
 from janus_vit.planning.jsonfile import Section, is_number
 
-_BY_NUMBER = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # as Pillow numbers its filters
-_SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose plain number for a size means the shorter side
+_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
+_SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose `size`, if one number, is that of the shorter side
 
 
-def of_hugging_face(processor: Section, frames: int) -> Preprocessing:
-    """Read preprocessor_config.json.
+def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preprocessing:
+    """Read the preprocessor_config.json of transformers.
 
     Raises:
-        InputError: a field is missing, or asks for what is not supported.
+        InputError: a field is missing, or its value is not supported.
     """
     if "image_processor" in processor.values:
         processor = processor.section("image_processor")
@@ -30,18 +30,20 @@ def of_hugging_face(processor: Section, frames: int) -> Preprocessing:
     crops = bool(processor.values.get("do_center_crop", False)) and "crop_size" in processor.values
     image_size = _square(processor, "crop_size") if crops else resize
     if resize < image_size:
-        raise InputError(f"{processor.source}: crops {image_size} pixels from images of {resize}: not supported")
+        raise InputError(
+            f"{processor.source}: crops {image_size} pixels from images of {resize}: make crop_size at most size"
+        )
     number = processor.values.get("resample", 2)
-    if not isinstance(number, int) or not 0 <= number < len(_BY_NUMBER):
+    if not isinstance(number, int) or not 0 <= number < len(_FILTERS):
         raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
-    return Preprocessing(image_size, mean, std, resize, squash, _BY_NUMBER[number], frames=frames)
+    return Preprocessing(image_size, mean, std, resize, squash, _FILTERS[number], frames=frames)
 
 
-def of_timm(pretrained: Section) -> Preprocessing:
-    """Read pretrained_cfg of timm's config.json.
+def read_timm_preprocessing(pretrained: Section) -> Preprocessing:
+    """Read pretrained_cfg in timm's config.json.
 
     Raises:
-        InputError: a field is missing, or asks for what is not supported.
+        InputError: a field is missing, or its value is not supported.
     """
     values = pretrained.values
     size = pretrained.array("input_size")
@@ -58,9 +60,7 @@ def of_timm(pretrained: Section) -> Preprocessing:
     interpolation = str(values.get("interpolation") or "bicubic")
     fraction = pretrained.number("crop_pct", 0.1) if values.get("crop_pct") else 0.875
     if fraction > 1:
-        raise InputError(
-            f"{pretrained.source}: field crop_pct is {fraction:g}: only a part of the image can be cropped"
-        )
+        raise InputError(f"{pretrained.source}: field crop_pct is {fraction:g}: it must be at most 1")
     return Preprocessing(
         image_size,
         _channels(pretrained, "mean"),
@@ -72,8 +72,8 @@ def of_timm(pretrained: Section) -> Preprocessing:
     )
 
 
-def at_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
-    """The same for another resolution: the margin that is cropped away keeps its share."""
+def with_image_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
+    """Change the resolution. The cropped margin keeps its share of the image."""
     if preprocessing.image_size == image_size:
         return preprocessing
     resize = preprocessing.resize
@@ -82,7 +82,7 @@ def at_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
 
 
 def _size(processor: Section) -> tuple[bool, int]:
-    """Whether both sides are resized to one length, and that length."""
+    """Return whether both sides get the same length, and that length."""
     size: Any = processor.values.get("size")
     if isinstance(size, dict) and "shortest_edge" in size:
         return False, processor.section("size").integer("shortest_edge", 1)

@@ -6,7 +6,7 @@ import difflib
 import re
 
 from janus_vit.errors import InputError
-from janus_vit.model.checkpoints.assemble import Facts
+from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
@@ -57,7 +57,7 @@ def check_timm_config(config: Section) -> None:
         raise InputError(f"{config.source}: field model_args.embed_dim is set without num_heads: add num_heads")
 
 
-def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -> Facts:
+def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -> ConfigFacts:
     """Read what timm's tensors do not show. Without a config, derive the number of heads from the width.
 
     Args:
@@ -70,7 +70,7 @@ def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -
     """
     name = "" if config is None else str(config.values.get("architecture") or "").partition(".")[0]
     arguments = None if config is None else _model_args(config)
-    return Facts(
+    return ConfigFacts(
         heads=_heads(weights, name, arguments),
         norm_eps=1e-5 if "_clip_" in name else 1e-6,
         activation=_activation(name),

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors, in one file or several, and PyTorch files read as weights only, never as code."""
+"""Read tensors from safetensors files, one or several, and from PyTorch files. Never runs code from a file."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Weights:
     """All tensors of a checkpoint.
 
     Attributes:
-        path: for errors. tensors: by name, in the file's own type; safetensors are mapped, not read, until used.
-        metadata: a safetensors file's own notes.
+        path: the file, for error messages.
+        tensors: by name, in the file's own type. Those of safetensors files are mapped and read on first use.
+        metadata: the texts in the header of a safetensors file.
     """
 
     path: Path
@@ -34,10 +35,10 @@ class Weights:
 
 
 def find_weights(path: Path) -> Path:
-    """The file with the weights (or their index) of a folder; a file is itself.
+    """Find the file with the weights, or their index, in a folder. A path to a file is returned as it is.
 
     Raises:
-        InputError: nothing there.
+        InputError: the path does not exist, or the folder has no clear weight file.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: check the path")
@@ -57,7 +58,7 @@ def read_weights(path: Path) -> Weights:
     """Read a file, or all files that an index names.
 
     Raises:
-        InputError: unreadable, damaged, or code where weights were expected.
+        InputError: the file cannot be read, is damaged, or holds code.
     """
     if path.name.endswith(".index.json"):
         return _read_shards(path)
@@ -65,7 +66,7 @@ def read_weights(path: Path) -> Weights:
         return _read_safetensors(path)
     if path.suffix in PYTORCH_SUFFIXES:
         return Weights(path, _read_pytorch(path), {})
-    raise InputError(f"{path}: not a weight file by its name: use .safetensors or one of {', '.join(PYTORCH_SUFFIXES)}")
+    raise InputError(f"{path}: not the name of a weight file: use .safetensors or one of {', '.join(PYTORCH_SUFFIXES)}")
 
 
 def _read_safetensors(path: Path) -> Weights:
