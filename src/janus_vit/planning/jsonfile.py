@@ -1,4 +1,4 @@
-"""Strict reading of the small JSON files a user sees: a damaged one is named with its line or field."""
+"""Read the small JSON files of this package strictly: errors name the file and the line or field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from janus_vit.errors import InputError
 
 
 def is_number(value: object) -> bool:
-    """Whether a JSON value is a number that a float can hold."""
+    """Whether a JSON value is a finite number that fits in a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= sys.float_info.max  # False for NaN and infinity too
@@ -22,14 +22,20 @@ def is_number(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Section:
-    """One JSON object of a file, which names itself in errors."""
+    """One JSON object of a file, with its place for error messages.
+
+    Attributes:
+        source: name of the file.
+        path: path of the object inside the file, such as "plan"; empty for the whole file.
+        values: fields of the object.
+    """
 
     source: str
     path: str
     values: Mapping[str, Any]
 
     def number(self, key: str, low: float = -math.inf) -> float:
-        """A finite number that is at least `low`."""
+        """Return a finite number that is at least `low`."""
         value = self._get(key)
         if not is_number(value):
             raise self.wrong(key, f"must be a finite number, not {value!r}")
@@ -38,40 +44,40 @@ class Section:
         return float(value)
 
     def integer(self, key: str, low: int = 0) -> int:
-        """A whole number that is at least `low`."""
+        """Return a whole number that is at least `low`."""
         value = self.number(key, low)
         if value != int(value):
             raise self.wrong(key, f"must be a whole number, not {value!r}")
         return int(value)
 
     def text(self, key: str) -> str:
-        """A string."""
+        """Return a string."""
         value = self._get(key)
         if not isinstance(value, str):
             raise self.wrong(key, f"must be a text, not {value!r}")
         return value
 
     def section(self, key: str) -> Section:
-        """A nested object."""
+        """Return a nested object."""
         value = self._get(key)
         if not isinstance(value, dict):
             raise self.wrong(key, f"must be an object, not {type(value).__name__}")
         return Section(self.source, self._name(key), value)
 
     def numbers(self, key: str, low: float = -math.inf) -> dict[str, float]:
-        """An object of finite numbers."""
+        """Return a nested object of finite numbers."""
         inner = self.section(key)
         return {name: inner.number(name, low) for name in inner.values}
 
     def array(self, key: str) -> list[Any]:
-        """A list."""
+        """Return a list."""
         value = self._get(key)
         if not isinstance(value, list):
             raise self.wrong(key, f"must be a list, not {type(value).__name__}")
         return value
 
     def sections(self, key: str) -> list[Section]:
-        """A list of objects."""
+        """Return a list of objects."""
         values = self.array(key)
         for index, value in enumerate(values):
             if not isinstance(value, dict):
@@ -87,16 +93,17 @@ class Section:
         return self.values[key]
 
     def wrong(self, key: str, what: str) -> InputError:
-        """The error that a field of this object is."""
+        """Make the error for a field of this object that cannot be used."""
         return InputError(f"{self.source}: field {self._name(key)} {what}: make the file again")
 
 
 def parse_json(text: str, source: str, schema: str | None) -> Section:
-    """Parse a file's text and check its schema line.
+    """Parse the text of a file and check its schema.
 
     Args:
-        source: what the text is called in errors, usually its path.
-        schema: the value that the field "schema" must have; None for files of others, which have none.
+        text: content of the file.
+        source: name of the text in error messages, usually its path.
+        schema: value that the field "schema" must have; None for files of other programs, which have none.
 
     Raises:
         InputError: not JSON (with line and column), not an object, or another schema.
@@ -121,7 +128,7 @@ def parse_json(text: str, source: str, schema: str | None) -> Section:
 
 
 def read_json(path: Path, schema: str | None) -> Section:
-    """Read a JSON file and check its schema; see `parse_json`."""
+    """Read a JSON file and check its schema, see `parse_json`."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -1,14 +1,15 @@
-"""Profiler's model: how long each part of a run takes on one platform. Measured elsewhere, predicted here.
+"""Latency model: predicts how long each part of a run takes on one machine. `calibration` measures the profiles.
 
-A block's time is a curve over its effective tokens. The paper's curve is a straight line; a quadratic fitted on
-relative error follows attention's square and the flat start of small inputs.
+The time of a block is a curve over its effective tokens. The paper's curve is a straight line. A quadratic fitted on
+relative error also follows the quadratic cost of attention and the flat start at few tokens.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,30 @@ Floats = NDArray[np.float64]
 
 
 def effective_tokens(before: ArrayLike, after: ArrayLike) -> Floats:
-    """Tokens that a block's time depends on: a third before its merge, two thirds after.
+    """Number of tokens that determines a block's time: one third of those before its merge, two thirds of those after.
 
-    Of the 12 width^2 multiplications a token needs, 4 (qkv and projection) come before the merge and 8 (MLP) after.
+    A token needs 12 width^2 multiplications: 4 (qkv and projection) before the merge and 8 (MLP) after it.
     """
     return np.asarray((np.asarray(before, float) + 2 * np.asarray(after, float)) / 3)
 
 
 def last_effective_tokens(before: ArrayLike, head_tokens: int) -> Floats:
-    """Effective tokens of a last block that computes only those which the head reads: qkv is that of all tokens."""
+    """Effective tokens of a last block that computes all tokens in qkv, and then only those that the head reads."""
     return np.asarray((np.asarray(before, float) + 3 * head_tokens) / 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Block latency, a + b x + c x^2 seconds for x effective tokens, never below the least that was measured.
+    """Block latency: a + b x + c x^2 seconds for x effective tokens, at least `least_s`.
 
-    `mean_error`, `max_error` are relative to the measurements; `correlation` is Pearson's (the paper reports > 0.85).
+    Attributes:
+        a_s: constant term a.
+        b_s: linear coefficient b.
+        c_s: quadratic coefficient c.
+        least_s: smallest time that was measured.
+        mean_error: mean relative error against the measurements.
+        max_error: largest relative error against the measurements.
+        correlation: Pearson's correlation of tokens and time (the paper reports > 0.85).
     """
 
     a_s: float
@@ -51,18 +59,18 @@ class Curve:
     correlation: float
 
     def seconds(self, tokens: ArrayLike) -> Floats:
-        """Predicted seconds of one block for each entry of `tokens` (effective tokens)."""
+        """Predict the seconds of one block for each number of effective tokens."""
         x = np.asarray(tokens, float)
         return np.asarray(np.maximum(self.a_s + x * (self.b_s + x * self.c_s), self.least_s))
 
 
 def fit_line(tokens: ArrayLike, seconds: ArrayLike) -> Curve:
-    """The paper's line: least squares on seconds."""
+    """Fit the paper's line by least squares on seconds."""
     return _fit(np.asarray(tokens, float), np.asarray(seconds, float), degree=1, relative=False)
 
 
 def fit_quadratic(tokens: ArrayLike, seconds: ArrayLike) -> Curve:
-    """A quadratic by least squares on relative error."""
+    """Fit a quadratic by least squares on relative error."""
     return _fit(np.asarray(tokens, float), np.asarray(seconds, float), degree=2, relative=True)
 
 
@@ -76,23 +84,36 @@ def _fit(x: Floats, y: Floats, degree: int, relative: bool) -> Curve:
     least = float(y.min())
     errors = np.abs(np.maximum(powers @ coefficients, least) / y - 1)
     correlation = float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else 0.0
-    return Curve(float(a), float(b), float(c), least, float(errors.mean()), float(errors.max()), correlation)
+    return Curve(
+        a_s=float(a),
+        b_s=float(b),
+        c_s=float(c),
+        least_s=least,
+        mean_error=float(errors.mean()),
+        max_error=float(errors.max()),
+        correlation=correlation,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A fixed time and a time for each value: of packing or unpacking a payload, or of merging tokens."""
+    """Cost of encoding or decoding a payload, or of merging tokens.
+
+    Attributes:
+        fixed_s: time that does not depend on the size.
+        per_value_s: time per value, or per token when merging.
+    """
 
     fixed_s: float
     per_value_s: float
 
     def seconds(self, values: ArrayLike) -> Floats:
-        """Predicted seconds for each number of values."""
+        """Predict the seconds for each number of values."""
         return np.asarray(self.fixed_s + self.per_value_s * np.asarray(values, float))
 
 
 def fit_cost(values: ArrayLike, seconds: ArrayLike) -> Cost:
-    """Least squares with both parts at least 0."""
+    """Fit by least squares, with both parts at least 0."""
     x, y = np.asarray(values, float), np.asarray(seconds, float)
     slope, fixed = np.polyfit(x, y, 1) if np.ptp(x) else (0.0, float(y.mean()))
     if slope < 0:
@@ -104,18 +125,21 @@ def fit_cost(values: ArrayLike, seconds: ArrayLike) -> Cost:
 
 @dataclass(frozen=True)
 class PlatformProfile:
-    """What one machine takes for each part of one model.
+    """How long one machine takes for each part of one model.
 
     Attributes:
-        model: the model's name.
-        stem_s, head_s: seconds before the first and after the last block.
-        line, quadratic: latency of a block that does not merge, the paper's fit and ours.
-        merge: what merging adds to a block, by the tokens before it.
-        encode, decode: cost of each payload format by name.
+        model: name of the model.
+        stem_s: time before the first block.
+        head_s: time after the last block.
+        line: latency of a block that does not merge, the paper's fit.
+        quadratic: the same, fitted with a quadratic.
+        merge: time that merging adds to a block, by the number of tokens before the merge.
+        encode: cost of encoding each payload format, by name.
+        decode: cost of decoding each payload format, by name.
         image_bytes: mean size of each image format on the measured frames.
-        lossless_ratio: compressed by plain size of each format with a lossless stage.
-        about: provenance: hardware, versions, command, engine, threads, time. Never read by the planner.
-        samples: the block measurements: (tokens before, tokens after, seconds).
+        lossless_ratio: compressed size / plain size of each format with a lossless stage.
+        about: hardware, versions, command, engine, threads and time of the measurement. The planner does not read it.
+        samples: block measurements: (tokens before the merge, tokens after it, seconds).
     """
 
     model: str
@@ -132,23 +156,26 @@ class PlatformProfile:
     samples: tuple[tuple[int, int, float], ...] = ()
 
     def block_seconds(self, before: ArrayLike, after: ArrayLike, curve: str) -> Floats:
-        """Seconds of one block for each entry of tokens before and after its merge.
+        """Predict the seconds of one block.
 
         Args:
-            curve: "line" (paper), "quadratic", or "measured": interpolated between the samples, for simulations.
+            before: number of tokens before its merge; any shape.
+            after: number of tokens after its merge, same shape.
+            curve: "line" (the paper's), "quadratic", or "measured" (interpolates the samples, for simulations).
         """
         merging_s = np.where(np.asarray(before) > np.asarray(after), self.merge.seconds(before), 0.0)
         return np.asarray(self._plain_seconds(effective_tokens(before, after), curve) + merging_s)
 
     def stack_seconds(self, tokens: ArrayLike, curve: str, head_tokens: int | None) -> Floats:
-        """Seconds of each block of a run.
+        """Predict the seconds of each block of a run.
 
         Args:
-            tokens: [..., blocks + 1] before the first block and after each one. curve: as in `block_seconds`.
-            head_tokens: tokens that the last block computes (`ModelShape.head_tokens`).
+            tokens: number of tokens before the first block and after each block, [..., blocks + 1].
+            curve: as in `block_seconds`.
+            head_tokens: number of tokens that the last block computes, see `ModelShape.head_tokens`.
 
         Returns:
-            [..., blocks].
+            Seconds, [..., blocks].
         """
         counts = np.asarray(tokens, float)
         seconds = self.block_seconds(counts[..., :-1], counts[..., 1:], curve)
@@ -164,33 +191,31 @@ class PlatformProfile:
         return np.asarray(np.interp(tokens, *np.array(points).T)) if points else self.quadratic.seconds(tokens)
 
     def residuals(self) -> Floats:
-        """How each sample lies to the curve: measured by predicted seconds of its block, one number a sample.
+        """Measured / predicted seconds of each sample's block.
 
-        The samples are medians, so this is how far the curve is wrong and a machine drifts within minutes, not how one
-        frame differs from the next.
+        The samples are medians. The ratios therefore show the error of the curve and the machine's drift within
+        minutes, not the difference from one frame to the next.
         """
         before, after, seconds = np.array(self.samples, float).reshape(-1, 3).T
         return np.asarray(seconds / self.block_seconds(before, after, "quadratic"))
 
     def slowed(self, factor: float) -> PlatformProfile:
-        """The profile of a machine that takes `factor` times as long for everything."""
-        return PlatformProfile(
-            self.model,
-            self.stem_s * factor,
-            self.head_s * factor,
-            _slow_curve(self.line, factor),
-            _slow_curve(self.quadratic, factor),
-            _slow_cost(self.merge, factor),
-            {name: _slow_cost(cost, factor) for name, cost in self.encode.items()},
-            {name: _slow_cost(cost, factor) for name, cost in self.decode.items()},
-            self.image_bytes,
-            self.lossless_ratio,
-            {**self.about, "slowdown": factor},
-            tuple((before, after, seconds * factor) for before, after, seconds in self.samples),
+        """Return the profile of a machine that takes `factor` times as long for everything."""
+        return replace(
+            self,
+            stem_s=self.stem_s * factor,
+            head_s=self.head_s * factor,
+            line=_slow_curve(self.line, factor),
+            quadratic=_slow_curve(self.quadratic, factor),
+            merge=_slow_cost(self.merge, factor),
+            encode={name: _slow_cost(cost, factor) for name, cost in self.encode.items()},
+            decode={name: _slow_cost(cost, factor) for name, cost in self.decode.items()},
+            about={**self.about, "slowdown": factor},
+            samples=tuple((before, after, seconds * factor) for before, after, seconds in self.samples),
         )
 
     def to_json(self) -> str:
-        """The file's text."""
+        """Return the text of the file."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n"
 
     def save(self, path: Path) -> None:
@@ -208,7 +233,15 @@ def load_profile(path: Path) -> PlatformProfile:
 
 
 def parse_profile(text: str, source: str) -> PlatformProfile:
-    """Read a profile from text; `source` names it in errors."""
+    """Read a profile from text.
+
+    Args:
+        text: content of a profile's file.
+        source: name of the text in error messages.
+
+    Raises:
+        InputError: damaged; the message names line or field.
+    """
     return _profile(parse_json(text, source, SCHEMA))
 
 
@@ -230,15 +263,8 @@ def _profile(section: Section) -> PlatformProfile:
 
 
 def _curve(section: Section) -> Curve:
-    return Curve(
-        section.number("a_s"),
-        section.number("b_s"),
-        section.number("c_s"),
-        section.number("least_s", 0),
-        section.number("mean_error", 0),
-        section.number("max_error", 0),
-        section.number("correlation", -1),
-    )
+    smallest = {"a_s": -math.inf, "b_s": -math.inf, "c_s": -math.inf, "correlation": -1.0}  # 0 for all others
+    return Curve(**{each.name: section.number(each.name, smallest.get(each.name, 0.0)) for each in fields(Curve)})
 
 
 def _costs(section: Section) -> dict[str, Cost]:
@@ -253,17 +279,19 @@ def _samples(section: Section) -> tuple[tuple[int, int, float], ...]:
     found = []
     for index, row in enumerate(section.array("samples")):
         if not isinstance(row, list) or len(row) != 3 or not all(map(is_number, row)):
-            raise InputError(
-                f"{section.source}: field samples[{index}] must be [tokens before, tokens after, seconds]: "
-                "make the file again"
-            )
+            raise section.wrong(f"samples[{index}]", "must be [tokens before, tokens after, seconds]")
         found.append((int(row[0]), int(row[1]), float(row[2])))
     return tuple(found)
 
 
 def _slow_curve(curve: Curve, factor: float) -> Curve:
-    scaled = (curve.a_s * factor, curve.b_s * factor, curve.c_s * factor, curve.least_s * factor)
-    return Curve(*scaled, curve.mean_error, curve.max_error, curve.correlation)
+    return replace(
+        curve,
+        a_s=curve.a_s * factor,
+        b_s=curve.b_s * factor,
+        c_s=curve.c_s * factor,
+        least_s=curve.least_s * factor,
+    )
 
 
 def _slow_cost(cost: Cost, factor: float) -> Cost:

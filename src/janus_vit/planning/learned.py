@@ -1,8 +1,8 @@
-"""Learned schedules: merges a block chosen by dynamic programming from measured losses and a machine's latency.
+"""Learned schedules: dynamic programming finds the merges of each block from measured losses and a latency profile.
 
-The rules of the paper and of ToMe fix how merges fall off over the blocks. Here each block merges what is worth it:
-its time is known from a profile, merging's own cost included, and what merging there alone does to the answers was
-measured. Losses are taken to add up, which calibration then checks on whole schedules.
+The other rules fix how the merges fall off over the blocks. Here each block merges as much as is worth it. The time of
+a block is known from a profile, including the cost of merging. The loss from merging in one block alone was measured.
+Losses of several blocks are assumed to add up; calibration then checks that on whole schedules.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _PRICES = 60
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """What merging in one block alone costs.
+    """Loss from merging in one block alone.
 
     Attributes:
-        shares: [S] ascending shares of the mergeable tokens that are merged away, the first 0, the last 0.5.
-        by_block: [blocks, S] loss, 0 at share 0; the planner only needs it to be of one kind, such as KL divergence.
+        shares: shares of the mergeable tokens that are merged away, ascending from 0 to 0.5, [S].
+        by_block: loss, 0 at share 0, [blocks, S]. Any measure of loss will do, such as KL divergence.
     """
 
     shares: Floats
@@ -36,9 +36,16 @@ class Losses:
 
 
 def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) -> tuple[Schedule, ...]:
-    """Up to `count` schedules from no merging to the strongest, each the least loss for its time.
+    """Find schedules from no merging to the strongest, each with the least loss for its time.
 
-    The level of each is the share of the blocks' time that it saves.
+    Args:
+        shape: shape of the model.
+        losses: loss from merging in each block.
+        block_s: predicts the seconds of a block from the tokens before and after its merge.
+        count: largest number of schedules.
+
+    Returns:
+        At most `count` schedules. The level of each is the share of the blocks' time that it saves.
     """
     counts = np.arange(shape.protected + 1, shape.tokens + 1)
     most = (shape.tokens - shape.protected) // 2
@@ -61,13 +68,15 @@ def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) 
 
 
 def _cheapest(by_block_s: Sequence[Floats], price: float, losses: Floats) -> tuple[int, ...]:
-    """The merges of least time plus price times loss, by dynamic programming from the last block to the first.
+    """Find the merges that minimise time + price * loss, by dynamic programming from the last block to the first.
 
     Args:
-        by_block_s: of each block, [tokens, merges], infinite where impossible. losses: [blocks, tokens, merges].
+        by_block_s: seconds of each block, [tokens, merges], infinite where impossible.
+        price: seconds that one unit of loss is worth.
+        losses: loss in each block, [blocks, tokens, merges].
     """
     rows, columns = by_block_s[0].shape
-    after = np.maximum(np.arange(rows)[:, None] - np.arange(columns)[None], 0)  # row of the tokens that stay
+    after = np.maximum(np.arange(rows)[:, None] - np.arange(columns)[None], 0)  # row of the remaining tokens
     rest = np.zeros(rows)
     choices = []
     for seconds, loss in zip(reversed(by_block_s), losses[::-1], strict=True):
@@ -90,12 +99,12 @@ def _total(merges: tuple[int, ...], by_block_s: Sequence[Floats]) -> float:
 
 
 def _rising(losses: Floats) -> Floats:
-    """Measured losses without the dips of noise: merging more never costs less."""
+    """Remove dips caused by noise: merging more never costs less."""
     return np.asarray(np.maximum.accumulate(np.maximum(losses, 0.0), axis=1))
 
 
 def _spread(found: dict[tuple[int, ...], float], count: int) -> Sequence[tuple[tuple[int, ...], float]]:
-    """At most `count` schedules at about even distances of level, the first and the last kept."""
+    """Keep at most `count` schedules with about evenly spaced levels, including the first and the last."""
     rising = sorted(((merges, level) for merges, level in found.items() if level >= 0), key=lambda item: item[1])
     levels = np.array([level for _, level in rising])
     wanted = np.linspace(0.0, levels[-1], count)

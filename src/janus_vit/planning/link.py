@@ -1,7 +1,7 @@
-"""The link's future from its past: observe transfers, predict the next one. Knows no socket.
+"""Forecast the link: observe transfers, predict the next one. Knows no socket.
 
-`HarmonicMean` is the paper's point estimate. `RateForecast` gives a distribution instead: it tracks the rate and
-keeps how wrong its own last predictions were, so that a calm link gives a narrow distribution and a wild one a wide.
+`HarmonicMean` is the paper's point estimate. `RateForecast` gives a distribution: it tracks the rate and remembers the
+errors of its last predictions. A steady link gives a narrow distribution, an unsteady link a wide one.
 """
 
 from __future__ import annotations
@@ -15,50 +15,55 @@ import numpy as np
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.outcome import Transfer
 
-_SMALLEST_MBPS = 1e-3  # a stalled link; keeps divisions finite
-_MEMORY = 0.9  # of what followed a failure, per later one
+_SMALLEST_MBPS = 1e-3  # rate of a stalled link, so that divisions stay finite
+_MEMORY = 0.9  # weight of what followed a failure, for each later failure
 _SLOW_RANGE = math.log(100)
-_SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, a transfer's time is mostly the software's own millisecond
+_SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, the software takes most of a transfer's time
 
 
 def _seen_mbps(transfer: Transfer, expected_mbps: float) -> float:
-    """The rate that a transfer stands for.
+    """Rate of a transfer in 10^6 bit/s.
 
-    One that failed shows an upper bound only, and none at all if it was refused at once: it counts as half of what
-    was expected, or as its bound if that is less.
+    A failed transfer gives only an upper bound, or none if it failed at once. It counts as half of the expected rate,
+    or as its upper bound if that is lower.
     """
     rate_mbps = transfer.rate_mbps if transfer.delivered else min(transfer.rate_mbps, expected_mbps / 2)
     return max(rate_mbps, _SMALLEST_MBPS)
 
 
 def _only_at_least(transfer: Transfer) -> bool:
-    """Whether a transfer shows only that the link is at least as fast as this."""
+    """Whether a transfer gives only a lower bound of the rate."""
     return transfer.delivered and transfer.size_bytes < _SMALL_BYTES and transfer.send_s < _SHORT_S
 
 
 class RoundTrip:
-    """The round trip: median of the last observations, which one frame stuck in a queue does not move."""
+    """Estimate the round trip by the median of the last observations, which ignores a single frame stuck in a queue.
+
+    Args:
+        first_s: estimate before any observation.
+        window: number of observations that count.
+    """
 
     def __init__(self, first_s: float, window: int = 20) -> None:
         self._recent: deque[float] = deque([first_s], maxlen=window)
 
     def observe(self, transfer: Transfer) -> None:
-        """Take in one transfer; one without an answer says nothing."""
+        """Learn from one transfer; a transfer without an answer is ignored."""
         if transfer.rtt_s is not None:
             self._recent.append(max(transfer.rtt_s, 0.0))
 
     @property
     def seconds(self) -> float:
-        """Current estimate."""
+        """Current estimate in seconds."""
         return statistics.median(self._recent)
 
 
 class HarmonicMean:
-    """The paper's bandwidth: harmonic mean of the observed throughput, the offline mean before any.
+    """Estimate the bandwidth as the paper does: harmonic mean of the observed throughput.
 
     Args:
-        cold_start_mbps: the offline mean.
-        window: how many observations count; the paper does not say.
+        cold_start_mbps: estimate before any observation, the paper's offline mean.
+        window: number of observations that count; the paper does not give it.
     """
 
     def __init__(self, cold_start_mbps: float, window: int = 5) -> None:
@@ -66,7 +71,7 @@ class HarmonicMean:
         self._recent: deque[float] = deque(maxlen=window)
 
     def observe(self, transfer: Transfer) -> None:
-        """Take in one transfer."""
+        """Learn from one transfer."""
         if not _only_at_least(transfer) or transfer.rate_mbps > self.rate_mbps:
             self._recent.append(_seen_mbps(transfer, self.rate_mbps))
 
@@ -79,31 +84,36 @@ class HarmonicMean:
 
 
 class RateForecast:
-    """A distribution of the next transfer's rate.
+    """Forecast the distribution of the next transfer's rate.
 
-    While the link delivers, the centre is an exponential average of the logarithm of the rate, and the spread is
-    empirical: the last `window` ratios of observed to predicted rate, failed transfers among them with what they show
-    at most. Predicting is then looking up which share of past errors would have been mild enough.
+    While transfers are delivered, the centre is an exponential average of the logarithm of the rate. The spread is
+    empirical: the last `window` ratios of observed to predicted rate, where failed transfers count with their upper
+    bound. The probability of reaching a rate is the share of past errors that would still have reached it.
 
-    A transfer that fails is another matter: the link is slower than the failure shows, if not dead, or it was a short
-    gap and all is as before. Until one is delivered, the second is as probable as a transfer after a failed one was
-    delivered so far, and in the first case the rate may be anything down to a hundredth of the failure's bound.
+    A failed transfer has one of two causes. Either it was a short gap and the link is as before, or the link is slower
+    than the transfer's upper bound. The probability of the first is the share of transfers after a failure that were
+    delivered so far. In the second case the rate may be anything down to a hundredth of the upper bound.
+
+    Args:
+        cold_start_mbps: centre before any observation, in 10^6 bit/s.
+        weight: weight of a new observation when the rate rises; a fall has twice that.
+        window: number of prediction errors that count.
     """
 
     def __init__(self, cold_start_mbps: float, weight: float = 0.2, window: int = 200) -> None:
         self._weight = weight
         self._log_rate = math.log(max(cold_start_mbps, _SMALLEST_MBPS))
-        # Before observations: an unknown link may be five times faster or slower than its offline mean. Each
-        # observation takes the place of the widest of these guesses.
+        # Before any observation, the link may be five times as fast or as slow as its offline mean. Each observation
+        # replaces the widest of these guesses.
         self._guesses = sorted(np.linspace(-1.6, 1.6, 12).tolist(), key=abs)
         self._log_errors: deque[float] = deque(maxlen=window)
         self._sorted = np.sort(self._guesses)
-        self._seen = 0  # transfers since the average began
-        self._bound_mbps: float | None = None  # what the last transfer shows if it failed
-        self._after_failure = [0.0, 0.0]  # how many transfers after a failed one were delivered, how many failed again
+        self._seen = 0  # transfers since the average was restarted
+        self._bound_mbps: float | None = None  # upper bound of the rate from the last transfer, if it failed
+        self._after_failure = [0.0, 0.0]  # transfers after a failure: number delivered, number failed
 
     def observe(self, transfer: Transfer) -> None:
-        """Take in one transfer."""
+        """Learn from one transfer."""
         stalled, self._bound_mbps = self._bound_mbps is not None, None
         if stalled:
             self._count_after_failure(transfer.delivered)
@@ -113,15 +123,15 @@ class RateForecast:
             if not stalled:
                 self._remember(log_seen - self._log_rate)
         elif stalled:
-            self._log_rate, self._seen = log_seen, 1  # another regime: the average starts anew
+            self._log_rate, self._seen = log_seen, 1  # the link may have changed: restart the average
         elif not (_only_at_least(transfer) and log_seen < self._log_rate):
             self._follow(log_seen - self._log_rate)
 
     def _follow(self, error: float) -> None:
         self._seen += 1
-        # A drop is followed faster than a rise: missing a deadline costs more than a missed chance.
+        # Follow a fall faster than a rise: missing a deadline costs more than missing a chance.
         self._log_rate += max(2 * self._weight if error < 0 else self._weight, 1 / self._seen) * error
-        if self._seen > 1:  # the offline mean was no forecast
+        if self._seen > 1:  # the first prediction was the offline mean, not a forecast
             self._remember(error)
 
     def _remember(self, error: float) -> None:
@@ -136,20 +146,20 @@ class RateForecast:
 
     @property
     def rate_mbps(self) -> float:
-        """Centre of the distribution in 10^6 bit/s, as long as the link delivers."""
+        """Centre of the distribution in 10^6 bit/s, while transfers are delivered."""
         return math.exp(self._log_rate)
 
     def on_time(self, needed_mbps: Floats) -> Floats:
-        """Probability that the next transfer reaches at least each of the rates.
+        """Probability that the next transfer reaches each of the rates.
 
-        A rate of 0 is always reached. Nothing else is certain: a link can die at any time, so a rate below all
-        that was ever seen keeps half of the smallest rank as its risk.
+        A rate of 0 is always reached. No other rate is certain, because a link can fail at any time: a rate below all
+        that were observed keeps a risk of half the smallest rank.
         """
         error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
         ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)
         reached = 1.0 - np.interp(error, self._sorted, ranks, left=ranks[0] / 2, right=1.0)
         if self._bound_mbps is not None:
-            back, gone = (count + 1.0 for count in self._after_failure)
+            delivered, failed = (count + 1.0 for count in self._after_failure)
             slow = np.clip(np.log(self._bound_mbps / np.maximum(needed_mbps, 1e-300)) / _SLOW_RANGE, 0.0, 1.0)
-            reached = (back * reached + gone * slow) / (back + gone)
+            reached = (delivered * reached + failed * slow) / (delivered + failed)
         return np.where(needed_mbps > 0, reached, 1.0)

@@ -1,4 +1,4 @@
-"""What was predicted for one frame, what was measured, and what the link showed. Plain numbers, no I/O."""
+"""What was predicted for one frame and what was measured. Plain numbers, no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from janus_vit.planning.plan import Plan
 
-_RESCUE_MARGIN_S = 0.002  # of timers and threads
+_RESCUE_MARGIN_S = 0.002  # timers and threads are late by about this much
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class Transfer:
     """One observation of the uplink.
 
     Attributes:
-        at_s: when it ended, on the device's clock.
-        size_bytes: bytes sent.
-        send_s: from the first to the last byte's arrival, without the round trip; for a transfer that was given
-            up, how long it was tried.
-        rtt_s: round trip without the sending time, None if no answer came.
+        at_s: end of the transfer, on the device's clock.
+        size_bytes: number of bytes sent.
+        send_s: time from the arrival of the first byte to that of the last, without the round trip. For a transfer
+            that was given up: time until then.
+        rtt_s: round trip without the sending time; None if no answer came.
     """
 
     at_s: float
@@ -31,26 +31,33 @@ class Transfer:
 
     @property
     def delivered(self) -> bool:
-        """Whether an answer came; if not, size over time is only an upper bound of the rate."""
+        """Whether an answer came. If not, `rate_mbps` is only an upper bound."""
         return self.rtt_s is not None
 
     @property
     def rate_mbps(self) -> float:
-        """10^6 bit/s while sending, round trip excluded; an upper bound if not delivered."""
+        """Rate while sending, in 10^6 bit/s, without the round trip; an upper bound if not delivered."""
         return self.size_bytes * 8e-6 / max(self.send_s, 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a policy expects of its plan; seconds.
+    """Expected times of a plan.
 
     Attributes:
-        transfer_s: round trip and sending time. finish_s: finishing on the device from the split instead, in a hurry.
-        unhurried_s: the same as planned, None if that is no different.
-        rate_mbps: the rate that was assumed, None for a policy that does not look.
-        spread: by how much, relatively, the device's compute errs on average.
-        on_time: probability of meeting the deadline, None if the policy does not estimate it.
-        accuracy: measured accuracy of the plan, None if it was not measured.
+        device_s: compute on the device.
+        encode_s: encoding the payload.
+        transfer_s: round trip and sending time.
+        queue_s: queueing delay in the cloud.
+        decode_s: decoding the payload in the cloud.
+        cloud_s: compute in the cloud.
+        finish_s: a fallback: finishing on the device from the split, with the rescue schedule.
+        size_bytes: size of the payload.
+        rate_mbps: uplink rate that was assumed, in 10^6 bit/s; None if the policy assumes none.
+        spread: mean relative error of the device's compute.
+        on_time: probability of meeting the deadline; None if the policy does not estimate it.
+        accuracy: measured accuracy of the plan; None if it was not measured.
+        unhurried_s: a fallback with the planned schedule; None if there is no other.
     """
 
     device_s: float
@@ -69,24 +76,32 @@ class Prediction:
 
     @property
     def total_s(self) -> float:
-        """From the decision to the answer."""
+        """Time from the decision to the answer."""
         return self.device_s + self.encode_s + self.remote_s
 
     @property
     def remote_s(self) -> float:
-        """From sending to the answer."""
+        """Time from sending to the answer."""
         return self.transfer_s + self.queue_s + self.decode_s + self.cloud_s
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one frame really took; seconds. Network, queue, decode and cloud are 0 for a frame that stayed local.
+    """Measured times of one frame. The times of network and cloud are 0 for a frame that stayed on the device.
 
     Attributes:
-        prepare_s: resizing the frame. plan_s: the decision. device_s: compute on the device. encode_s: packing.
-        send_s: payload on the wire. rtt_s: network without the payload. decode_s, queue_s, cloud_s: reported by
-            the cloud. waited_s: spent on a cloud that did not answer. fallback_s: finishing on the device then.
-        total_s: from the frame to the answer.
+        prepare_s: resizing the frame.
+        plan_s: choosing the plan.
+        device_s: compute on the device.
+        encode_s: encoding the payload.
+        send_s: sending the payload.
+        rtt_s: network without the payload.
+        decode_s: decoding in the cloud, as it reported.
+        queue_s: queueing delay in the cloud, as it reported.
+        cloud_s: compute in the cloud, as it reported.
+        waited_s: waiting for a cloud that did not answer.
+        fallback_s: finishing on the device after that.
+        total_s: from the capture to the answer.
     """
 
     prepare_s: float = 0.0
@@ -105,12 +120,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says of a frame.
+    """The model's answer to a frame.
 
     Attributes:
-        classes: the most probable ones, best first; none from a model that embeds.
-        probabilities: theirs.
-        vector: of length 1, from a model that embeds; empty from one that classifies.
+        classes: most probable classes, best first; empty for a model that embeds.
+        probabilities: probability of each of these classes.
+        vector: embedding with norm 1; empty for a model that classifies.
     """
 
     classes: tuple[int, ...]
@@ -120,13 +135,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One frame from start to end.
+    """One frame from capture to answer.
 
     Attributes:
-        frame: number in the stream, from 0. at_s: when it began, on the device's clock. sla_s: time allowed.
-        predicted: of the policy. measured: what came. size_bytes: bytes really sent as payload.
-        answer: never missing: no frame is lost. fallback: why the device finished the frame, None if it did not.
-        transfers: all that the link showed since the last frame, this frame's own transfer last.
+        frame: number of the frame in the stream, from 0.
+        at_s: time of capture, on the device's clock.
+        sla_s: time allowed.
+        plan: the plan that ran.
+        predicted: the policy's prediction.
+        measured: measured times.
+        size_bytes: payload bytes that were sent.
+        answer: the answer; every frame has one.
+        fallback: why the device finished the frame itself; None if it did not have to.
+        transfers: observations of the link since the last frame; this frame's own transfer comes last.
     """
 
     frame: int
@@ -142,7 +163,7 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether the answer came inside the SLA."""
+        """Whether the answer met the SLA."""
         return self.measured.total_s <= self.sla_s
 
     @property
@@ -152,15 +173,17 @@ class Outcome:
 
 
 def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike, spread: float) -> NDArray[np.float64]:
-    """How long to wait for the cloud before the device finishes the frame itself; for one plan or for arrays of them.
+    """How long to wait for the cloud before a fallback, in seconds. Takes one plan or arrays of plans.
 
-    If the answer is expected while finishing here would still be in time, wait until just before that is over: the
-    deadline is then met either way. If not, the plan was a bet on the cloud: wait for the deadline, and in any case for
-    as long as finishing here would take (the ski-rental rule: once late, at most twice as late as with foresight).
+    If the answer is expected before the last moment at which a fallback would still be in time, wait until that moment:
+    the deadline is met either way. Otherwise the plan is a bet on the cloud: wait for the deadline, and at least for as
+    long as a fallback takes. This is the ski-rental rule: the total wait is at most twice that of perfect foresight.
 
     Args:
-        time_left_s: from sending to the deadline. finish_s: what finishing here takes. remote_s: expected time from
-            sending to the answer. spread: relative error of finish_s; twice that is kept in reserve.
+        time_left_s: time from sending to the deadline.
+        finish_s: time that a fallback takes.
+        remote_s: expected time from sending to the answer.
+        spread: relative error of `finish_s`; twice that is kept in reserve.
     """
     rescue_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - _RESCUE_MARGIN_S
     bet_s = np.maximum(np.maximum(time_left_s, finish_s), 1e-3)

@@ -1,4 +1,4 @@
-"""What will happen to one frame, as plain numbers. Knows no tensor, no network and no policy."""
+"""The shape of a model, and the plan of a frame, as plain numbers. Knows no tensor, no network and no policy."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TypeVar
 
 from janus_vit.planning.payloads import LOCAL
 
-_Count = TypeVar("_Count")  # a number or an array of them
+_Count = TypeVar("_Count")  # a number or an array
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """All that planning has to know about a model.
+    """What the planner knows about a model.
 
     Attributes:
-        name: the name users know it by.
+        name: name of the model.
         blocks: number of transformer blocks (the paper's N).
-        tokens: tokens that enter the first block, protected ones included (the paper's x_0).
-        protected: leading tokens that never merge: class and register tokens.
-        width: values in one token.
-        input_shape: one input as the model sees it, (3, height, width).
-        head_tokens: leading tokens that the head reads, so that the last block gives no others; None for all.
+        tokens: number of tokens that enter the first block, protected ones included (the paper's x_0).
+        protected: number of leading tokens that never merge: class and register tokens.
+        width: number of values in one token.
+        input_shape: shape of one input, (3, height, width), or (3, frames, height, width) for clips.
+        head_tokens: number of leading tokens that the head reads; the last block computes no others. None for all.
     """
 
     name: str
@@ -36,20 +36,20 @@ class ModelShape:
 
     @property
     def input_values(self) -> int:
-        """Values in one input tensor."""
+        """Number of values in one input tensor."""
         return math.prod(self.input_shape)
 
     @property
     def splits(self) -> range:
-        """Every split point: 0 sends the input, `blocks` what the head reads, `blocks + 1` sends nothing."""
+        """Every split point. 0 sends the input, `blocks` sends what the head reads, `blocks + 1` sends nothing."""
         return range(self.blocks + 2)
 
     def merges_in(self, block: int) -> bool:
-        """Whether merging in a zero-based block spares anything: in the last one only if the head reads all tokens."""
+        """Whether merging in a block (from 0) saves anything; in the last block only if the head reads all tokens."""
         return block < self.blocks - 1 or self.head_tokens is None
 
     def tokens_at(self, split: int, left: _Count) -> _Count | int:
-        """Tokens at a split point where merging leaves so many: behind the last block there is what the head reads."""
+        """Number of tokens sent at a split point if merging left so many: after the last block, what the head reads."""
         return left if split < self.blocks or self.head_tokens is None else self.head_tokens
 
 
@@ -58,13 +58,13 @@ class Plan:
     """How one frame is run.
 
     Attributes:
-        family: the schedule's name ("exponential", "linear", "fixed", "none").
-        level: the pruning level (the paper's alpha); 0 merges nothing.
-        merges: tokens really merged away in each block, one number per block.
-        split: blocks that run on the device (the paper's s). 0 sends the input itself, blocks + 1 sends nothing.
-        payload: wire format of what crosses the network; `payloads.LOCAL` if nothing does.
-        rescue: tokens merged in each block from the split on if the device has to finish the frame itself and time is
-            short; None: as `merges` says. An outcome's plan has none if it did not have to hurry.
+        family: name of the schedule ("exponential", "linear", "fixed", "learned", "none").
+        level: pruning level (the paper's alpha); 0 merges nothing.
+        merges: number of tokens merged away in each block.
+        split: number of blocks that run on the device (the paper's s). 0 sends the input, blocks + 1 sends nothing.
+        payload: format of what crosses the network; `payloads.LOCAL` if nothing does.
+        rescue: rescue schedule: number of tokens merged in each block after the split if the device has to finish the
+            frame itself and `merges` would miss the deadline. None: the same as in `merges`.
     """
 
     family: str
@@ -76,22 +76,23 @@ class Plan:
 
     @property
     def finishing(self) -> tuple[int, ...]:
-        """Tokens merged in each block from the split on if the device finishes the frame."""
+        """Number of tokens merged in each block after the split if the device finishes the frame."""
         return self.merges[self.split :] if self.rescue is None else self.rescue
 
     @property
     def rescued(self) -> Plan:
-        """The plan by which the frame ran if the device finished it."""
-        return Plan(self.family, self.level, self.merges[: self.split] + self.finishing, len(self.merges) + 1, LOCAL)
+        """The local plan with the same merges as a frame that the device had to finish."""
+        merges = self.merges[: self.split] + self.finishing
+        return Plan(self.family, self.level, merges, split=len(merges) + 1, payload=LOCAL)
 
     @property
     def sends(self) -> str:
-        """What crosses the network: "nothing", an "image" or "tokens"."""
+        """What crosses the network: "nothing", "image" or "tokens"."""
         return "nothing" if self.is_local else "tokens" if self.split else "image"
 
     @property
     def exponential_level(self) -> float:
-        """The level of the paper's family, 0 in any other: levels of different families do not compare."""
+        """Level of an exponential plan, 0 for other families: levels of different families cannot be compared."""
         return self.level if self.family == "exponential" else 0.0
 
     @property
@@ -106,10 +107,10 @@ class Plan:
 
 
 def tokens_after_blocks(tokens: int, merges: tuple[int, ...]) -> tuple[int, ...]:
-    """Tokens before the first block and after each one: `len(merges) + 1` numbers."""
+    """Number of tokens before the first block and after each block: `len(merges) + 1` numbers."""
     return tuple(accumulate(merges, lambda left, merged: left - merged, initial=tokens))
 
 
 def tokens_saved(merges: tuple[int, ...]) -> int:
-    """How much a schedule merges: tokens that are gone after each block, added up over the blocks."""
+    """How much a schedule merges: number of tokens gone after each block, summed over the blocks."""
     return sum(accumulate(merges))

@@ -1,8 +1,8 @@
-"""How a device finishes a frame itself when the cloud does not answer: in a hurry.
+"""Rescue schedules: how a device finishes a frame itself when the cloud does not answer and time is short.
 
-What was merged before the split stays; from there on the frame catches up with the schedule that is fastest on this
-device, as soon as the blocks can merge so much, where that is faster than going on as planned. A device hurries only if
-going on as planned would be late.
+The merges before the split are done. After the split, the frame catches up with the fastest schedule on this device:
+each block merges as much as it can until the frame has as few tokens as that schedule. If that is not faster than the
+planned schedule, there is no rescue schedule. A device uses it only if the planned one would miss the deadline.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from janus_vit.planning.plan import ModelShape
 
 @dataclass(frozen=True)
 class Rescue:
-    """Of every schedule from every split point.
+    """Rescue schedules of every schedule at every split point.
 
     Attributes:
-        finish_s: seconds on the device in a hurry, [levels, blocks + 2]; 0 where nothing is left to do.
-        planned_s: the same without any.
-        tokens: before the first block and after each one, [levels, blocks + 1 splits, blocks + 1].
-        hurries: whether it departs from the schedule, [levels, blocks + 1 splits].
-        target: row of the schedule that it catches up with.
+        finish_s: time to finish on the device with the rescue schedule, [levels, blocks + 2]; 0 if nothing is left.
+        planned_s: the same with the planned schedule.
+        tokens: number of tokens before the first block and after each block, [levels, splits, blocks + 1], for the
+            splits 0..blocks.
+        hurries: whether there is a rescue schedule, [levels, splits].
+        target: row of the schedule that the rescue schedules catch up with.
     """
 
     finish_s: Floats
@@ -36,7 +37,7 @@ class Rescue:
     target: int
 
     def merges(self, row: int, split: int) -> tuple[int, ...] | None:
-        """Tokens merged in each block from the split on; None for as planned."""
+        """Number of tokens merged in each block after the split; None if there is no rescue schedule."""
         if not self.hurries[row, split]:
             return None
         left = self.tokens[row, split, split:].tolist()
@@ -44,7 +45,7 @@ class Rescue:
 
     @property
     def saved(self) -> Floats:
-        """`plan.tokens_saved` of a frame that was finished so, [levels, blocks + 1 splits]."""
+        """`plan.tokens_saved` of a frame with the rescue schedule, [levels, splits]."""
         return np.asarray((self.tokens[:, :, :1] - self.tokens[:, :, 1:]).sum(axis=2), float)
 
 
@@ -56,13 +57,15 @@ def plan_rescue(
     curve: str,
     targets: Sequence[bool] | None = None,
 ) -> Rescue:
-    """Work out the fastest way to finish from every split.
+    """Find the rescue schedule of every schedule at every split.
 
     Args:
-        tokens: of each schedule before the first block and after each one, [levels, blocks + 1].
-        device_before_s: compute before the hand-over at each split, [levels, blocks + 2].
+        tokens: number of tokens of each schedule before the first block and after each block, [levels, blocks + 1].
+        shape: shape of the model.
+        device: latency profile of the device.
+        device_before_s: compute on the device before each split, [levels, blocks + 2].
         curve: which block latency to use, see `PlatformProfile.block_seconds`.
-        targets: which schedules may be caught up with [levels]; all if None.
+        targets: which schedules a rescue schedule may catch up with, [levels]; None: all.
     """
     allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
     target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
@@ -77,11 +80,17 @@ def plan_rescue(
     finish_s = np.concatenate([np.where(hurries, hurried_s, planned_s), nothing], axis=1)
     planned_s = np.concatenate([planned_s, nothing], axis=1)
     planned = np.broadcast_to(tokens.astype(int)[:, None], hurried.shape)
-    return Rescue(finish_s, planned_s, np.where(hurries[..., None], hurried, planned), hurries, target)
+    return Rescue(
+        finish_s=finish_s,
+        planned_s=planned_s,
+        tokens=np.where(hurries[..., None], hurried, planned),
+        hurries=hurries,
+        target=target,
+    )
 
 
 def _catch_up(tokens: NDArray[np.int64], target: NDArray[np.int64], shape: ModelShape) -> NDArray[np.int64]:
-    """Tokens of each schedule that goes over to the target at each split: [levels, splits, blocks + 1]."""
+    """Tokens of each schedule if it catches up with `target` after each split: [levels, splits, blocks + 1]."""
     splits = np.arange(shape.blocks + 1)
     left = np.repeat(tokens[:, None, :1], len(splits), axis=1)  # [levels, splits, 1]
     steps = [left[..., 0]]

@@ -1,6 +1,6 @@
 """Token pruner: how many tokens each block merges at a pruning level. Knows no tensor and no model.
 
-Blocks count from 1 to N as in the paper; `merges[l - 1]` belongs to block l.
+Blocks are numbered from 1 to N as in the paper; `merges[l - 1]` belongs to block l.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from functools import lru_cache
 from janus_vit.errors import InputError
 from janus_vit.planning.plan import ModelShape, tokens_after_blocks
 
-_BEYOND = 60.0  # more merges than any model has tokens, as an exponent of 2
-_ROUNDING = 1e-9  # 2 ** (0.3 * 10) must not become 7.999... before the floor
+_LARGEST_EXPONENT = 60.0  # 2 to this power is more than any model has tokens
+_ROUNDING = 1e-9  # so that 2 ** (0.3 * 10) = 7.999... is rounded to 8
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What a level asks of every block, and what the blocks can give.
+    """How many tokens each block merges at one level.
 
     Attributes:
-        family: name of the rule ("exponential", "linear", "fixed", "none").
-        level: the pruning level.
-        wanted: tokens that the rule merges in each block.
-        applied: tokens that are really merged: at most half of a block's mergeable tokens.
-        tokens: tokens before the first block and after each one, `blocks + 1` numbers.
+        family: name of the rule ("exponential", "linear", "fixed", "none", "learned").
+        level: pruning level.
+        wanted: number of tokens that the rule merges in each block.
+        applied: number of tokens that each block merges: at most half of its mergeable tokens.
+        tokens: number of tokens before the first block and after each block, `blocks + 1` numbers.
     """
 
     family: str
@@ -37,37 +37,44 @@ class Schedule:
 
     @property
     def clipped(self) -> tuple[int, ...]:
-        """Merges that the rule asked for and no block could give, one number a block."""
+        """Number of tokens in each block that the rule would merge and the block cannot."""
         return tuple(wanted - applied for wanted, applied in zip(self.wanted, self.applied, strict=True))
 
 
 def exponential(level: float, blocks: int) -> tuple[int, ...]:
-    """floor(2 ** (level * (N - l))) for block l, nothing at level 0 (paper Eq. 1)."""
+    """Merge floor(2 ** (level * (N - l))) tokens in block l, none at level 0 (paper Eq. 1)."""
     if level == 0:
         return (0,) * blocks
-    exponents = (min(level * (blocks - block), _BEYOND) for block in range(1, blocks + 1))
+    exponents = (min(level * (blocks - block), _LARGEST_EXPONENT) for block in range(1, blocks + 1))
     return tuple(math.floor(2**exponent + _ROUNDING) for exponent in exponents)
 
 
 def linear(level: float, blocks: int) -> tuple[int, ...]:
-    """floor(level * (N - l)) for block l (the paper's compared schedule)."""
+    """Merge floor(level * (N - l)) tokens in block l (the schedule that the paper compares with)."""
     return tuple(math.floor(level * (blocks - block) + _ROUNDING) for block in range(1, blocks + 1))
 
 
 def fixed(level: float, blocks: int) -> tuple[int, ...]:
-    """The same number of tokens in every block (Bolya et al., ICLR 2023)."""
+    """Merge the same number of tokens in every block (Bolya et al., ICLR 2023)."""
     return (math.floor(level + _ROUNDING),) * blocks
 
 
 def none(level: float, blocks: int) -> tuple[int, ...]:
-    """No merging at any level."""
+    """Merge nothing at any level."""
     return (0,) * blocks
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
+    """A rule and its levels.
+
+    Attributes:
+        rule: number of tokens merged in each block, from the level and the number of blocks.
+        step: distance between two levels; the paper's t = 0.01 for the exponential family.
+    """
+
     rule: Callable[[float, int], tuple[int, ...]]
-    step: float  # distance between levels; the paper's t = 0.01 for the exponential family
+    step: float
 
 
 FAMILIES: dict[str, _Family] = {
@@ -79,11 +86,20 @@ FAMILIES: dict[str, _Family] = {
 
 
 def largest_level(family: str, shape: ModelShape, step: float | None = None) -> float:
-    """The largest level whose merges, shifted by one block as Eq. 2 prints it, fit in x_0 - 1 tokens."""
+    """Return the largest level whose merges, shifted by one block as in paper Eq. 2, fit in x_0 - 1 tokens.
+
+    Args:
+        family: name of the rule.
+        shape: shape of the model.
+        step: distance between two levels; default: the family's.
+
+    Raises:
+        InputError: the family is unknown.
+    """
     rule = _family(family)
     step = rule.step if step is None else step
     steps = 0
-    # Eq. 2 has N - (l - 1) where Eq. 1 has N - l: that is the same rule on N + 1 blocks, without its last.
+    # Eq. 2 has N - (l - 1) where Eq. 1 has N - l: the same rule on N + 1 blocks, without the last block.
     while family != "none" and (
         sum(rule.rule(round((steps + 1) * step, 9), shape.blocks + 1)[:-1]) <= shape.tokens - 1
     ):
@@ -93,7 +109,7 @@ def largest_level(family: str, shape: ModelShape, step: float | None = None) -> 
 
 @lru_cache(maxsize=64)
 def levels(family: str, shape: ModelShape, step: float | None = None) -> tuple[float, ...]:
-    """All pruning levels from 0 to the bound, ascending."""
+    """Return all pruning levels from 0 to `largest_level`, ascending; arguments as there."""
     rule = _family(family)
     step = rule.step if step is None else step
     top = largest_level(family, shape, step)
@@ -101,7 +117,7 @@ def levels(family: str, shape: ModelShape, step: float | None = None) -> tuple[f
 
 
 def make_schedule(family: str, level: float, shape: ModelShape) -> Schedule:
-    """The schedule of one level on one model, clipped to what merging can remove.
+    """Make the schedule of one level for one model.
 
     Raises:
         InputError: the family is unknown or the level is negative or not finite.
@@ -113,16 +129,17 @@ def make_schedule(family: str, level: float, shape: ModelShape) -> Schedule:
 
 
 def clip(family: str, level: float, wanted: tuple[int, ...], shape: ModelShape) -> Schedule:
-    """Limit each block's merges to half of its mergeable tokens, rounded down.
+    """Limit the merges of each block to half of its mergeable tokens, rounded down.
 
-    Where merging spares nothing (`ModelShape.merges_in`), nothing merges.
+    Blocks in which merging saves nothing (`ModelShape.merges_in`) merge nothing.
     """
     applied: list[int] = []
     left = shape.tokens
     for block, merges in enumerate(wanted):
         applied.append(min(merges, (left - shape.protected) // 2) if shape.merges_in(block) else 0)
         left -= applied[-1]
-    return Schedule(family, level, wanted, tuple(applied), tokens_after_blocks(shape.tokens, tuple(applied)))
+    tokens = tokens_after_blocks(shape.tokens, tuple(applied))
+    return Schedule(family, level, wanted, applied=tuple(applied), tokens=tokens)
 
 
 def _family(name: str) -> _Family:

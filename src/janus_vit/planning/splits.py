@@ -1,4 +1,4 @@
-"""Model splitter: the candidate split points, dense where tokens shrink fast (paper Eq. 3)."""
+"""Model splitter: candidate split points, dense where the number of tokens falls fast (paper Eq. 3)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from janus_vit.errors import InputError
 
 
 def candidate_splits(blocks: int, k: int = 5) -> tuple[int, ...]:
-    """0, then 1 and steps of ceil(i / k) up to N, then N + 1 (paper Eq. 3, k = 5 there).
+    """Return 0, then 1 and further points in steps of ceil(i / k) up to N, then N + 1 (paper Eq. 3, with k = 5).
 
     Args:
-        blocks: N, at least 1.
-        k: how many candidates share one step width; larger is finer.
+        blocks: number of blocks N, at least 1.
+        k: how many candidates share one step width; larger gives more candidates.
+
+    Raises:
+        InputError: `blocks` or `k` is less than 1.
     """
     if blocks < 1 or k < 1:
         raise InputError(f"candidate splits need at least 1 block and k >= 1, got {blocks} blocks and k = {k}")
@@ -26,5 +29,5 @@ def candidate_splits(blocks: int, k: int = 5) -> tuple[int, ...]:
 
 
 def all_splits(blocks: int) -> tuple[int, ...]:
-    """Every split point from 0 to N + 1."""
+    """Return every split point from 0 to N + 1."""
     return tuple(range(blocks + 2))

@@ -1,6 +1,6 @@
-"""Every candidate plan as one table: rows are pruning levels, columns are ways to split and pack.
+"""All candidate plans as one table: a row is a schedule, a column is a split point with a payload format.
 
-All that does not depend on the link is computed once; a decision is then a few vector operations.
+Everything that does not depend on the link is computed once, so that a decision takes a few vector operations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One column: a split point and what crosses the network there."""
+    """One column of the table.
+
+    Attributes:
+        split: number of blocks that run on the device.
+        payload: format of what crosses the network.
+    """
 
     split: int
     payload: str
@@ -31,19 +36,19 @@ class Option:
 
 @dataclass(frozen=True)
 class PlanTable:
-    """All candidate plans with everything that is known before the link is.
-
-    Arrays have shape [levels, options]; times in seconds.
+    """All candidate plans with everything that does not depend on the link. Arrays have shape [levels, options].
 
     Attributes:
-        shape: the model.
-        schedules: one a row, ascending in level within a family.
-        options: one a column.
-        device_s: compute on the device. encode_s: packing there.
-        cloud_s: compute in the cloud. decode_s: unpacking there.
-        finish_s: what the device would take to finish the frame itself from the split point, if it hurries.
-        rescue: how it hurries.
-        size_bytes: what crosses the network, 0 for a local plan.
+        shape: shape of the model.
+        schedules: schedule of each row, ascending in level within a family.
+        options: split point and payload of each column.
+        device_s: compute on the device.
+        encode_s: encoding the payload on the device.
+        cloud_s: compute in the cloud.
+        decode_s: decoding the payload in the cloud.
+        finish_s: finishing the frame on the device from the split, with the rescue schedule.
+        size_bytes: size of the payload; 0 for a local plan.
+        rescue: rescue schedules.
     """
 
     shape: ModelShape
@@ -58,13 +63,20 @@ class PlanTable:
     rescue: Rescue
 
     def plan(self, row: int, column: int) -> Plan:
-        """The plan in one cell."""
+        """Return the plan in one cell."""
         schedule, option = self.schedules[row], self.options[column]
         rescue = None if option.payload == LOCAL else self.rescue.merges(row, option.split)
-        return Plan(schedule.family, schedule.level, schedule.applied, option.split, option.payload, rescue)
+        return Plan(
+            family=schedule.family,
+            level=schedule.level,
+            merges=schedule.applied,
+            split=option.split,
+            payload=option.payload,
+            rescue=rescue,
+        )
 
     def only(self, columns: list[int]) -> PlanTable:
-        """The same plans without all other options."""
+        """Return a table of only these columns."""
         return replace(
             self,
             options=tuple(self.options[column] for column in columns),
@@ -80,7 +92,14 @@ class PlanTable:
 def make_options(
     shape: ModelShape, splits: Sequence[int], tokens: Sequence[str], images: Sequence[str]
 ) -> tuple[Option, ...]:
-    """Cross split points with formats: images at split 0, tokens between, nothing at blocks + 1."""
+    """Combine split points with payload formats.
+
+    Args:
+        shape: shape of the model.
+        splits: split points. Split 0 sends an image, blocks + 1 sends nothing, all others send tokens.
+        tokens: formats for tokens.
+        images: formats for images.
+    """
     options: list[Option] = []
     for split in splits:
         if split == 0:
@@ -101,14 +120,19 @@ def build_table(
     curve: str = "quadratic",
     targets: Sequence[bool] | None = None,
 ) -> PlanTable:
-    """Lay out every plan.
+    """Compute the table of all plans.
 
     Args:
+        shape: shape of the model.
+        schedules: one per row.
+        options: one per column.
+        device: latency profile of the device.
+        cloud: latency profile of the cloud.
         curve: which block latency to use, see `PlatformProfile.block_seconds`.
-        targets: schedules that a device may catch up with when it hurries; all if None.
+        targets: which schedules a rescue schedule may catch up with; None: all.
 
     Raises:
-        InputError: no schedules or options, an option that the model cannot run, or a format without a profile.
+        InputError: there are no schedules or options, the model cannot run an option, or a profile lacks a format.
     """
     if not schedules or not options:
         raise InputError("a plan table needs at least one schedule and one option: allow more of them")
@@ -117,14 +141,14 @@ def build_table(
     tokens = np.array([schedule.tokens for schedule in schedules], float)  # [levels, blocks + 1]
     device_before = _time_before(tokens, shape, device, curve)
     cloud_before = _time_before(tokens, shape, cloud, curve)
-    crossing = tokens.copy()  # at each split point
-    crossing[:, -1] = shape.tokens_at(shape.blocks, tokens[:, -1])
+    sent = tokens.copy()  # number of tokens sent at each split point
+    sent[:, -1] = shape.tokens_at(shape.blocks, tokens[:, -1])
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
     rescue = plan_rescue(tokens, shape, device, device_before, curve, targets)
     cloud_s = np.where(local, 0.0, cloud_before[:, -1:] - cloud_before[:, splits])
-    values = np.where(splits == 0, shape.input_values, crossing[:, np.minimum(splits, shape.blocks)] * shape.width)
+    values = np.where(splits == 0, shape.input_values, sent[:, np.minimum(splits, shape.blocks)] * shape.width)
     encode_s = np.zeros_like(device_s)
     decode_s = np.zeros_like(device_s)
     size_bytes = np.zeros_like(device_s)
@@ -133,27 +157,27 @@ def build_table(
             continue
         encode_s[:, column] = _known(device.encode, option.payload, "encode cost").seconds(values[:, column])
         decode_s[:, column] = _known(cloud.decode, option.payload, "decode cost").seconds(values[:, column])
-        size_bytes[:, column] = _sizes(option, crossing, shape, device)
+        size_bytes[:, column] = _sizes(option, sent, shape, device)
     return PlanTable(
-        shape,
-        tuple(schedules),
-        tuple(options),
-        device_s,
-        encode_s,
-        cloud_s,
-        decode_s,
-        rescue.finish_s[:, splits],
-        size_bytes,
-        rescue,
+        shape=shape,
+        schedules=tuple(schedules),
+        options=tuple(options),
+        device_s=device_s,
+        encode_s=encode_s,
+        cloud_s=cloud_s,
+        decode_s=decode_s,
+        finish_s=rescue.finish_s[:, splits],
+        size_bytes=size_bytes,
+        rescue=rescue,
     )
 
 
 def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, curve: str) -> Floats:
-    """Compute before the hand-over at each split 0..blocks + 1: [levels, blocks + 2]."""
+    """Compute before each split 0..blocks + 1: [levels, blocks + 2]."""
     blocks_s = profile.stack_seconds(tokens, curve, shape.head_tokens)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
-    # At split 0 the input itself is sent: not even the stem runs before.
+    # Split 0 sends the input itself: not even the stem runs before it.
     return np.concatenate([np.zeros((levels, 1)), after_stem[:, 1:], after_stem[:, -1:] + profile.head_s], axis=1)
 
 

@@ -1,1 +1,1 @@
-"""What a plan costs in accuracy: measured configurations and what follows for the others."""
+"""Accuracy of plans: measured configurations, and estimates for the others."""

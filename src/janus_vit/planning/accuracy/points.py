@@ -1,4 +1,4 @@
-"""One configuration's measured accuracy. Knows no plan and infers nothing."""
+"""The measured accuracy of one configuration: a schedule, a split point and a payload. Infers nothing."""
 
 from __future__ import annotations
 
@@ -10,34 +10,45 @@ from janus_vit.planning.jsonfile import Section
 from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, parse_payload
 from janus_vit.planning.plan import tokens_saved
 
-UNMERGED = "none"  # the family of what merges nothing
+UNMERGED = "none"  # family of a configuration that merges nothing
 _LOSSLESS = (LOCAL, "float32", "tensor", "png")
-_Z = 1.959964  # 95 % of a normal distribution lie within as many deviations
+_Z = 1.959964  # 95 % of a normal distribution lie within this many standard deviations
 
 
 def carrier(payload: str) -> str:
-    """The payload under whose name a format's accuracy is measured: all that lose nothing are one."""
+    """Name under which a payload's accuracy is measured; all lossless payloads share one name."""
     base = payload.removesuffix(LOSSLESS_SUFFIX)
     return LOCAL if base in _LOSSLESS else base
 
 
 def identity(family: str, saved: int, split: int, payload: str) -> tuple[str, int, int, str]:
-    """What tells configurations apart: without merging no family, without losses no split."""
+    """Key of a configuration. The family does not matter without merging, the split does not matter without losses.
+
+    Args:
+        family: family of the schedule.
+        saved: see `plan.tokens_saved`.
+        split: split point.
+        payload: payload format.
+    """
     name = carrier(payload)
     return (family if saved else UNMERGED, saved, -1 if name == LOCAL else split, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One configuration, measured.
+    """Measured accuracy of one configuration.
 
     Attributes:
-        family, level: the schedule's name. merges: what it merges, one number a block.
-        split, payload: what crossed where; `payloads.LOCAL` stands for everything that loses nothing.
-        frames: measured on so many. agreeing: of them answered as without merging and losses. right: of them
-            answered right, None without labels.
-        kl: mean Kullback-Leibler divergence of its answers from the unmerged model's, in nats.
-        size_bytes: mean size of what crossed.
+        family: family of the schedule.
+        level: level of the schedule.
+        merges: number of tokens merged in each block.
+        split: split point.
+        payload: payload format; `payloads.LOCAL` stands for all lossless formats.
+        frames: number of frames that it was measured on.
+        agreeing: number of frames answered as by the unmerged model without losses.
+        right: number of frames answered right; None without labels.
+        kl: mean Kullback-Leibler divergence of the answers from the unmerged model's, in nats.
+        size_bytes: mean size of the payload.
     """
 
     family: str
@@ -53,22 +64,22 @@ class Point:
 
     @property
     def saved(self) -> int:
-        """`plan.tokens_saved`, the axis on which families compare."""
+        """See `plan.tokens_saved`; makes different families comparable."""
         return tokens_saved(self.merges)
 
     @property
     def identity(self) -> tuple[str, int, int, str]:
-        """See the function."""
+        """Key of this configuration, see the function `identity`."""
         return identity(self.family, self.saved, self.split, self.payload)
 
     @property
     def hits(self) -> int:
-        """Answers that count: right ones, or where nobody knows those, agreeing ones."""
+        """Number of right answers, or of agreeing answers without labels."""
         return self.agreeing if self.right is None else self.right
 
     @property
     def share(self) -> float:
-        """Of all frames."""
+        """`hits` as a share of all frames."""
         return self.hits / self.frames
 
     @property
@@ -78,21 +89,22 @@ class Point:
 
 
 def wilson(hits: int, frames: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share, by Wilson's score: inside 0..1 and honest near its ends.
+    """95 % confidence interval of a share, by Wilson's score, which also holds near 0 and 1.
 
     Args:
-        hits: 0..frames. frames: at least 1.
+        hits: number of hits, 0..frames.
+        frames: number of frames, at least 1.
     """
     share, spread = hits / frames, _Z * _Z / frames
     middle = share + spread / 2
     reach = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    # Rounding must not push an end past the share itself, which is an end at 0 and at 1.
+    # Shares of 0 and 1 are ends of their interval: rounding must not move an end past the share.
     low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
     return max(0.0, min(share, low)), min(1.0, max(share, high))
 
 
 def parse_point(section: Section) -> Point:
-    """Read one measured configuration.
+    """Read one measured configuration from JSON.
 
     Raises:
         InputError: a field is missing or impossible; the message names it.
@@ -100,16 +112,16 @@ def parse_point(section: Section) -> Point:
     frames = section.integer("frames", 1)
     right = None if section.values.get("right") is None else section.integer("right")
     point = Point(
-        section.text("family"),
-        section.number("level", 0.0),
-        parse_merges(section),
-        section.integer("split"),
-        section.text("payload"),
-        frames,
-        section.integer("agreeing"),
-        right,
-        section.number("kl", 0.0),
-        section.number("size_bytes", 0.0),
+        family=section.text("family"),
+        level=section.number("level", 0.0),
+        merges=parse_merges(section),
+        split=section.integer("split"),
+        payload=section.text("payload"),
+        frames=frames,
+        agreeing=section.integer("agreeing"),
+        right=right,
+        kl=section.number("kl", 0.0),
+        size_bytes=section.number("size_bytes", 0.0),
     )
     for key, count in (("agreeing", point.agreeing), ("right", point.right or 0)):
         if count > frames:
@@ -123,10 +135,10 @@ def parse_point(section: Section) -> Point:
 
 
 def parse_merges(section: Section, key: str = "merges") -> tuple[int, ...]:
-    """Read a field of tokens merged in each block.
+    """Read a field with the number of tokens merged in each block.
 
     Raises:
-        InputError: it is missing or no list of numbers of tokens.
+        InputError: the field is missing or not a list of whole numbers.
     """
     values = section.array(key)
     if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):

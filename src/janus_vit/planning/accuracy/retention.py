@@ -1,13 +1,13 @@
-"""From measured points to a share with an interval for any configuration. Knows no file and no plan.
+"""Estimate the accuracy of any configuration from measured points. Knows no file and no plan.
 
-A configuration is how much it merges and what crosses the network. Merging alone follows a curve that never rises: the
-isotonic fit of what was measured. A payload then keeps its own part of what merging left, so a configuration that was
-not measured has the share
+The share of right answers depends on how much is merged and on the payload. Merging alone follows an isotonic fit of
+the measured points, which never rises. A payload keeps a part of that share, its retention. A configuration that was
+not measured has the estimate
 
     share(merging) * retention(payload),   retention(payload) = measured share with it / share(merging), at most 1
 
-and an interval that multiplies the ends of both: wider than that of a measurement. A payload that helps somewhere, as
-coarse images can under much merging, is not expected to help elsewhere.
+Its interval multiplies the ends of both intervals, and is therefore wider than that of a measurement. A payload may
+raise the share at some points, as coarse images can with much merging. That is not expected anywhere else.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from janus_vit.planning.accuracy.points import UNMERGED, Point, carrier
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.payloads import LOCAL
 
-_LEAST = 1e-3  # of a share that something is divided by
+_SMALLEST_SHARE = 1e-3  # smallest divisor
 
 
 def falling_fit(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """The closest sequence, by weighted squares, that never rises: pool adjacent violators."""
+    """Return the sequence that never rises and is closest by weighted squares (pool adjacent violators)."""
     pools: list[tuple[float, float, int]] = []  # mean, weight, members
     for value, weight in zip(values, weights, strict=True):
         pool = (value, weight, 1)
@@ -40,10 +40,13 @@ def falling_fit(values: Sequence[float], weights: Sequence[float]) -> list[float
 
 @dataclass(frozen=True)
 class Band:
-    """Values with their intervals along an axis.
+    """Values with intervals along an axis.
 
     Attributes:
-        at: ascending places, [points]. value, low, high: [points], or [points, ...] for many bands at once.
+        at: places on the axis, ascending, [points].
+        value: values at these places, [points], or [points, ...] for many bands at once.
+        low: lower ends of the intervals, same shape.
+        high: upper ends of the intervals, same shape.
     """
 
     at: Floats
@@ -52,12 +55,13 @@ class Band:
     high: Floats
 
     def along(self, places: ArrayLike) -> Band:
-        """The band at other places: between two points in a line, and anywhere between the ends of their intervals.
+        """Return the band at other places.
 
-        Outside all points the nearest one stands.
+        Values are interpolated linearly; intervals span those of both neighbours. Beyond the ends, the nearest point
+        applies.
 
         Args:
-            places: [places]; a single number if the band's values have more axes.
+            places: [places]; a single number if the values have more axes.
         """
         where = np.asarray(places, float)
         right = np.minimum(np.searchsorted(self.at, where), len(self.at) - 1)
@@ -72,17 +76,21 @@ class Band:
         )
 
     def times(self, factor: Band) -> Band:
-        """The product with a factor at the same places, none above 1."""
+        """Multiply by a factor at the same places; upper ends are limited to 1."""
         high = np.minimum(self.high * factor.high, 1.0)
         return Band(self.at, self.value * factor.value, np.minimum(self.low * factor.low, high), high)
 
 
 class Retention:
-    """The rule above, over the points of one model, the one without merging and losses among them."""
+    """Estimates for one model; see the module.
+
+    Args:
+        points: measured configurations; one of them merges nothing and loses nothing.
+    """
 
     def __init__(self, points: Sequence[Point]) -> None:
         whole = [point for point in points if carrier(point.payload) == LOCAL]
-        self._curves = {  # family -> share by tokens saved, nothing lost on the way
+        self._curves = {  # family -> share by tokens saved, with a lossless payload
             family: _falling([point for point in whole if point.saved == 0 or point.family == family])
             for family in {UNMERGED, *(point.family for point in whole)}
         }
@@ -91,7 +99,17 @@ class Retention:
         self._kept = {name: self._by_split([p for p in lossy if carrier(p.payload) == name]) for name in names}
 
     def inferred(self, family: str, saved: Floats, split: int, payload: str) -> Band:
-        """Share by tokens saved [levels], at a split and with a payload; the value is NaN beyond what was measured."""
+        """Estimate the share of configurations.
+
+        Args:
+            family: family of the schedules.
+            saved: tokens saved by each schedule, [levels].
+            split: split point.
+            payload: payload format.
+
+        Returns:
+            Shares, [levels]; the value is NaN where more is merged than was measured, or the payload was not measured.
+        """
         curve, name = self._curve(family), carrier(payload)
         band, known = curve.along(saved), saved <= curve.at[-1]
         if name in self._kept:
@@ -104,20 +122,20 @@ class Retention:
         return self._curves.get(family, self._curves[UNMERGED])
 
     def _by_split(self, points: Sequence[Point]) -> dict[int, Band]:
-        """One payload's retention by tokens saved, at each split where it was measured."""
+        """Retention of one payload by tokens saved, at each split where it was measured."""
         splits = sorted({point.split for point in points})
         return {split: self._retention([point for point in points if point.split == split]) for split in splits}
 
     def _retention(self, points: Sequence[Point]) -> Band:
         points = sorted(points, key=lambda point: point.saved)
-        left = [float(self._curve(point.family).along(point.saved).value) for point in points]
+        merged = [float(self._curve(point.family).along(point.saved).value) for point in points]
         shares = np.array([(point.share, *point.interval) for point in points]).T  # [3, points]
-        value, low, high = shares / np.maximum(left, _LEAST)
+        value, low, high = shares / np.maximum(merged, _SMALLEST_SHARE)
         return Band(np.array([point.saved for point in points], float), np.minimum(value, 1.0), low, high)
 
 
 def _falling(points: Sequence[Point]) -> Band:
-    """Share by tokens saved, which never rises."""
+    """Share by tokens saved, fitted so that it never rises."""
     ordered = sorted(points, key=lambda point: point.saved)
     value = np.array(falling_fit([point.share for point in ordered], [point.frames for point in ordered]))
     low, high = np.array([point.interval for point in ordered]).T
@@ -126,7 +144,7 @@ def _falling(points: Sequence[Point]) -> Band:
 
 
 def _stacked(by_split: dict[int, Band], saved: Floats) -> Band:
-    """Retention [splits, levels] at so many tokens saved, along splits."""
+    """Retention along the splits, [splits, levels], at these numbers of tokens saved."""
     bands = [band.along(saved) for band in by_split.values()]
     value, low, high = (np.stack([getattr(band, part) for band in bands]) for part in ("value", "low", "high"))
     return Band(np.array(list(by_split), float), value, low, high)

@@ -1,6 +1,6 @@
-"""Measured accuracy of configurations, and what follows from it for all others. Never beyond what was measured.
+"""Accuracy tables: measured configurations, and estimates for others within the measured range.
 
-`janus_vit.calibration` measures configurations; `retention` estimates the others from them.
+`janus_vit.calibration` measures configurations; `retention` estimates the others.
 """
 
 from __future__ import annotations
@@ -24,16 +24,23 @@ from janus_vit.planning.table import PlanTable
 
 SCHEMA = "janus-vit/accuracy/2"
 RIGHT, AGREEMENT = "right", "agreement"
-# What engines compute in: within one precision answers are the same.
+# Precisions of engines: engines of one precision give the same answers.
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
-METRICS = {RIGHT: "right", AGREEMENT: "as the unmerged model"}  # what an answer that counts is, in words
+METRICS = {RIGHT: "right", AGREEMENT: "as the unmerged model"}  # how an answer that counts is described
 
 _Rows = tuple[tuple[str, int], ...]  # family and tokens saved of each level
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A configuration's share of answers that count, with its 95 % interval; measured, or inferred from others."""
+    """Share of answers that count, for one configuration.
+
+    Attributes:
+        share: the share.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
+        measured: True if this configuration was measured, False if it was estimated from others.
+    """
 
     share: float
     low: float
@@ -43,13 +50,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """What configurations of one model cost in accuracy.
+    """Measured accuracy of the configurations of one model.
 
     Attributes:
-        model, fingerprint: whose. engine: that ran it. precision: what it computed in.
-        metric: what counts as a hit: "right" answers, or "agreement" with the unmerged model.
-        points: all that was measured, the one without merging and losses first.
-        about: provenance. Never read by the planner.
+        model: name of the model.
+        fingerprint: identifies its weights and architecture.
+        engine: name of the engine that ran it.
+        metric: which answers count: "right" ones, or those in "agreement" with the unmerged model.
+        points: measured configurations; the first merges nothing and loses nothing.
+        about: where the measurement comes from. The planner does not read it.
+        precision: precision that the engine computed in.
     """
 
     model: str
@@ -61,32 +71,38 @@ class AccuracyTable:
     precision: str = FLOAT32
 
     def __getstate__(self) -> dict[str, object]:
-        """The fields: what is cached beside them cannot be sent to another process."""
+        """Pickle only the fields: cached values cannot be sent to another process."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Schedules that were measured, in order."""
+        """Families that were measured, in order."""
         return tuple(dict.fromkeys(point.family for point in self.points if point.family != UNMERGED))
 
     @property
     def frames(self) -> int:
-        """How many frames the unmerged model was measured on."""
+        """Number of frames that the unmerged model was measured on."""
         return self.points[0].frames
 
     @property
     def resolution(self) -> float:
-        """Standard error of the unmerged model's share: what is closer together was not told apart."""
+        """Standard error of the unmerged model's share: smaller differences are not significant."""
         low, high = self.points[0].interval
         return (high - low) / 4
 
     def for_model(
         self, name: str, fingerprint: str, precision: str, source: str = "the accuracy table"
     ) -> AccuracyTable:
-        """This table for that model, which may go by another name now, on any engine of that precision.
+        """Return this table for a model, which may have been renamed since.
+
+        Args:
+            name: name of the model.
+            fingerprint: fingerprint of the model.
+            precision: precision that its engine computes in.
+            source: name of the table in error messages.
 
         Raises:
-            InputError: it was measured on another model or in another precision; `source` names it there.
+            InputError: the table was measured on another model or in another precision.
         """
         if fingerprint != self.fingerprint:
             raise InputError(
@@ -101,7 +117,7 @@ class AccuracyTable:
         return replace(self, model=name)
 
     def of_plans(self, table: PlanTable) -> Floats:
-        """Share of every plan, [levels, options]; NaN where nothing near was measured.
+        """Share of answers that count for every plan, [levels, options]; NaN where it cannot be estimated.
 
         Raises:
             InputError: the table was measured for another model.
@@ -115,15 +131,15 @@ class AccuracyTable:
         return np.stack(columns, axis=1)
 
     def of_rescues(self, table: PlanTable) -> Floats:
-        """Share of every plan when the device finishes the frame in a hurry, [levels, options]; NaN as above."""
+        """Share of every plan if the device finishes with the rescue schedule, [levels, options]; NaN as above."""
         splits = np.array([min(option.split, table.shape.blocks) for option in table.options])
         rows = zip(table.schedules, table.rescue.saved[:, splits], strict=True)
         return np.stack([self._finished(schedule.family, saved) for schedule, saved in rows])
 
     def _finished(self, family: str, saved: Floats) -> Floats:
-        """Share of frames without losses by tokens saved [n]: of their family, or of the first that knows so many.
+        """Share by tokens saved [n], without losses, from the given family or the first that was measured so far.
 
-        A frame that caught up with another schedule is of no family any more.
+        After a rescue schedule a frame belongs to no family, so that any of them may answer.
         """
         found = np.full(len(saved), np.nan)
         for name in (family, *self.families):
@@ -132,7 +148,7 @@ class AccuracyTable:
         return found
 
     def of_plan(self, plan: Plan) -> Estimate | None:
-        """What is known of one plan, None where nothing near was measured."""
+        """Estimate of one plan; None where it cannot be estimated."""
         saved = tokens_saved(plan.merges)
         band = self._retention.inferred(plan.family, np.array([saved], float), plan.split, plan.payload)
         share, low, high = (float(part[0]) for part in (band.value, band.low, band.high))
@@ -142,10 +158,15 @@ class AccuracyTable:
         if exact is not None:
             low, high = exact.interval
             share = share if carrier(plan.payload) == LOCAL else exact.share
-        return Estimate(share, min(low, share), max(high, share), exact is not None)
+        return Estimate(share, low=min(low, share), high=max(high, share), measured=exact is not None)
 
     def share_of_answer(self, plan: Plan, finished_here: bool) -> float:
-        """Share of a plan's answers that count, or of its rescue's if the device had to finish the frame; else NaN."""
+        """Share of answers that count for a plan, or for its rescue schedule; NaN where it cannot be estimated.
+
+        Args:
+            plan: the plan that ran.
+            finished_here: True if the device had to finish the frame.
+        """
         if finished_here:
             rescued = plan.rescued
             return float(self._finished(rescued.family, np.array([tokens_saved(rescued.merges)], float))[0])
@@ -154,7 +175,7 @@ class AccuracyTable:
 
     @cached_property
     def _shares(self) -> Callable[[_Rows, int, str], Floats]:
-        """Of one option [levels]; kept, since rankings ask for the same ones again and again."""
+        """Shares of one option, [levels]; cached, because rankings ask for the same options repeatedly."""
         return lru_cache(maxsize=4096)(self._compute_shares)
 
     def _compute_shares(self, rows: _Rows, split: int, payload: str) -> Floats:
@@ -165,7 +186,7 @@ class AccuracyTable:
             found[mine] = self._retention.inferred(family, saved[mine], split, payload).value
         for row, (family, tokens) in enumerate(rows):
             exact = self._measured.get(identity(family, tokens, split, payload))
-            if exact is not None and payload != LOCAL:  # without losses the fitted curve stands
+            if exact is not None and payload != LOCAL:  # without losses the fitted curve is used
                 found[row] = exact.share
         return found
 
@@ -178,7 +199,7 @@ class AccuracyTable:
         return {point.identity: point for point in self.points}
 
     def to_json(self) -> str:
-        """The file's text."""
+        """Return the text of the file."""
         values = {
             "schema": SCHEMA,
             "model": self.model,
@@ -206,7 +227,15 @@ def load_accuracy(path: Path) -> AccuracyTable:
 
 
 def parse_accuracy(text: str, source: str) -> AccuracyTable:
-    """Read an accuracy table from text; `source` names it in errors."""
+    """Read an accuracy table from text.
+
+    Args:
+        text: content of a table's file.
+        source: name of the text in error messages.
+
+    Raises:
+        InputError: damaged; the message names line or field.
+    """
     return _table(parse_json(text, source, SCHEMA))
 
 
@@ -226,5 +255,13 @@ def _table(section: Section) -> AccuracyTable:
     if len(set(keys)) < len(keys):
         raise section.wrong("points", "has one configuration twice")
     model, fingerprint, engine = (section.text(key) for key in ("model", "fingerprint", "engine"))
-    precision = section.text("precision") if "precision" in section.values else FLOAT32  # older tables name none
-    return AccuracyTable(model, fingerprint, engine, metric, points, section.section("about").values, precision)
+    precision = section.text("precision") if "precision" in section.values else FLOAT32  # missing in older tables
+    return AccuracyTable(
+        model=model,
+        fingerprint=fingerprint,
+        engine=engine,
+        metric=metric,
+        points=points,
+        about=section.section("about").values,
+        precision=precision,
+    )

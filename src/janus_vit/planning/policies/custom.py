@@ -1,7 +1,7 @@
 """A policy of the user's own: `FILE.py:NAME` instead of a built-in name.
 
-NAME is a class that is called with the table of all plans and the platforms, and has the two methods of `Policy`. What
-it chooses is checked before anything runs; whatever goes wrong in it is told with its file and line.
+NAME is a class with the two methods of `Policy`. It is constructed with the table of all plans and the platforms. Its
+decisions are checked before they run, and its exceptions are reported with file and line.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def is_custom(name: str) -> bool:
 
 
 def custom_policy(name: str, table: PlanTable, platforms: object) -> Policy:
-    """A fresh policy of the user's class.
+    """Make a new policy of the user's class.
 
     Raises:
-        InputError: no such file or class, or an error in it.
+        InputError: there is no such file or class, or its constructor failed.
     """
     kind = policy_class(name)
     return _Checked(name, _guarded(name, lambda: kind(table, platforms)), table)
 
 
 def policy_class(name: str) -> type[Any]:
-    """The user's class.
+    """Load the user's class.
 
     Raises:
-        InputError: no such file, a file that does not run, no such class in it, or one without the two methods.
+        InputError: there is no such file, it does not run, it has no such class, or the class lacks a method.
     """
     file, _, wanted = name.rpartition(":")
     module = _module(name, Path(file).absolute())
@@ -66,14 +66,14 @@ def _module(name: str, file: Path) -> ModuleType:
     if spec is None or spec.loader is None or not file.is_file():
         raise InputError(f"policy {name!r}: {file} is no Python file: give FILE.py:CLASS")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module
     loader = spec.loader
     _guarded(name, lambda: loader.exec_module(module))
     return module
 
 
 class _Checked:
-    """Stands before the user's policy: translates its errors and refuses plans that nobody can run."""
+    """Wraps the user's policy: translates its errors and refuses plans that cannot run."""
 
     def __init__(self, name: str, policy: Policy, table: PlanTable) -> None:
         self._name = name
@@ -90,7 +90,7 @@ class _Checked:
         """See `Policy`.
 
         Raises:
-            InputError: the decision is none, or its plan is impossible.
+            InputError: the result is not a Decision, or its plan cannot run.
         """
         decision = _guarded(self._name, lambda: self._policy.choose(situation))
         if not isinstance(decision, Decision):
@@ -102,7 +102,7 @@ class _Checked:
 
     @property
     def _place(self) -> str:
-        """Where the user's `choose` begins."""
+        """First line of the user's `choose`, for error messages."""
         code = getattr(type(self._policy).choose, "__code__", None)
         return f", line {code.co_firstlineno}" if code else ""
 
@@ -124,7 +124,7 @@ class _Checked:
 
 
 def _guarded(name: str, call: Callable[[], Any]) -> Any:
-    """Run the user's code; what it raises names its line."""
+    """Run the user's code and translate its exceptions, with the line where they were raised."""
     try:
         return call()
     except JanusError:

@@ -1,4 +1,4 @@
-"""What a policy thinks of every way to run a frame, by asking it again without what it chose before."""
+"""Rank all plans by a policy: ask it again and again, each time without the options that it chose before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ KINDS = ("device only", "image", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to split and pack, at the level that the policy would run it at."""
+    """One split point and payload, at the level that the policy chose for it.
+
+    Attributes:
+        plan: the plan.
+        predicted: its prediction.
+    """
 
     plan: Plan
     predicted: Prediction
@@ -31,13 +36,18 @@ class Candidate:
 
 
 def rank(policy: str, platforms: Platforms, sla_s: float) -> list[Candidate]:
-    """Every split point and payload, the policy's choice for a first frame at the front; of a custom policy that only.
+    """Rank every split point and payload, the policy's choice for a first frame first.
+
+    Args:
+        policy: name of a policy, or FILE.py:CLASS; the latter gives only its choice.
+        platforms: both machines and the link between them.
+        sla_s: time allowed for the frame.
 
     Raises:
-        InputError: unknown policy, or profiles that lack a format it needs.
+        InputError: the policy is unknown, or a profile lacks a format that it needs.
     """
     table = policy_table(policy, platforms)
-    if is_custom(policy):  # it may count on the whole table
+    if is_custom(policy):  # it may rely on the whole table
         decision = policy_over(table, policy, platforms).choose(Situation(0.0, sla_s))
         return [Candidate(decision.plan, decision.predicted)]
     found: list[Candidate] = []
@@ -51,13 +61,20 @@ def rank(policy: str, platforms: Platforms, sla_s: float) -> list[Candidate]:
 
 
 def shortlist(ranked: Sequence[Candidate], top: int) -> list[Candidate]:
-    """The first `top`, and the best of each kind even if it comes later; still in order."""
+    """Keep the first `top` candidates and the best of each kind, in order."""
     best = [next((candidate for candidate in ranked if candidate.kind == kind), None) for kind in KINDS]
     return [candidate for index, candidate in enumerate(ranked) if index < top or candidate in best]
 
 
 def reason(policy: str, chosen: Candidate, sla_s: float, counts: str = "right") -> str:
-    """Why the policy chose it, in a sentence; `counts` says which answers its accuracy counts."""
+    """Explain in a sentence why the policy chose a candidate.
+
+    Args:
+        policy: name of the policy.
+        chosen: its first choice.
+        sla_s: time allowed.
+        counts: which answers the accuracy counts, see `accuracy.table.METRICS`.
+    """
     predicted = chosen.predicted
     if predicted.on_time is not None and predicted.accuracy is not None:
         worth = predicted.on_time * predicted.accuracy
