@@ -1,9 +1,10 @@
-"""What every benchmark shares: timing a call, and the JSON line at its end."""
+"""Shared by all benchmarks: timing calls, measuring in fresh processes, and the JSON line at the end."""
 
 from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import platform
 import subprocess
 import time
@@ -19,7 +20,13 @@ from janus_vit.model.machine import hardware
 
 
 def timed_ms(action: Callable[[], object], rounds: int, warm_up: int) -> list[float]:
-    """Durations of single calls in ms, after some that do not count."""
+    """Call `action` several times; return the duration of each call in ms.
+
+    Args:
+        action: what to time.
+        rounds: number of timed calls.
+        warm_up: number of calls before them.
+    """
     for _ in range(warm_up):
         action()
     durations = []
@@ -31,12 +38,36 @@ def timed_ms(action: Callable[[], object], rounds: int, warm_up: int) -> list[fl
 
 
 def median_p99(durations_ms: list[float]) -> tuple[float, float]:
-    """Median and 99th percentile in ms."""
+    """Return median and 99th percentile, rounded."""
     return round(float(np.median(durations_ms)), 5), round(float(np.percentile(durations_ms, 99)), 5)
 
 
+def run_in_process(measure: Callable[..., None], *arguments: object) -> Any:
+    """Call `measure(pipe, *arguments)` in a fresh process; return what it sends over the pipe."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=measure, args=(theirs, *arguments))
+    process.start()
+    theirs.close()  # otherwise recv would wait for ever if the process dies
+    result = ours.recv()
+    process.join()
+    return result
+
+
+def resident_bytes(field: str) -> int:
+    """Return the memory of this process on Linux: VmRSS is the present size, VmHWM the largest so far."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
 def print_json(benchmark: str, warm_up: int, rows: Mapping[str, object] | list[dict[str, object]]) -> None:
-    """The closing line: what was measured, where and with what."""
+    """Print the result as one JSON line, with hardware, commit and versions.
+
+    Args:
+        benchmark: name of the benchmark.
+        warm_up: rounds before the measured ones.
+        rows: the measurements.
+    """
     packages = ("janus-vit", "torch", "numpy", "pillow", "grpcio", "protobuf", "zstandard")
     line = {
         "benchmark": benchmark,
@@ -48,20 +79,20 @@ def print_json(benchmark: str, warm_up: int, rows: Mapping[str, object] | list[d
         "warm_up": warm_up,
         "rows": rows,
     }
-    print(json.dumps(known_of(line), allow_nan=False))
+    print(json.dumps(without_nan(line), allow_nan=False))
 
 
-def known_of(value: Any) -> Any:
-    """The same with null where a number is none or infinite, which JSON does not know."""
+def without_nan(value: Any) -> Any:
+    """Replace NaN and infinite numbers by None, because JSON has no such numbers."""
     if isinstance(value, Mapping):
-        return {key: known_of(each) for key, each in value.items()}
+        return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [known_of(each) for each in value]
+        return [without_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def commit() -> str | None:
-    """The checked-out commit, None outside a checkout."""
+    """Return the checked-out commit; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

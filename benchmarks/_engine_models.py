@@ -1,4 +1,4 @@
-"""Models that engines are measured on: ViTs of two sizes, with random weights."""
+"""Models for the engine benchmarks: ViTs of two sizes with random weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ CLASSES = 1000
 
 
 def model_names(text: str) -> list[str]:
-    """Names with commas between, for argparse."""
+    """Parse model names separated by commas, for argparse."""
     names = text.split(",")
     if unknown := sorted({*names} - {*SIZES}):
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(SIZES)}")
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: unknown model, use some of {', '.join(SIZES)}")
     return names
 
 
 def load_size(folder: str) -> int:
-    """Pixels of an image's side."""
+    """Return the height and width of the model's images in pixels."""
     return SIZES[Path(folder).name][0]
 
 
 def write_checkpoint(folder: Path) -> None:
-    """Random weights as transformers names them."""
+    """Write random weights and a configuration in the format of transformers."""
     hide_torchvision()
     from transformers import ViTConfig, ViTForImageClassification
 
@@ -41,5 +41,5 @@ def write_checkpoint(folder: Path) -> None:
 
 
 def hide_torchvision() -> None:
-    """A ViT needs none of it, and one that is linked with CUDA cannot be imported beside a CPU build of torch."""
+    """Keep transformers from importing torchvision: a CUDA build of it fails beside a CPU build of torch."""
     sys.modules.setdefault("torchvision", None)  # type: ignore[arg-type]

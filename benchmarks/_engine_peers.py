@@ -1,9 +1,9 @@
-"""Other runtimes on the weights of one of our checkpoints, unmerged: what an engine's speed is measured against.
+"""Other runtimes that run the same weights without merging, to compare our engines with.
 
-Each peer makes a function from pixels and merges, which it cannot do and ignores, to logits. It computes with as many
-threads as torch does, the model as transformers and timm define it: the last block gives all tokens. Those in EXPORTED
-run what `janus-vit export` writes, and only if they are asked for: all at once would want too much memory. Needs the
-extra `janus-vit[bench]`.
+Each peer returns a function from pixels and merges to logits; it ignores the merges. Peers use as many threads as
+torch. They compute the model as transformers and timm define it: the last block computes all tokens. Peers in EXPORTED
+run the file that `janus-vit export` writes, and only on request, because all peers at once need too much memory. Needs
+the extra `janus-vit[bench]`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from janus_vit.model.catalog import Model, load_model
-from janus_vit.model.export import PACKAGES, as_onnx, export_onnx
+from janus_vit.model.export import PACKAGES, to_onnx, export_onnx
 
 Runner = Callable[[Tensor, tuple[int, ...]], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
 EXPORTED = ("openvino-export",)
-_WHOLE, _EXPORT = "whole.onnx", "export.onnx"  # the model as it is, and as `janus-vit export` writes it
-_CALIBRATION = 2  # inputs that fixed scales are taken from
+_WHOLE, _EXPORT = "whole.onnx", "export.onnx"  # the plain model, and the file of `janus-vit export`
+_CALIBRATION = 2  # inputs from which static scales are computed
 
 
 class Whole(nn.Module):
-    """Pixels [1, 3, H, W] to logits [1, classes], every block with all tokens."""
+    """The model from pixels [1, 3, H, W] to logits [1, classes]; every block computes all tokens."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.network = model.network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """See the class."""
+        """Return the logits."""
         tokens = self.network.embed(pixels)
         sizes = torch.ones(tokens.shape[:2])
         for block in self.network.blocks:
@@ -44,28 +44,28 @@ class Whole(nn.Module):
 
 
 def onnxruntime_float32(folder: Path) -> Runner:
-    """ONNX Runtime as it comes."""
+    """ONNX Runtime with default settings."""
     return _onnxruntime(folder / _WHOLE)
 
 
 def onnxruntime_int8(folder: Path) -> Runner:
-    """ONNX Runtime's dynamic quantisation: weights with a scale for each output, activations one a tensor."""
+    """ONNX Runtime's dynamic quantisation: one scale for each output of a weight, one for each activation tensor."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    small = folder / "dynamic.onnx"
+    quantised = folder / "dynamic.onnx"
     quantize_dynamic(
-        folder / _WHOLE, small, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"]
+        folder / _WHOLE, quantised, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"]
     )
-    return _onnxruntime(small)
+    return _onnxruntime(quantised)
 
 
 def openvino_float32(folder: Path) -> Runner:
-    """OpenVINO, kept from computing in bfloat16 where that is faster."""
+    """OpenVINO in float32, even where bfloat16 is faster."""
     return _openvino(folder / _WHOLE, "f32")
 
 
 def openvino_exported(folder: Path) -> Runner:
-    """The same of our own export, whose last block computes only what the head reads."""
+    """OpenVINO on our own export, whose last block computes only what the head reads."""
     return _openvino(folder / _EXPORT, "f32")
 
 
@@ -75,7 +75,7 @@ def openvino_bfloat16(folder: Path) -> Runner:
 
 
 def openvino_int8(folder: Path) -> Runner:
-    """OpenVINO on scales that were fixed before, from the largest values of a few inputs; the rest is in bfloat16."""
+    """OpenVINO in int8, with static scales from the largest values of a few inputs; the rest is in bfloat16."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     shape = load_model(str(folder)).shape.input_shape
@@ -89,25 +89,25 @@ def openvino_int8(folder: Path) -> Runner:
             one = next(self._left, None)
             return None if one is None else {"pixels": one.numpy()}
 
-    small = folder / "static.onnx"
+    quantised = folder / "static.onnx"
     quantize_static(
         folder / _WHOLE,
-        small,
+        quantised,
         Reader(),
         per_channel=True,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["MatMul"],
     )
-    return _openvino(small, "bf16")
+    return _openvino(quantised, "bf16")
 
 
 def write_graphs(folder: Path, peers: Collection[str]) -> None:
-    """What those peers read, beside the checkpoint."""
+    """Write the ONNX files that those peers read, beside the checkpoint."""
     model = load_model(str(folder))
     if {*peers} & {*EXPORTED}:
         export_onnx(model, model.shape.blocks + 1, 0.0, folder / _EXPORT)
     if {*peers} - {*EXPORTED}:
-        as_onnx(Whole(model).eval(), model.shape.input_shape, ("logits",)).save(folder / _WHOLE)
+        to_onnx(Whole(model).eval(), model.shape.input_shape, ("logits",)).save(folder / _WHOLE)
 
 
 def _onnxruntime(file: Path) -> Runner:
@@ -134,8 +134,8 @@ def _openvino(file: Path, precision: str) -> Runner:
 
 
 def installed() -> dict[str, Callable[[Path], Runner]]:
-    """The peers that can run here, by name."""
-    logging.getLogger().setLevel(logging.ERROR)  # the quantisers advise on every call
+    """Return the peers that can run here, by name."""
+    logging.getLogger().setLevel(logging.ERROR)  # the quantisers log advice on every call
     peers: dict[str, Callable[[Path], Runner]] = {}
     if all(find_spec(name) for name in (*PACKAGES, "onnxruntime")):
         peers |= {"onnxruntime": onnxruntime_float32, "onnxruntime-int8": onnxruntime_int8}

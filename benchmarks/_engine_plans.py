@@ -1,20 +1,20 @@
-"""Merges that engines are measured with, and what share of a model's operations they keep."""
+"""Merging schedules for the engine benchmarks, and the share of a model's operations that each keeps."""
 
 from __future__ import annotations
 
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.schedules import levels, make_schedule
 
-Merges = tuple[int, ...]  # of each block
+Merges = tuple[int, ...]  # tokens merged in each block
 PATCH = 16
-KEPT = (0.6, 0.4)  # shares of the operations that the paper's schedule keeps, nearly
-FIFTH = 0.2  # below what it can, so that is a few large merges in the first blocks, as learned schedules have
+KEPT = (0.6, 0.4)  # approximate shares of the operations kept, with levels of the paper's schedule
+FIFTH = 0.2  # less than the paper's schedule can keep: large merges in the first blocks, as in learned schedules
 
 
 def operations(shape: ModelShape, merges: Merges) -> float:
-    """Multiplications and additions of stem and blocks.
+    """Count the multiplications and additions of stem and blocks.
 
-    A block merges between attention and MLP; from there on the last one computes only what the head reads.
+    A block merges between attention and MLP. From its attention on, the last block computes only what the head reads.
     """
     tokens, width, total = shape.tokens, shape.width, 2.0 * shape.tokens * shape.width * 3 * PATCH**2
     for block, merged in enumerate(merges, start=1):
@@ -26,7 +26,7 @@ def operations(shape: ModelShape, merges: Merges) -> float:
 
 
 def runs(shape: ModelShape) -> dict[Merges, float]:
-    """Merges of each block, unmerged first, and the share of the operations that they keep."""
+    """Return the schedules to measure, unmerged first, with the share of the operations that each keeps."""
     whole = operations(shape, (0,) * shape.blocks)
     options = levels_of(shape)
     early = [early_merges(shape, last) for last in range(shape.tokens // 8, shape.tokens // 2)]
@@ -40,12 +40,12 @@ def runs(shape: ModelShape) -> dict[Merges, float]:
 
 
 def levels_of(shape: ModelShape) -> list[Merges]:
-    """Merges at each level that the planner chooses from."""
+    """Return the merges of each level that the planner chooses from."""
     return [make_schedule("exponential", level, shape).applied for level in levels("exponential", shape)]
 
 
 def early_merges(shape: ModelShape, last: int) -> Merges:
-    """As many as possible in the first blocks, until `last` tokens are left."""
+    """Merge as many tokens as possible in the first blocks, until `last` tokens are left."""
     merges, tokens = [], shape.tokens
     for _ in range(shape.blocks):
         merges.append(min((tokens - shape.protected) // 2, tokens - last))

@@ -1,4 +1,4 @@
-"""A report's texts and tables as Markdown, to be committed under docs/."""
+"""Writes a report's texts and tables as Markdown, for docs/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from janus_vit.report.page import Section, Table
 
 
 def markdown(title: str, command: str, intro: str, sections: Sequence[Section]) -> str:
-    """Everything but the figures."""
+    """Return a report as Markdown, without its figures.
+
+    Args:
+        title: of the report.
+        command: that makes the report.
+        intro: first paragraph.
+        sections: in order.
+    """
     parts = [f"# {title}", f"Made by `{command}` at commit {commit()}. {intro}"]
     for section in sections:
         if section.text or section.tables:

@@ -1,9 +1,9 @@
-"""How long one decision takes, beside the paper's 1 ms.
+"""Measure how long one planning decision takes; the paper reports 1 ms.
 
     python benchmarks/decision.py
 
 Both policies plan for ViT-L/16@384: the paper's Algorithm 1 over its 28 levels and 15 splits, and ours over 28 levels,
-26 splits and 6 payload formats. Times are of `choose` alone, with a link that was observed before.
+26 splits and 6 payload formats. Only `choose` is timed, after the policy has observed the link.
 """
 
 from __future__ import annotations
@@ -25,13 +25,22 @@ LIMITS_US = {"janus": 50.0, "adaptive": 300.0}
 
 
 def profile(slower: float) -> PlatformProfile:
-    """The paper's Jetson Orin Nano, roughly; the cloud is the same with a factor."""
+    """Return roughly the profile of the paper's Jetson Orin Nano, or of a machine that is slower by a factor."""
     curve = Curve(0.5e-3 * slower, 0.044e-3 * slower, 0.0, 0.0, 0.0, 0.0, 1.0)
     none = Cost(0.0, 0.0)
     costs = {name: Cost(1e-4, 1e-9) for name in TOKENS + IMAGES}
     sizes = dict.fromkeys(IMAGES, 45000.0)
     return PlatformProfile(
-        SHAPE.name, 1e-3 * slower, 2e-4 * slower, curve, curve, none, costs, costs, sizes, {"float16+zstd": 0.87}
+        model=SHAPE.name,
+        stem_s=1e-3 * slower,
+        head_s=2e-4 * slower,
+        line=curve,
+        quadratic=curve,
+        merge=none,
+        encode=costs,
+        decode=costs,
+        image_bytes=sizes,
+        lossless_ratio={"float16+zstd": 0.87},
     )
 
 
@@ -48,7 +57,16 @@ def main() -> None:
             seen = Transfer(0.1 * index, 50_000, 0.03 + 0.0005 * index, 0.04)
             policy.observe(
                 Outcome(
-                    index, 0.0, 0.3, first.plan, first.predicted, Measured(), 0, Answer((0,), (1.0,)), None, (seen,)
+                    frame=index,
+                    at_s=0.0,
+                    sla_s=0.3,
+                    plan=first.plan,
+                    predicted=first.predicted,
+                    measured=Measured(),
+                    size_bytes=0,
+                    answer=Answer((0,), (1.0,)),
+                    fallback=None,
+                    transfers=(seen,),
                 )
             )
         median_ms, p99_ms = median_p99(timed_ms(lambda: policy.choose(Situation(7.0, 0.3)), ROUNDS, WARM_UP))  # noqa: B023

@@ -1,14 +1,16 @@
-"""Engines beside what else runs a ViT on a processor: time, share of the possible, memory; unmerged and merged.
+"""Compare the CPU engines with other runtimes: time, share of the hardware's limit, and memory.
 
     python benchmarks/engines.py [--models vit-base-224,vit-large-384] [--only zen,openvino] [--rounds 9] [--quick]
 
-All run the same random weights, batch 1, each in a process of its own, one at a time and in turn, so that other load
-falls on all of them: those in float32, then in bfloat16, then in int8, so that 16 GB of memory are enough, each time
-beside transformers. Engines have run each of the planner's levels once before, as in a stream: libraries keep
-something for each number of tokens. "x best" is beside the fastest peer of the same precision, unmerged, given the
-model as it is; openvino-export, given what `janus-vit export` writes, is apart. The limit is a packed matrix product of
-the model's MLP on the processor, at all tokens, in the same turns. Operations are those that are carried out. Memory is
-what a process holds beyond torch itself, none of it a GPU's. Peers, which cannot merge, are one function each: PEERS.
+All run the same random weights at batch 1. Each has its own process, and they run in turn, so that other load affects
+all of them. Precisions run one after another, so that 16 GB of memory are enough; transformers runs with each. Before
+they are timed, engines run each of the planner's levels once, as in a stream, because libraries cache data for each
+number of tokens. Peers cannot merge.
+
+"x transf." and "x best" are speed-ups over transformers and over the fastest peer of the same precision, both unmerged;
+openvino-export, which runs the file that `janus-vit export` writes, does not count as a peer there. The limit is the
+speed of a packed matrix product of the model's MLP at all tokens, measured in the same turns. GFLOP/s count the
+operations that are carried out. Memory is the process's size without torch itself; GPU memory is not included.
 """
 
 from __future__ import annotations
@@ -18,87 +20,38 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import _engine_peers
 import torch
-from _common import print_json
-from _engine_models import CLASSES, SIZES, hide_torchvision, load_size, model_names, write_checkpoint
+from _common import print_json, resident_bytes
+from _engine_models import SIZES, load_size, model_names, write_checkpoint
 from _engine_peers import EXPORTED
 from _engine_plans import Merges, levels_of, operations, runs
-from loading import resident_bytes
+from _engine_runners import ALWAYS, LIMITS, OURS, PEERS, precision_in
 from torch import Tensor
 
 from janus_vit.model.catalog import load_model
-from janus_vit.model.engines.factory import make_engine
-from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.engines.registry import ENGINES
 from janus_vit.model.memory import trim
 from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32, INT8
 from janus_vit.planning.plan import ModelShape
 
-Runner = Callable[[Tensor, Merges], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
-FLOAT32_BAR, BFLOAT16_BAR, INT8_BAR, LIMIT_BAR, SAVING_BAR = 1.9, 3.5, 5.0, 0.70, 0.85
-
-
-def transformers_sdpa(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Runner:
-    """What most people run: transformers, scaled dot product attention."""
-    hide_torchvision()
-    from transformers import ViTForImageClassification
-
-    model: Any = ViTForImageClassification.from_pretrained(folder, attn_implementation="sdpa")
-    model.eval().to(device, dtype)
-    return lambda pixels, merges: model(pixels.to(device, dtype)).logits.float().cpu()
-
-
-def ours(name: str) -> Callable[[Path], Runner]:
-    """An engine of this package, with the model's weights taken over as the commands do."""
-
-    def make(folder: Path) -> Runner:
-        model = load_model(str(folder))
-        engine, blocks = make_engine(model, name, keep_model=False), model.shape.blocks
-        return lambda pixels, merges: engine.head(engine.run(engine.embed(pixels, merges), blocks))
-
-    return make
-
-
-def packed_product(dtype: torch.dtype) -> Callable[[Path], Runner]:
-    """The limit: the first product of an MLP at all tokens, as often as the model has blocks."""
-
-    def make(folder: Path) -> Runner:
-        arch = load_model(str(folder)).network.architecture
-        layer = PackedLinear(torch.randn(arch.mlp_width, arch.width), torch.randn(arch.mlp_width), dtype=dtype)
-        x = torch.randn(arch.tokens, arch.width).to(dtype)
-
-        def run(pixels: Tensor, merges: Merges) -> Tensor:
-            for _ in merges:
-                layer(x)
-            return torch.zeros(1, CLASSES)
-
-        return run
-
-    return make
-
-
-PEERS: dict[str, Callable[[Path], Runner]] = {"transformers": transformers_sdpa, **_engine_peers.installed()}
-if torch.cuda.is_available():
-    PEERS["transformers-cuda-bf16"] = partial(transformers_sdpa, device="cuda", dtype=torch.bfloat16)
-OURS = {name: ours(name) for name, spec in ENGINES.items() if spec.installed}
-LIMITS = {  # of the processor
-    ENGINES[name].precision: packed_product(dtype)
-    for name, dtype in (("packed", torch.float32), ("packed-bf16", torch.bfloat16))
-    if ENGINES[name].runs_here
-}
-ALWAYS = "transformers", "eager"  # what all are compared with
+FLOAT32_TARGET, BFLOAT16_TARGET, INT8_TARGET, LIMIT_TARGET, SAVING_TARGET = 1.9, 3.5, 5.0, 0.70, 0.85
 
 
 class Competitor:
-    """A runner in a process of its own, which waits while the others run."""
+    """A peer, engine or limit in its own process, which waits while the others run.
+
+    Args:
+        name: of the peer, engine or limit.
+        folder: of the checkpoint.
+        threads: of the process.
+        levels: merges that an engine runs before it is timed.
+    """
 
     def __init__(self, name: str, folder: Path, threads: int, levels: list[Merges]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -108,14 +61,14 @@ class Competitor:
         arguments = theirs, kind, name, str(folder), threads, before
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
-        theirs.close()  # so that a process that dies is no pipe to wait for
+        theirs.close()  # otherwise recv would wait for ever if the process dies
         self.times_ms: dict[Merges, list[float]] = {}
         self.logits: dict[Merges, Tensor] = {}
         self.resident_bytes = self.peak_bytes = 0
-        self._pipe.recv()  # it is ready
+        self._pipe.recv()  # wait until it is ready
 
     def turn(self, merges: Merges, counts: bool) -> None:
-        """One timed run."""
+        """Run once with those merges, and keep time and logits if the run counts."""
         self._pipe.send(merges)
         elapsed_ms, logits, self.resident_bytes, self.peak_bytes = self._pipe.recv()
         if counts:
@@ -131,16 +84,16 @@ class Competitor:
 def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int, before: list[Merges]) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    before_bytes = resident_bytes("VmRSS")  # of torch itself
+    before_bytes = resident_bytes("VmRSS")  # torch itself
     run = {"peer": PEERS, "engine": OURS, "limit": LIMITS}[kind][name](Path(folder))
-    trim()  # what was needed to make it, a quantiser's copies say, is not what it holds
+    trim()  # release what was needed only to build it, such as a quantiser's copies
     pixels = torch.randn(1, 3, *(2 * [load_size(folder)]), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         for merges in before:
             run(pixels, merges)
         pipe.send(None)
         while (merges := pipe.recv()) is not None:
-            run(pixels, merges)  # caches are cold after the others' turns
+            run(pixels, merges)  # warm up: the caches are cold after the others' turns
             began_s = time.perf_counter()
             logits = run(pixels, merges)
             elapsed_ms = 1e3 * (time.perf_counter() - began_s)
@@ -149,7 +102,7 @@ def _serve(pipe: Connection, kind: str, name: str, folder: str, threads: int, be
 
 
 def write_graphs(folder: Path, peers: list[str]) -> None:
-    """In a process of its own: an exporter keeps hundreds of megabytes."""
+    """Write the peers' ONNX files in another process, because an exporter keeps hundreds of megabytes."""
     writing = multiprocessing.get_context("spawn").Process(target=_engine_peers.write_graphs, args=(folder, peers))
     writing.start()
     writing.join()
@@ -158,7 +111,14 @@ def write_graphs(folder: Path, peers: list[str]) -> None:
 
 
 def compare(name: str, rounds: int, threads: int, only: set[str]) -> Iterator[dict[str, object]]:
-    """Competitors on one model: one row for each and each schedule. Transformers and eager always run."""
+    """Run all competitors on one model; yield a row for each of them and each schedule.
+
+    Args:
+        name: of the model.
+        rounds: timed runs of each.
+        threads: of each process.
+        only: peers and engines to show; transformers and eager always run.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name
         write_checkpoint(folder)
@@ -177,7 +137,7 @@ def compare(name: str, rounds: int, threads: int, only: set[str]) -> Iterator[di
 
 
 def in_turn(running: Mapping[str, Competitor], plans: Mapping[Merges, float], rounds: int) -> None:
-    """Time each, unmerged and, if it can, merged, after a round that does not count; then stop them."""
+    """Time all competitors in turn, after a warm-up round, then stop them. Only engines run the merged schedules."""
     for counts in (False, *[True] * rounds):
         for merges in plans:
             for each, competitor in running.items():
@@ -190,7 +150,7 @@ def in_turn(running: Mapping[str, Competitor], plans: Mapping[Merges, float], ro
 def rows_of(
     name: str, shape: ModelShape, plans: Mapping[Merges, float], running: Mapping[str, Competitor], theirs: list[str]
 ) -> list[dict[str, object]]:
-    """Of some of those that ran: medians, and what they are beside the limit, the peers and the unmerged run."""
+    """Return the rows of `theirs`: medians, and their ratios to the limit, to the peers and to the unmerged run."""
     unmerged = (0,) * shape.blocks
     product = 16 * shape.tokens * shape.width**2 * shape.blocks / 2  # 2 x tokens x width x 4 width in each block
     whole_ms = {each: statistics.median(run.times_ms[unmerged]) for each, run in running.items()}
@@ -231,16 +191,8 @@ def rows_of(
     return rows
 
 
-def precision_in(name: str) -> str:
-    """What an engine or a peer computes in."""
-    endings = {"-bf16": BFLOAT16, "-int8": INT8}
-    if name in ENGINES:
-        return ENGINES[name].precision
-    return next((endings[ending] for ending in endings if name.endswith(ending)), FLOAT32)
-
-
 def cell(value: object) -> str:
-    """A figure as the table shows it."""
+    """Format a value for the table."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -254,7 +206,7 @@ def main() -> None:
     parser.add_argument("--models", type=model_names, default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", default="", help="some of the peers and engines, as the table names them")
+    parser.add_argument("--only", default="", help="peers and engines, separated by commas")
     parser.add_argument("--quick", action="store_true", help="the first model, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -263,7 +215,7 @@ def main() -> None:
     if unknown := sorted(only - able):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(sorted(able))}")
     rows: list[dict[str, object]] = []
-    heads = {  # of the columns, and the fields of a row
+    heads = {  # heading of a column -> field of a row
         "kept": "kept",
         "ms": "ms",
         "least": "least_ms",
@@ -282,8 +234,9 @@ def main() -> None:
             print(f"{row['engine']:<23}" + "".join(f"{cell(row[field]):>10}" for field in heads.values()), flush=True)
             rows.append(row)
     print(
-        f"bars: unmerged {FLOAT32_BAR} x transformers in float32 and {LIMIT_BAR} of the limit, {BFLOAT16_BAR} x in "
-        f"bfloat16, {INT8_BAR} x in int8; merged to a fifth, {SAVING_BAR} of the proportional saving"
+        f"targets: unmerged {FLOAT32_TARGET} x transformers in float32 and {LIMIT_TARGET} of the limit, "
+        f"{BFLOAT16_TARGET} x in bfloat16, {INT8_TARGET} x in int8; merged to a fifth, {SAVING_TARGET} of the "
+        "proportional saving"
     )
     print_json("engines", 1, rows)
 

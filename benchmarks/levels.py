@@ -1,16 +1,16 @@
-"""What a level of merging costs an engine when it is first used, and what memory is held once all have been.
+"""Measure what an engine's first run at each merging level costs, and how much memory it holds after all levels.
 
     python benchmarks/levels.py [--models vit-base-224] [--only int8,zen-int8]
 
-Each engine in a process of its own, 2 threads, random weights, batch 1: a few unmerged runs, then every level of the
-planner's schedule, three times in a row. First is beside the faster of the two later ones; again is a second round over
-all levels, beside the same. Memory is what the process holds beyond torch itself.
+Each engine has its own process, 2 threads, random weights and batch 1. It does a few unmerged runs, then runs every
+level of the planner's schedule three times in a row. "first" and "most" are median and maximum, over levels, of the
+first run divided by the faster of the two later ones. "again" is the median of a second round over all levels, divided
+by the same. Memory is the process's size without torch itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -18,10 +18,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from _common import print_json
+from _common import print_json, resident_bytes, run_in_process
 from _engine_models import SIZES, model_names, write_checkpoint
 from _engine_plans import Merges, levels_of
-from loading import resident_bytes
 
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.factory import make_engine
@@ -32,7 +31,7 @@ WARM_UP, THREADS = 3, 2
 
 
 def measure(pipe: Connection, name: str, folder: str) -> None:
-    """Send one row of the table."""
+    """Measure one engine in a fresh process; send its row."""
     torch.set_num_threads(THREADS)
     before_bytes = resident_bytes("VmRSS")
     model = load_model(folder)
@@ -74,13 +73,13 @@ def main() -> None:
     """Print a table for each model, then the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=model_names, default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
-    parser.add_argument("--only", default="", help="some of the engines, with commas; default: all that run here")
+    parser.add_argument("--only", default="", help="engines, separated by commas; default: all that run here")
     options = parser.parse_args()
     able = [name for name, kind in ENGINES.items() if kind.runs_here]
     only = [name for name in options.only.split(",") if name] or able
     if unknown := sorted({*only} - {*able}):
         parser.error(f"--only: {', '.join(unknown)} cannot run here: use some of {', '.join(able)}")
-    context, rows = multiprocessing.get_context("spawn"), []
+    rows: list[dict[str, object]] = []
     for model in options.models:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / model
@@ -88,12 +87,7 @@ def main() -> None:
             print(f"{model}, {THREADS} threads")
             print(f"{'engine':<14}{'first':>8}{'most':>8}{'again':>8}{'MB':>8}{'MB, all':>10}")
             for name in only:
-                ours, theirs = context.Pipe()
-                process = context.Process(target=measure, args=(theirs, name, str(folder)))
-                process.start()
-                theirs.close()  # so that a process that dies is no pipe to wait for
-                row = {"model": model, **ours.recv()}
-                process.join()
+                row = {"model": model, **run_in_process(measure, name, str(folder))}
                 rows.append(row)
                 fields = ("first_median", "first_most", "again_median", "unmerged_mb")
                 print(f"{name:<14}" + "".join(f"{row[field]:>8}" for field in fields) + f"{row['all_levels_mb']:>10}")

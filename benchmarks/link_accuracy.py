@@ -1,22 +1,20 @@
-"""How closely an emulated link follows its trace: the rate that a saturating sender gets, second by second.
+"""Measure how closely an emulated link follows its trace: the rate of a saturating sender, second by second.
 
     python benchmarks/link_accuracy.py
 
-Prints a table (the trace's own rate beside the measured one) and one JSON line. Takes about 12 s. Other load on
-the machine shows as error: the sender, the link and the receiver share its cores.
+Prints a table with the trace's rate beside the measured one, and one JSON line. Takes about 12 s. Other load on the
+machine increases the errors: sender, link and receiver share its cores.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
-import threading
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from _link_setup import saturating
 
 from janus_vit.links.emulator import EmulatedLink, LinkSpec
 from janus_vit.links.generator import generate, trace_from
@@ -30,7 +28,14 @@ STEPPING_WINDOWS = 4
 
 @dataclass(frozen=True)
 class Row:
-    """Rates in Mbps; errors of 1-second averages against the trace's, in percent of it."""
+    """One link.
+
+    Attributes:
+        link: name of the trace.
+        asked_mbps: mean rate of the trace.
+        measured_mbps: mean rate of the sender.
+        worst_error_percent: largest error of a 1-second mean, in percent of the trace's.
+    """
 
     link: str
     asked_mbps: float
@@ -39,6 +44,7 @@ class Row:
 
 
 def main() -> None:
+    """Print the table and the JSON line."""
     stepping = generate("lte", "driving", duration_s=60, seed=1, interval_s=0.1)
     runs = [(trace_from(f"constant:{mbps}", 1, 0), CONSTANT_WINDOWS) for mbps in (1, 10, 100)]
     runs.append((stepping, STEPPING_WINDOWS))
@@ -52,12 +58,13 @@ def main() -> None:
 
 
 def measure(trace: Trace, windows: int) -> Row:
-    """Saturate a link that follows the trace and compare its rate with the trace's, window by window."""
+    """Saturate a link that follows the trace, and compare its rate with the trace's in each window."""
     edges_s = WARM_UP_S + WINDOW_S * np.arange(windows + 1)
     with (
         socket.create_server(("127.0.0.1", 0)) as sink,
         EmulatedLink(LinkSpec(trace), *sink.getsockname()) as link,
-        saturating_sender(link),
+        socket.create_connection((link.host, link.port)) as client,
+        saturating(client),
     ):
         times_s, sizes_bytes = receive_until(sink, link, edges_s[-1])
     measured_mbps = np.histogram(times_s, edges_s, weights=sizes_bytes)[0] * 8 / WINDOW_S / 1e6
@@ -71,30 +78,10 @@ def measure(trace: Trace, windows: int) -> Row:
     )
 
 
-@contextlib.contextmanager
-def saturating_sender(link: EmulatedLink) -> Iterator[None]:
-    """Send for as long as the context is open and the link takes bytes."""
-    with socket.create_connection((link.host, link.port)) as client:
-        sending = threading.Thread(target=send_until_closed, args=(client,))
-        sending.start()
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # the receiver left first: closed already
-                client.shutdown(socket.SHUT_RDWR)
-            sending.join()
-
-
-def send_until_closed(client: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            client.sendall(bytes(64 * 1024))
-
-
 def receive_until(
     sink: socket.socket, link: EmulatedLink, end_s: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Times (seconds on the link's clock) and sizes (bytes) of what arrives until end_s."""
+    """Return times (seconds on the link's clock) and sizes (bytes) of everything that arrives until `end_s`."""
     arrivals = [(0.0, 0)]
     connection, _ = sink.accept()
     with connection:

@@ -1,15 +1,15 @@
-"""What loading ViT-L/16@384 costs: resident memory beside the file's size, time beside reading the file.
+"""Measure how loading ViT-L/16@384 compares with reading the file: time, and memory beside the file's size.
 
     python benchmarks/loading.py
 
-Writes a checkpoint of random float32 weights as timm and as transformers name them (the second has query, key and value
-apart, so they are copied), and loads each in a fresh process. Reading is the peer: the whole file, once, into memory.
+Writes a checkpoint of random float32 weights with timm's names and one with those of transformers, and loads each in a
+fresh process. transformers stores query, key and value separately, so loading must copy them. The peer reads the whole
+file into memory once.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from _common import print_json
+from _common import print_json, resident_bytes, run_in_process
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -29,7 +29,7 @@ MEMORY_LIMIT, TIME_LIMIT = 1.3, 2.0
 
 
 def tensors(split_qkv: bool) -> dict[str, Tensor]:
-    """All tensors in timm's names, or in those of transformers."""
+    """Return all tensors with timm's names; with those of transformers if query, key and value are split."""
 
     def linear(name: str, rows: int, columns: int) -> dict[str, Tensor]:
         return {f"{name}.weight": torch.rand(rows, columns), f"{name}.bias": torch.rand(rows)}
@@ -66,7 +66,7 @@ def tensors(split_qkv: bool) -> dict[str, Tensor]:
 
 
 def write(folder: Path, split_qkv: bool) -> Path:
-    """A checkpoint folder; gives its weight file."""
+    """Write a checkpoint folder; return its weight file."""
     file = folder / "model.safetensors"
     save_file(tensors(split_qkv), file)
     config = {"model_type": "vit", "num_attention_heads": 16, "image_size": SIDE}
@@ -75,7 +75,7 @@ def write(folder: Path, split_qkv: bool) -> Path:
 
 
 def load(pipe: Connection, folder: str) -> None:
-    """In a fresh process: load, touch every weight through the fingerprint, and tell time and memory."""
+    """Load the model in a fresh process; send time and additional memory. The fingerprint reads every weight."""
     torch.set_num_threads(1)
     before_bytes = resident_bytes("VmRSS")
     began_s = time.perf_counter()
@@ -84,25 +84,14 @@ def load(pipe: Connection, folder: str) -> None:
     pipe.send((elapsed_s, resident_bytes("VmHWM") - before_bytes))
 
 
-def resident_bytes(field: str) -> int:
-    """Resident memory of this process: VmRSS is now, VmHWM the most so far (Linux)."""
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
 def measure(folder: Path) -> tuple[float, int]:
-    """Seconds and bytes of one load."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=load, args=(theirs, str(folder)))
-    process.start()
-    found: tuple[float, int] = ours.recv()
-    process.join()
+    """Return seconds and bytes of one load."""
+    found: tuple[float, int] = run_in_process(load, str(folder))
     return found
 
 
 def read_s(file: Path) -> float:
-    """Seconds to read a file into memory."""
+    """Return the seconds to read a file into memory."""
     began_s = time.perf_counter()
     file.read_bytes()
     return time.perf_counter() - began_s
@@ -126,7 +115,7 @@ def main() -> None:
         rows.append(
             {"names": names, "load_s": load_s, "read_s": peer_s, "memory_bytes": memory_bytes, "file_bytes": size_bytes}
         )
-    print(f"limits: {TIME_LIMIT} x the time of reading, {MEMORY_LIMIT} x the file's size in memory")
+    print(f"limits: load time {TIME_LIMIT} x the read time, memory {MEMORY_LIMIT} x the file's size")
     print_json("loading", 1, rows)
 
 

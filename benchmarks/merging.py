@@ -1,9 +1,9 @@
-"""What a merge costs beside the block it stands in: 577 tokens of width 1,024, batch 1.
+"""Measure what a merge costs beside the block that contains it: 577 tokens of width 1,024, batch 1.
 
     python benchmarks/merging.py
 
-The block is a ViT-L block of this package and, as peer, PyTorch's own encoder layer of the same shape, in the same run
-and in turn with the merge.
+The block is a ViT-L block of this package; the peer is PyTorch's own encoder layer of the same shape. Merge, block and
+peer run in turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from janus_vit.model.layers import Block
 from janus_vit.model.merging import match_tokens, merge_tokens
 
 TOKENS, WIDTH, HEADS = 577, 1024, 16
-MERGES = 74  # the first block's at the paper's largest level
+MERGES = 74  # in the first block at the paper's largest level
 ROUNDS, WARM_UP = 9, 2
 LIMIT_PERCENT = 2.0
 
@@ -35,7 +35,7 @@ def main() -> None:
         "one merge": lambda: merge_tokens(tokens, sizes, match_tokens(keys, MERGES, 1)),
     }
     durations: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(ROUNDS):  # in turn, so that other load falls on all of them
+    for _ in range(ROUNDS):  # in turn, so that other load affects all of them
         for name, action in actions.items():
             durations[name] += timed_ms(action, rounds=4, warm_up=WARM_UP)
     block_ms = median_p99(durations["block"])[0]

@@ -1,10 +1,10 @@
-"""What the runtime itself costs a frame on loopback, beside a bare gRPC echo of the same size.
+"""Measure the runtime's own overhead for each frame on loopback, beside a bare gRPC echo of the same size.
 
     python benchmarks/overhead.py
 
-Streams frames whose payload is 100 kB (the float32 input of a small model) to a real cloud in another process, with
-a model that computes next to nothing. Overhead is everything that is not compute, sending or round trip: total less
-device, encode, decode, queue, cloud and sending times, less the round trip of an empty call.
+Streams frames with a payload of 100 kB, the float32 input of a small model, to a cloud in another process. The model
+computes almost nothing. Overhead is the total time minus device, encode, decode, queue, cloud and sending times, minus
+the round trip of an empty call.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ LIMIT_MS = 2.0
 
 
 def tiny_model() -> Model:
-    """A model whose float32 input is 100 kB and whose blocks are nearly free."""
+    """Make a model whose float32 input is 100 kB and whose blocks take almost no time."""
     torch.manual_seed(0)
     network = VisionTransformer(Architecture(SIDE, 46, 16, 1, 2, 32, 10)).eval().requires_grad_(False)
     return Model("overhead", network, Preprocessing(SIDE), tuple("0123456789"))
 
 
 def serve(pipe: Connection) -> None:
-    """The other process: a cloud and an echo."""
+    """Run a cloud and an echo server until the other end of the pipe is closed; send their ports."""
     torch.set_num_threads(1)
     model = tiny_model()
     profile = profile_machine(model, [np.zeros((SIDE, SIDE, 3), np.uint8)])
@@ -61,7 +61,7 @@ def serve(pipe: Connection) -> None:
 
 @contextmanager
 def other_process() -> Iterator[tuple[int, int]]:
-    """Ports of the cloud and of the echo."""
+    """Start `serve` in another process; yield the ports of the cloud and of the echo server."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)

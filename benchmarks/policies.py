@@ -1,10 +1,10 @@
-"""Every policy on every kind of link, simulated: share of late frames, and of right answers in time.
+"""Simulate every policy on every kind of link: share of late frames, and of right answers in time.
 
     python benchmarks/policies.py [--traces DIR] [--sla-ms 100] [--slowdown 20]
 
-The built-in model with its measured accuracy, this machine's quick profile as cloud, and a device so many times slower.
-Links are the generator's, or all traces of a folder. A camera takes a frame every SLA; the newest is run, and one that
-was never run counts as late. Accuracy is looked up in the measured table.
+Uses the built-in model with its measured accuracy table, a quick profile of this machine as the cloud, and a device
+that is slower by the given factor. Links are generated, or all traces of a folder. The camera's period is the SLA; the
+newest frame is run, and a dropped frame counts as late.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DURATION_S = 120.0
 
 
 def links(folder: Path | None) -> list[Trace]:
-    """The traces of a folder, or one of each generated scenario."""
+    """Return the traces of a folder; without one, a link of each generated scenario."""
     if folder is not None:
         return [read_trace(path) for path in sorted(folder.glob("*.csv"))]
     return [trace_from(name, DURATION_S, seed=1) for name in SCENARIOS]
@@ -57,7 +57,11 @@ def main() -> None:
     runs = [(name, True) for name in POLICIES] + [("adaptive", False)]
     names = [name if allowed else f"{name}, private" for name, allowed in runs]
     print(
-        "late % (right in time %), SLA", options.sla_ms, "ms, device", options.slowdown, "times slower than the cloud"
+        "late % (right and in time %), SLA",
+        options.sla_ms,
+        "ms, device",
+        options.slowdown,
+        "times slower than the cloud",
     )
     print(f"{'link':<24}" + "".join(f"{name:>18}" for name in names))
     for trace in links(options.traces):

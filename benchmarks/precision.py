@@ -1,9 +1,10 @@
-"""What lower precision costs in accuracy: right answers of every engine on the built-in models, merged and not.
+"""Measure what lower precision costs in accuracy: right answers of every engine on the built-in models.
 
     python benchmarks/precision.py [--clips 2000] [--engines eager,packed-bf16,int8]
 
-Answers that were right with the first engine and no longer are, and the other way round, tell a loss from chance: which
-tokens merge depends on small differences, so that where much is merged answers change in both directions.
+Each model runs at three merging levels. "lost" counts the answers that are right with the first engine and wrong with
+this one; "won" counts the opposite. Small differences change which tokens merge, so under heavy merging answers change
+in both directions: a loss of accuracy is real only if more are lost than won.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ ENGINES = [name for name, kind in registry.ENGINES.items() if kind.runs_here]
 
 
 def inputs(model: Model, clips: int) -> tuple[Tensor, Tensor]:
-    """Pixels and labels that the model was not trained on: all built-in frames, or so many clips."""
+    """Return pixels and labels that the model was not trained on: all built-in frames, or that many clips."""
     frames, labels = builtin_frames() if model.shape.name == BUILTIN else motion_clips(clips, SEED)
     pixels = [model.preprocessing.normalise(model.preprocessing.crop(frame)) for frame in frames]
     return torch.cat(pixels), torch.from_numpy(labels)
 
 
 def right(model: Model, engine: Engine, pixels: Tensor, labels: Tensor, merges: tuple[int, ...]) -> Tensor:
-    """Which answers are the label, [n]."""
+    """Return for each input whether the answer is its label, [n]."""
     blocks = model.shape.blocks
     parts = [pixels[first : first + BATCH] for first in range(0, len(pixels), BATCH)]
     logits = [engine.head(engine.run(engine.embed(part, merges), blocks)) for part in parts]
@@ -44,8 +45,12 @@ def right(model: Model, engine: Engine, pixels: Tensor, labels: Tensor, merges: 
 def main() -> None:
     """Print the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=2000, help="for janus-motion")
-    parser.add_argument("--engines", default=",".join(ENGINES), help="the first is what the others are beside")
+    parser.add_argument("--clips", type=int, default=2000, help="number of clips for janus-motion")
+    parser.add_argument(
+        "--engines",
+        default=",".join(ENGINES),
+        help="engines, separated by commas; the others are compared with the first",
+    )
     options = parser.parse_args()
     if unable := [name for name in options.engines.split(",") if name not in ENGINES]:
         parser.error(f"--engines: {', '.join(unable)} cannot run here: use some of {', '.join(ENGINES)}")

@@ -1,9 +1,10 @@
-"""Which merging schedule is most accurate at equal latency: on the device, in the cloud, and across a split.
+"""Compare merging schedules at equal latency: accuracy on the device, in the cloud, and across a split.
 
     python benchmarks/schedules.py
 
-The built-in models with their measured accuracy. Latency is predicted from a profile measured now: the cloud is this
-machine with one thread, the device so many times slower. Each family has the levels that were calibrated.
+Uses the built-in models with their measured accuracy tables. Latency is predicted from a profile that is measured
+first: the cloud is this machine with one thread, the device is slower by a factor. Each family has its calibrated
+levels.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from janus_vit.planning.schedules import Schedule, clip, make_schedule
 from janus_vit.planning.table import Option, build_table
 from janus_vit.sources.streams import open_stream
 
-SLOWER = 12.0
+SLOWDOWN = 12.0  # of the device
 RATE_MBPS = 4.0
-BUDGETS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of the unmerged latency
+BUDGETS = (1.0, 0.95, 0.9, 0.85, 0.8)  # shares of the unmerged latency
 
 
-def ladder(family: str, accuracy: AccuracyTable, model: Model) -> list[Schedule]:
-    """The calibrated schedules of one family, no merging first."""
+def calibrated_schedules(family: str, accuracy: AccuracyTable, model: Model) -> list[Schedule]:
+    """Return the unmerged schedule and the calibrated schedules of one family."""
     points = [point for point in accuracy.points if point.family == family]
     found = {point.merges: clip(family, point.level, point.merges, model.shape) for point in points}
     return [make_schedule("none", 0.0, model.shape), *found.values()]
 
 
 def total_s(schedules: list[Schedule], option: Option, model: Model, profile: PlatformProfile) -> tuple[Floats, Floats]:
-    """Predicted latency and measured accuracy of each schedule in one place; the round trip is left out."""
+    """Return the latency without round trip and the accuracy of each schedule, for one split and payload."""
     assert model.accuracy is not None
-    table = build_table(model.shape, schedules, [option], profile.slowed(SLOWER), profile)
+    table = build_table(model.shape, schedules, [option], profile.slowed(SLOWDOWN), profile)
     compute_s = table.device_s + table.encode_s + table.cloud_s + table.decode_s
     seconds = compute_s + table.size_bytes * 8e-6 / RATE_MBPS
     return seconds[:, 0], model.accuracy.of_plans(table)[:, 0]
@@ -61,7 +62,8 @@ def main() -> None:
         print(f"{'where':<8} {'share':>6} {'ms':>8}" + "".join(f"{family:>13}" for family in families))
         for place, option in places.items():
             found = {
-                family: total_s(ladder(family, model.accuracy, model), option, model, profile) for family in families
+                family: total_s(calibrated_schedules(family, model.accuracy, model), option, model, profile)
+                for family in families
             }
             unmerged_s = float(next(iter(found.values()))[0][0])
             for share in BUDGETS:
@@ -73,7 +75,7 @@ def main() -> None:
                 print(f"{place:<8} {share:>6.2f} {1e3 * share * unmerged_s:>8.1f}{cells}")
                 known = {family: right if right >= 0 else None for family, right in best.items()}
                 rows.append({"model": name, "where": place, "share": share, "right": known})
-    print("-: no calibrated level of that family is so fast")
+    print("-: no calibrated level of that family is fast enough")
     print_json("schedules", 0, rows)
 
 

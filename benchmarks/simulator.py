@@ -1,6 +1,8 @@
-"""How many frames a second the simulator runs on one core, Algorithm 1 over the paper's 28 x 15 plans, and ours.
+"""Measure how many frames per second the simulator runs on one core, with the paper's policy and with ours.
 
-python benchmarks/simulator.py
+    python benchmarks/simulator.py
+
+The paper's Algorithm 1 has 28 x 15 plans.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How closely a tunnelled link does what it is told, what TCP makes of it, and what the TCP proxy leaves out.
+"""Measure how closely a tunnelled link follows its trace, how TCP behaves on it, and what the TCP proxy leaves out.
 
     sudo python benchmarks/tunnel_accuracy.py
 
-Prints five tables and one JSON line. Needs root, as the tunnel does; without, it says so and measures nothing. Takes
-about four minutes. Other load on the machine shows as error: sender, relay and receiver share its cores.
+Prints five tables and one JSON line. Takes about four minutes. The tunnel needs root; without root, the benchmark says
+so and measures nothing. Other load on the machine increases the errors: sender, relay and receiver share its cores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from _common import print_json
-from _roads import ROADS, Road, confirming, saturated, swallowing, transfer_s, tunnelled
+from _link_setup import LINK_KINDS, LinkSetup, acknowledging, draining, open_tunnelled, saturating, transfer_s
 
 from janus_vit.errors import InputError
 from janus_vit.links.emulator import LinkSpec
@@ -24,16 +24,17 @@ from janus_vit.links.generator import generate, trace_from
 from janus_vit.links.netns import check_machine
 from janus_vit.links.traces import Trace
 
-SEGMENT_BYTES = 1448  # data in a packet of 1500, after 20 bytes of IP and 32 of TCP with timestamps
+SEGMENT_BYTES = 1448  # data in a packet of 1500 bytes, after 20 bytes of IP header and 32 of TCP header
 DELAY_S = 0.03
 RTT_S = 2 * DELAY_S
-PAUSES_S = {0.1: 9, 1.0: 3}  # before a message, and how many of these
+PAUSES_S = {0.1: 9, 1.0: 3}  # pause before a message -> number of messages
 MATHIS = math.sqrt(3 / 2)  # every segment acknowledged, periodic losses (Mathis et al., 1997)
 
 Row = dict[str, object]
 
 
 def main() -> None:
+    """Print the tables and the JSON line."""
     try:
         check_machine()
     except InputError as error:
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def table(rows: Iterator[Row]) -> list[Row]:
-    """Print rows as they come."""
+    """Print rows as they are measured, and return them."""
     seen: list[Row] = []
     for row in rows:
         if not seen:
@@ -64,20 +65,20 @@ def table(rows: Iterator[Row]) -> list[Row]:
 
 
 def rates() -> Iterator[Row]:
-    """What the far device receives, second by second, beside the trace; and how much of it is data."""
+    """Measure the rate at the far end of the tunnel with a saturating sender, second by second, beside the trace's."""
     stepping = generate("lte", "driving", duration_s=60, seed=1, interval_s=0.1)
     for trace in (*(constant(mbps) for mbps in (5, 20, 100)), stepping):
         with (
-            tunnelled(LinkSpec(trace, trace, DELAY_S)) as road,
-            road.connected() as (here, there),
-            swallowing(there),
-            saturated(here),
+            open_tunnelled(LinkSpec(trace, trace, DELAY_S)) as setup,
+            setup.connected() as (client, server),
+            draining(server),
+            saturating(client),
         ):
-            time.sleep(3.0)  # slow start, and what it cost
-            samples = [received(road)]
+            time.sleep(3.0)  # until slow start is over and its queue has drained
+            samples = [received(setup)]
             for _ in range(4):
                 time.sleep(1.0)
-                samples.append(received(road))
+                samples.append(received(setup))
         times_s, sizes_bytes = np.array(samples).T
         got_mbps = 8e-6 * np.diff(sizes_bytes) / np.diff(times_s)
         asked_mbps = np.array(
@@ -95,26 +96,26 @@ def rates() -> Iterator[Row]:
         }
 
 
-def received(road: Road) -> tuple[float, int]:
-    """Now, in seconds of the link, and the bytes of IP that the far device has received, by the kernel's count."""
-    assert road.tunnel is not None
-    with open(road.tunnel.namespace.replace("/ns/net", "/net/dev"), encoding="ascii") as file:
+def received(setup: LinkSetup) -> tuple[float, int]:
+    """Return the link's time in seconds, and the IP bytes that the far end has received, as counted by the kernel."""
+    assert setup.tunnel is not None
+    with open(setup.tunnel.namespace.replace("/ns/net", "/net/dev"), encoding="ascii") as file:
         fields = next(line for line in file if "janus" in line).split(":")[1].split()
-    return road.link.elapsed_s, int(fields[0])
+    return setup.link.elapsed_s, int(fields[0])
 
 
 # ---------------------------------------------------------------- round trip
 
 
 def round_trips() -> Iterator[Row]:
-    """One byte there and back, on an idle link and behind a sender that fills the queue."""
+    """Measure the round trip of one byte, on an idle link and while another connection fills the queue."""
     for mbps in (5, 100):
         trace = constant(mbps)
-        for name, open_road in ROADS.items():
-            with open_road(LinkSpec(trace, trace, DELAY_S)) as road:
-                with road.connected() as ends:
+        for name, open_link in LINK_KINDS.items():
+            with open_link(LinkSpec(trace, trace, DELAY_S)) as setup:
+                with setup.connected() as ends:
                     idle_ms = pings_ms(*ends, count=30)
-                with road.connected() as bulk, road.connected() as ends, swallowing(bulk[1]), saturated(bulk[0]):
+                with setup.connected() as bulk, setup.connected() as ends, draining(bulk[1]), saturating(bulk[0]):
                     time.sleep(3.0)
                     loaded_ms = pings_ms(*ends, count=5)
             yield {
@@ -127,36 +128,37 @@ def round_trips() -> Iterator[Row]:
             }
 
 
-def pings_ms(here: socket.socket, there: socket.socket, count: int) -> list[float]:
+def pings_ms(client: socket.socket, server: socket.socket, count: int) -> list[float]:
+    """Send one byte to the server and one back, several times; return each round trip in ms."""
     took_ms = []
     for _ in range(count):
         began_s = time.perf_counter()
-        here.sendall(b"?")
-        there.recv(1)
-        there.sendall(b"!")
-        here.recv(1)
+        client.sendall(b"?")
+        server.recv(1)
+        server.sendall(b"!")
+        client.recv(1)
         took_ms.append(1e3 * (time.perf_counter() - began_s))
     return took_ms
 
 
-# ---------------------------------------------------------------- slow start, and the proxy that has none
+# ---------------------------------------------------------------- slow start (the proxy has none)
 
 
 def slow_starts() -> Iterator[Row]:
-    """200 kB at 50 Mbps and 60 ms: on a fresh connection, on one that was idle for 2 s, on a warm one."""
+    """Send 200 kB at 50 Mbps and 60 ms: on a fresh connection, after 2 s without traffic, and on a warm one."""
     trace = constant(50)
     size_bytes = 200_000
-    for name, open_road in ROADS.items():
+    for name, open_link in LINK_KINDS.items():
         fresh_s, idle_s, warm_s = [], [], []
-        with open_road(LinkSpec(trace, trace, DELAY_S)) as road:
+        with open_link(LinkSpec(trace, trace, DELAY_S)) as setup:
             for _ in range(3):
-                with road.connected() as (here, there), confirming(there):
-                    fresh_s.append(transfer_s(here, size_bytes))
+                with setup.connected() as (client, server), acknowledging(server):
+                    fresh_s.append(transfer_s(client, size_bytes))
                     for _ in range(8):
-                        warm = transfer_s(here, size_bytes)
+                        warm = transfer_s(client, size_bytes)
                     warm_s.append(warm)
                     time.sleep(2.0)
-                    idle_s.append(transfer_s(here, size_bytes))
+                    idle_s.append(transfer_s(client, size_bytes))
         yield {
             "over": name,
             "size/rate+rtt ms": round(1e3 * (8e-6 * size_bytes / 50 + RTT_S), 1),
@@ -170,19 +172,22 @@ def slow_starts() -> Iterator[Row]:
 
 
 def losses() -> Iterator[Row]:
-    """A saturating sender where packets are lost both ways, beside the square-root law."""
+    """Measure a saturating sender while packets are lost in both directions, beside the square-root law."""
     trace = constant(50)
     with open("/proc/sys/net/ipv4/tcp_available_congestion_control", encoding="ascii") as file:
         available = file.read().split()
     for control, loss in (("reno", 0.003), ("reno", 0.01), ("reno", 0.03), ("cubic", 0.01), ("bbr", 0.01)):
         if control not in available:
             continue
-        with tunnelled(LinkSpec(trace, trace, DELAY_S), loss) as road, road.connected(control) as (here, there):
-            with saturated(here):
-                read_until(there, road, 2.0)
-                data_bytes = read_until(there, road, 10.0)
-            assert road.tunnel is not None
-            up, _ = road.tunnel.counts()
+        with (
+            open_tunnelled(LinkSpec(trace, trace, DELAY_S), loss) as setup,
+            setup.connected(control) as (client, server),
+        ):
+            with saturating(client):
+                read_until(server, setup, 2.0)
+                data_bytes = read_until(server, setup, 10.0)
+            assert setup.tunnel is not None
+            up, _ = setup.tunnel.counts()
         data_mbps = 8e-6 * data_bytes / 8.0
         law_mbps = 8e-6 * SEGMENT_BYTES / RTT_S * MATHIS / math.sqrt(loss)
         yield {
@@ -195,11 +200,11 @@ def losses() -> Iterator[Row]:
         }
 
 
-def read_until(there: socket.socket, road: Road, end_s: float) -> int:
-    """Bytes that arrive before this time of the link."""
+def read_until(server: socket.socket, setup: LinkSetup, end_s: float) -> int:
+    """Read until that time of the link; return the number of bytes."""
     size_bytes = 0
-    while road.link.elapsed_s < end_s:
-        size_bytes += len(there.recv(1 << 20))
+    while setup.link.elapsed_s < end_s:
+        size_bytes += len(server.recv(1 << 20))
     return size_bytes
 
 
@@ -207,12 +212,12 @@ def read_until(there: socket.socket, road: Road, end_s: float) -> int:
 
 
 def comparisons() -> Iterator[Row]:
-    """Messages over one warm connection, the next one a pause after the last: what a stream of frames does."""
+    """Send messages over one warm connection with pauses between them, as a stream of frames does."""
     lte = generate("lte", "driving", duration_s=60, seed=1)
     for trace in (constant(5), constant(50), lte):
         for size_bytes in (3_000, 20_000, 200_000):
             spec = LinkSpec(trace, trace, DELAY_S)
-            proxy_ms, tunnel_ms = (paced_ms(open_road(spec), size_bytes) for open_road in ROADS.values())
+            proxy_ms, tunnel_ms = (paced_ms(open_link(spec), size_bytes) for open_link in LINK_KINDS.values())
             for pause_s in PAUSES_S:
                 yield {
                     "link": trace.name,
@@ -224,26 +229,28 @@ def comparisons() -> Iterator[Row]:
                 }
 
 
-def paced_ms(opened: contextlib.AbstractContextManager[Road], size_bytes: int) -> dict[float, float]:
-    """Median time of messages for each pause before them, after as many messages as open TCP's window."""
-    with opened as road, road.connected() as (here, there), confirming(there):
+def paced_ms(opened: contextlib.AbstractContextManager[LinkSetup], size_bytes: int) -> dict[float, float]:
+    """Return the median transfer time for each pause, after enough messages to open TCP's window."""
+    with opened as setup, setup.connected() as (client, server), acknowledging(server):
         for _ in range(6):
-            transfer_s(here, size_bytes)
+            transfer_s(client, size_bytes)
         took_ms = {}
         for pause_s, count in PAUSES_S.items():
             took_s = []
             for _ in range(count):
                 time.sleep(pause_s)
-                took_s.append(transfer_s(here, size_bytes))
+                took_s.append(transfer_s(client, size_bytes))
             took_ms[pause_s] = 1e3 * float(np.median(took_s))
     return took_ms
 
 
 def constant(mbps: float) -> Trace:
+    """Return a trace of constant rate."""
     return trace_from(f"constant:{mbps:g}", 1, 0)
 
 
 def milliseconds(seconds: list[float]) -> float:
+    """Return the median in ms."""
     return round(1e3 * float(np.median(seconds)), 1)
 
 

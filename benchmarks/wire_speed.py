@@ -1,10 +1,10 @@
-"""How long payloads take to encode and decode on one core, and how large they are.
+"""Measure how long payloads take to encode and decode on one core, and how large they are.
 
     python benchmarks/wire_speed.py [--tokens 577 --width 1024 --image 384 --rounds 100 --warm-up 10]
 
-The tokens are normal with a spread that differs between channels and a few outlier channels; the frame is a smooth
-pattern with noise. The floor is the time to copy as many bytes as go in and come out, at the bandwidth measured
-here. Prints a table and one JSON line. Takes a few seconds; other load on the machine shows in the p99.
+Tokens are normally distributed, with a different spread for each channel and a few outlier channels. The frame is a
+smooth pattern with noise. The floor is the time to copy the input and output bytes at the measured memory bandwidth.
+Prints a table and one JSON line. Takes a few seconds; other load on the machine increases the p99.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ IMAGES = ("jpeg75", "jpeg90", "webp90", "png")
 
 @dataclass(frozen=True)
 class Case:
-    """One payload: how to make it, how to read it, and the bytes that it stands for."""
+    """One payload.
+
+    Attributes:
+        name: of its format.
+        raw_bytes: size of the data before encoding.
+        encode: makes the payload.
+        decode: reads it.
+    """
 
     name: str
     raw_bytes: int
@@ -37,7 +44,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """Times in ms."""
+    """Result for one payload.
+
+    Attributes:
+        payload: name of its format.
+        bytes: its size.
+        encode_median_ms: median time to encode.
+        encode_p99_ms: 99th percentile of the same.
+        decode_median_ms: median time to decode.
+        decode_p99_ms: 99th percentile of the same.
+        floor_ms: time to copy the bytes.
+    """
 
     payload: str
     bytes: int
@@ -49,6 +66,7 @@ class Row:
 
 
 def main() -> None:
+    """Print the table and the JSON line."""
     options = parse_options()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -66,6 +84,7 @@ def main() -> None:
 
 
 def parse_options() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=577)
     parser.add_argument("--width", type=int, default=1024, help="values in a token")
@@ -76,6 +95,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def token_cases(tokens: int, width: int) -> Iterator[Case]:
+    """Yield a case for each token format, with and without lossless compression."""
     values = activations(tokens, width)
     sizes = torch.ones(tokens)
     for name in (*TOKEN_FORMATS, *(f"{name}+zstd" for name in TOKEN_FORMATS)):
@@ -89,6 +109,7 @@ def token_cases(tokens: int, width: int) -> Iterator[Case]:
 
 
 def image_cases(side: int) -> Iterator[Case]:
+    """Yield a case for each image format and for the float32 tensor."""
     rows, columns = np.mgrid[0:side, 0:side] / side
     smooth = np.stack((rows, columns, np.sin(9 * rows * columns) ** 2), axis=-1) * 220
     frame = (smooth + np.random.default_rng(0).normal(16, 4, smooth.shape)).clip(0, 255).astype(np.uint8)
@@ -111,13 +132,14 @@ def image_cases(side: int) -> Iterator[Case]:
 
 
 def activations(tokens: int, width: int) -> Tensor:
-    """[tokens, width] with the channel statistics of a trained transformer: unequal spreads, offsets, outliers."""
+    """Make tokens [tokens, width] with channels as in a trained transformer: unequal spreads, offsets, outliers."""
     values = torch.randn(tokens, width) * torch.exp(torch.randn(width) / 2) + torch.randn(width) / 3
     values[:, ::200] *= 40
     return values
 
 
 def measure(case: Case, bytes_per_ms: float, options: argparse.Namespace) -> Row:
+    """Time encoding and decoding of one payload."""
     data = case.encode()
     encode_ms = timed_ms(case.encode, options.rounds, options.warm_up)
     decode_ms = timed_ms(lambda: case.decode(data), options.rounds, options.warm_up)
@@ -127,7 +149,7 @@ def measure(case: Case, bytes_per_ms: float, options: argparse.Namespace) -> Row
 
 
 def copy_bandwidth(options: argparse.Namespace) -> float:
-    """Bytes copied in a ms, for as many as the tokens have in float32."""
+    """Return how many bytes are copied in a ms, for a block as large as the float32 tokens."""
     source = torch.zeros(options.tokens, options.width)
     target = torch.empty_like(source)
     return float(4 * source.numel() / min(timed_ms(lambda: target.copy_(source), options.rounds, options.warm_up)))
