@@ -1,1 +1,1 @@
-"""Outcomes as JSON lines: written, read back and summarised."""
+"""Records of a stream: outcomes as JSON lines, written, read and summarised."""

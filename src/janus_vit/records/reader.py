@@ -1,4 +1,4 @@
-"""Records of a stream, read back: what `records/writer.py` writes, from a device or from a simulation."""
+"""Read the records of a stream that `records.writer` wrote, on a device or in a simulation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ _Value = TypeVar("_Value")
 _PREDICTED = ("device_s", "encode_s", "transfer_s", "queue_s", "decode_s", "cloud_s", "finish_s", "size_bytes")
 _MEASURED = tuple(Measured.__dataclass_fields__)
 _SHOW_EVERY = 500  # lines
-_LARGEST = 1e12  # seconds, bytes, tokens: no record of a stream has more
+_LARGEST = 1e12  # seconds, bytes, tokens: larger numbers are damage
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line: what happened to a frame, where it came from, its true class and the answer's name, where known."""
+    """One line of a file.
+
+    Attributes:
+        outcome: what happened to the frame.
+        name: where the frame came from; None if unknown.
+        truth: its true class; None if unknown.
+        label: name of the answered class; None if unknown.
+    """
 
     outcome: Outcome
     name: str | None
@@ -38,8 +45,9 @@ class Recording:
     """One file of records.
 
     Attributes:
-        path: of the file. records: in the file's order, at least one.
-        cut_bytes: of a last line that was not finished and is left out, 0 if every line is whole.
+        path: path of the file.
+        records: records in the order of the file, at least one.
+        cut_bytes: size of an unfinished last line, which is left out; 0 if every line is complete.
     """
 
     path: Path
@@ -48,23 +56,24 @@ class Recording:
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """Of all records."""
+        """Outcomes of all records."""
         return tuple(record.outcome for record in self.records)
 
     @property
     def truths(self) -> tuple[int | None, ...]:
-        """Of all records."""
+        """True classes of all records."""
         return tuple(record.truth for record in self.records)
 
 
 def read_records(path: Path, progress: Callable[[float, str], None] = lambda share, step: None) -> Recording:
-    """Read one file. A last line that a crash cut off is left out and told in the result.
+    """Read one file. A last line that a crash cut off is left out, see `Recording.cut_bytes`.
 
     Args:
+        path: path of the file.
         progress: called with the share that is done and a short text.
 
     Raises:
-        InputError: the file cannot be read, has no whole line, or one is damaged; names line and field.
+        InputError: the file cannot be read, has no complete line, or a line is damaged; names line and field.
     """
     try:
         data = path.read_bytes()
@@ -85,7 +94,7 @@ def read_records(path: Path, progress: Callable[[float, str], None] = lambda sha
 
 
 def parse_record(section: Section) -> Record:
-    """Read one record. What follows from other fields (`met`, `deviation`, `predicted.total_s`) is not looked at.
+    """Read one record. Fields that follow from others are ignored: `met`, `deviation`, `predicted.total_s`.
 
     Raises:
         InputError: a field is missing or impossible; the message names it.
@@ -93,27 +102,27 @@ def parse_record(section: Section) -> Record:
     _check_sizes(section, "", section.values)
     answer = section.section("answer")
     outcome = Outcome(
-        section.integer("frame"),
-        section.number("at_s"),
-        _positive(section, "sla_s"),
-        _parse_plan(section.section("plan")),
-        _parse_prediction(section.section("predicted")),
-        Measured(**{key: section.section("measured").number(key, 0.0) for key in _MEASURED}),
-        section.integer("size_bytes"),
-        _parse_answer(answer),
-        _optional(section, "fallback", section.text),
-        tuple(_parse_transfer(transfer) for transfer in section.sections("transfers")),
+        frame=section.integer("frame"),
+        at_s=section.number("at_s"),
+        sla_s=_positive(section, "sla_s"),
+        plan=_parse_plan(section.section("plan")),
+        predicted=_parse_prediction(section.section("predicted")),
+        measured=Measured(**{key: section.section("measured").number(key, 0.0) for key in _MEASURED}),
+        size_bytes=section.integer("size_bytes"),
+        answer=_parse_answer(answer),
+        fallback=_optional(section, "fallback", section.text),
+        transfers=tuple(_parse_transfer(transfer) for transfer in section.sections("transfers")),
     )
     return Record(
-        outcome,
-        _optional(section, "name", section.text),
-        _optional(section, "truth", section.integer),
-        answer.text("label") if "label" in answer.values else None,
+        outcome=outcome,
+        name=_optional(section, "name", section.text),
+        truth=_optional(section, "truth", section.integer),
+        label=answer.text("label") if "label" in answer.values else None,
     )
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """Short names of files that tell them apart: the file's, the folder before it if needed, else the whole path."""
+    """Short names that tell files apart: the file's name, with its folder if needed, otherwise the whole path."""
     choices: tuple[Callable[[Path], str], ...] = (
         lambda path: path.stem,
         lambda path: f"{path.absolute().parent.name}/{path.stem}",
@@ -126,7 +135,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _is_json(line: bytes) -> bool:
-    """Whether a line without an end is whole all the same: an object that is cut anywhere is no JSON."""
+    """Whether a line without a line break is complete: an object that is cut off anywhere is not valid JSON."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -146,12 +155,12 @@ def _parse_plan(section: Section) -> Plan:
     merges = parse_merges(section)
     rescue = None if section.values.get("rescue") is None else parse_merges(section, "rescue")
     plan = Plan(
-        section.text("family"),
-        section.number("level", 0.0),
-        merges,
-        section.integer("split"),
-        section.text("payload"),
-        rescue,
+        family=section.text("family"),
+        level=section.number("level", 0.0),
+        merges=merges,
+        split=section.integer("split"),
+        payload=section.text("payload"),
+        rescue=rescue,
     )
     if plan.split > len(merges) + 1:
         raise section.wrong("split", f"must be at most the blocks and one more ({len(merges) + 1}), not {plan.split}")
@@ -197,7 +206,12 @@ def _parse_answer(section: Section) -> Answer:
 
 def _parse_transfer(section: Section) -> Transfer:
     rtt_s = _optional(section, "rtt_s", lambda key: section.number(key, 0.0))
-    return Transfer(section.number("at_s"), section.integer("size_bytes"), section.number("send_s", 0.0), rtt_s)
+    return Transfer(
+        at_s=section.number("at_s"),
+        size_bytes=section.integer("size_bytes"),
+        send_s=section.number("send_s", 0.0),
+        rtt_s=rtt_s,
+    )
 
 
 def _optional(section: Section, key: str, read: Callable[[str], _Value]) -> _Value | None:
@@ -205,7 +219,7 @@ def _optional(section: Section, key: str, read: Callable[[str], _Value]) -> _Val
 
 
 def _check_sizes(section: Section, name: str, value: object) -> None:
-    """No number so large that sums of it are none any more."""
+    """Require numbers that are small enough for sums to stay finite."""
     if isinstance(value, dict):
         for key, each in value.items():
             _check_sizes(section, f"{name}.{key}" if name else str(key), each)

@@ -1,4 +1,4 @@
-"""Outcomes as records: one JSON object a line."""
+"""Write outcomes as records: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ SCHEMA = "janus-vit/record/1"
 def to_record(
     outcome: Outcome, labels: tuple[str, ...] = (), name: str | None = None, truth: int | None = None
 ) -> dict[str, Any]:
-    """An outcome as plain JSON values; seconds and bytes as named.
+    """Convert an outcome to JSON values.
 
     Args:
-        labels: names of the classes; the best one's is added to the answer.
-        name: where the frame came from. truth: its true class, if known.
+        outcome: what happened to the frame.
+        labels: names of the classes; that of the best class is added to the answer.
+        name: where the frame came from.
+        truth: its true class, if known.
     """
     record = {"schema": SCHEMA, "name": name, "truth": truth, **asdict(outcome)}
     record["predicted"]["total_s"] = outcome.predicted.total_s
@@ -32,7 +34,11 @@ def to_record(
 
 
 class RecordWriter:
-    """Writes records to a new file, each line whole before the next begins.
+    """Write records to a new file, one complete line at a time.
+
+    Args:
+        path: path of the file.
+        labels: names of the classes.
 
     Raises:
         InputError: the file cannot be opened.
@@ -46,7 +52,7 @@ class RecordWriter:
             raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
 
     def write(self, outcome: Outcome, name: str | None = None, truth: int | None = None) -> None:
-        """Append one record; name and truth as in `to_record`."""
+        """Append one record; arguments as in `to_record`."""
         self._file.write(json.dumps(to_record(outcome, self._labels, name, truth)) + "\n")
 
     def close(self) -> None:

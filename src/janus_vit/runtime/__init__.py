@@ -1,1 +1,1 @@
-"""A frame's life: the device's loop, the transport, the cloud's service, records."""
+"""The life of a frame on the device: plan, compute, send, fall back."""

@@ -1,4 +1,4 @@
-"""The device's end of gRPC: a Transport. Foreign errors stop here."""
+"""A transport over gRPC. Errors of gRPC are translated here."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ _RECONNECT = [
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
-_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would go on with one that was closed a moment ago
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 
 
 class GrpcTransport:
-    """A connection to one cloud, made on first use and again whenever it broke.
+    """A connection to one cloud. Connects on first use, and again whenever the connection broke.
 
     Args:
-        address: "host:port". outputs: of the model, to check replies.
-        credentials: for TLS; None sends in the clear.
+        address: address of the cloud, "host:port".
+        outputs: size of the model's answers, to check replies.
+        credentials: TLS credentials; None connects without TLS.
 
     Raises:
-        InputError: the address has no port, or none from 1 to 65535.
+        InputError: the address has no port from 1 to 65535.
     """
 
     def __init__(self, address: str, outputs: Outputs, credentials: grpc.ChannelCredentials | None = None) -> None:
@@ -63,7 +64,7 @@ class GrpcTransport:
         return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s)))
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
-        """See `Transport.infer`; fails at once while there is no connection."""
+        """See `Transport.infer`; fails at once if there is no connection."""
         message = serialise_request(request)
         return parse_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
 
@@ -72,16 +73,17 @@ class GrpcTransport:
         return self._background.submit(self.measure_link, size_bytes, timeout_s)
 
     def measure_link(self, size_bytes: int, timeout_s: float) -> Transfer:
-        """Send bytes that the cloud throws away, and say how long they took."""
+        """Send bytes that the cloud discards, and return how long they took."""
         message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
         began_s = time.perf_counter()
         try:
             receive_s = parse_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
         except (TransportError, WireError):
             ended_s = time.perf_counter()
-            return Transfer(ended_s, size_bytes, ended_s - began_s, None)
+            return Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None)
         ended_s = time.perf_counter()
-        return Transfer(ended_s, size_bytes, receive_s, max(0.0, ended_s - began_s - receive_s))
+        rtt_s = max(0.0, ended_s - began_s - receive_s)
+        return Transfer(ended_s, size_bytes, send_s=receive_s, rtt_s=rtt_s)
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -104,10 +106,10 @@ class GrpcTransport:
 
 
 def check_address(address: str) -> None:
-    """Require "host:port".
+    """Require an address "host:port".
 
     Raises:
-        InputError: no host, or no port from 1 to 65535.
+        InputError: there is no host, or no port from 1 to 65535.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:

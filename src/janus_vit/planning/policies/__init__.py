@@ -1,1 +1,1 @@
-"""Which plan runs the next frame."""
+"""Policies: which plan runs the next frame."""

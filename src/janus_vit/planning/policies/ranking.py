@@ -84,9 +84,9 @@ def reason(policy: str, chosen: Candidate, sla_s: float, counts: str = "right") 
         )
     if predicted.on_time is not None:
         return (
-            f"in time with probability {predicted.on_time:.1%}; of the plans that are sure enough, the one that "
-            "changes the frame least"
+            f"in time with probability {predicted.on_time:.1%}; of the plans that are likely enough, the one "
+            "that changes the frame least"
         )
     if predicted.total_s <= sla_s:
-        return f"the smallest level of policy {policy} whose fastest way takes no longer than the SLA"
-    return f"no plan of policy {policy} meets the SLA: its largest level, the fastest way"
+        return f"the smallest level of policy {policy} whose fastest plan meets the SLA"
+    return f"no plan of policy {policy} meets the SLA: the fastest plan of its largest level"
