@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from dataclasses import replace
+from functools import cache, partial
 
 import pytest
 import torch
@@ -141,10 +142,11 @@ def test_an_engine_may_finish_what_another_began(kind, model):
 def test_a_stream_of_frames_leaves_nothing_behind(kind, model):
     """A hundred bytes in each operation, as one library lost them, are gigabytes a day."""
     engine, runs = make_engine(model, kind.name), 200
+    inputs, merges = pixels(model), schedules(model.shape)[1]
 
     def some():
         for _ in range(runs):
-            run(engine, model, pixels(model), schedules(model.shape)[1])
+            run(engine, model, inputs, merges)
 
     some()
     before_bytes = bytes_in_use()
@@ -185,21 +187,33 @@ def test_attention_is_torchs_own(queries, tokens, merged):
         assert difference(found.float(), wanted.transpose(1, 2).flatten(2)) < TOLERANCES[str(dtype).split(".")[1]]
 
 
-@pytest.mark.parametrize("level", [0.0, 0.2])
-def test_built_in_model_is_right_as_often_as_with_eager(kind, level):
+@pytest.fixture(scope="module")
+def count_right():
+    """Count an engine's right answers to 200 built-in frames at a level."""
     model = load_model()
     frames, labels = builtin_frames()
     inputs = torch.cat([model.preprocessing.normalise(model.preprocessing.crop(frame)) for frame in frames[:200]])
-    merges = make_schedule("exponential", level, model.shape).applied
-    right = [
-        sum(
-            int((run(engine, model, part, merges).argmax(dim=1) == truth).sum())
-            for part, truth in zip(inputs.split(50), torch.tensor(labels[:200]).split(50), strict=True)
-        )
-        for engine in (EagerEngine(model), make_engine(model, kind.name))
-    ]
-    assert right[0] > 150
-    assert abs(right[1] - right[0]) <= LOST[kind.precision] * 200
+    truths = torch.tensor(labels[:200]).split(50)
+
+    def count(make, level):
+        engine, merges = make(model), make_schedule("exponential", level, model.shape).applied
+        answers = [run(engine, model, part, merges).argmax(dim=1) for part in inputs.split(50)]
+        return sum(int((answer == truth).sum()) for answer, truth in zip(answers, truths, strict=True))
+
+    return count
+
+
+@pytest.fixture(scope="module")
+def eager_right(count_right):
+    """The same for plain PyTorch, once for each level."""
+    return cache(partial(count_right, EagerEngine))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2])
+def test_built_in_model_is_right_as_often_as_with_eager(kind, count_right, eager_right, level):
+    right = count_right(lambda model: make_engine(model, kind.name), level)
+    assert eager_right(level) > 150
+    assert abs(right - eager_right(level)) <= LOST[kind.precision] * 200
 
 
 @pytest.mark.parametrize("name", [kind.name for kind in RUNNABLE if kind.name != "eager"])
@@ -220,7 +234,7 @@ def test_all_blocks_use_the_variant_that_is_found_once_for_their_shape(kind, mon
         packed, "fastest_variant", lambda key, variants, run: asked.append(key) or run(variants[0]) or variants[-1]
     )
     whole = small_model(**VARIANTS["quick"])
-    short = replace(whole, network=whole.network.beginning(2))
+    short = replace(whole, network=whole.network.first_blocks(2))
     for model in (whole, short):
         assert {block.variant for block in make_engine(model, kind.name)._blocks} == {kind.load().variants[-1]}
     assert len(set(asked)) == 1
