@@ -214,7 +214,7 @@ def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
 
 
 def test_the_beginning_of_a_network_runs_as_the_whole_does(model):
-    short = replace(model, network=model.network.beginning(2))
+    short = replace(model, network=model.network.first_blocks(2))
     tokens = torch.randn(1, model.shape.tokens, model.shape.width)
     start = Activation(tokens, torch.ones(1, model.shape.tokens), 0, (2, 1), model.fingerprint)
     here, there = (make_engine(each, "eager").run(start, 2) for each in (short, model))

@@ -115,7 +115,7 @@ def malloc(monkeypatch):
 
 
 def test_large_pieces_are_apart_inside_and_kept_afterwards(malloc):
-    with memory.large_pieces_apart():
+    with memory.separate_large_allocations():
         assert malloc.told == [(memory._MMAP_THRESHOLD, 1 << 20)]
     assert malloc.told[1:] == [(memory._MMAP_THRESHOLD, 32 << 20), (memory._TRIM_THRESHOLD, 64 << 20)]
 
@@ -123,7 +123,7 @@ def test_large_pieces_are_apart_inside_and_kept_afterwards(malloc):
 @pytest.mark.parametrize("name", memory._MALLOC_SETTINGS)
 def test_what_the_environment_says_of_malloc_holds(malloc, monkeypatch, name):
     monkeypatch.setenv(name, "1")
-    with memory.large_pieces_apart():
+    with memory.separate_large_allocations():
         pass
     assert malloc.told == []
 

@@ -245,7 +245,7 @@ def test_tensors_of_odd_shapes_are_refused(folder, name, value):
 
 
 def test_a_name_too_long_for_a_path_is_one_sentence():
-    with pytest.raises(InputError, match="cannot be looked for"):
+    with pytest.raises(InputError, match="cannot be found"):
         load_model("x" * 5000)
 
 

@@ -1,4 +1,4 @@
-"""From a model's outputs to the answers that devices return."""
+"""Turn the outputs of a model into the answers that devices return."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _LISTED_CLASSES = 5
 
 
 def answer_of(output: Tensor, task: str) -> Answer:
-    """The answer in a model's output [1, D]; see `answers_of`."""
+    """Return the answer of one output [1, D]; see `answers_of`."""
     return answers_of(output, task)[0]
 
 
 def answers_of(outputs: Tensor, task: str) -> list[Answer]:
-    """The answer of each row of a model's outputs.
+    """Return one answer for each row of the outputs.
 
     Args:
         outputs: [B, D] logits or embeddings.
-        task: "classify" lists the most probable classes, "embed" gives vectors of length 1.
+        task: "classify" lists the most probable classes; "embed" returns vectors of length 1.
     """
     if task == EMBED:
         vectors = torch.nn.functional.normalize(outputs, dim=1).tolist()

@@ -28,13 +28,15 @@ _DATA = files("janus_vit") / "data"
 
 @dataclass(frozen=True)
 class Model:
-    """A network with all that is needed to use it.
+    """A network with everything that is needed to use it.
 
     Attributes:
-        name: as users write it. network: the weights, in evaluation mode.
-        preprocessing: from frames to pixels. labels: one name a class, none for a model that embeds.
-        accuracy: measured accuracy of its configurations, None if nobody measured it.
-        task: "classify" gives probabilities of labels, "embed" a vector.
+        name: the name that users write.
+        network: the weights, in evaluation mode.
+        preprocessing: from frames to pixels.
+        labels: one name for each class; empty for an embedding model.
+        accuracy: measured accuracy of its configurations, None if it was not measured.
+        task: "classify" returns probabilities of labels, "embed" one vector.
     """
 
     name: str
@@ -46,7 +48,7 @@ class Model:
 
     @cached_property
     def shape(self) -> ModelShape:
-        """What planning has to know."""
+        """The numbers that planning needs."""
         arch = self.network.architecture
         return ModelShape(
             self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape, arch.head_tokens
@@ -54,13 +56,19 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of architecture, weights and preprocessing; equal on both sides of a split."""
+        """Identity of architecture, weights and preprocessing; both sides of a split must agree."""
         return fingerprint(self.network, self.preprocessing)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the catalog."""
+    """One model of the catalog.
+
+    Attributes:
+        name: the name that users write.
+        summary: one line for `janus-vit models`.
+        load: makes the model.
+    """
 
     name: str
     summary: str
@@ -71,13 +79,13 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
     """Load a model.
 
     Args:
-        name: a name that `janus-vit models` lists; a checkpoint's file or folder, of janus-vit, timm or transformers;
-            `timm:NAME` or `hf:ORG/NAME` from the hub.
+        name: a name that `janus-vit models` lists; the file or folder of a checkpoint of janus-vit, timm or
+            transformers; or `timm:NAME` or `hf:ORG/NAME` from the hub.
         image_size: run a checkpoint at this resolution instead of its own.
-        task: "classify" or "embed"; "embed" leaves out a classifier's last layer. The model's own task if None.
+        task: "classify" or "embed"; "embed" removes a classifier's last layer. None keeps the model's own task.
 
     Raises:
-        InputError: unknown name, or a checkpoint that cannot be used.
+        InputError: the name is unknown, or the checkpoint cannot be used.
     """
     if task is not None and task not in TASKS:
         raise InputError(f"task {task!r} is unknown: use {' or '.join(TASKS)}")
@@ -102,8 +110,10 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise InputError(f"model {str(path)[:80]!r} cannot be looked for ({error.strerror}): check the path") from error
+    except OSError as error:  # the name is too long, or a folder is not accessible
+        raise InputError(
+            f"model {str(path)[:80]!r} cannot be found ({error.strerror}): check the path"
+        ) from error
 
 
 def _builtin(name: str) -> Callable[[], Model]:
@@ -124,7 +134,7 @@ def _from_checkpoint(name: str, path: Path, image_size: int | None = None, task:
     return Model(name, found.network, found.preprocessing, found.labels, task=found.task)
 
 
-# name: width, depth, heads (Dosovitskiy et al. 2021; tiny and small from Touvron et al. 2021)
+# Size -> width, depth, heads (Dosovitskiy et al. 2021; tiny and small from Touvron et al. 2021).
 _SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 
@@ -132,10 +142,10 @@ def _random(name: str, size: str, image_size: int, video: bool = False) -> Calla
     def load() -> Model:
         width, depth, heads = _SIZES[size]
         arch = Architecture(image_size, 16, width, depth, heads, 4 * width, classes=1000)
-        if video:  # as VideoMAE (Tong et al., NeurIPS 2022)
+        if video:  # like VideoMAE (Tong et al., NeurIPS 2022)
             arch = replace(arch, frames=16, tubelet=2, classes=400, pooling="mean", prefix=0, pooled_norm=True)
         with torch.random.fork_rng():
-            torch.manual_seed(0)  # both sides of a split make the same weights
+            torch.manual_seed(0)  # both sides of a split must make the same weights
             network = VisionTransformer(arch).eval().requires_grad_(False)
         labels = tuple(f"class {index}" for index in range(arch.classes))
         return Model(name, network, Preprocessing(image_size, frames=arch.frames), labels)

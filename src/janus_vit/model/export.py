@@ -1,4 +1,4 @@
-"""The device's part of a model as an ONNX file, for runtimes that we do not ship. Needs the extra `janus-vit[onnx]`."""
+"""Export the device's part of a model to ONNX, for other runtimes. Needs the extra `janus-vit[onnx]`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from janus_vit.planning.schedules import make_schedule
 
 PACKAGES = ("onnx", "onnxscript")
 _OPSET = 18  # TensorRT 10, ONNX Runtime 1.14 and newer
-_LARGEST_BYTES = 2**31 - 2**26  # a message of protobuf, less what is not weights
+_LARGEST_BYTES = 2**31 - 2**26  # weights that fit a protobuf message beside the graph
 
 
 class DevicePart(nn.Module):
-    """Pixels [B, *input_shape] to what crosses the split: tokens [B, T, C] and sizes [B, T]; logits after the last."""
+    """The part of a model before a split.
+
+    Turns pixels [B, *input_shape] into tokens [B, T, C] and sizes [B, T]. The whole model turns them into logits.
+    """
 
     def __init__(self, network: VisionTransformer, split: int, merges: tuple[int, ...]) -> None:
         super().__init__()
         self.network, self.split, self.merges = network, split, merges
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """See the class."""
+        """Run the part; see the class for shapes."""
         blocks = len(self.merges)
         start = stage.embed(self.network, pixels, self.merges, "")
         reached = stage.run_blocks(self.network, start, min(self.split, blocks))
@@ -39,14 +42,14 @@ class DevicePart(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of the outputs."""
         return ("logits",) if self.split > len(self.merges) else ("tokens", "sizes")
 
 
-def as_onnx(part: nn.Module, input_shape: tuple[int, ...], outputs: tuple[str, ...]) -> torch.onnx.ONNXProgram:
-    """A module that takes `pixels` [1, *input_shape] as a graph of fixed shapes."""
+def to_onnx(part: nn.Module, input_shape: tuple[int, ...], outputs: tuple[str, ...]) -> torch.onnx.ONNXProgram:
+    """Export a module as a graph of fixed shapes, with one input `pixels` [1, *input_shape]."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself
+        warnings.simplefilter("ignore")  # the exporter warns about itself
         program = torch.onnx.export(
             part,
             (torch.zeros(1, *input_shape),),
@@ -61,17 +64,19 @@ def as_onnx(part: nn.Module, input_shape: tuple[int, ...], outputs: tuple[str, .
 
 
 def export_onnx(model: Model, split: int, level: float, path: Path) -> DevicePart:
-    """Write the stem and the blocks before a split, which merge at that level of the exponential schedule.
+    """Write the stem and the blocks before a split to an ONNX file.
 
-    One input `pixels` [1, *input_shape], normalised; what comes out is in the file's metadata: the model's
-    fingerprint, the split, and the merges of all blocks, those after the split among them. Weights of more than 2 GB
-    go into a second file beside it.
+    The input is `pixels` [1, *input_shape], normalised. The metadata hold the model's fingerprint, the split, and the
+    merges of all blocks, also of those after the split. Weights of more than 2 GB go into a second file beside it.
 
     Args:
+        model: what to export.
         split: from 1 to blocks + 1; blocks + 1 is the whole model, whose output is `logits`.
+        level: level of the exponential schedule at which the blocks merge.
+        path: of the file.
 
     Raises:
-        InputError: no such split or level, onnx is not installed, or the file cannot be written.
+        InputError: the split or the level does not exist, onnx is not installed, or the file cannot be written.
     """
     blocks = model.shape.blocks
     if not 1 <= split <= blocks + 1:
@@ -80,7 +85,7 @@ def export_onnx(model: Model, split: int, level: float, path: Path) -> DevicePar
     if missing:
         raise InputError(f"the export needs {' and '.join(missing)}: pip install 'janus-vit[onnx]'")
     part = DevicePart(model.network, split, make_schedule("exponential", level, model.shape).applied).eval()
-    program = as_onnx(part, model.shape.input_shape, part.outputs)
+    program = to_onnx(part, model.shape.input_shape, part.outputs)
     about = {"fingerprint": model.fingerprint, "model": model.name, "split": split, "merges": part.merges}
     program.model.metadata_props["janus-vit"] = json.dumps(about)
     size_bytes = sum(weight.nbytes for weight in part.network.parameters())

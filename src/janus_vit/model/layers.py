@@ -1,4 +1,4 @@
-"""Layers of a Vision Transformer: attention that gives its keys and merges tokens, MLPs, pooling by attention."""
+"""Layers of a Vision Transformer: attention that also returns its keys, MLPs, blocks that merge, attention pooling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(QUICK * x),
 }
 GATED = "swiglu"
-# What engines do to a linear layer's output themselves, by the name that they are given for it.
+# Activations that engines can apply to the output of a linear layer, by name.
 AFTER_LINEAR: dict[str | None, Callable[[Tensor], Tensor]] = {
     None: lambda x: x,
     "gelu": F.gelu,
@@ -28,36 +28,36 @@ AFTER_LINEAR: dict[str | None, Callable[[Tensor], Tensor]] = {
 
 
 class _Initialised:
-    """Leaves modules on torch's meta device alone: random numbers there import hundreds of modules (75 MB, 1.5 s)."""
+    """Skip the initialisation of modules on torch's meta device, where it would import 75 MB of code in 1.5 s."""
 
     weight: Tensor
 
     def reset_parameters(self) -> None:
-        """Initialise what has values."""
+        """Initialise the weights, unless they are on the meta device."""
         if not self.weight.is_meta:
             super().reset_parameters()  # type: ignore[misc]
 
 
 class Linear(_Initialised, nn.Linear):
-    """See torch."""
+    """The layer of torch, which is not initialised on the meta device."""
 
 
 class Conv2d(_Initialised, nn.Conv2d):
-    """See torch."""
+    """The layer of torch, which is not initialised on the meta device."""
 
 
 class Conv3d(_Initialised, nn.Conv3d):
-    """See torch."""
+    """The layer of torch, which is not initialised on the meta device."""
 
 
-def learned(*shape: int) -> nn.Parameter:
-    """A parameter of small random values, or of none on the meta device."""
+def learned_parameter(*shape: int) -> nn.Parameter:
+    """Make a parameter of small random values; without values on the meta device."""
     values = torch.zeros(shape)
     return nn.Parameter(values if values.is_meta else values.normal_(std=0.02))
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with fused qkv; also gives its keys, by which tokens are matched."""
+    """Multi-head self-attention with fused qkv. It also returns its keys, which match tokens for merging."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -66,10 +66,12 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, x: Tensor, sizes: Tensor | None, queries: int | None = None) -> tuple[Tensor, Tensor]:
-        """Attend over x [B, T, C]; sizes [B, T] add log(size) to the scores.
+        """Attend over all tokens.
 
         Args:
-            queries: only so many leading tokens attend; all if None.
+            x: tokens [B, T, C].
+            sizes: [B, T] patches of each token; log(size) is added to the scores. None if all are 1.
+            queries: number of leading tokens that attend; all if None.
 
         Returns:
             Output [B, queries, C], and the keys of all tokens [B, heads, T, head_width].
@@ -83,12 +85,12 @@ class Attention(nn.Module):
 
 
 def size_bias(sizes: Tensor | None, dtype: torch.dtype, queries: int) -> Tensor | None:
-    """Proportional attention: log(size) of each key [B, T] for all queries, [B, 1, queries, T]."""
+    """Return the bias of proportional attention: log(size) of each key [B, T] for all queries, [B, 1, queries, T]."""
     return None if sizes is None else sizes.log().to(dtype)[:, None, None, :].expand(-1, -1, queries, -1)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between."""
+    """Two linear layers with an activation between them."""
 
     def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ class Mlp(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """SwiGLU (Shazeer, 2020) with both inputs in one layer, as in DINOv2's giant."""
+    """SwiGLU (Shazeer, 2020) with gate and value in one layer, as in DINOv2-giant."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -119,7 +121,7 @@ class GatedMlp(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A learned scale a channel (CaiT)."""
+    """A learned scale for each channel (CaiT)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -131,7 +133,7 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block that merges tokens between attention and MLP."""
+    """A pre-norm transformer block that can merge tokens between attention and MLP."""
 
     def __init__(
         self, width: int, heads: int, hidden: int, activation: str = "gelu", scaled: bool = False, eps: float = 1e-6
@@ -153,11 +155,19 @@ class Block(nn.Module):
         protected: int,
         head_tokens: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Run the block on x [B, T, C] and sizes [B, T], removing `merges` tokens on the way.
+        """Run the block and merge tokens between attention and MLP.
 
         Args:
-            head_tokens: only these leading tokens, which attend to all, are computed and come out; then `merges` must
-                be 0. All if None.
+            x: tokens [B, T, C].
+            sizes: [B, T] patches of each token.
+            bias_sizes: the sizes that attention uses; None if all are 1.
+            merges: number of tokens to remove.
+            protected: number of leading tokens that never merge.
+            head_tokens: compute and return only so many leading tokens, which attend to all; `merges` must be 0 then.
+                None for all.
+
+        Returns:
+            Tokens [B, T - merges, C] and their sizes [B, T - merges].
         """
         attended, keys = self.attn(self.norm1(x), bias_sizes, head_tokens)
         x, sizes = x[:, :head_tokens] + self.ls1(attended), sizes[:, :head_tokens]
@@ -167,12 +177,12 @@ class Block(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One learned query over all tokens, then an MLP (Zhai et al., CVPR 2022; SigLIP's head)."""
+    """Attention of one learned query over all tokens, then an MLP (Zhai et al., CVPR 2022; SigLIP's head)."""
 
     def __init__(self, width: int, heads: int, hidden: int, activation: str, eps: float) -> None:
         super().__init__()
         self.heads = heads
-        self.latent = learned(1, 1, width)
+        self.latent = learned_parameter(1, 1, width)
         self.q = Linear(width, width)
         self.kv = Linear(width, 2 * width)
         self.proj = Linear(width, width)
@@ -180,7 +190,7 @@ class AttentionPool(nn.Module):
         self.mlp = Mlp(width, hidden, activation)
 
     def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
-        """Tokens [B, T, C] and sizes [B, T] to [B, C]; merged tokens count as often as they stand for."""
+        """Pool tokens [B, T, C] with sizes [B, T] into [B, C]. A token counts as many times as it has patches."""
         batch, count, width = x.shape
         head_width = width // self.heads
         query = self.q(self.latent.expand(batch, -1, -1)).view(batch, 1, self.heads, head_width).transpose(1, 2)

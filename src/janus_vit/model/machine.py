@@ -1,4 +1,4 @@
-"""What this machine is, in words: for files that hold what was measured on it."""
+"""Describe this machine, for files that hold measurements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 
 
 def hardware() -> str:
-    """This machine's processor in words."""
+    """Return the CPU's name, its number of logical cores and the architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]

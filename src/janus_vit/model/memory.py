@@ -1,6 +1,6 @@
-"""Resident memory that nothing needs goes back to the system at once, so that its peak stays near what is used.
+"""Return unused memory to the system at once, so that the peak stays close to what is in use.
 
-On Linux; elsewhere these do nothing, and only the peak is higher.
+Works on Linux. Elsewhere these functions do nothing, and only the peak is higher.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-_PRESENT, _SWAPPED, _OF_FILE = 63, 62, 61  # bits of an entry of /proc/self/pagemap, 8 bytes for each page
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, <malloc.h>
+_PRESENT, _SWAPPED, _OF_FILE = 63, 62, 61  # bits of an entry of /proc/self/pagemap, which has 8 bytes a page
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt, <malloc.h>
 _LARGE_BYTES = 1 << 20
-_LARGEST_KEPT_BYTES = 32 << 20  # the most that glibc takes
+_LARGEST_KEPT_BYTES = 32 << 20  # the largest threshold that glibc accepts
 _MALLOC_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 _GLIBC = _LIBC is not None and hasattr(_LIBC, "malloc_trim")
 
 
 def release_pages(tensor: Tensor) -> None:
-    """Drop the pages of a mapped file that a tensor lies in; they are read again when they are touched.
+    """Drop the file pages of a mapped tensor from memory. They are read again on the next access.
 
-    Pages of a private mapping that have been written to are no longer the file's: then all are kept. No other thread
-    may write to the tensor meanwhile.
+    Does nothing if a page was written to, because it then differs from the file. No other thread may write to the
+    tensor during the call.
     """
     first = -(-tensor.data_ptr() // mmap.PAGESIZE)
     count = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE - first  # whole pages
@@ -39,7 +39,7 @@ def release_pages(tensor: Tensor) -> None:
         with open("/proc/self/pagemap", "rb", buffering=0) as file:
             file.seek(8 * first)
             entries = np.frombuffer(file.read(8 * count), np.uint64)
-    except OSError:  # not mounted, or not ours to read
+    except OSError:  # /proc is not mounted or not readable
         return
     there = entries[(entries >> _PRESENT | entries >> _SWAPPED) & 1 == 1]
     if len(entries) == count and len(there) and (there >> _OF_FILE & 1).all():
@@ -48,18 +48,18 @@ def release_pages(tensor: Tensor) -> None:
 
 
 def trim() -> None:
-    """Give back what has been freed but lies between what is in use (glibc)."""
+    """Return freed memory between used blocks to the system (glibc)."""
     if _GLIBC:
         _LIBC.malloc_trim(ctypes.c_size_t(0))
 
 
 @contextmanager
-def large_pieces_apart() -> Iterator[None]:
-    """Keep what is allocated for long and what is soon freed from lying among each other (glibc, the whole process).
+def separate_large_allocations() -> Iterator[None]:
+    """Keep long-lived and short-lived allocations apart (glibc, the whole process).
 
-    Inside, large pieces are mapped one by one, so that none that is freed leaves a hole, which runs would fill in time.
-    Afterwards large pieces are kept for the next run: to map those of a ViT-L/16@384 again costs up to a quarter of its
-    time. Does nothing where the environment sets how malloc behaves.
+    Inside, each large allocation gets its own mapping, so that freed ones leave no holes between the weights.
+    Afterwards large allocations are kept and reused: mapping those of a ViT-L/16@384 in every run costs up to a quarter
+    of its time. Does nothing if environment variables configure malloc.
     """
     ours = _GLIBC and not any(name in os.environ for name in _MALLOC_SETTINGS)
     if ours:

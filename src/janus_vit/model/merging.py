@@ -1,4 +1,4 @@
-"""Token merging: bipartite soft matching and size-weighted means. Tensors in, tensors out; knows no model.
+"""Token merging: bipartite soft matching and size-weighted means. Works on tensors and knows no model.
 
 Written from the published description of ToMe (Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023):
 mergeable tokens alternate between two sets A and B, each token of A proposes its most similar token of B by cosine
@@ -14,10 +14,12 @@ from torch import Tensor
 
 
 class Matching(NamedTuple):
-    """Which tokens go and where to.
+    """The pairs of tokens to merge, as token indices.
 
-    source [B, r] and target [B, r] are token indices: source merges into target.
-    kept [B, T - r] are the indices that stay, ascending.
+    Attributes:
+        source: [B, r] tokens that merge into their targets and disappear.
+        target: [B, r] the token that each source merges into.
+        kept: [B, T - r] tokens that remain, ascending.
     """
 
     source: Tensor
@@ -31,7 +33,7 @@ def match_tokens(keys: Tensor, merges: int, protected: int) -> Matching:
     Args:
         keys: [B, heads, T, head_width] attention keys.
         merges: r, at least 1 and at most half of the T - protected mergeable tokens.
-        protected: leading tokens that take no part (class and register tokens).
+        protected: number of leading tokens that never merge (class and register tokens).
     """
     metric = keys.mean(dim=1)[:, protected:]
     metric = metric / metric.norm(dim=-1, keepdim=True).clamp_min(1e-12)
@@ -42,18 +44,19 @@ def match_tokens(keys: Tensor, merges: int, protected: int) -> Matching:
     source = protected + 2 * chosen
     target = protected + 2 * partner.gather(1, chosen) + 1
     count = protected + mergeable
-    # The smallest places are those of the tokens that stay, found without asking the device how many there are.
+    # Sources get the largest index, so the smallest are those that stay. This needs no synchronisation with a GPU.
     places = torch.arange(count, device=keys.device).expand(batch, -1).scatter(1, source, count)
     kept = places.topk(count - merges, dim=1, largest=False).values
     return Matching(source, target, kept)
 
 
 def merge_tokens(tokens: Tensor, sizes: Tensor, matching: Matching) -> tuple[Tensor, Tensor]:
-    """Replace each matched pair by its mean, weighted by how many patches each token stands for.
+    """Replace each matched pair by its mean, weighted by sizes.
 
     Args:
         tokens: [B, T, C].
-        sizes: [B, T] patches each token stands for.
+        sizes: [B, T] patches that each token stands for.
+        matching: r pairs for each frame.
 
     Returns:
         tokens [B, T - r, C] and sizes [B, T - r].
@@ -66,21 +69,21 @@ def merge_tokens(tokens: Tensor, sizes: Tensor, matching: Matching) -> tuple[Ten
     moved = _rows(tokens, source) * share[..., None]
     merged = tokens * (sizes / merged_sizes)[..., None]
     rows, places, moved = merged.flatten(0, 1), _places(target, tokens), moved.flatten(0, 1)
-    if rows.is_cuda:  # where `index_add_` adds in any order, so that a run would not repeat itself
+    if rows.is_cuda:  # `index_add_` adds in random order there, so repeated runs would differ
         rows.index_put_((places,), moved, accumulate=True)
     else:
-        rows.index_add_(0, places, moved)  # thrice as fast as `scatter_add`
+        rows.index_add_(0, places, moved)  # three times as fast as `scatter_add`
     return _rows(merged, kept), merged_sizes.gather(1, kept)
 
 
 def _rows(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Tokens [B, n, C] at indices [B, n] of [B, T, C]; whole rows at a time, ten times as fast as `gather`."""
+    """Select tokens [B, n, C] at indices [B, n] from [B, T, C], by whole rows: ten times as fast as `gather`."""
     return tokens.flatten(0, 1).index_select(0, _places(indices, tokens)).view(len(tokens), -1, tokens.shape[-1])
 
 
 def _places(indices: Tensor, tokens: Tensor) -> Tensor:
-    """Indices [B, n] of tokens [B, T, C] as those [B n] of [B T, C]."""
+    """Convert indices [B, n] into tokens [B, T, C] to indices [B n] into the flat rows [B T, C]."""
     if len(tokens) == 1:
-        return indices[0]  # as most are, where each operation counts
+        return indices[0]  # saves operations in the most frequent case
     first = torch.arange(len(tokens), device=tokens.device)[:, None] * tokens.shape[1]
     return (indices + first).flatten()

@@ -1,4 +1,4 @@
-"""From a camera's frame to the pixels that a model expects. Knows no model beyond these numbers."""
+"""Turn a camera's frame into the pixels that a model expects. Knows only the numbers in `Preprocessing`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ class Preprocessing:
     """Resize, crop the centre, normalise.
 
     Attributes:
-        image_size: height and width that the model sees.
-        mean, std: of each channel, for values in 0..1.
-        resize: length that the shorter side gets before the crop, `image_size` if None.
-        squash: both sides get that length, whatever the aspect ratio, as in transformers' ViT processor.
+        image_size: height and width of the model's input in pixels.
+        mean: of each channel, for values in 0..1.
+        std: of each channel, for values in 0..1.
+        resize: length of the shorter side before the crop, in pixels; `image_size` if None.
+        squash: whether both sides get that length and the aspect ratio is lost, as in transformers' ViT processor.
         interpolation: a key of `INTERPOLATIONS`.
-        rounds_crop: an odd margin is halved to the even pixel (torchvision, timm) rather than down (transformers).
-        frames: of a clip, 1 for images.
+        rounds_crop: whether half of an odd margin is rounded to even (torchvision, timm), not down (transformers).
+        frames: frames of a clip; 1 for images.
     """
 
     image_size: int
@@ -48,10 +49,10 @@ class Preprocessing:
     frames: int = 1
 
     def crop(self, frame: Frame) -> Frame:
-        """A frame [H, W, 3] uint8 of any size to [image_size, image_size, 3]; a clip [T, H, W, 3] frame by frame.
+        """Resize and crop a frame [H, W, 3] uint8 to [image_size, image_size, 3], or each frame of a clip [T, H, W, 3].
 
         Raises:
-            InputError: not an RGB frame of bytes, or a clip of another length.
+            InputError: the frame is not uint8 RGB, or the clip has another number of frames.
         """
         dimensions = 3 if self.frames == 1 else 4
         if frame.dtype != np.uint8 or frame.ndim != dimensions or frame.shape[-1] != 3 or 0 in frame.shape:
@@ -62,7 +63,9 @@ class Preprocessing:
         if self.frames == 1:
             return self._crop_one(frame)
         if len(frame) != self.frames:
-            raise InputError(f"the clip has {len(frame)} frames and the model takes {self.frames}: sample as many")
+            raise InputError(
+                f"the clip has {len(frame)} frames, the model takes {self.frames}: sample {self.frames}"
+            )
         return np.stack([self._crop_one(one) for one in frame])
 
     def _crop_one(self, frame: Frame) -> Frame:
@@ -83,11 +86,11 @@ class Preprocessing:
         return round(spare / 2) if self.rounds_crop else spare // 2
 
     def normalise(self, image: Frame) -> Tensor:
-        """A cropped frame to float32 pixels [1, 3, image_size, image_size]; a clip to [1, 3, T, ...]."""
+        """Turn a cropped frame into float32 pixels [1, 3, image_size, image_size], a clip into [1, 3, T, ...]."""
         return self.normalise_batch(torch.from_numpy(np.array(image))[None])
 
     def normalise_batch(self, frames: Tensor) -> Tensor:
-        """Cropped frames uint8 [B, H, W, 3] to float32 pixels [B, 3, H, W] on the same device; clips likewise."""
+        """Turn cropped frames uint8 [B, H, W, 3], or clips, into float32 pixels [B, 3, H, W] on the same device."""
         pixels = frames.movedim(-1, 1).float()  # [B, 3, ...]
         shape = (3, *(1,) * (pixels.dim() - 2))
         mean, std = (255 * torch.tensor(values, device=frames.device).view(shape) for values in (self.mean, self.std))

@@ -1,8 +1,8 @@
-"""The Vision Transformer: stem, blocks that can merge tokens, head. Knows no split, network or policy.
+"""The Vision Transformer: stem, blocks that can merge tokens, head. Knows no split, link or policy.
 
-Layout of the published ViT (Dosovitskiy et al., ICLR 2021) with fused qkv, and the variations of its descendants:
-DeiT's distillation token, DINOv2's registers, layer scale and SwiGLU, CLIP's norm before the blocks, SigLIP's attention
-pooling, VideoMAE's tubelets.
+The layout is that of the published ViT (Dosovitskiy et al., ICLR 2021) with fused qkv, plus the variations of later
+models: DeiT's distillation token, DINOv2's registers, layer scale and SwiGLU, CLIP's norm before the blocks, SigLIP's
+attention pooling, VideoMAE's tubelets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from janus_vit.model.layers import AttentionPool, Block, Conv2d, Conv3d, Linear, learned
+from janus_vit.model.layers import AttentionPool, Block, Conv2d, Conv3d, Linear, learned_parameter
 
 POOLINGS = ("class", "mean", "class+mean", "attention")
 STEMS = ("patch", "conv")
@@ -30,18 +30,20 @@ class Architecture:
         depth: number of blocks.
         heads: attention heads.
         mlp_width: hidden values of the MLP.
-        classes: number of labels; of values in the embedding for a model that embeds; 0 for no last layer at all.
-        pooling: what the head reads: the "class" token, the "mean" of the patches weighted by size, "class+mean" one
-            behind the other, or "attention" over all tokens.
+        classes: outputs of the last layer: labels, or values of an embedding; 0 if there is no last layer.
+        pooling: what the head reads: the "class" token, the "mean" of the patches weighted by size, "class+mean"
+            (both, concatenated), or "attention" over all tokens.
         prefix: tokens before the patches, which never merge: class, distillation and register tokens.
-        distilled: the second token is DeiT's distillation token; the logits of both heads are averaged.
-        stem: "patch" is one strided convolution, "conv" a stack of small ones.
-        frames, tubelet: of a clip, and how many of them one token spans; 1 and 1 for images.
+        distilled: whether the second token is DeiT's distillation token; then the logits of both heads are averaged.
+        stem: "patch" for one strided convolution, "conv" for a stack of small ones.
+        frames: frames of a clip; 1 for images.
+        tubelet: frames that one token spans; 1 for images.
         activation: of the MLPs: "gelu", "gelu_tanh", "quick_gelu" or "swiglu".
         layer_scale: whether each residual branch has a learned scale.
         stem_norm: whether tokens are normalised before the first block.
-        pooled_norm: whether the last norm comes after pooling, instead of before.
-        norm_eps: epsilon of the layer norms. last_norm_eps: of the last one, if it is another.
+        pooled_norm: whether the last norm comes after pooling instead of before.
+        norm_eps: epsilon of the layer norms.
+        last_norm_eps: epsilon of the last norm; None if it is `norm_eps`.
     """
 
     image_size: int
@@ -66,28 +68,28 @@ class Architecture:
 
     @property
     def patches(self) -> int:
-        """Tokens that stand for a piece of the input."""
+        """Number of patch tokens."""
         return (self.image_size // self.patch_size) ** 2 * (self.frames // self.tubelet)
 
     @property
     def tokens(self) -> int:
-        """Tokens that enter the first block."""
+        """Number of tokens that enter the first block."""
         return self.patches + self.prefix
 
     @property
     def head_tokens(self) -> int | None:
-        """Leading tokens that the head reads, so that the last block computes no others; None for all."""
+        """Number of leading tokens that the head reads; the last block computes only these. None for all."""
         return (2 if self.distilled else 1) if self.pooling == "class" else None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """One input as the model sees it: (3, height, width), or (3, frames, height, width) for clips."""
+        """Shape of one input: (3, height, width), or (3, frames, height, width) for clips."""
         size = (self.image_size, self.image_size)
         return (3, *size) if self.frames == 1 else (3, self.frames, *size)
 
 
 def patch_stem(arch: Architecture) -> nn.Module:
-    """One convolution whose stride is its size."""
+    """Make a stem of one convolution without overlap."""
     if arch.frames > 1:
         kernel = (arch.tubelet, arch.patch_size, arch.patch_size)
         return Conv3d(3, arch.width, kernel, stride=kernel)
@@ -95,7 +97,7 @@ def patch_stem(arch: Architecture) -> nn.Module:
 
 
 def conv_stem(arch: Architecture) -> nn.Module:
-    """3x3 convolutions of stride 2 down to the patch grid, then 1x1 (Xiao et al., NeurIPS 2021)."""
+    """Make a stem of 3x3 convolutions of stride 2 down to the patch grid, then 1x1 (Xiao et al., NeurIPS 2021)."""
     halvings = arch.patch_size.bit_length() - 1
     widths = [3, *(arch.width // 2 ** (halvings - i) for i in range(1, halvings + 1))]
     layers: list[nn.Module] = []
@@ -107,7 +109,7 @@ def conv_stem(arch: Architecture) -> nn.Module:
 class VisionTransformer(nn.Module):
     """Stem, blocks and head of an image or video ViT. Run it through `janus_vit.model.stage`.
 
-    Positions of the prefix tokens are part of these tokens: `pos_embed` is of the patches only.
+    `pos_embed` holds the positions of the patches only. Those of the prefix tokens are already added to these tokens.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -115,7 +117,7 @@ class VisionTransformer(nn.Module):
         arch = self.architecture = architecture
         self.stem = conv_stem(arch) if arch.stem == "conv" else patch_stem(arch)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, arch.prefix, arch.width)) if arch.prefix else None
-        self.pos_embed = learned(1, arch.patches, arch.width)
+        self.pos_embed = learned_parameter(1, arch.patches, arch.width)
         self.stem_norm = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.stem_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
@@ -130,14 +132,14 @@ class VisionTransformer(nn.Module):
 
     @property
     def output_width(self) -> int:
-        """Values that the head gives: classes, or those of an embedding."""
+        """Number of outputs of the head: classes, or values of the embedding."""
         arch = self.architecture
         return arch.classes or (2 if arch.pooling == "class+mean" else 1) * arch.width
 
-    def beginning(self, depth: int) -> VisionTransformer:
-        """A network of the same modules, for measuring: its first blocks alone, of which the last gives all tokens too.
+    def first_blocks(self, depth: int) -> VisionTransformer:
+        """Return a network of the first `depth` blocks, for timing. It shares the modules of this network.
 
-        Its head, which would read their mean, is not to be run.
+        All its blocks return all tokens. Do not run its head.
         """
         with torch.device("meta"):
             short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False))
@@ -149,16 +151,17 @@ class VisionTransformer(nn.Module):
         return short.eval()
 
     def patches(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, *input_shape] to a token of each patch, in reading order: [B, patches, C]."""
-        # In the layout of a decoded payload, so that a cut run rounds exactly like an uncut one.
+        """Turn normalised pixels [B, *input_shape] into patch tokens in reading order, [B, patches, C]."""
+        # Contiguous like a decoded payload, so that a split run rounds exactly like an unsplit one.
         tokens: Tensor = self.stem(pixels).flatten(2).transpose(1, 2).contiguous()
         return tokens
 
     def embed(self, pixels: Tensor, patches: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Normalised pixels [B, *input_shape] to tokens [B, T, C]: prefix tokens, then patches in reading order.
+        """Turn normalised pixels into tokens [B, T, C]: prefix tokens, then patches in reading order.
 
         Args:
-            patches: stands in for the method of that name.
+            pixels: [B, *input_shape].
+            patches: replaces the method `patches`.
         """
         x = (patches or self.patches)(pixels) + self.pos_embed
         if self.prefix_tokens is not None:
@@ -167,9 +170,9 @@ class VisionTransformer(nn.Module):
         return tokens
 
     def head_logits(self, tokens: Tensor, sizes: Tensor) -> Tensor:
-        """Tokens [B, T, C] and sizes [B, T] to logits or embeddings [B, D]."""
+        """Turn tokens [B, T, C] and sizes [B, T] into logits or embeddings [B, D]."""
         arch = self.architecture
-        # Per token, the norm may wait for the pooling that only picks tokens: far fewer have to be normalised.
+        # "class" pooling only picks tokens, so normalising after it gives the same result for far fewer tokens.
         picks = arch.pooling == "class"
         x: Tensor = tokens if arch.pooled_norm or picks else self.norm(tokens)
         if arch.distilled:

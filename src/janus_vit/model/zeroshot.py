@@ -1,4 +1,4 @@
-"""Labels for a model that embeds: the nearest of given text vectors (Radford et al., ICML 2021)."""
+"""Label the embeddings of a model by the nearest of given text vectors (Radford et al., ICML 2021)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Answer
 
-_SCALE = 100.0  # of cosine similarities before the softmax, as CLIP was trained
+_SCALE = 100.0  # multiplies cosine similarities before the softmax, as in CLIP
 _ANSWERS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class TextVectors:
-    """A vector for each label.
+    """One vector for each label.
 
     Attributes:
-        labels: the texts. vectors: [labels, width] float32, each of length 1. scale: of similarities.
+        labels: the texts.
+        vectors: [labels, width] float32, each of length 1.
+        scale: multiplies similarities before the softmax.
     """
 
     labels: tuple[str, ...]
@@ -30,7 +32,7 @@ class TextVectors:
     scale: float = _SCALE
 
     def label(self, answer: Answer) -> Answer:
-        """The same answer with its most similar labels as classes."""
+        """Add the most similar labels to an answer as its classes."""
         logits = self.scale * (self.vectors @ np.array(answer.vector, np.float32))
         shares = np.exp(logits - logits.max())
         best = np.argsort(-shares, kind="stable")[:_ANSWERS]
@@ -39,10 +41,14 @@ class TextVectors:
 
 
 def read_text_vectors(path: Path, width: int) -> TextVectors:
-    """Read an `.npz` with `labels` [n] texts, `vectors` [n, width] numbers and, if other than CLIP's 100, `scale`.
+    """Read an `.npz` file with `labels` [n] texts, `vectors` [n, width] and optionally `scale` (default 100, as CLIP).
+
+    Args:
+        path: of the file.
+        width: values in one embedding of the model.
 
     Raises:
-        InputError: no such file, or not such arrays; the message names the array.
+        InputError: the file is missing, or an array does not fit; the message names the array.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -61,7 +61,7 @@ def fastest(model: Model, specs: Sequence[EngineSpec]) -> str:
 def block_seconds(model: Model, specs: Iterable[EngineSpec]) -> dict[str, float]:
     """Return the seconds that each engine takes for one unmerged block: the least of several runs, taken in turns."""
     shape, blocks = model.shape, min(_BLOCKS, model.shape.blocks)
-    beginning = replace(model, network=model.network.beginning(blocks))
+    beginning = replace(model, network=model.network.first_blocks(blocks))
     engines = {spec.name: spec.load()(beginning) for spec in specs}
     tokens = torch.randn(1, shape.tokens, shape.width, generator=torch.Generator().manual_seed(0))
     start = Activation(tokens, torch.ones(1, shape.tokens), 0, (0,) * blocks, beginning.fingerprint)

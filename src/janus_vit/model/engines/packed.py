@@ -23,7 +23,7 @@ from janus_vit.model.engines.packed_linear import PackedLinear
 from janus_vit.model.engines.packed_stem import PackedStem
 from janus_vit.model.engines.trial import TOLERANCES, deviation_reason, linear_difference, reports_changed_operations
 from janus_vit.model.layers import Block
-from janus_vit.model.memory import large_pieces_apart
+from janus_vit.model.memory import separate_large_allocations
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32
 
@@ -49,7 +49,7 @@ class PackedEngine(OneByOne):
     def __init__(self, model: Model, keep_model: bool = True) -> None:
         self._network, self._fingerprint = model.network.to("cpu"), model.fingerprint
         blocks = cast(Iterable[Block], model.network.blocks)
-        with large_pieces_apart():
+        with separate_large_allocations():
             self._stem = self._packed_stem(keep_model)
             settings = self.pack, self.dtype, keep_model, self.variants[0]
             self._blocks = [PackedBlock(block, *settings) for block in blocks]
