@@ -37,6 +37,12 @@ class BatchRunner:
         self._model = model
         self._engine = engine
 
+    def warm_up(self) -> None:
+        """Run one empty frame, so that the first real one does not pay for memory, kernels and thread pools."""
+        channels, *dimensions = self._model.shape.input_shape
+        pixels = torch.zeros(*dimensions, channels, dtype=torch.uint8)
+        self.run([Frame(pixels, (0,) * self._model.shape.blocks)], self._model.shape.blocks)
+
     @torch.inference_mode()
     def run(self, starts: Sequence[Start], stop: int) -> list[Step]:
         """Run frames that stand at the same block up to block `stop`.

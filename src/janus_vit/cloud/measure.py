@@ -20,14 +20,6 @@ _TOKEN_SHARES = (0.25, 0.5, 1.0)
 _BUDGET_S = 5.0  # larger batches are left out once this is spent
 
 
-def warm_up(model: Model, engine: Engine) -> None:
-    """Run one empty frame, so that the first real one does not pay for memory and thread pools."""
-    with torch.inference_mode():
-        pixels = torch.zeros(1, *model.shape.input_shape, device=engine.device)
-        activations = engine.embed_batch(pixels, [(0,) * model.shape.blocks])
-        engine.head_batch(engine.run_batch(activations, model.shape.blocks))
-
-
 def measure_costs(
     model: Model,
     engine: Engine,

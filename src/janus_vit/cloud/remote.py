@@ -6,9 +6,12 @@ session then cancels the jobs of that process and of no other.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
@@ -79,7 +82,9 @@ class Pipe:
         return message
 
     def close(self) -> None:
-        """Close this end."""
+        """Close this end; a thread that waits in `receive` here or there goes on."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as both:
+            both.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
 

@@ -15,7 +15,7 @@ from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.ingest_pool import IngestPool, IngestSetup, PortReservation
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.measure import measure_costs, warm_up
+from janus_vit.cloud.measure import measure_costs
 from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
 from janus_vit.cloud.scheduler import Load, Scheduler
 from janus_vit.cloud.service import CloudService
@@ -92,12 +92,13 @@ class Cloud:
         self._config = config_for(runner, config or CloudConfig())
         self._closed = threading.Event()
         self.metrics = CloudMetrics()
-        warm_up(model, runner)
+        batches = BatchRunner(model, runner)
+        batches.warm_up()
         table = costs or costs_of(model, runner, profile, self._config)
         self._capacity = Capacity.of(model, runner, table, self._config.max_batch_frames)
         scheduler = Scheduler(table, model.shape.blocks, self._config)
-        self._loop = EngineLoop(scheduler, BatchRunner(model, runner), self.metrics.batch_ran)
-        greeting = Greeting(model.name, model.fingerprint, profile.to_json(), scheduler.entry_blocks)
+        self._loop = EngineLoop(scheduler, batches, self.metrics.batch_ran)
+        greeting = Greeting(model.name, model.fingerprint, profile.to_json(), _announced(scheduler, self._config))
         host = listen.rpartition(":")[0]
         port = self._config.metrics_port
         try:
@@ -120,6 +121,11 @@ class Cloud:
     def metrics_port(self) -> int | None:
         """TCP port of the Prometheus page, None if there is none."""
         return None if self._page is None else self._page.port
+
+    @property
+    def ingest_process_ids(self) -> list[int]:
+        """Of the processes that receive requests; none if this process does."""
+        return self._front.process_ids
 
     def load(self) -> Load:
         """What a request that came now would find."""
@@ -165,6 +171,7 @@ class _OneProcess:
         self._service = CloudService(setup.greeting, ingest, loop, metrics.request_ended)
         self._server = GrpcServer(self._service, setup.address, setup.config, setup.tls and setup.tls.credentials())
         self.port = self._server.port
+        self.process_ids: list[int] = []
 
     def drain(self) -> None:
         self._service.drain()
@@ -180,18 +187,27 @@ class _ManyProcesses:
     def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
         self._reserved = PortReservation(setup.address)
         try:
-            self.pool = IngestPool(replace(setup, address=self._reserved.address), loop, metrics.request_ended)
+            self._pool = IngestPool(replace(setup, address=self._reserved.address), loop, metrics.request_ended)
         except BaseException:
             self._reserved.close()
             raise
         self.port = self._reserved.port
 
+    @property
+    def process_ids(self) -> list[int]:
+        return self._pool.process_ids
+
     def drain(self) -> None:
-        self.pool.drain()
+        self._pool.drain()
 
     def close(self) -> None:
-        self.pool.close()
+        self._pool.close()
         self._reserved.close()
+
+
+def _announced(scheduler: Scheduler, config: CloudConfig) -> tuple[int, ...]:
+    """Blocks at which frames should enter; none where nothing is gained by that, since nothing runs together."""
+    return scheduler.entry_blocks if config.max_batch_frames > 1 else ()
 
 
 def config_for(engine: Engine, config: CloudConfig) -> CloudConfig:

@@ -1,0 +1,95 @@
+"""A cloud whose network side runs in processes of its own: the same answers, and a crash that stays small."""
+
+import os
+import signal
+import time
+import urllib.request
+
+import grpc
+import pytest
+from cloud_requests import image_request, token_request
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from janus_vit.cloud.config import CloudConfig
+from janus_vit.cloud.server import Cloud
+from janus_vit.errors import InputError, Rejected, Unreachable
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.wire.messages import Outputs
+from janus_vit.wire.rpc import SERVICE
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def cloud(model, make_profile):
+    profile = make_profile(1e-5, model="small")
+    config = CloudConfig(ingest_processes=2, metrics_port=0)
+    with Cloud(model, profile, engine="eager", config=config) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def transport(cloud):
+    transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+    yield transport
+    transport.close()
+
+
+def metric(cloud, line):
+    with urllib.request.urlopen(f"http://127.0.0.1:{cloud.metrics_port}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    return next((float(each.split()[-1]) for each in text.splitlines() if each.startswith(line)), 0.0)
+
+
+def test_answers_are_those_of_one_process(model, cloud, transport, make_profile):
+    with Cloud(model, make_profile(1e-5, model="small"), engine="eager") as single:
+        alone = GrpcTransport(f"127.0.0.1:{single.port}", Outputs(7))
+        for request in (image_request(model), token_request(model)):
+            assert transport.infer(request, 5.0).answer == alone.infer(request, 5.0).answer
+        alone.close()
+
+
+def test_a_bad_request_gets_its_status(model, transport):
+    with pytest.raises(Rejected, match="field split"):
+        transport.infer(token_request(model, split=7), 5.0)
+
+
+def test_requests_are_counted_in_one_place(model, cloud, transport):
+    before = metric(cloud, 'janus_requests_total{outcome="answered"}')
+    transport.infer(image_request(model), 5.0)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while metric(cloud, 'janus_requests_total{outcome="answered"}') < before + 1:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    assert metric(cloud, "janus_ready") == 1.0
+
+
+def test_health_checks_are_answered(cloud):
+    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        status = stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5.0).status
+    assert status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_second_cloud_on_the_same_port_is_refused(model, cloud, make_profile):
+    config = CloudConfig(ingest_processes=1)
+    with pytest.raises(InputError, match="cannot listen"):
+        Cloud(model, make_profile(1e-5, model="small"), f"127.0.0.1:{cloud.port}", engine="eager", config=config)
+
+
+def test_one_process_that_is_killed_is_replaced_and_the_cloud_goes_on(model, cloud):
+    before = set(cloud.ingest_process_ids)
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    deadline_s, answered = time.monotonic() + PATIENCE_S, 0
+    while victim in cloud.ingest_process_ids or len(cloud.ingest_process_ids) < 2 or answered < 5:
+        assert time.monotonic() < deadline_s
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+        try:
+            assert transport.infer(image_request(model), 5.0).answer.classes
+            answered += 1
+        except Unreachable:
+            time.sleep(0.05)
+        finally:
+            transport.close()
+    assert len(before & set(cloud.ingest_process_ids)) == 1
