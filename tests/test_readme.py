@@ -30,7 +30,6 @@ ROUGH_COMMAND = (  # the command in a process of its own
     "import sys; from janus_vit.calibration import profiler; from janus_vit.cli.main import main; "
     f"profiler.QUICK = profiler.{ROUGH}; sys.exit(main(sys.argv[1:]))"
 )
-WITH_NETWORK = ("cloud", "device")
 
 
 def blocks(language, page=README):
@@ -50,24 +49,16 @@ def run(arguments):
     return code, out.getvalue(), err.getvalue()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """What the README's reader has: a checkpoint and some images."""
-    folder = tmp_path_factory.mktemp("reader")
-    FAMILIES["timm-vit"](folder / "my-model")
-    (folder / "photos").mkdir()
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What the README's reader has, as the present folder: a checkpoint and some images."""
+    FAMILIES["timm-vit"](tmp_path / "my-model")
+    (tmp_path / "photos").mkdir()
     for frame, index in zip(builtin_frames()[0][:20], range(20), strict=True):
-        Image.fromarray(frame).save(folder / "photos" / f"{index:02}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(folder):
-    """All commands that need no network, in the README's order, each with code, output and errors."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(profiler, "QUICK", ROUGH)
-        return [(arguments, *run(arguments)) for arguments in commands() if arguments[1] not in WITH_NETWORK]
+        Image.fromarray(frame).save(tmp_path / "photos" / f"{index:02}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(profiler, "QUICK", ROUGH)
+    return tmp_path
 
 
 @pytest.fixture
@@ -75,6 +66,20 @@ def port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(arguments):
+    """Run the command `cloud` in a process of its own; afterwards it must have stopped without a traceback."""
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", ROUGH_COMMAND, *arguments[1:]]
+    cloud = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield cloud
+    finally:
+        cloud.send_signal(signal.SIGINT)
+        _, errors = cloud.communicate(timeout=30)
+    assert "Traceback" not in errors
 
 
 def test_every_command_is_one_of_ours():
@@ -90,37 +95,23 @@ def test_every_command_is_one_of_ours():
     }
 
 
-def test_the_commands_without_a_network_run(finished):
-    assert len(finished) == 5
-    for arguments, code, output, errors in finished:
-        assert code == 0, (arguments, errors)
-        assert output
-        assert "Traceback" not in errors
-
-
-def test_cloud_and_device_run_as_the_readme_says(folder, finished, port, monkeypatch):
+def test_all_commands_run_as_the_readme_says(folder, port):
     (serve,) = (arguments for arguments in commands() if arguments[1] == "cloud")
     (stream,) = (arguments for arguments in commands() if arguments[1] == "device")
     serve = [part.replace("0.0.0.0:50051", f"127.0.0.1:{port}") for part in serve]
     stream = [part.replace("HOST:50051", f"127.0.0.1:{port}").replace("camera:0", "builtin") for part in stream]
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    cloud = subprocess.Popen(
-        [sys.executable, "-c", ROUGH_COMMAND, *serve[1:]],
-        cwd=folder,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    without_network = [arguments for arguments in commands() if arguments[1] not in ("cloud", "device")]
+    with served(serve) as cloud:  # starts while the others run
+        assert len(without_network) == 5
+        for arguments in without_network:
+            code, output, errors = run(arguments)
+            assert code == 0, (arguments, errors)
+            assert output
+            assert "Traceback" not in errors
         assert any(f"on 127.0.0.1:{port}" in line for line in cloud.stderr)  # stops at the first
-        monkeypatch.chdir(folder)
         code, output, errors = run(stream)
         assert code == 0, errors
         assert "60" in output
-    finally:
-        cloud.send_signal(signal.SIGINT)
-        _, errors = cloud.communicate(timeout=30)
-    assert "Traceback" not in errors
 
 
 def test_the_python_runs(monkeypatch):
