@@ -146,7 +146,7 @@ def build_table(
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
-    rescue = plan_rescue(tokens, shape, device, device_before, curve, targets)
+    rescue = plan_rescue(tokens, shape, device, device_before_s=device_before, curve=curve, targets=targets)
     cloud_s = np.where(local, 0.0, cloud_before[:, -1:] - cloud_before[:, splits])
     values = np.where(splits == 0, shape.input_values, sent[:, np.minimum(splits, shape.blocks)] * shape.width)
     encode_s = np.zeros_like(device_s)

@@ -47,7 +47,7 @@ def connect(
     accuracy = accuracy_for(model, engine.precision, settings.accuracy)
     transport = GrpcTransport(address, expected_outputs(model), settings.credentials)
     try:
-        platforms = replace(shake_hands(model, transport, address, profile, settings), accuracy=accuracy)
+        platforms = replace(shake_hands(model, transport, address, profile=profile, config=settings), accuracy=accuracy)
         policy = make_policy(settings.policy, platforms)
         worker = LocalWorker(model, engine)
         warm_up(worker, model.shape)
@@ -86,6 +86,6 @@ def accuracy_for(model: Model, precision: str, table: AccuracyTable | None, sour
         InputError: `table` belongs to another model or precision.
     """
     if table is not None:
-        return table.for_model(model.name, model.fingerprint, precision, source or "the accuracy table")
+        return table.for_model(model.name, model.fingerprint, precision, source=source or "the accuracy table")
     own = model.accuracy
     return own if own is not None and own.precision == precision else None

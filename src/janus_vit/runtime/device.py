@@ -18,7 +18,7 @@ from janus_vit.runtime.worker import EncodedPayload, Worker
 from janus_vit.wire.messages import LONGEST_WAIT_S, Reply, Request
 
 _HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
-_LONGEST_QUEUE_S = 10.0  # believed of a cloud: one absurd reply must not end offloading
+_LONGEST_QUEUE_S = 10.0  # limit of a reported queueing delay: one absurd reply must not end offloading
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Device:
             state = self._worker.compute(prepared, decision.plan)
         measured = Measured(prepare_s=preparing.seconds, plan_s=choosing.seconds, device_s=computing.seconds)
         probed = self._take_finished_probe()
-        result = self._finish(decision, state, measured, began_s + self._sla_s)
+        result = self._finish(decision, state, measured, deadline_s=began_s + self._sla_s)
         outcome = Outcome(
             frame=self._frames,
             at_s=began_s,
@@ -170,7 +170,8 @@ class Device:
         except WireError as error:  # no format can carry these values
             result = self._finish_locally(self._fallback_plan(decision, deadline_s), state, measured)
             return replace(result, fallback=_reason(error))
-        return self._finish_in_cloud(decision, state, payload, replace(measured, encode_s=encoding.seconds), deadline_s)
+        measured = replace(measured, encode_s=encoding.seconds)
+        return self._finish_in_cloud(decision, state, payload, measured=measured, deadline_s=deadline_s)
 
     def _finish_locally(self, plan: Plan, state: Any, measured: Measured) -> _Result:
         with Stopwatch(self._clock) as finishing:
@@ -181,7 +182,7 @@ class Device:
         self, decision: Decision, state: Any, payload: EncodedPayload, measured: Measured, deadline_s: float
     ) -> _Result:
         sent_s, expected = self._clock.now(), decision.predicted
-        patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, expected.spread)
+        patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, spread=expected.spread)
         wait_s = min(float(patience), LONGEST_WAIT_S)
         size_bytes = len(payload.body)
         try:
@@ -189,12 +190,14 @@ class Device:
         except (TransportError, WireError) as error:
             now_s = self._clock.now()
             failed = Transfer(now_s, size_bytes, send_s=now_s - sent_s, rtt_s=None)
-            return self._fall_back(decision, state, measured, deadline_s, failed, _reason(error))
+            return self._fall_back(
+                decision, state, measured, deadline_s=deadline_s, failed=failed, reason=_reason(error)
+            )
         now_s = self._clock.now()
         self._cloud_free_s = now_s + min(reply.expected_queue_s, _LONGEST_QUEUE_S)
         measured = _with_reply(measured, reply, now_s - sent_s)
         transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
-        return _Result(decision.plan, reply.answer, measured, size_bytes, transfers=(transfer,))
+        return _Result(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
 
     def _fall_back(
         self,

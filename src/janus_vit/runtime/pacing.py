@@ -152,7 +152,7 @@ class NewestFrames(Generic[Frame]):
 
     def __iter__(self) -> Iterator[Frame]:
         frames, began_s, last = iter(self._frames), self._now(), -1
-        for due_s in captures(self._now, self._wait, math.inf, self._period_s):
+        for due_s in captures(self._now, self._wait, duration_s=math.inf, period_s=self._period_s):
             if self._stopped():
                 return
             due = self._periods(due_s - began_s)

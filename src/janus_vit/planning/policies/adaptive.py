@@ -111,7 +111,7 @@ class MostAccurateInTime:
         device, cloud = self._correction.device, self._correction.cloud
         left_s = time_left_s - before_s
         finish_s = device.factor * self._table.finish_s
-        wait_s = patience_s(left_s, finish_s, after_s + self._megabits / self._link.rate_mbps, device.spread)
+        wait_s = patience_s(left_s, finish_s, after_s + self._megabits / self._link.rate_mbps, spread=device.spread)
         slack_s = np.minimum(wait_s, left_s) - after_s
         answered = self._link.on_time(self._megabits / np.maximum(slack_s, 1e-9))
         answered[(slack_s <= 0) & (self._megabits > 0)] = 0.0
@@ -128,7 +128,7 @@ class MostAccurateInTime:
         """
         finish_s = self._correction.device.factor * self._table.finish_s
         send_s = self._megabits / self._link.rate_mbps
-        wait_s = patience_s(time_left_s - before_s, finish_s, after_s + send_s, self._correction.device.spread)
+        wait_s = patience_s(time_left_s - before_s, finish_s, after_s + send_s, spread=self._correction.device.spread)
         answered = self._link.on_time(self._megabits / np.maximum(wait_s - after_s, 1e-9))
         expected_s = before_s + answered * (after_s + send_s)
         expected_s += self._uses_link * (1.0 - answered) * (wait_s + finish_s)

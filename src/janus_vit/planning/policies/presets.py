@@ -132,27 +132,27 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
     rising = tuple(make_schedule("exponential", level, shape) for level in levels("exponential", shape))
     unmerged = (make_schedule("none", 0.0, shape),)
     fixed = (make_schedule("fixed", baseline_merges(shape), shape),)
-    tensor, tokens = ["tensor"], ["float32"]
     known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
     all_tokens = [payload for payload in known if parse_payload(payload).of_tokens]
     all_images = [payload for payload in known if not parse_payload(payload).of_tokens]
+
+    def options(splits: Sequence[int], tokens: Sequence[str] = (), images: Sequence[str] = ()) -> tuple[Option, ...]:
+        return make_options(shape, splits, tokens=tokens, images=images)
+
     if _uses_all_plans(name):
-        return _adaptive_schedules(platforms), make_options(shape, all_splits(shape.blocks), all_tokens, all_images)
+        return _adaptive_schedules(platforms), options(all_splits(shape.blocks), all_tokens, all_images)
     spaces = {
-        "janus": (rising, make_options(shape, paper_splits, tokens, tensor)),
-        "split-only": (unmerged, make_options(shape, paper_splits, tokens, tensor)),
-        "device-only": (fixed, make_options(shape, [whole], [], [])),
-        "cloud-only": (fixed, make_options(shape, [0], [], tensor)),
-        "mixed": (fixed, make_options(shape, [0, whole], [], tensor)),
-        "cloud-jpeg": (unmerged, make_options(shape, [0], [], [_JPEG])),
-        "janus-compact": (rising, make_options(shape, paper_splits, ["float8"], tensor)),
-        "janus-all": (
-            rising,
-            make_options(shape, paper_splits, [name for name in all_tokens if name != "int4"], all_images),
-        ),
+        "janus": (rising, options(paper_splits, ["float32"], ["tensor"])),
+        "split-only": (unmerged, options(paper_splits, ["float32"], ["tensor"])),
+        "device-only": (fixed, options([whole])),
+        "cloud-only": (fixed, options([0], images=["tensor"])),
+        "mixed": (fixed, options([0, whole], images=["tensor"])),
+        "cloud-jpeg": (unmerged, options([0], images=[_JPEG])),
+        "janus-compact": (rising, options(paper_splits, ["float8"], ["tensor"])),
+        "janus-all": (rising, options(paper_splits, [name for name in all_tokens if name != "int4"], all_images)),
     }
     if name not in spaces and (image := _image_of(name)):
-        return unmerged, make_options(shape, [0], [], [image])
+        return unmerged, options([0], images=[image])
     return spaces[check_policy(name)]
 
 
