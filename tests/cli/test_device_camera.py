@@ -60,7 +60,7 @@ def test_every_frame_runs_back_to_back_without_a_frame_rate(capsys, arguments, m
 def test_hopeless_frames_are_skipped_and_counted_with_a_frame_rate(capsys, arguments, monkeypatch):
     asked = iter([False, True, True, False, False, True])
     monkeypatch.setattr(Device, "skip_if_hopeless", lambda device, captured_s: next(asked))
-    monkeypatch.setattr(command.Stop, "wait", lambda stop, seconds: None)  # frames are due sooner than they are run
+    monkeypatch.setattr(command.StopFlag, "wait", lambda stop, seconds: None)  # every frame is due at once
     records, err = run(capsys, [*arguments, "--fps", "5"])
     assert [record["name"] for record in records] == ["frame 0", "frame 3", "frame 4"]
     assert [record["frame"] for record in records] == [0, 1, 2]
