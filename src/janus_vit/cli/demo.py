@@ -1,18 +1,17 @@
-"""`janus-vit demo`: a cloud, a slow device and a mobile link between them on this machine, policy after policy."""
+"""`janus-vit demo`: run policies one after another with a cloud, a slow device and a mobile link on this machine."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import cycle
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +31,7 @@ from janus_vit.cli.common.options import (
     parse_duration,
     use_threads,
 )
+from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 
 if TYPE_CHECKING:
@@ -40,18 +40,19 @@ if TYPE_CHECKING:
     from janus_vit.records.summary import Summary
     from janus_vit.testbed.rig import Step
 
-# name in the table -> policy, and whether pixels may leave the device
+# name of a run -> policy, and whether pixels may leave the device
 RUNS = {
     "device-only": ("device-only", True),
     "cloud-only": ("cloud-only", True),
     "mixed": ("mixed", True),
     "split-only": ("split-only", True),
-    "janus": ("janus", True),
     "cloud-jpeg": ("cloud-jpeg", True),
+    "janus": ("janus", True),
     "adaptive": ("adaptive", True),
-    "adaptive, private": ("adaptive", False),
+    "adaptive-private": ("adaptive", False),
 }
-_COLUMNS = 72  # frames in the moving picture
+DEFAULT_RUNS = "device-only,cloud-jpeg,janus,adaptive"  # one side alone, the paper's policy, and ours
+_COLUMNS = 72  # frames in the live charts
 _SHADES = " ▁▂▃▄▅▆▇█"
 _LINES = 4  # of each run in a pipe
 _RTT_S = 0.03
@@ -65,19 +66,23 @@ def demo(
         ),
     ] = "wifi-walking",
     sla: Annotated[str, typer.Option("--sla", metavar="TIME", help="Time allowed for each frame.")] = "150ms",
-    seconds: Seconds = 12.0,
+    policies: Annotated[
+        str,
+        typer.Option("--policies", metavar="LIST", help=f"all, or some of {', '.join(RUNS)}, separated by commas."),
+    ] = DEFAULT_RUNS,
+    seconds: Seconds = 8.0,
     slowdown: Slowdown = DEFAULT_SLOWDOWN,
     seed: Seed = DEFAULT_SEED,
     engine: EngineName = AUTO,
     as_json: AsJson = False,
 ) -> None:
-    """Watch pruning level and split point follow a mobile link, and compare with the paper's baselines.
+    """Watch policies choose a pruning level and a split point for each frame while a mobile link changes.
 
-    Everything is real but the link and the device's speed: frames, model, bytes, processes. Each policy gets the same
-    link from its beginning.
+    Frames, model, bytes and processes are real. The link is emulated, and the device is slowed down. Each policy
+    starts at the beginning of the same link.
 
     \b
-    Example:  janus-vit demo --trace 5g-walking --sla 80ms
+    Example:  janus-vit demo --trace 5g-walking --sla 80ms --policies all
     """
     from janus_vit.links.emulator import LinkSpec
     from janus_vit.links.generator import trace_from
@@ -89,23 +94,26 @@ def demo(
     from janus_vit.testbed.rig import Rig
 
     sla_s = parse_duration(sla, "--sla")
-    check_positive(seconds, "--seconds", "12")
+    runs = _parse_runs(policies)
+    check_positive(seconds, "--seconds", "8")
     check_positive(slowdown, "--slowdown", "14")
     check_engine(engine)
     console = human_console(as_json)
     rates = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
+    say(console, f"{DEFAULT_MODEL}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
+    say(console, f"link {trace}: mean {rates.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms")
+    say(console, f"measuring this machine, then {len(runs)} runs of {seconds:g} s\n")
     use_threads(1)  # one core for each side
     model = load_model(DEFAULT_MODEL)
     runner = make_engine(model, engine, on_fallback=warn)
     profile = measure_profile(model, runner, None, quick=True, clock=time.thread_time)
     link = LinkSpec(rates, delay_s=_RTT_S / 2)
-    say(console, f"{model.name}, SLA {milliseconds(sla_s)} ms, device {slowdown:g} times slower than this machine")
-    say(console, f"link {trace}: mean {rates.mean_mbps:.3g} Mbps, round trip {milliseconds(_RTT_S)} ms\n")
     rows: dict[str, Summary] = {}
     with Rig(model, model.name, profile, EmulatedNetwork(link), slowdown, runner) as rig:
-        for name, (policy, images_allowed) in RUNS.items():
+        for number, (name, (policy, images_allowed)) in enumerate(runs.items(), 1):
+            say(console, f"{number}/{len(runs)} {name}", "bold")
             samples = cycle(open_source("builtin"))
-            with _shown(name, sla_s, seconds, console) as show:
+            with _display(sla_s, seconds, console) as show:
                 steps = [show(step) for step in rig.stream(policy, samples, sla_s, seconds, images_allowed)]
             summary = summarise([step.outcome for step in steps], [step.label for step in steps])
             if summary is not None:
@@ -115,61 +123,76 @@ def demo(
         print(json.dumps({name: asdict(summary) for name, summary in rows.items()}))
 
 
+def _parse_runs(policies: str) -> dict[str, tuple[str, bool]]:
+    """Select the runs that --policies lists.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    names = list(RUNS) if policies == "all" else [name.strip() for name in policies.split(",")]
+    unknown = [name for name in names if name not in RUNS]
+    if unknown:
+        raise InputError(
+            f"--policies: {unknown[0]!r} is unknown: write all, or some of {', '.join(RUNS)}, separated by commas"
+        )
+    return {name: RUNS[name] for name in names}
+
+
 @contextmanager
-def _shown(name: str, sla_s: float, seconds: float, console: Console) -> Iterator[_Show]:
-    """A moving picture on a terminal, a few lines in a pipe."""
-    say(console, f"{name}", "bold")
+def _display(sla_s: float, seconds: float, console: Console) -> Iterator[Callable[[Step], Step]]:
+    """Give a function that shows a step and returns it: live charts on a terminal, a few lines in a pipe."""
     if not messages().is_terminal:
         yield _Lines(seconds, console)
         return
     with Live(console=messages(), transient=True, refresh_per_second=10) as live:
-        yield _Picture(live, sla_s)
+        yield _Charts(live, sla_s, seconds)
 
 
-class _Show:
-    """Shows a step and hands it on."""
-
-    def __call__(self, step: Step) -> Step:
-        self.show(step)
-        return step
-
-    def show(self, step: Step) -> None:
-        """Draw one step."""
-
-
-class _Lines(_Show):
-    """A line now and then."""
+class _Lines:
+    """Prints one of the steps from time to time."""
 
     def __init__(self, seconds: float, console: Console) -> None:
         self._every_s = seconds / _LINES
         self._next_s = self._every_s / 2
         self._console = console
 
-    def show(self, step: Step) -> None:
-        if step.elapsed_s < self._next_s:
-            return
-        self._next_s += self._every_s
+    def __call__(self, step: Step) -> Step:
+        if step.elapsed_s >= self._next_s:
+            self._next_s += self._every_s
+            self._print(step)
+        return step
+
+    def _print(self, step: Step) -> None:
         outcome = step.outcome
         total = milliseconds(outcome.measured.total_s)
         late = "" if outcome.met else "  late"
         say(self._console, f"  {step.elapsed_s:5.1f} s  {step.rate_mbps:6.1f} Mbps  {outcome.plan}  {total} ms{late}")
 
 
-class _Picture(_Show):
-    """The last frames as small bar charts, one under the other."""
+class _Charts:
+    """Draws the last frames as small bar charts, one below the other."""
 
-    def __init__(self, live: Live, sla_s: float) -> None:
+    def __init__(self, live: Live, sla_s: float, seconds: float) -> None:
         self._live = live
         self._sla_s = sla_s
+        self._seconds = seconds
         self._steps: deque[Step] = deque(maxlen=_COLUMNS)
 
-    def show(self, step: Step) -> None:
+    def __call__(self, step: Step) -> Step:
         self._steps.append(step)
-        steps, outcome = self._steps, step.outcome
+        self._live.update(self._draw())
+        return step
+
+    def _draw(self) -> Table:
+        steps = self._steps
+        outcome = steps[-1].outcome
         blocks = len(outcome.plan.merges) + 1
         facts = Table.grid(padding=(0, 2))
+        elapsed_s = min(steps[-1].elapsed_s, self._seconds)
+        done = round(_COLUMNS * elapsed_s / self._seconds)
+        facts.add_row("time", Text(("━" * done).ljust(_COLUMNS)), f"{elapsed_s:.1f} of {self._seconds:g} s")
         rates = [each.rate_mbps for each in steps]
-        facts.add_row("link", _bars(rates, max(*rates, 1.0)), f"{step.rate_mbps:.1f} Mbps")
+        facts.add_row("link", _bars(rates, max(*rates, 1.0)), f"{rates[-1]:.1f} Mbps")
         levels = [each.outcome.plan.level for each in steps]
         facts.add_row("pruning level", _bars(levels, max(*levels, 0.4)), f"{levels[-1]:.2f}")
         splits = [float(each.outcome.plan.split) for each in steps]
@@ -179,11 +202,11 @@ class _Picture(_Show):
         for index, each in enumerate(steps):
             latency.stylize("green" if each.outcome.met else "red", index, index + 1)
         facts.add_row("latency", latency, f"{milliseconds(totals[-1])} of {milliseconds(self._sla_s)} ms")
-        self._live.update(Group(facts))
+        return facts
 
 
 def _bars(values: list[float], top: float) -> Text:
-    """One character a value, from nothing to a full block at `top`."""
+    """Draw one character for each value, from a space at 0 to a full block at `top`."""
     most = len(_SHADES) - 1
     text = "".join(_SHADES[max(0, min(most, round(most * value / top)))] for value in values)
     return Text(text.ljust(_COLUMNS))
@@ -208,4 +231,4 @@ def _print_table(rows: dict[str, Summary], console: Console) -> None:
             kinds,
         )
     console.print(table)
-    say(console, "late: over the SLA. right in time: the answer was right and came inside the SLA.", "dim")
+    say(console, "late: over the SLA. right in time: the answer was right and came within the SLA.", "dim")
