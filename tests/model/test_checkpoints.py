@@ -1,4 +1,4 @@
-"""Checkpoints of timm and of transformers against what these libraries make of them themselves."""
+"""Checkpoints of timm and of transformers, compared with the answers of these libraries."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def run(engine, pixels, merges, splits=()):
     return engine.head(activation)
 
 
-def test_preprocessing_agrees_with_the_peers_own_within_a_grey_level(peer, pictures):
+def test_preprocessing_agrees_with_the_library_within_a_grey_level(peer, pictures):
     preprocessing = load_model(str(peer.folder)).preprocessing
     grey = 1 / 255 / np.array(preprocessing.std).min()
     for picture in pictures:
@@ -52,7 +52,7 @@ def test_preprocessing_agrees_with_the_peers_own_within_a_grey_level(peer, pictu
         assert float((ours - theirs).abs().max()) <= 1.01 * grey
 
 
-def test_answers_agree_with_the_peers_own_unsplit_and_split_anywhere(peer, pictures):
+def test_answers_agree_with_the_library_unsplit_and_split_anywhere(peer, pictures):
     model = load_model(str(peer.folder))
     engine, unmerged = EagerEngine(model), (0,) * model.shape.blocks
     for picture in pictures:
@@ -64,7 +64,7 @@ def test_answers_agree_with_the_peers_own_unsplit_and_split_anywhere(peer, pictu
             assert close(run(engine, pixels, unmerged, [split]), wanted)
 
 
-def test_merged_runs_split_anywhere_are_the_unsplit_ones(peer, pictures):
+def test_merged_runs_split_anywhere_equal_unsplit_runs(peer, pictures):
     model = load_model(str(peer.folder))
     engine = EagerEngine(model)
     pixels = model.preprocessing.normalise(model.preprocessing.crop(pictures[0]))
@@ -75,7 +75,7 @@ def test_merged_runs_split_anywhere_are_the_unsplit_ones(peer, pictures):
         assert torch.equal(run(engine, pixels, merges, [split]), whole)
 
 
-def test_the_task_and_the_labels_are_the_checkpoints(peer):
+def test_task_and_labels_are_those_of_the_checkpoint(peer):
     model = load_model(str(peer.folder))
     assert model.task == {"logits": "classify", "embedding": "embed"}[peer.output]
     assert len(model.labels) == (model.network.architecture.classes if peer.output == "logits" else 0)

@@ -1,4 +1,4 @@
-"""Engines by name: what is refused, what falls back, and the choice that is measured once and kept."""
+"""Engines by name: refusals, fallbacks, and the fastest engine, which is measured once and cached."""
 
 import json
 from dataclasses import replace
@@ -22,13 +22,13 @@ NEEDS_PACKED = ENGINES["packed"].load().unavailable_reason() is None
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache directory; gives the file that will hold the choices."""
+    """Use an empty cache directory; return the file of the choices."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return choice.cache_file()
 
 
 def measured(monkeypatch, **times_s):
-    """Let a measurement find these times; gives the list that counts measurements."""
+    """Make measurements return these times; return the list that counts measurements."""
     runs = []
     monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: runs.append(len(kinds)) or times_s)
     return runs
@@ -68,9 +68,9 @@ def test_what_this_machine_cannot_run_falls_back_and_says_so(model, monkeypatch)
     assert told[0] == "engine 'packed-bf16' cannot run here (no such instructions): 'packed' runs instead"
 
 
-def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
+def test_packed_checks_private_operations_of_torch_before_use(monkeypatch):
     class Zeros:
-        """An operation that computes something else."""
+        """An operation with a wrong result."""
 
         def __call__(self, x, weight, *others):
             return x.new_zeros(*x.shape[:-1], len(weight))
@@ -79,7 +79,7 @@ def test_packed_tries_torchs_private_operations_before_it_uses_them(monkeypatch)
             return residual
 
     class Operations:
-        """Those of another torch."""
+        """Operations of another torch version."""
 
         _reorder_linear_weight = staticmethod(lambda weight: weight)
 
@@ -107,14 +107,14 @@ def test_auto_takes_the_fastest_and_measures_it_once(model, monkeypatch, cache):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"schema": "other"}', '{"schema": "janus-vit/engines/1", "choices": 1}']
 )
-def test_a_damaged_cache_is_measured_again_and_mended(model, cache, text):
+def test_a_damaged_cache_is_measured_again_and_replaced(model, cache, text):
     cache.parent.mkdir(parents=True)
     cache.write_text(text)
     chosen = make_engine(model).name
     assert choice._read(cache) == {} if len(select.ENGINES) == 1 else chosen in choice._read(cache).values()
 
 
-def test_a_cached_name_that_is_none_is_measured_again(model, monkeypatch, cache):
+def test_an_unknown_name_in_the_cache_is_measured_again(model, monkeypatch, cache):
     make_engine(model)
     chosen = json.loads(cache.read_text())
     cache.write_text(json.dumps({**chosen, "choices": dict.fromkeys(chosen["choices"], "gone")}))
@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path
         ("auto-int8", "int8", ["int8", "zen-int8"]),
     ],
 )
-def test_auto_chooses_among_the_processors_engines_of_one_precision(model, monkeypatch, name, precision, asked):
+def test_auto_chooses_among_the_cpu_engines_of_one_precision(model, monkeypatch, name, precision, asked):
     monkeypatch.setattr(EngineSpec, "runs_here", True)
     monkeypatch.setattr(EngineSpec, "load", lambda kind: lambda model, keep_model: kind.name)
     monkeypatch.setattr(select, "_runnable", lambda name, on_fallback: ENGINES[name])
@@ -151,7 +151,7 @@ def test_auto_chooses_among_the_processors_engines_of_one_precision(model, monke
     assert precision_of(name) == precision
 
 
-def test_where_no_engine_of_a_precision_runs_the_usual_one_runs_instead(model, monkeypatch):
+def test_auto_falls_back_if_no_engine_of_the_precision_runs(model, monkeypatch):
     monkeypatch.setattr(ENGINES["int8"].load(), "unavailable_reason", classmethod(lambda cls: "no VNNI"))
     monkeypatch.setattr(ENGINES["zen-int8"].load(), "unavailable_reason", classmethod(lambda cls: "no AVX-512"))
     told = []
@@ -160,7 +160,7 @@ def test_where_no_engine_of_a_precision_runs_the_usual_one_runs_instead(model, m
 
 
 def timed(monkeypatch, took_s):
-    """Let runs take this long by the clock; gives the way they are run."""
+    """Make runs take these times by the clock; return the function that runs one."""
     now_s = [0.0]
     monkeypatch.setattr("janus_vit.model.engines.block_variant.time.perf_counter", lambda: now_s[0])
 
@@ -195,9 +195,9 @@ def test_a_single_variant_is_not_timed():
     assert fastest_variant("none", (single,), lambda variant: pytest.fail("it was timed")) == single
 
 
-def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
+def test_mkl_checks_private_operations_of_torch_before_use(monkeypatch):
     class Operations:
-        """Those of another torch, or of a MKL whose layout serves only the rows that it was made for."""
+        """Operations of another torch, or of an MKL whose packed weights work for one number of rows only."""
 
         _mkl_reorder_linear_weight = staticmethod(lambda weight, rows: weight)
 
@@ -213,7 +213,7 @@ def test_mkl_tries_torchs_private_operations_before_it_uses_them(monkeypatch):
     assert ask() == "torch is built without MKL"
 
 
-def test_the_beginning_of_a_network_runs_as_the_whole_does(model):
+def test_the_first_blocks_of_a_network_run_like_the_whole(model):
     short = replace(model, network=model.network.first_blocks(2))
     tokens = torch.randn(1, model.shape.tokens, model.shape.width)
     start = Activation(tokens, torch.ones(1, model.shape.tokens), 0, (2, 1), model.fingerprint)
@@ -223,7 +223,7 @@ def test_the_beginning_of_a_network_runs_as_the_whole_does(model):
     assert model.shape.blocks == 6
 
 
-def test_a_model_whose_weights_are_taken_makes_no_second_engine():
+def test_a_model_without_its_weights_makes_no_second_engine():
     model = small_model()
     if make_engine(model, "packed", keep_model=False).name == "packed":
         with pytest.raises(InputError, match="are inside another engine: load the model again"):

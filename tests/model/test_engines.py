@@ -1,4 +1,4 @@
-"""Every engine that runs on this machine's CPU answers as plain PyTorch does, cut anywhere, alone or in a batch."""
+"""Every CPU engine that runs here gives the answers of plain PyTorch: split anywhere, alone or in a batch."""
 
 import ctypes
 import sys
@@ -79,13 +79,13 @@ def run(engine, model, inputs, merges):
 
 
 class MallocInfo(ctypes.Structure):
-    """What glibc's mallinfo2 gives, <malloc.h>."""
+    """The result of glibc's mallinfo2, <malloc.h>."""
 
     _fields_ = [(name, ctypes.c_size_t) for name in ("_0", "_1", "_2", "_3", "_4", "_5", "_6", "uordblks", "_8", "_9")]
 
 
 def bytes_in_use():
-    """What is allocated by malloc now; where that cannot be asked, what Python holds."""
+    """Return the bytes that malloc has allocated; without mallinfo2, those of Python objects."""
     if not hasattr(LIBC, "mallinfo2"):
         return sys.getallocatedblocks()
     LIBC.mallinfo2.restype = MallocInfo
@@ -96,12 +96,12 @@ def difference(found, wanted):
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
-def test_an_engine_is_what_its_name_promises(kind, model):
+def test_an_engine_has_the_name_and_precision_of_its_spec(kind, model):
     engine = make_engine(model, kind.name)
     assert (engine.name, engine.precision) == (kind.name, kind.precision)
 
 
-def test_cut_at_every_candidate_equals_uncut_bit_for_bit(pair):
+def test_a_split_run_equals_an_unsplit_run_bit_for_bit(pair):
     model, engine = pair
     shape = model.shape
     for merges in schedules(shape):
@@ -123,7 +123,7 @@ def test_a_batch_equals_each_input_alone(pair):
         assert difference(together, alone) < TOLERANCES[engine.precision]
 
 
-def test_answers_are_those_of_eager(pair):
+def test_answers_equal_those_of_eager(pair):
     model, engine = pair
     inputs = pixels(model, batch=2)
     for merges in schedules(model.shape):
@@ -131,7 +131,7 @@ def test_answers_are_those_of_eager(pair):
         assert difference(run(engine, model, inputs, merges), wanted) < TOLERANCES[engine.precision]
 
 
-def test_an_engine_may_finish_what_another_began(kind, model):
+def test_an_engine_can_finish_the_run_of_another(kind, model):
     merges = schedules(model.shape)[1]
     ours, plain = make_engine(model, kind.name), EagerEngine(model)
     begun = plain.run(plain.embed(pixels(model), merges), 3)
@@ -139,8 +139,8 @@ def test_an_engine_may_finish_what_another_began(kind, model):
     assert difference(ours.head(ours.run(begun, 6)), wanted) < TOLERANCES[ours.precision]
 
 
-def test_a_stream_of_frames_leaves_nothing_behind(kind, model):
-    """A hundred bytes in each operation, as one library lost them, are gigabytes a day."""
+def test_a_stream_of_frames_leaks_no_memory(kind, model):
+    """A leak of a hundred bytes in each operation, as in one library, is gigabytes a day."""
     engine, runs = make_engine(model, kind.name), 200
     inputs, merges = pixels(model), schedules(model.shape)[1]
 
@@ -172,7 +172,7 @@ def test_tokens_merge_as_planned(pair):
     [(1, 1), (55, 55), (56, 56), (219, 219), (220, 220), (700, 700), (704, 697), (224, 220), (1, 700), (2, 56)],
 )
 @pytest.mark.parametrize("merged", [False, True])
-def test_attention_is_torchs_own(queries, tokens, merged):
+def test_attention_equals_that_of_torch(queries, tokens, merged):
     if ENGINES["packed"] not in RUNNABLE:
         assert ENGINES["packed"].load().unavailable_reason()
         return
@@ -189,7 +189,7 @@ def test_attention_is_torchs_own(queries, tokens, merged):
 
 @pytest.fixture(scope="module")
 def count_right():
-    """Count an engine's right answers to 200 built-in frames at a level."""
+    """Return a function that counts the right answers of an engine to 200 built-in frames at a level."""
     model = load_model()
     frames, labels = builtin_frames()
     inputs = torch.cat([model.preprocessing.normalise(model.preprocessing.crop(frame)) for frame in frames[:200]])
@@ -205,7 +205,7 @@ def count_right():
 
 @pytest.fixture(scope="module")
 def eager_right(count_right):
-    """The same for plain PyTorch, once for each level."""
+    """Count those of plain PyTorch once for each level."""
     return cache(partial(count_right, EagerEngine))
 
 
@@ -217,7 +217,7 @@ def test_built_in_model_is_right_as_often_as_with_eager(kind, count_right, eager
 
 
 @pytest.mark.parametrize("name", [kind.name for kind in RUNNABLE if kind.name != "eager"])
-def test_without_keeping_the_model_an_engine_gives_the_same_and_holds_the_weights_alone(name):
+def test_without_keeping_the_model_answers_are_equal_and_only_the_engine_holds_weights(name):
     whole, given = small_model(), small_model()
     kept, alone = make_engine(whole, name), make_engine(given, name, keep_model=False)
     merges = schedules(whole.shape)[1]
@@ -264,7 +264,7 @@ def test_many_unmerged_tokens_become_a_multiple_of_eight():
     assert lengths == {50: 50, 65: 68, 127: 128, 128: 128, 197: 200, 577: 584, 1025: 1032, 1370: 1376}
 
 
-def test_a_product_meets_few_numbers_of_tokens_over_all_levels():
+def test_over_all_levels_products_see_few_numbers_of_tokens():
     met = []
     model = small_model(**VARIANTS["long"], pooling="mean")
     engine = watched(model, met)
@@ -278,7 +278,7 @@ def test_a_product_meets_few_numbers_of_tokens_over_all_levels():
 
 
 def watched(model, met):
-    """An engine whose linear layers are plain and note for how many tokens they are asked."""
+    """Make an engine with plain linear layers that record how many tokens they get."""
 
     class Watched(PackedEngine):
         linear = Linear
@@ -291,7 +291,7 @@ def watched(model, met):
 
 
 class Linear:
-    """A plain linear layer, whatever the CPU."""
+    """A plain linear layer, on any CPU."""
 
     def __init__(self, weight, bias, activation=None, dtype=torch.float32):
         self.weight, self.bias, self.after = weight, bias, AFTER_LINEAR[activation]
@@ -304,7 +304,7 @@ class Linear:
 
 
 class Watching:
-    """A linear layer that notes for how many tokens it is asked."""
+    """A linear layer that records how many tokens it gets."""
 
     def __init__(self, linear, met):
         self.linear, self.met = linear, met
@@ -326,7 +326,7 @@ def batch_of(engine, model, depth):
 
 
 @pytest.mark.parametrize("depth", [0, 3, 5])
-def test_frames_of_a_ragged_batch_are_as_alone_bit_for_bit(kind, any_model, depth):
+def test_frames_of_a_ragged_batch_equal_each_frame_alone_bit_for_bit(kind, any_model, depth):
     engine, blocks = make_engine(any_model, kind.name), any_model.shape.blocks
     frames, plans = batch_of(engine, any_model, depth)
     together = engine.run_batch(frames, blocks)
@@ -352,5 +352,5 @@ def test_a_poisoned_frame_changes_no_other_in_its_batch(kind, model, poison):
     assert torch.equal(found[[0, 2, 3]], wanted[[0, 2, 3]])
 
 
-def test_an_empty_batch_of_blocks_is_empty(kind, model):
+def test_an_empty_batch_gives_an_empty_batch(kind, model):
     assert make_engine(model, kind.name).run_batch([], 3) == []

@@ -1,4 +1,4 @@
-"""An exported part of a model, run by ONNX Runtime, gives what the engine gives, and says what it is."""
+"""ONNX Runtime gives the same results for an exported part of a model as the engine; its metadata describe it."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def exported(model, tmp_path_factory):
     return path
 
 
-def test_tokens_and_sizes_at_the_split_are_those_of_the_engine(exported, model):
+def test_tokens_and_sizes_at_the_split_equal_those_of_the_engine(exported, model):
     pixels, eager = pixels_for(model), EagerEngine(model)
     wanted = eager.run(eager.embed(pixels, merges_of(model)), 2)
     found = run_file(exported, pixels)
@@ -53,7 +53,7 @@ def test_tokens_and_sizes_at_the_split_are_those_of_the_engine(exported, model):
     assert torch.allclose(found["tokens"], wanted.tokens, rtol=1e-4, atol=1e-4)
 
 
-def test_the_file_says_which_model_split_and_merges_it_is_of(exported, model):
+def test_the_metadata_name_model_split_and_merges(exported, model):
     stored = {entry.key: entry.value for entry in onnx.load(exported).metadata_props}
     about = json.loads(stored["janus-vit"])
     assert about == {"fingerprint": model.fingerprint, "model": "small", "split": 2, "merges": list(merges_of(model))}
@@ -68,7 +68,7 @@ def test_the_split_after_the_last_block_is_the_whole_model(tmp_path):
 
 
 @pytest.mark.parametrize("split", [2, 3])
-def test_of_the_last_block_there_is_what_the_head_reads(tmp_path, split):
+def test_the_last_block_exports_the_tokens_that_the_head_reads(tmp_path, split):
     model = small_model(depth=2)
     export_onnx(model, split, strongest(model), tmp_path / "end.onnx")
     pixels, eager = pixels_for(model), EagerEngine(model)
@@ -86,7 +86,7 @@ def test_a_split_that_leaves_nothing_is_refused(model, tmp_path, split):
         export_onnx(model, split, 0.0, tmp_path / "device.onnx")
 
 
-def test_a_missing_package_is_named_with_its_cure(model, tmp_path, monkeypatch):
+def test_a_missing_package_is_named_with_its_fix(model, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnx" else object())
     with pytest.raises(InputError, match=re.escape("needs onnx: pip install 'janus-vit[onnx]'")):
         export_onnx(model, 2, 0.0, tmp_path / "device.onnx")

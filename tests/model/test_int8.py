@@ -1,4 +1,4 @@
-"""Rows in 8 bits: each by itself, zeros and extremes included, and products as near as their integers can be."""
+"""Rows in 8 bits: each is rounded alone, zeros and extremes included, and products are as exact as integers allow."""
 
 import functools
 
@@ -14,7 +14,7 @@ from janus_vit.model.engines.int8 import Int8Engine, Int8Linear, quantise_rows
 
 
 def multiplies(test):
-    """Where the processor cannot multiply so, what there is to see is that another engine runs instead."""
+    """On a CPU without these products, only the fallback can be tested."""
     if Int8Engine.unavailable_reason() is None:
         return test
 
@@ -119,7 +119,7 @@ def test_attention_is_in_float32_where_bfloat16_is_not_multiplied(monkeypatch):
     assert (found - wanted).abs().max() < 0.1 * wanted.abs().max()
 
 
-def test_what_it_cannot_run_on_it_says_and_another_runs_instead(monkeypatch):
+def test_a_cpu_that_cannot_run_it_is_named_and_a_fallback_runs(monkeypatch):
     told = []
     monkeypatch.setattr(int8, "_unavailable_reason", lambda: "no such instructions")
     assert make_engine(small_model(), "int8", on_fallback=told.append).name in ("packed-bf16", "packed", "eager")
@@ -128,7 +128,7 @@ def test_what_it_cannot_run_on_it_says_and_another_runs_instead(monkeypatch):
 
 @multiplies
 def test_products_that_saturate_are_noticed(monkeypatch):
-    """Without VNNI the sum of two products is cut at 16 bits."""
+    """Without VNNI the sum of two products saturates at 16 bits."""
     ask = int8._unavailable_reason.__wrapped__
     assert ask() is None
     monkeypatch.setattr(Int8Linear, "__call__", lambda self, x: torch.full((7, 96), 32767 / 127**2))
@@ -137,7 +137,7 @@ def test_products_that_saturate_are_noticed(monkeypatch):
 
 @multiplies
 def test_blocks_take_a_quarter_of_the_memory():
-    """Weights of one byte each and little beside them."""
+    """A weight takes one byte, and little else is stored."""
     given = small_model(width=96, mlp_width=384, heads=4)
     count = sum(block_weights(block) for block in given.network.blocks)
     engine = Int8Engine(given, keep_model=False)

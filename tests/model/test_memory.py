@@ -1,4 +1,4 @@
-"""Pages of a checkpoint's file go back to the system and their values stay; an engine never holds weights twice."""
+"""File pages of a checkpoint are dropped and their values stay; an engine never holds weights twice."""
 
 import io
 import subprocess
@@ -29,7 +29,7 @@ def resident_kb(field):
 
 @pytest.fixture
 def mapped(tmp_path):
-    """A tensor that lies in a mapped file, read once."""
+    """A tensor in a mapped file, read once."""
     save_file({"x": torch.arange(ROWS * 1024, dtype=torch.float32).view(ROWS, 1024)}, tmp_path / "x.safetensors")
     with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
         tensor = file.get_tensor("x")
@@ -37,7 +37,7 @@ def mapped(tmp_path):
     return tensor
 
 
-def test_pages_of_a_file_go_and_their_values_stay(mapped):
+def test_file_pages_are_dropped_and_their_values_stay(mapped):
     before_kb = resident_kb("RssFile") if LINUX else 0
     release_pages(mapped)
     if LINUX:
@@ -45,14 +45,14 @@ def test_pages_of_a_file_go_and_their_values_stay(mapped):
     assert torch.equal(mapped.flatten(), torch.arange(ROWS * 1024, dtype=torch.float32))
 
 
-def test_pages_that_were_written_to_stay(mapped):
+def test_pages_that_were_written_to_are_kept(mapped):
     mapped[ROWS // 2] = -1.0
     release_pages(mapped)
     assert (mapped[ROWS // 2] == -1.0).all()
     assert mapped[0, 5] == 5.0
 
 
-def test_memory_that_is_no_files_stays():
+def test_memory_outside_of_files_is_kept():
     plain = torch.arange(ROWS * 1024, dtype=torch.float32)
     release_pages(plain)
     assert torch.equal(plain, torch.arange(ROWS * 1024, dtype=torch.float32))
@@ -60,15 +60,15 @@ def test_memory_that_is_no_files_stays():
 
 @pytest.fixture
 def advised(monkeypatch):
-    """What the system is asked to drop; nothing is."""
+    """Record what the system is asked to drop, and drop nothing."""
     calls = []
     monkeypatch.setattr(memory, "_LIBC", SimpleNamespace(madvise=lambda *arguments: calls.append(arguments)))
     return calls
 
 
 @pytest.mark.parametrize(("entry", "times"), [(0, 0), (1 << 63, 0), (1 << 62, 0), (1 << 63 | 1 << 61, 1)])
-def test_only_pages_that_the_system_calls_a_files_go(monkeypatch, advised, entry, times):
-    """Where /proc is another machine's, or hides what it knows, none do."""
+def test_only_pages_that_the_system_reports_as_a_files_are_dropped(monkeypatch, advised, entry, times):
+    """If /proc belongs to another machine or hides its data, none are dropped."""
 
     class Pagemap(io.BytesIO):
         def read(self, size=-1):
@@ -79,7 +79,7 @@ def test_only_pages_that_the_system_calls_a_files_go(monkeypatch, advised, entry
     assert len(advised) == times
 
 
-def test_without_a_page_map_pages_stay(monkeypatch, advised):
+def test_without_a_page_map_pages_are_kept(monkeypatch, advised):
     def missing(*_, **__):
         raise FileNotFoundError
 
@@ -88,7 +88,7 @@ def test_without_a_page_map_pages_stay(monkeypatch, advised):
     assert advised == []
 
 
-def test_what_has_no_whole_page_or_no_memory_is_left_alone(mapped):
+def test_tensors_without_a_whole_page_or_without_memory_are_skipped(mapped):
     for tensor in (torch.ones(3), torch.empty(0), torch.empty(4096, 4096, device="meta"), mapped.t(), mapped[3]):
         release_pages(tensor)
     trim()
@@ -96,7 +96,7 @@ def test_what_has_no_whole_page_or_no_memory_is_left_alone(mapped):
 
 
 class Malloc:
-    """Stands in for glibc; records what it is told."""
+    """Replaces glibc and records its calls."""
 
     def __init__(self):
         self.told = []
@@ -114,14 +114,14 @@ def malloc(monkeypatch):
     return memory._LIBC
 
 
-def test_large_pieces_are_apart_inside_and_kept_afterwards(malloc):
+def test_large_allocations_are_separate_inside_and_kept_afterwards(malloc):
     with memory.separate_large_allocations():
         assert malloc.told == [(memory._MMAP_THRESHOLD, 1 << 20)]
     assert malloc.told[1:] == [(memory._MMAP_THRESHOLD, 32 << 20), (memory._TRIM_THRESHOLD, 64 << 20)]
 
 
 @pytest.mark.parametrize("name", memory._MALLOC_SETTINGS)
-def test_what_the_environment_says_of_malloc_holds(malloc, monkeypatch, name):
+def test_malloc_settings_of_the_environment_are_kept(malloc, monkeypatch, name):
     monkeypatch.setenv(name, "1")
     with memory.separate_large_allocations():
         pass

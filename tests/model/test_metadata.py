@@ -1,4 +1,4 @@
-"""What one of our own checkpoints says of itself survives its file; what cannot be is refused by field."""
+"""The metadata of our own checkpoints survive saving and loading; impossible values are refused by field."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def save(model, path, change=lambda values: None):
 
 
 @pytest.mark.parametrize("changes", [{}, {"classes": 0}, {"stem": "conv", "pooling": "mean", "last_norm_eps": 1e-5}])
-def test_a_checkpoint_of_ours_survives_its_file(tmp_path, changes):
+def test_our_own_checkpoint_survives_saving_and_loading(tmp_path, changes):
     model = small_model(**changes)
     found = load_model(save(model, tmp_path / "own.safetensors"))
     assert found.fingerprint == model.fingerprint
@@ -30,7 +30,7 @@ def test_a_checkpoint_of_ours_survives_its_file(tmp_path, changes):
     assert found.task == model.task
 
 
-def test_a_field_that_was_added_later_may_be_left_out(tmp_path):
+def test_a_field_that_was_added_later_may_be_missing(tmp_path):
     path = save(small_model(), tmp_path / "own.safetensors", lambda values: values["architecture"].pop("norm_eps"))
     assert load_model(path).network.architecture.norm_eps == 1e-6
 
@@ -61,7 +61,7 @@ def test_a_field_that_was_added_later_may_be_left_out(tmp_path):
         (None, {"architecture": []}, "field architecture must be an object"),
     ],
 )
-def test_what_cannot_be_is_named_by_its_field(tmp_path, section, changes, message):
+def test_an_impossible_value_is_refused_by_its_field(tmp_path, section, changes, message):
     def change(values):
         (values if section is None else values[section]).update(changes)
 

@@ -1,4 +1,4 @@
-"""A run that is cut anywhere equals the uncut run; a batch equals its members alone."""
+"""A run that is split anywhere equals the unsplit run; a batch equals each of its frames alone."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_protected_tokens_never_merge(any_model):
     assert late.sizes[0, : shape.protected].tolist() == [1.0] * shape.protected
 
 
-def test_the_last_block_gives_what_the_head_reads_as_if_it_gave_all(any_model):
+def test_the_last_block_returns_the_tokens_of_the_head_as_if_it_returned_all(any_model):
     engine, shape, network = EagerEngine(any_model), any_model.shape, any_model.network
     merges = make_schedule("fixed", 2.0, shape).applied
     late = engine.run(engine.embed(pixels(any_model, batch=2), merges), shape.blocks - 1)
@@ -64,7 +64,7 @@ def test_the_last_block_gives_what_the_head_reads_as_if_it_gave_all(any_model):
     torch.testing.assert_close(engine.head(last), network.head_logits(whole, sizes), rtol=1e-4, atol=1e-5)
 
 
-def test_where_the_head_reads_few_tokens_the_last_block_merges_none_whatever_is_asked(model):
+def test_the_last_block_never_merges_if_the_head_reads_few_tokens(model):
     engine, shape = EagerEngine(model), model.shape
     unmerged, asked = (0,) * shape.blocks, (*(0,) * (shape.blocks - 1), 3)
     plain, merged = (engine.run(engine.embed(pixels(model), merges), shape.blocks) for merges in (unmerged, asked))
@@ -80,7 +80,7 @@ def test_merging_changes_the_answer_only_if_something_merges(model):
 
 
 @pytest.mark.parametrize("stop", [0, 3])
-def test_running_to_where_it_stands_changes_nothing(model, stop):
+def test_running_to_a_block_that_is_done_changes_nothing(model, stop):
     engine = EagerEngine(model)
     there = engine.run(engine.embed(pixels(model), (1,) * 6), stop)
     again = engine.run(there, stop)

@@ -1,4 +1,4 @@
-"""Weight files that are not as expected: each is refused in one sentence that says what and where."""
+"""Bad weight files: each is refused in one sentence that names the file, the problem and the fix."""
 
 import json
 import pickle
@@ -47,7 +47,7 @@ def outputs(model):
     return network.head_logits(tokens, sizes)
 
 
-def test_all_that_does_not_fit_is_listed_at_once(folder):
+def test_all_tensors_that_do_not_fit_are_listed_at_once(folder):
     def change(tensors):
         del tensors["vit.layernorm.bias"]
         tensors["vit.extra"] = torch.zeros(3)
@@ -59,7 +59,7 @@ def test_all_that_does_not_fit_is_listed_at_once(folder):
         load_model(str(folder))
 
 
-def test_an_unsupported_family_is_told_the_nearest(folder):
+def test_an_unsupported_family_is_refused_with_the_nearest_name(folder):
     change_config(folder, model_type="vit_msn")
     with pytest.raises(InputError, match=r"config\.json: field model_type is 'vit_msn'.* the nearest is 'vit"):
         load_model(str(folder))
@@ -90,7 +90,7 @@ def test_a_config_that_does_not_fit_names_its_field(folder, changes, message):
         load_model(str(folder))
 
 
-def test_a_transformers_file_alone_asks_for_its_config(folder):
+def test_a_transformers_file_without_its_config_asks_for_it(folder):
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"its config\.json is needed"):
         load_model(str(folder / "model.safetensors"))
@@ -212,7 +212,7 @@ def change_pretrained(folder, **changes):
         ({"mean": [0.5, "a", 0.5]}, "field mean"),
     ],
 )
-def test_preprocessing_that_cannot_be_names_its_field(timm_folder, changes, message):
+def test_impossible_preprocessing_is_refused_by_its_field(timm_folder, changes, message):
     change_pretrained(timm_folder, **changes)
     with pytest.raises(InputError, match=message):
         load_model(str(timm_folder))
@@ -244,7 +244,7 @@ def test_tensors_of_odd_shapes_are_refused(folder, name, value):
         load_model(str(folder))
 
 
-def test_a_name_too_long_for_a_path_is_one_sentence():
+def test_a_name_that_is_too_long_for_a_path_is_refused_in_one_sentence():
     with pytest.raises(InputError, match="cannot be found"):
         load_model("x" * 5000)
 
@@ -256,7 +256,7 @@ def test_a_classifier_embeds_when_asked(folder):
     assert outputs(model).shape == (1, 32)
 
 
-def test_what_embeds_cannot_classify(tmp_path):
+def test_an_embedding_model_cannot_classify(tmp_path):
     FAMILIES["hf-clip-vision"](tmp_path)
     with pytest.raises(InputError, match="this model can only embed"):
         load_model(str(tmp_path), task="classify")
@@ -268,7 +268,7 @@ def test_a_malformed_name_on_the_hub_says_how_to_write_it(name):
         load_model(name)
 
 
-def test_a_hub_out_of_reach_is_one_sentence(monkeypatch, tmp_path):
+def test_an_unreachable_hub_is_reported_in_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="never downloaded"):

@@ -1,4 +1,4 @@
-"""ZenDNN: what keeps it from running is said with the way out, and what is known to go wrong there does not."""
+"""ZenDNN: the reason why it cannot run comes with a fix, and its known faults do not occur."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ RUN = [name for name in NAMES if ENGINES[name].runs_here]
 
 
 def where_it_runs(test):
-    """Elsewhere, what there is to see is that int8 is refused or another engine runs instead."""
+    """On other machines, only the refusal of int8 or the fallback can be tested."""
     if "zen-int8" in RUN:
         return test
 
@@ -46,7 +46,7 @@ def randn(*shape, seed=0):
 
 
 class Package:
-    """As `importlib.metadata` describes what is installed."""
+    """A distribution as `importlib.metadata` describes it."""
 
     version = "2.14.7"
 
@@ -56,7 +56,7 @@ class Package:
 
 @pytest.fixture
 def ask(monkeypatch):
-    """Ask again why its library cannot be loaded, on a machine that has it for this torch."""
+    """Return a function that asks again why the library cannot be loaded, as if it were installed for this torch."""
     monkeypatch.setattr(zen, "distribution", lambda name: Package())
     monkeypatch.setattr(torch, "__version__", "2.14.1")
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
@@ -67,13 +67,13 @@ def operations(monkeypatch, **those):
     monkeypatch.setattr(torch.ops, "zentorch", SimpleNamespace(**those), raising=False)
 
 
-def test_one_for_another_torch_says_what_to_install(ask, monkeypatch):
+def test_a_version_for_another_torch_says_what_to_install(ask, monkeypatch):
     monkeypatch.setattr(Package, "version", "2.5.1")
     wanted = f"zentorch 2.5.1 is not made for torch {torch.__version__}: pip install 'janus-vit[zen]'"
     assert ask() == wanted
 
 
-def test_one_that_loses_memory_in_every_call_is_not_used(ask, monkeypatch):
+def test_a_version_that_leaks_memory_is_not_used(ask, monkeypatch):
     monkeypatch.setattr(Package, "version", "2.13.0.2")
     monkeypatch.setattr(torch, "__version__", "2.13.0")
     assert ask() == "zentorch 2.13.0.2 leaks memory in every call: pip install 'janus-vit[zen]'"
@@ -102,7 +102,7 @@ def test_an_engine_is_not_made_without_its_library(monkeypatch):
             make(small_model())
 
 
-def test_a_processor_without_the_instructions_is_told(ask, monkeypatch):
+def test_a_cpu_without_the_instructions_is_named(ask, monkeypatch):
     operations(monkeypatch, zentorch_is_avx512_supported=lambda: False)
     assert ask() == "the CPU has no AVX-512"
     operations(monkeypatch, zentorch_is_avx512_supported=lambda: True)
@@ -127,14 +127,14 @@ def test_operations_of_another_version_are_noticed(unavailable_reason, dtype, mo
     assert "its results differ from plain ones by" in unavailable_reason.__wrapped__(dtype)
 
 
-def test_what_is_not_a_number_is_far_from_right():
+def test_a_difference_of_nan_is_a_reason():
     assert math.isnan(worst([0.0, float("nan")]))
     assert deviation_reason(worst([0.0, float("nan"), 1.0]), 2.0) == "its results differ from plain ones by nan"
     assert deviation_reason(1.0, 2.0) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_has_one_of_its_precision_to_fall_back_to(name):
+def test_each_engine_has_a_fallback_of_its_precision(name):
     kind = ENGINES[name]
     assert ENGINES[kind.fallback].precision == kind.precision
     assert kind.fallback not in NAMES
@@ -142,7 +142,7 @@ def test_each_has_one_of_its_precision_to_fall_back_to(name):
 
 @where_it_runs
 def test_more_inputs_than_one_product_takes_are_right():
-    """Of weights with more than 2,048 inputs its own layout is read wrongly, which is far off and not by rounding."""
+    """The library reads its own packed weights wrongly above 2,048 inputs; the error is far larger than rounding."""
     for inputs in (1025, 1026, 2047, 2048, 2049, 4096, 4304, 5000):
         assert linear_difference(ZenInt8Linear, zen_int8.attention_dtype(), inputs) < 0.1
 
@@ -168,8 +168,8 @@ def test_rows_of_zeros_and_outputs_of_zeros_are_the_bias():
 
 
 @where_it_runs
-def test_weights_in_the_place_of_others_are_their_own():
-    """Memory that is freed is soon another's: nothing may be remembered by its address."""
+def test_new_weights_at_the_address_of_freed_ones_are_used():
+    """Freed memory is reused, so nothing may be cached by its address."""
     bias, x = torch.zeros(96), randn(5, 64)
     with torch.inference_mode():
         for seed in range(8):
@@ -180,8 +180,8 @@ def test_weights_in_the_place_of_others_are_their_own():
 
 
 @where_it_runs
-def test_threads_that_run_engines_at_once_neither_wait_for_ever_nor_disturb_each_other():
-    """A device that finishes a frame itself, beside a cloud in the same process that still works on it."""
+def test_threads_that_run_engines_at_once_neither_deadlock_nor_disturb_each_other():
+    """As when a device finishes a frame locally while a cloud in the same process still computes it."""
     model, right = small_model(width=48, heads=3, mlp_width=96, image_size=64), [0] * len(RUN)
 
     def work(index, engine, start, wanted):

@@ -36,7 +36,7 @@ _NEAR = 1.5  # an engine slower than this multiple of the fastest is not timed a
 
 def cache_file() -> Path:
     """Return the path of the file with the measured choices."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # "~" stays where nobody has a home
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # "~" stays without a home directory
     return Path(root) / "janus-vit" / "engines.json"
 
 
