@@ -85,11 +85,11 @@ def test_interrupted_calibration_goes_on(capsys, monkeypatch, table):
         patch.setattr(Evaluator, "run", interrupted)
         assert main(arguments) == 130
     out, err = capsys.readouterr()
-    assert "4 configurations are kept; the same command goes on from there" in out
+    assert "4 configurations are saved; run the same command again to continue" in out
     assert "interrupted" in err
     assert "another value of frames (12, now 6)" in refused(capsys, [*arguments, "--frames", "6"])
     assert main(arguments) == 0
-    assert "going on after 4 configurations" in capsys.readouterr().out
+    assert "continuing an interrupted run after 4 configurations" in capsys.readouterr().out
     assert load_accuracy(Path("cut.json")).points == load_accuracy(table).points
 
 
@@ -100,14 +100,14 @@ def test_skipped_image_is_named_and_counted(capsys, tmp_path):
     assert main([*CALIBRATE, "--data", str(tmp_path), "--out", "skipped.json"]) == 0
     out, err = capsys.readouterr()
     assert re.search(r"warning: skipped .*broken\.png", err)
-    assert "1 images were skipped, which cannot be read: broken.png" in out
+    assert "skipped unreadable images (1): broken.png" in out
     assert load_accuracy(Path("skipped.json")).about["skipped"] == ["broken.png"]
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--data", "nowhere"], "--data 'nowhere' is no folder"),
+        (["--data", "nowhere"], "--data 'nowhere' is not a folder"),
         (["--data", "empty"], "empty: holds no image"),
         (["--labels", "none.csv"], "none.csv: cannot be read"),
         (["--labels", "short.csv"], "short.csv: has labels for 1 of 12 images"),
@@ -179,7 +179,7 @@ def test_device_plans_with_the_table_and_says_when_it_has_none(capsys, table, mo
 def test_help_teaches(capsys):
     assert main(["calibrate", "--help"]) == 0
     out = capsys.readouterr().out
-    assert all(word in out for word in ("--labels", "--budget", "--anew", "Example:", "goes on where it was"))
+    assert all(word in out for word in ("--labels", "--budget", "--anew", "Example:", "continue an interrupted run"))
 
 
 def test_table_of_a_renamed_checkpoint_still_fits(table, model):

@@ -230,8 +230,10 @@ def test_cloud_says_where_it_serves_and_stops_cleanly(number):
             _, rest = process.communicate(timeout=10)
         finally:
             process.kill()
-    assert re.fullmatch(r"serving small on 127\.0\.0\.1:\d+ with engine eager; Ctrl-C stops it\n", first)
-    assert (rest, process.returncode) == ("stopping\n", 0)
+    speed = r"[\d.,e+]+ frames/s (one by one|in batches of \d+)"
+    engine = rf"engine eager on cpu in float32, {speed}"
+    assert re.fullmatch(rf"serving small on 127\.0\.0\.1:\d+ with {engine}; Ctrl-C stops it\n", first)
+    assert (rest, process.returncode) == ("stopping: answering the requests that were accepted\n", 0)
 
 
 def test_plan_explains_its_choice(capsys):

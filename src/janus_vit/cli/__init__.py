@@ -1,1 +1,1 @@
-"""The command line: one file a command group, no logic."""
+"""The command line: one file per command. The commands wire the other rooms together and contain no logic."""

@@ -1,4 +1,4 @@
-"""`janus-vit bench`: policies over a trace, live and simulated, side by side."""
+"""`janus-vit bench`: run policies over a trace live and simulated, and compare the two."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from janus_vit.cli.common.options import (
     AsJson,
     EngineName,
     ModelName,
+    Policies,
     Private,
     Rtt,
     Seconds,
@@ -35,29 +36,27 @@ from janus_vit.cli.common.options import (
     use_threads,
 )
 from janus_vit.model.engines.registry import AUTO, check_engine
-from janus_vit.planning.policies.presets import POLICIES, check_policy
+from janus_vit.planning.policies.presets import check_policy
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from janus_vit.records.summary import Summary
     from janus_vit.testbed.gap_analysis import Comparison
-    from janus_vit.testbed.paired import PairedRuns
+    from janus_vit.testbed.paired import BenchSettings, PairedRuns
 
 
 def bench(
     trace: Annotated[
         str,
         typer.Option(
-            "--trace", metavar="SPEC", help="A trace file (CSV, mahimahi), a generated link or a rate: constant:20."
+            "--trace",
+            metavar="SPEC",
+            help="A trace file (CSV or mahimahi), a generated link such as lte-driving, or a constant rate in Mbps "
+            "such as constant:20.",
         ),
     ],
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy", metavar="NAME", help=f"May be given several times: {', '.join(POLICIES)}, FILE.py:CLASS."
-        ),
-    ] = None,
+    policy: Policies = None,
     sla: Sla = "150ms",
     seconds: Seconds = 20.0,
     rtt: Rtt = "30ms",
@@ -69,31 +68,36 @@ def bench(
         typer.Option(
             "--period",
             metavar="TIME",
-            help="A camera takes a frame so often, the newest is run; default: back to back.",
+            help="Time between camera frames, of which the newest is run. Default: frames back to back.",
         ),
     ] = None,
     seed: Seed = DEFAULT_SEED,
     engine: EngineName = AUTO,
     high_fidelity: Annotated[
         bool,
-        typer.Option("--high-fidelity", help="Carry packets under the kernel's own TCP; needs Linux and root."),
+        typer.Option(
+            "--high-fidelity", help="Emulate the link packet by packet, with the kernel's TCP. Needs Linux and root."
+        ),
     ] = False,
     records: Annotated[
-        Path | None, typer.Option("--records", metavar="DIR", help="Write JSON records, two files for each policy.")
+        Path | None,
+        typer.Option("--records", metavar="DIR", help="Write JSON records to this folder, two files per policy."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run policies live over a trace, simulate the same, and say how close the two are and why.
+    """Run policies live over a trace, simulate the same runs, and report how close the two are and why.
 
-    Live are frames, model, bytes and processes; the link is emulated, and the device is made slower by waiting after
-    each part of its work. This machine is measured first, and each policy gets the link from its beginning.
+    The live run uses real frames, a real model and separate processes for
+    device and cloud. The link is emulated. The device is slowed down by waiting
+    after each part of its work. The command first measures this machine. Each
+    policy starts at the beginning of the trace. Default: one policy, adaptive.
 
     \b
     Example:  janus-vit bench --trace lte-driving --policy janus --policy adaptive
     """
     from janus_vit.links.emulator import LinkSpec
     from janus_vit.links.generator import trace_from
-    from janus_vit.links.netns import CONGESTION_CONTROL, check_machine
+    from janus_vit.links.netns import check_machine
     from janus_vit.links.tunnel import Tunnel
     from janus_vit.model.catalog import load_model
     from janus_vit.model.engines.factory import make_engine
@@ -113,19 +117,14 @@ def bench(
         check_machine()
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     folder = None if records is None else make_folder(records)
-    use_threads(1)  # one core for each side
+    use_threads(1)  # one core per side
     loaded = load_model(model)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
     runner = make_engine(loaded, engine, on_fallback=warn)
     profile = measure_profile(loaded, runner, None, quick=True, clock=time.thread_time)
     settings = BenchSettings(uplink, rtt_s, sla_s, seconds, period_s, not private)
     console = human_console(as_json)
-    camera = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
-    say(console, f"{loaded.name}, frames {camera}, SLA {milliseconds(sla_s)} ms, {seconds:g} s for each policy")
-    say(console, f"link {trace}: mean {uplink.mean_mbps:.3g} Mbps, round trip {milliseconds(rtt_s)} ms")
-    if high_fidelity:
-        say(console, f"packets through a tunnel, under this kernel's TCP ({CONGESTION_CONTROL})")
-    say(console, f"device {slowdown:g} times slower than this machine, by waiting, in processor time\n")
+    _print_settings(console, loaded.name, trace, settings, slowdown, high_fidelity)
     found: list[Comparison] = []
     link = LinkSpec(uplink, delay_s=rtt_s / 2)
     with (
@@ -134,11 +133,11 @@ def bench(
     ):
         for name in policies:
             with progress(name) as show:
-                show(0.0, "a few frames over no link")
+                show(0.0, "a few frames without a link")
                 runs = run_paired(rig, name, settings, source, lambda share: show(share, "live"))
             found.append(compare(runs, settings))
             if folder is not None:
-                _write(runs, folder, loaded.labels)
+                _write_records(runs, folder, loaded.labels)
     _print_tables(found, console)
     if as_json:
         about = {"model": loaded.name, "trace": trace, "high_fidelity": high_fidelity, "slowdown": slowdown}
@@ -147,7 +146,22 @@ def bench(
         print(json.dumps({**about, "policies": {each.policy: _as_values(each) for each in found}}))
 
 
-def _write(runs: PairedRuns, folder: Path, labels: tuple[str, ...]) -> None:
+def _print_settings(
+    console: Console, model: str, trace: str, settings: BenchSettings, slowdown: float, high_fidelity: bool
+) -> None:
+    from janus_vit.links.netns import CONGESTION_CONTROL
+
+    period_s, mean_mbps = settings.period_s, settings.trace.mean_mbps
+    frames = "back to back" if period_s is None else f"one every {milliseconds(period_s)} ms"
+    sla_ms, rtt_ms = milliseconds(settings.sla_s), milliseconds(settings.rtt_s)
+    say(console, f"{model}, frames {frames}, SLA {sla_ms} ms, {settings.duration_s:g} s per policy")
+    say(console, f"link {trace}: mean {mean_mbps:.3g} Mbps, round trip {rtt_ms} ms")
+    if high_fidelity:
+        say(console, f"packets through a tunnel, with this kernel's TCP ({CONGESTION_CONTROL})")
+    say(console, f"device {slowdown:g} times slower than this machine, by waiting, in CPU time\n")
+
+
+def _write_records(runs: PairedRuns, folder: Path, labels: tuple[str, ...]) -> None:
     from janus_vit.records.writer import RecordWriter
 
     name = re.sub(r"[^\w.-]+", "-", runs.policy)
@@ -166,12 +180,12 @@ def _print_tables(found: Sequence[Comparison], console: Console) -> None:
     table = plain_table(*names, left=2)
     for each in found:
         live, simulated = _cells(each.live), _cells(each.simulated)
-        table.add_row(each.policy, "live", *map(_shown, live))
-        table.add_row("", "simulated", *map(_shown, simulated))
+        table.add_row(each.policy, "live", *map(_format, live))
+        table.add_row("", "simulated", *map(_format, simulated))
         gaps = (
             None if one is None or other is None else one - other for one, other in zip(live, simulated, strict=True)
         )
-        table.add_row("", "gap", *(_shown(gap, "+") for gap in gaps))
+        table.add_row("", "gap", *(_format(gap, "+") for gap in gaps))
     console.print(table)
     tolerances = f"median within {MEDIAN_TOLERANCE:.0%} of live, late within {100 * LATE_TOLERANCE:g} points"
     for each in found:
@@ -187,18 +201,18 @@ def _cells(row: Summary) -> tuple[float | None, ...]:
     return (row.frames, 1e3 * row.median_s, 1e3 * row.p95_s, late, right, row.throughput_fps, kilobytes)
 
 
-def _shown(value: float | None, sign: str = "") -> str:
+def _format(value: float | None, sign: str = "") -> str:
     if value is None:
         return "-"
     return f"{value:{sign}d}" if isinstance(value, int) else f"{value:{sign}.1f}"
 
 
 def _parts_table(found: Sequence[Comparison]) -> Any:
-    """Where the gap of the mean frame time comes from."""
+    """Make a table of the parts that add up to the gap between live and simulated mean frame time."""
     table = plain_table("gap of the mean, ms", *(each.policy for each in found))
     for part in dict.fromkeys(part for each in found for part in each.time_parts):
-        table.add_row(part, *(_shown(1e3 * each.time_parts.get(part, 0.0), "+") for each in found))
-    table.add_row("all", *(_shown(1e3 * sum(each.time_parts.values()), "+") for each in found))
+        table.add_row(part, *(_format(1e3 * each.time_parts.get(part, 0.0), "+") for each in found))
+    table.add_row("all", *(_format(1e3 * sum(each.time_parts.values()), "+") for each in found))
     return table
 
 

@@ -1,4 +1,4 @@
-"""`janus-vit calibrate`: measure once what each way to run a frame costs in accuracy on the user's own images."""
+"""`janus-vit calibrate`: measure on the user's own images how accurate each way to run a frame is."""
 
 from __future__ import annotations
 
@@ -35,61 +35,63 @@ if TYPE_CHECKING:
 
 _FRAMES = 1000
 _BUDGET = 24
-_FAMILIES = "exponential,fixed"  # the paper's, and that of its baselines
+_FAMILIES = "exponential,fixed"  # the paper's own family, and that of its baselines
 
 
 def calibrate(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the accuracy table is written.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Path of the new accuracy table.")],
     data: Annotated[
         str,
-        typer.Option("--data", metavar="DIR", help="A folder of images, of one folder a class, or builtin."),
+        typer.Option(
+            "--data", metavar="DIR", help="A folder of images, a folder with one subfolder per class, or builtin."
+        ),
     ],
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
     stride: Stride = 4,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="Lines file,label for a folder of images.")
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Labels of a folder of images: one line file,label per image."),
     ] = None,
     frames: Annotated[
-        int, typer.Option("--frames", metavar="N", min=1, help="Use N frames at most, evenly spread over all.")
+        int, typer.Option("--frames", metavar="N", min=1, help="Use at most N frames, spread evenly over the data.")
     ] = _FRAMES,
     budget: Annotated[
-        int, typer.Option("--budget", metavar="N", min=1, help="How many configurations are measured.")
+        int, typer.Option("--budget", metavar="N", min=1, help="Number of configurations to measure.")
     ] = _BUDGET,
     families: Annotated[
         str,
         typer.Option(
             "--families",
             metavar="NAMES",
-            help="How merging may be spread over the blocks; learned fits it to the model and to --profile.",
+            help="Families of merging schedules, which spread the merges over the blocks: exponential, fixed, or "
+            "learned, which is fitted to the model and needs --profile.",
         ),
     ] = _FAMILIES,
     profile: Annotated[
         Path | None,
-        typer.Option("--profile", metavar="FILE", help="Of the machine that learned schedules are to be fast on."),
+        typer.Option("--profile", metavar="FILE", help="Profile of the machine for which schedules are learned."),
     ] = None,
-    anew: Annotated[bool, typer.Option("--anew", help="Forget what an interrupted run has finished.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Start again instead of continuing an interrupted run.")] = False,
     engine: EngineName = AUTO,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what each way to run a frame costs in accuracy, on your own images.
+    """Measure on your own images how much accuracy token merging and payload formats cost.
 
-    \b
-    Merging tokens and packing them tightly changes answers, in each model and
-    on each kind of image differently. The commands plan and device take the
-    table with --accuracy and then weigh speed against it.
+    The cost depends on the model and on the images, so use images like those of
+    the camera. The commands plan and device read the table with --accuracy, and
+    then trade accuracy against time.
 
-    With labels, from --labels or from a folder a class, the share of right
-    answers is measured; without any, how often the answer is the same as
-    without merging. The images should be like those of the camera.
+    With labels, the table counts right answers. Labels come from --labels or
+    from one subfolder per class. Without labels, the table counts answers that
+    equal those of the unmerged model.
 
-    \b
-    An interrupted run goes on where it was when it is started again.
+    Run the same command again to continue an interrupted run.
 
-    --families exponential,learned also looks for the merges a block that lose
-    least for the time they save on the machine of --profile.
+    --families exponential,learned also finds the schedule that loses the least
+    accuracy for the time that it saves on the machine of --profile.
 
     \b
     Example:   janus-vit calibrate --data photos/ --out table.json
@@ -107,26 +109,26 @@ def calibrate(
     loaded = load_model_for_task(model, task, image_size)
     names = [name.strip() for name in families.split(",")]
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
-    check_budget(budget, len(names))  # before anything slow begins
-    measured = _profile_to_learn_for(names, profile, loaded)
+    check_budget(budget, len(names))  # before slow work
+    profile_to_learn = _read_profile_to_learn(names, profile, loaded)
     source = open_labelled(data, labels, loaded.labels, frames, warn, loaded.preprocessing.frames, stride)
     console = human_console(as_json)
     runner = load_engine(loaded, engine)
     with progress(f"calibrating {loaded.name}") as show:
         evaluator = Evaluator(loaded, runner, source, lambda count: show(0.0, f"{count} frames read"))
-        if measured is not None:
+        if profile_to_learn is not None:
             images = evaluator.images
-            chosen[LEARNED] = learned_schedules(loaded, runner, images, measured, lambda step: show(0.0, step))
+            chosen[LEARNED] = learned_schedules(loaded, runner, images, profile_to_learn, lambda step: show(0.0, step))
         search = Search(loaded.shape, chosen, TOKEN_FORMATS + input_formats(loaded), budget)
         calibration = Calibration(loaded, runner, evaluator, search)
         journal = calibration.journal(out.with_name(f"{out.name}.partial"), anew)
         if journal.points:
-            say(console, f"going on after {len(journal.points)} configurations of an interrupted run")
+            say(console, f"continuing an interrupted run after {len(journal.points)} configurations")
         about = {"command": shlex.join(["janus-vit", *sys.argv[1:]]), "data": data, "skipped": sorted(source.skipped)}
         try:
             table = calibration.run(journal, about, show)
         except KeyboardInterrupt:
-            say(console, f"{len(journal.points)} configurations are kept; the same command goes on from there")
+            say(console, f"{len(journal.points)} configurations are saved; run the same command again to continue")
             raise
     table.save(out)
     journal.remove()
@@ -135,34 +137,38 @@ def calibrate(
     else:
         _print(table, loaded.shape)
     if source.skipped:
-        say(console, f"{len(source.skipped)} images were skipped, which cannot be read: {', '.join(source.skipped)}")
+        say(console, f"skipped unreadable images ({len(source.skipped)}): {', '.join(source.skipped)}")
     say(console, f"written to {out}")
 
 
-def _profile_to_learn_for(names: list[str], path: Path | None, model: Model) -> PlatformProfile | None:
-    """The profile if schedules are to be learned. A quick one made now would be another at the next resumption."""
+def _read_profile_to_learn(names: list[str], path: Path | None, model: Model) -> PlatformProfile | None:
+    """Read the profile for which schedules are learned; None if the family `learned` is not asked for.
+
+    The profile must be a file, because one that is measured now would differ when the run is continued.
+    """
     if LEARNED not in names:
         return None
     if path is None:
-        raise InputError("--families learned needs the --profile of a machine: make one with janus-vit profile")
+        raise InputError("--families learned needs --profile: write a profile with 'janus-vit profile'")
     return read_profile(path, model)
 
 
 def _print(table: AccuracyTable, shape: ModelShape) -> None:
     console = human_console(as_json=False)
     say(console, f"{table.model} on {table.frames} frames; % of answers {METRICS[table.metric]}, with 95 % interval")
-    console.print(_measured(table.points))
+    console.print(_measured_table(table.points))
     for family in table.families:
-        console.print(_inferred(table, family, shape))
-    say(console, "~ was not measured: it follows from merging alone and the payload alone.", "dim")
+        console.print(_estimated_table(table, family, shape))
+    say(console, "~ was not measured, but estimated from the loss of merging and the loss of the payload.", "dim")
 
 
-def _measured(points: tuple[Point, ...]) -> object:
-    view = plain_table("measured", "level", "split", "payload", "frames", "share", "interval", "agree", "KL", "kB")
+def _measured_table(points: tuple[Point, ...]) -> object:
+    columns = ("measured", "level", "split", "payload", "frames", "share", "interval", "agree", "KL", "kB")
+    view = plain_table(*columns)
     for point in points:
         low, high = point.interval
         lossless = point.payload == LOCAL
-        view.add_row(
+        cells = (
             point.family,
             f"{point.level:g}",
             "any" if lossless else str(point.split),
@@ -174,11 +180,12 @@ def _measured(points: tuple[Point, ...]) -> object:
             f"{point.kl:.4f}",
             "" if lossless else f"{point.size_bytes / 1e3:.1f}",
         )
+        view.add_row(*cells)
     return view
 
 
-def _inferred(table: AccuracyTable, family: str, shape: ModelShape) -> object:
-    """Every measured payload, where it was measured first, at every measured level of a family."""
+def _estimated_table(table: AccuracyTable, family: str, shape: ModelShape) -> object:
+    """Show every measured payload at every measured level of a family, at the split where it was measured first."""
     merges = {point.level: point.merges for point in table.points if point.family == family}
     merges[0.0] = (0,) * shape.blocks
     places = {point.payload: point.split for point in reversed(table.points)}

@@ -1,4 +1,4 @@
-"""`janus-vit compare`: policies over recorded and generated links, simulated, and the limit for any policy."""
+"""`janus-vit compare`: simulate policies over recorded and generated links, beside the limit for any policy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _DEFAULT = ("oracle", "best-fixed", "adaptive", "janus", "split-only", "cloud-jpeg", "cloud-only", "device-only")
 _PRIVATE = tuple(name for name in _DEFAULT if not name.startswith("cloud"))
-# Fields of a score that a `summary.Summary` has too, by its name for them.
+# Fields of a `Score` for which `records.summary.Summary` has another name.
 _SUMMARY_NAMES = {"late": "violation_ratio", "value": "in_time_accuracy", "size_bytes": "mean_bytes"}
 
 
@@ -53,8 +53,8 @@ def compare(
         typer.Option(
             "--trace",
             metavar="SPEC",
-            help="A trace file, a folder of them, a generated link or a rate: constant:20. May be given several times; "
-            "default: every kind of generated link.",
+            help="A trace file, a folder of trace files, a generated link such as lte-driving, or a constant rate in "
+            "Mbps such as constant:20. Repeat the option for several. Default: all generated links.",
         ),
     ] = None,
     policy: Annotated[
@@ -62,49 +62,62 @@ def compare(
         typer.Option(
             "--policy",
             metavar="NAME",
-            help=f"May be given several times: {', '.join(POLICIES)}, oracle, best-fixed, or FILE.py:CLASS.",
+            help=f"Policy to run: {', '.join(POLICIES)}, oracle, best-fixed, or FILE.py:CLASS of your own. Repeat the "
+            "option for several. Default: a selection with both references.",
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="A model of the paper, or one that 'models' lists.")
+        str,
+        typer.Option(
+            "--model", metavar="NAME", help="A model of the paper, or any value of --model of other commands."
+        ),
     ] = "vit-large-384",
     device: Annotated[
-        str, typer.Option("--device", metavar="PROFILE", help="What 'profile' wrote on the device, or orin-nano.")
+        str,
+        typer.Option(
+            "--device", metavar="PROFILE", help="Profile that 'janus-vit profile' wrote on the device, or orin-nano."
+        ),
     ] = "orin-nano",
     cloud: Annotated[
-        str, typer.Option("--cloud", metavar="PROFILE", help="What 'profile' wrote in the cloud, or v100.")
+        str,
+        typer.Option(
+            "--cloud", metavar="PROFILE", help="Profile that 'janus-vit profile' wrote on the server, or v100."
+        ),
     ] = "v100",
     slowdown: ProfileSlowdown = 1.0,
     accuracy: AccuracyFile = None,
     sla: Sla = "300ms",
     period: Annotated[
         str | None,
-        typer.Option("--period", metavar="TIME", help="Of the camera; default: the SLA. 0ms: frames back to back."),
+        typer.Option(
+            "--period", metavar="TIME", help="Time between camera frames. 0ms: back to back. Default: the SLA."
+        ),
     ] = None,
     rtt: Rtt = "30ms",
-    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="Of each link.")] = 60.0,
+    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="Simulated time on each link.")] = 60.0,
     private: Private = False,
     seed: Seed = DEFAULT_SEED,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that simulate.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Number of processes for the simulation.")
+    ] = 1,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write an HTML page with figures.")
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Also write a line for each policy and link.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="Also write CSV, one line per policy and link.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate policies on the same links, frame by frame, with the live device loop.
+    """Simulate policies on the same links, frame by frame, with the device loop of the live command.
+
+    Two references cannot run on a device. "oracle" knows the future of the
+    link: no policy with the same plans can do better. "best-fixed" is the one
+    plan that turned out to be the best on each link. "regret" is the gap to the
+    oracle. Your own policy is a class in a file, see docs/policies.md.
 
     \b
-    "oracle" knows the future of the link: with the same plans no policy can do
-    better. "best-fixed" is the one plan that would have been best, known
-    afterwards. "regret" is how far a policy stays behind the oracle. A policy
-    of your own is a class in a file, see docs/policies.md.
-
-    \b
-    Example:   janus-vit compare --trace lte-driving --trace wifi-walking --sla 200ms
-               janus-vit compare --trace recorded/ --policy mine.py:Mine --policy adaptive --policy oracle
+    Example:   janus-vit compare --trace lte-driving --sla 200ms
+    Your own:  janus-vit compare --trace traces/ --policy mine.py:Mine
     """
     from janus_vit.report.canvas import check_figures
     from janus_vit.simulation.compare import run_cases, score
@@ -112,8 +125,8 @@ def compare(
 
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     period_s = sla_s if period is None else parse_duration(period, "--period", zero_allowed=True) or None
-    usual = [name for name in (_PRIVATE if private else _DEFAULT) if period_s or name != "oracle"]
-    names = [_check(name) for name in dict.fromkeys(policy or usual)]
+    default = [name for name in (_PRIVATE if private else _DEFAULT) if period_s or name != "oracle"]
+    names = [_check_name(name) for name in dict.fromkeys(policy or default)]
     check_positive(seconds, "--seconds", "60")
     check_positive(slowdown, "--slowdown", "8")
     for path in (out, csv_file):
@@ -122,43 +135,44 @@ def compare(
     if out is not None:
         check_figures()
         check_different_paths(out, csv_file)
-    links = _links(trace, seconds, seed)
-    shape, both, known = _sides(model, device, cloud, accuracy)
-    slowed = both[0].slowed(slowdown)
-    keys = [(name, link) for name in names for link in links]
+    links = _read_links(trace, seconds, seed)
+    shape, (device_profile, cloud_profile), known = _load_sides(model, device, cloud, accuracy)
+    platforms = Platforms(
+        shape,
+        device_profile.slowed(slowdown),
+        cloud_profile,
+        rate_mbps=links[0].mean_mbps,
+        rtt_s=rtt_s,
+        accuracy=known,
+        images_allowed=not private,
+    )
     cases = [
-        Case(
-            name,
-            Platforms(shape, slowed, both[1], link.mean_mbps, rtt_s, known, not private),
-            link,
-            sla_s,
-            seconds,
-            period_s,
-        )
-        for name, link in keys
+        Case(name, replace(platforms, rate_mbps=link.mean_mbps), link, sla_s, seconds, period_s)
+        for name in names
+        for link in links
     ]
     with progress("simulating") as show:
         scores = [score(frames) for frames in run_cases(cases, workers, show)]
-    found = {name: scores[at * len(links) : (at + 1) * len(links)] for at, name in enumerate(names)}
+    found = {name: scores[index * len(links) : (index + 1) * len(links)] for index, name in enumerate(names)}
     title = _title(shape, sla_s, period_s, slowdown, private, links)
     _print(title, found, as_json)
     if as_json:
-        print(json.dumps(_lines(found, links), indent=1, allow_nan=False))
+        print(json.dumps(_as_rows(found, links), indent=1, allow_nan=False))
     if csv_file is not None:
-        write_text(csv_file, _as_csv(_lines(found, links)))
+        write_text(csv_file, _as_csv(_as_rows(found, links)))
         say(human_console(as_json), f"written to {csv_file}")
     if out is not None:
         _write_page(out, title, found, links)
         say(human_console(as_json), f"written to {out}")
 
 
-def _check(name: str) -> str:
+def _check_name(name: str) -> str:
     from janus_vit.simulation.compare import REFERENCES
 
     return name if name in REFERENCES else check_policy(name)
 
 
-def _links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[Trace]:
+def _read_links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[Trace]:
     from janus_vit.links.generator import SCENARIOS, trace_from
     from janus_vit.links.trace_files import read_trace
 
@@ -167,17 +181,20 @@ def _links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[Trace
         if Path(spec).is_dir():
             files = sorted(Path(spec).glob("*.csv"))
             if not files:
-                raise InputError(f"{spec}: holds no .csv trace: give a folder of traces")
+                raise InputError(f"{spec}: holds no .csv trace: use a folder of traces")
             found += [read_trace(path) for path in files]
         else:
             found.append(trace_from(spec, seconds, seed))
     return found
 
 
-def _sides(
+def _load_sides(
     model: str, device: str, cloud: str, accuracy: Path | None
 ) -> tuple[ModelShape, tuple[PlatformProfile, PlatformProfile], AccuracyTable | None]:
-    """The model's shape, both profiles and what is known of its accuracy, from published data or from files."""
+    """Return the model's shape, the profiles of device and cloud, and the accuracy table, if there is one.
+
+    The profiles and the table are published ones or come from files.
+    """
     from janus_vit.reproduction.published import MACHINES, SHAPES, assumed_accuracy, published_profile
 
     if model in SHAPES and {device, cloud} <= set(MACHINES):
@@ -186,10 +203,11 @@ def _sides(
     from janus_vit.cli.common.loading import load_model_for_task
 
     loaded = load_model_for_task(model, None, None)
-    wrong = [name for name in (device, cloud) if name in MACHINES and model not in SHAPES]
-    if wrong:
+    unpublished = [name for name in (device, cloud) if name in MACHINES and model not in SHAPES]
+    if unpublished:
         raise InputError(
-            f"the paper has no {wrong[0]} running {model}: give --device and --cloud what 'janus-vit profile' wrote"
+            f"the paper has no profile of {model} on {unpublished[0]}: give --device and --cloud profiles that "
+            "'janus-vit profile' wrote"
         )
     sides = [
         published_profile(name, model) if name in MACHINES else read_profile(Path(name), loaded)
@@ -210,7 +228,7 @@ def _title(
     private: bool,
     links: Sequence[Trace],
 ) -> str:
-    camera = "frames back to back" if period_s is None else f"a frame each {milliseconds(period_s)} ms"
+    camera = "frames back to back" if period_s is None else f"a frame every {milliseconds(period_s)} ms"
     parts = [shape.name, f"SLA {milliseconds(sla_s)} ms", camera]
     parts += [f"device {slowdown:g} times slower"] * (slowdown != 1) + ["pixels stay on the device"] * private
     return ", ".join([*parts, links[0].name if len(links) == 1 else f"{len(links)} links"])
@@ -220,15 +238,15 @@ def _print(title: str, found: dict[str, list[Score]], as_json: bool) -> None:
     from janus_vit.report.comparison import HEADER, row
 
     console = human_console(as_json)
-    say(console, f"{title}; below a mean its 95 % interval over links\n")
+    say(console, f"{title}; the 95 % interval over links is below each mean\n")
     table = plain_table(*(name.replace(" ", "\n", 1) for name in HEADER))
     for name in found:
         table.add_row(*row(name, found))
     console.print(table)
 
 
-def _lines(found: dict[str, list[Score]], links: Sequence[Trace]) -> list[dict[str, Any]]:
-    """One for each policy and link, named as in the JSON of other commands; what is not known is null."""
+def _as_rows(found: dict[str, list[Score]], links: Sequence[Trace]) -> list[dict[str, Any]]:
+    """Return one row per policy and link, with the keys of other commands' JSON. Unknown values are None."""
     rows = []
     for name, scores in found.items():
         for link, each in zip(links, scores, strict=True):
@@ -236,9 +254,12 @@ def _lines(found: dict[str, list[Score]], links: Sequence[Trace]) -> list[dict[s
             values |= {_SUMMARY_NAMES.get(field, field): value for field, value in asdict(each).items()}
             here, image, tokens = values.pop("kinds")
             values |= {"here": here, "image": image, "tokens": tokens}
-            known = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
-            rows.append(known)
+            rows.append({key: _none_if_not_finite(value) for key, value in values.items()})
     return rows
+
+
+def _none_if_not_finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -253,7 +274,7 @@ def _write_page(path: Path, title: str, found: dict[str, list[Score]], links: Se
     from janus_vit.report.comparison import accuracy_over_latency, has_accuracy, overall, per_link
     from janus_vit.report.page import Section, write_page
 
-    text = "Means over links; below them, 95 % intervals over links (bootstrap)."
+    text = "Means over links, with 95 % intervals over links (bootstrap) below them."
     sections = [overall("All links", text, found)]
     if has_accuracy(found):
         sections.append(Section("Accuracy against latency", "", (accuracy_over_latency(title, found),)))

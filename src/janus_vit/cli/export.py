@@ -1,4 +1,4 @@
-"""`janus-vit export`: the device's part of a model as a file for another runtime."""
+"""`janus-vit export`: write the device's part of a model as ONNX."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from janus_vit.cli.common.options import DEFAULT_MODEL, ModelName, check_writabl
 
 def export(
     split: Annotated[
-        int, typer.Option("--split", metavar="S", help="The last block on the device; one more is the whole model.")
+        int,
+        typer.Option(
+            "--split",
+            metavar="S",
+            help="Number of blocks that run on the device. One more than the model has exports the whole model.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the ONNX file is written.")],
-    level: Annotated[float, typer.Option("--level", metavar="L", help="Of merging; 0 merges nothing.")] = 0.0,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Path of the new ONNX file.")],
+    level: Annotated[
+        float, typer.Option("--level", metavar="L", help="Pruning level of token merging. 0 merges nothing.")
+    ] = 0.0,
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
 ) -> None:
-    """Write the stem and the blocks up to a split as ONNX, merging of tokens included.
+    """Export the device's part of a model as ONNX: the stem and the blocks up to a split, with token merging.
 
-    \b
-    For a device whose runtime is TensorRT, ONNX Runtime or OpenVINO.
+    Use it on a device whose runtime is TensorRT, ONNX Runtime or OpenVINO.
 
     \b
     Example:   janus-vit export --split 6 --level 0.2 --out device.onnx

@@ -1,4 +1,4 @@
-"""The command `janus-vit`: all commands, and the one place where errors become a line and an exit code."""
+"""The command `janus-vit`: its subcommands, and the one place where an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from janus_vit.cli.profile import profile
 from janus_vit.cli.report import report
 from janus_vit.errors import JanusError
 
-# One function a command, in the order of --help.
+# One function per command, in the order of --help.
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     cloud,
@@ -38,8 +38,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models,
 )
 
-_WRONG_INPUT = 2
-_INTERRUPTED = 130
+_EXIT_WRONG_INPUT = 2
+_EXIT_INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -49,12 +49,14 @@ def janus_vit(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
-    """Run a Vision Transformer within a deadline, across a device, a cloud and a network that nobody controls.
+    """Run a Vision Transformer within a latency budget, split between a device and a cloud over an unsteady network.
 
     \b
-    In the cloud:       janus-vit cloud --listen 0.0.0.0:50051
-    On the device:      janus-vit device --cloud HOST:50051 --sla 300ms
-    What would it do?   janus-vit plan --bandwidth 20 --rtt 20ms --sla 300ms
+    See it on one machine:   janus-vit demo
+    On the server:           janus-vit cloud --listen 0.0.0.0:50051
+    On the device:           janus-vit device --cloud HOST:50051 --sla 300ms
+    Explain one decision:    janus-vit plan --bandwidth 20 --rtt 20ms --sla 300ms
+    Help for a command:      janus-vit COMMAND --help
     """
     if version:
         typer.echo(f"janus-vit {__version__}")
@@ -67,30 +69,33 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0, 2 for what the user can mend, 130 after an interrupt.
+    """Run one command.
 
     Args:
-        arguments: those of the command line if absent.
+        arguments: arguments of the command; None reads the command line.
+
+    Returns:
+        The exit code: 0, 2 for an error that the user can fix, 130 after an interrupt.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log would surround our one line
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are one line, without gRPC's own log
     try:
         code = app(arguments, prog_name="janus-vit", standalone_mode=False) or 0
     except JanusError as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):  # which of them depends on typer's version; the newest gives 130
-        code = _INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):  # depends on the version of typer; the newest returns 130 instead
+        code = _EXIT_INTERRUPTED
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's usage errors; their class moved between its versions
+        if not hasattr(error, "format_message"):  # typer's usage errors, whose class depends on its version
             raise
         return _fail(f"{error.format_message().rstrip('.')}: see janus-vit --help")
-    if code == _INTERRUPTED:
+    if code == _EXIT_INTERRUPTED:
         print("janus-vit: interrupted", file=sys.stderr)
     return int(code)
 
 
 def _fail(message: str) -> int:
     print("janus-vit: error:", " ".join(message.split()), file=sys.stderr)
-    return _WRONG_INPUT
+    return _EXIT_WRONG_INPUT
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`janus-vit models`: what can be run, and how large it is."""
+"""`janus-vit models`: list the models by name, with their sizes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 def models(as_json: AsJson = False) -> None:
-    """List the models that --model takes by name.
+    """List the models that --model takes by name, with their blocks, tokens, width and parameters.
+
+    --model also takes the file or folder of a checkpoint, timm:NAME and
+    hf:ORG/NAME.
 
     \b
     Example:   janus-vit models
     """
     from janus_vit.model.catalog import CATALOG
 
-    rows = [_facts(entry) for entry in CATALOG.values()]
+    rows = [_describe(entry) for entry in CATALOG.values()]
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -32,10 +35,10 @@ def models(as_json: AsJson = False) -> None:
     results().print(table)
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
+def _describe(entry: Entry) -> dict[str, Any]:
     import torch
 
-    with torch.device("meta"):  # shapes without numbers: the largest models would fill gigabytes
+    with torch.device("meta"):  # shapes without values, because the largest models need gigabytes
         model = entry.load()
     shape = model.shape
     return {

@@ -1,4 +1,4 @@
-"""`janus-vit plan`: one decision, explained, without any network."""
+"""`janus-vit plan`: explain the plan for one frame over a given link. Opens no connection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from janus_vit.cli.common.options import (
     parse_duration,
 )
 from janus_vit.model.engines.registry import AUTO, precision_of
-from janus_vit.planning.accuracy.table import FLOAT32, METRICS, RIGHT, AccuracyTable, Estimate
+from janus_vit.planning.accuracy.table import FLOAT32, METRICS, RIGHT, Estimate
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import check_policy
@@ -43,33 +43,36 @@ def plan(
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
-    bandwidth: Annotated[float, typer.Option("--bandwidth", metavar="MBPS", help="Uplink in 10^6 bit/s.")] = 20.0,
+    bandwidth: Annotated[
+        float, typer.Option("--bandwidth", metavar="MBPS", help="Rate of the uplink in 10^6 bit/s.")
+    ] = 20.0,
     rtt: Rtt = "20ms",
     sla: Sla = "300ms",
     device_profile: Annotated[
-        Path | None, typer.Option("--device-profile", metavar="FILE", help="The device; default: this machine.")
+        Path | None,
+        typer.Option("--device-profile", metavar="FILE", help="Profile of the device. Default: measure this machine."),
     ] = None,
     cloud_profile: Annotated[
-        Path | None, typer.Option("--cloud-profile", metavar="FILE", help="The cloud; default: this machine.")
+        Path | None,
+        typer.Option("--cloud-profile", metavar="FILE", help="Profile of the cloud. Default: measure this machine."),
     ] = None,
     slowdown: ProfileSlowdown = 1.0,
     accuracy: AccuracyFile = None,
     policy: PolicyName = DEFAULT_POLICY,
     private: Private = False,
-    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many candidates to show.")] = 5,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Number of plans to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Explain how one frame would run over a given link, and what else could be done.
+    """Explain how one frame would run over a given link, and compare the alternatives.
 
-    \b
-    The table has the best --top ways to split and pack, and the best of each
-    kind: all on the device, the image to the cloud, tokens between the two.
-    Each stands at the pruning level that the policy would choose for it.
+    The table shows the best --top combinations of split point and payload
+    format, and the best plan of each kind: all on the device, the image to the
+    cloud, tokens to the cloud. Each plan has the pruning level that the policy
+    would choose for it.
 
     \b
     Example:   janus-vit plan --bandwidth 20 --sla 50ms --slowdown 8
     """
-
     check_policy(policy)
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
@@ -96,7 +99,7 @@ def _platforms(
     slowdown: float,
     private: bool,
 ) -> Platforms:
-    cloud = None if cloud_file is None else read_profile(cloud_file, model)  # a damaged file first, then slow work
+    cloud = None if cloud_file is None else read_profile(cloud_file, model)  # before the slow measurement
     if device is None or cloud is None:
         measured = read_or_measure_profile(None, model, load_engine(model, AUTO))
         device, cloud = device or measured, cloud or measured
@@ -108,11 +111,12 @@ def _print(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Cand
     link = f"{platforms.rate_mbps:g} Mbps, round trip {1e3 * platforms.rtt_s:g} ms"
     say(console, f"{platforms.shape.name}, policy {policy}, {link}, SLA {1e3 * sla_s:g} ms; times in ms")
     times = ("device", "encode", "link", "decode", "cloud", "total")
-    table = plain_table("  plan", "level", "kB", *times, "in\ntime", f"{_counted(platforms.accuracy)}\n95 % interval")
+    metric = "right" if platforms.accuracy is None or platforms.accuracy.metric == RIGHT else "agrees"
+    table = plain_table("  plan", "level", "kB", *times, "in\ntime", f"{metric}\n95 % interval")
     table.show_edge = False
     for column in table.columns[1:]:
         column.no_wrap = True
-    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # on a narrow terminal plans wrap, not numbers
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # on a narrow terminal only plans wrap
     for index, candidate in enumerate(shown):
         plan, *numbers = _cells(candidate, _estimate(candidate, platforms))
         table.add_row(Padding(plan, (0, 0, 0, 2)) if index else f"> {plan}", *numbers, style=None if index else "bold")
@@ -122,12 +126,8 @@ def _print(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Cand
     if platforms.accuracy is None and policy == DEFAULT_POLICY:
         say(console, f"Accuracy: {NO_ACCURACY}.")
     elif platforms.accuracy is not None:
-        about = f"on {platforms.accuracy.frames} frames; ~ was not measured, but follows from what was"
+        about = f"on {platforms.accuracy.frames} frames; ~ was not measured, but estimated from measured plans"
         say(console, f"Accuracy: % {METRICS[platforms.accuracy.metric]} {about}.")
-
-
-def _counted(accuracy: AccuracyTable | None) -> str:
-    return "right" if accuracy is None or accuracy.metric == RIGHT else "agrees"
 
 
 def _estimate(candidate: Candidate, platforms: Platforms) -> Estimate | None:
@@ -150,7 +150,7 @@ def _cells(candidate: Candidate, accuracy: Estimate | None) -> list[str]:
         _kilobytes(predicted.size_bytes),
         *(milliseconds(time_s) for time_s in times_s),
         _percent(predicted.on_time),
-        _with_interval(accuracy),
+        _accuracy_with_interval(accuracy),
     ]
 
 
@@ -162,7 +162,7 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _with_interval(accuracy: Estimate | None) -> str:
+def _accuracy_with_interval(accuracy: Estimate | None) -> str:
     if accuracy is None:
         return "-"
     share, low, high = (f"{100 * part:.1f}" for part in (accuracy.share, accuracy.low, accuracy.high))

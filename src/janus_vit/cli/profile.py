@@ -1,4 +1,4 @@
-"""`janus-vit profile`: measure this machine once, for all that is planned on it."""
+"""`janus-vit profile`: measure how fast this machine runs a model, and write it to a file."""
 
 from __future__ import annotations
 
@@ -33,25 +33,27 @@ from janus_vit.planning.latency import PlatformProfile
 
 
 def profile(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the profile is written.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Path of the new profile.")],
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of a minute or two; less exact.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take seconds instead of one or two minutes. Less accurate.")
+    ] = False,
     engine: EngineName = AUTO,
     threads: Threads = None,
     source: SourceSpec = "builtin",
     stride: Stride = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how long this machine takes for each part of a model.
+    """Measure how long this machine takes for each part of a model. The planner predicts frame times from the profile.
+
+    Run the command once on the device and once on the server, while nothing
+    else runs. Pass the files with --profile. The frames of --source also give
+    the mean size of each image format.
 
     \b
-    Run it once on the device and once on the cloud machine, with nothing else
-    running. The frames of --source tell how large the image formats become.
-
-    \b
-    Example:   janus-vit profile --out device.json
+    Example:   janus-vit profile --out device.json --source photos/
     """
     check_writable(out)
     check_source(source)
@@ -72,28 +74,28 @@ def _print(measured: PlatformProfile) -> None:
     console = human_console(as_json=False)
     about = measured.about
     say(console, f"{measured.model} on {about['hardware']}, {about['threads']} threads, engine {about['engine']}")
-    curves = plain_table("block latency", "mean error %", "max error %", "correlation")
+    curves = plain_table("block latency model", "mean error %", "max error %", "correlation")
     for name, curve in (("line (the paper's)", measured.line), ("quadratic", measured.quadratic)):
         errors = (f"{100 * error:.1f}" for error in (curve.mean_error, curve.max_error))
         curves.add_row(name, *errors, f"{curve.correlation:.3f}")
     console.print(curves)
-    console.print(_parts(measured))
-    console.print(_formats(measured))
+    console.print(_parts_table(measured))
+    console.print(_formats_table(measured))
 
 
-def _parts(measured: PlatformProfile) -> object:
+def _parts_table(measured: PlatformProfile) -> object:
     parts = plain_table("part", "ms")
     parts.add_row("stem", milliseconds(measured.stem_s))
     slowest = max(sample for sample in measured.samples if sample[0] == sample[1])
     parts.add_row(f"one block, {slowest[0]} tokens", milliseconds(slowest[2]))
-    parts.add_row("merging in it", milliseconds(float(measured.merge.seconds(slowest[0]))))
+    parts.add_row("merging in that block", milliseconds(float(measured.merge.seconds(slowest[0]))))
     parts.add_row("head", milliseconds(measured.head_s))
     return parts
 
 
-def _formats(measured: PlatformProfile) -> object:
-    """Costs at the model's whole input, which is what the profiler measured last."""
-    formats = plain_table("payload", "encode: fixed ms", "ns a value", "decode: fixed ms", "ns a value", "kB an image")
+def _formats_table(measured: PlatformProfile) -> object:
+    columns = ("payload", "encode: fixed ms", "ns per value", "decode: fixed ms", "ns per value", "kB per image")
+    formats = plain_table(*columns)
     for name, encode in measured.encode.items():
         decode, size_bytes = measured.decode[name], measured.image_bytes.get(name)
         formats.add_row(

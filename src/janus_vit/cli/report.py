@@ -1,4 +1,4 @@
-"""`janus-vit report`: records of streams as one page of figures and tables."""
+"""`janus-vit report`: write a page with figures and tables from the records of streams."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from janus_vit.cli.common.console import human_console, progress, say, warn
 from janus_vit.cli.common.options import AsJson, check_different_paths, check_writable
 from janus_vit.errors import InputError
 
-_READING = 0.3  # share of the work
+_READING_SHARE = 0.3  # of the progress bar
 
 
 def report(
     records: Annotated[
-        list[Path], typer.Argument(metavar="RECORDS...", help="Files that 'device --records' wrote, one a stream.")
+        list[Path],
+        typer.Argument(metavar="RECORDS...", help="Files that 'janus-vit device --records' wrote, one per stream."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the page is written.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Path of the new page.")] = Path("report.html"),
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Also write the summary, one line a stream.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write the summary as CSV, one line per stream."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what happened to every frame of one or more streams: one HTML file that needs no network and no other file.
+    """Write an HTML page about every frame of one or more streams. The page is one file and works offline.
 
-    \b
-    Late frames with intervals, distributions of latency, each stream over
-    time, what was chosen at which bandwidth, predictions against
-    measurements, and accuracy where it is known. A stream has its file's
-    name. Figures need matplotlib: pip install 'janus-vit\\[report]'
+    The page shows late frames with confidence intervals, latency distributions,
+    each stream over time, the plans chosen at each bandwidth, predicted against
+    measured times, and accuracy where it is known. Each stream is named after
+    its file. Figures need matplotlib: pip install 'janus-vit\\[report]'
 
     \b
     Example:  janus-vit device --cloud HOST:50051 --records monday.jsonl
@@ -48,15 +47,16 @@ def report(
     check_figures()
     for path in (out, csv):
         if path is not None:
-            _check_not_read(check_writable(path), records)
+            _check_not_input(check_writable(path), records)
     check_different_paths(out, csv)
     with progress("report") as show:
-        runs = read_runs(records, lambda share, step: show(_READING * share, step))
+        runs = read_runs(records, lambda share, step: show(_READING_SHARE * share, step))
         for run in runs:
             if run.cut_bytes:
                 warn(cut_line_notice(run))
         rows = [make_row(run) for run in runs]
-        sections = report_sections(runs, rows, lambda share, step: show(_READING + (1 - _READING) * share, step))
+        drawing_share = 1 - _READING_SHARE
+        sections = report_sections(runs, rows, lambda share, step: show(_READING_SHARE + drawing_share * share, step))
     write_page(out, "Janus-ViT report", intro(runs), sections)
     if csv is not None:
         write_text(csv, as_csv(rows))
@@ -66,6 +66,6 @@ def report(
     say(human_console(as_json), f"written to {written}")
 
 
-def _check_not_read(path: Path, records: list[Path]) -> None:
+def _check_not_input(path: Path, records: list[Path]) -> None:
     if path.resolve() in [record.resolve() for record in records]:
-        raise InputError(f"{path}: is one of the records and would be lost: choose another path")
+        raise InputError(f"{path}: is one of the records and would be overwritten: choose another path")
