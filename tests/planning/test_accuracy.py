@@ -1,4 +1,4 @@
-"""Measured accuracy: looked up, inferred with a wider interval where nothing was measured, never invented."""
+"""Accuracy tables: measured values, estimates with a wider interval, and nothing beyond the measured range."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def share(*args, **more):
     return TABLE.of_plan(plan(*args, **more)).share
 
 
-def test_measured_points_are_given_back_with_their_interval():
+def test_measured_points_are_returned_with_their_interval():
     for known in POINTS:
         estimate = TABLE.of_plan(plan(known.level, known.split, known.payload, known.family))
         assert estimate.measured
@@ -58,30 +58,30 @@ def test_measured_points_are_given_back_with_their_interval():
         assert (estimate.low, estimate.high) == pytest.approx(known.interval)
 
 
-def test_all_that_loses_nothing_is_one_measurement():
+def test_all_lossless_payloads_share_one_measurement():
     for split, payload in ((0, "png"), (0, "tensor"), (3, "float32"), (2, "float32+zstd"), (7, "local")):
         assert TABLE.of_plan(plan(0.4, split, payload)) == TABLE.of_plan(plan(0.4))
     assert TABLE.of_plan(plan(0.0, 1, "int4+zstd")) == TABLE.of_plan(plan(0.0, 1, "int4"))
 
 
-def test_between_measured_levels_the_share_lies_on_the_line_of_tokens_saved():
+def test_share_between_measured_levels_is_interpolated_by_tokens_saved():
     saved = [tokens_saved(merges("exponential", level)) for level in (0.4, 0.5, 0.6)]
     assert share(0.5) == pytest.approx(np.interp(saved[1], saved[::2], [0.8, 0.6]))
     assert 0.85 < share(3.0, family="fixed") < 0.9
 
 
-def test_a_payload_keeps_its_part_of_what_merging_left():
+def test_payload_keeps_its_part_of_the_share_after_merging():
     assert share(0.4, split=1, payload="int4") == pytest.approx(0.8 * 0.8)
     assert share(0.4, split=3, payload="int4") == pytest.approx(0.8 * 0.85)
     assert share(4.0, split=6, payload="int4", family="fixed") == pytest.approx(0.85 * 0.9)
 
 
-def test_a_payload_that_helped_somewhere_is_not_expected_to_help_elsewhere():
+def test_payload_that_raised_a_share_is_not_expected_to_raise_others():
     assert share(0.6, split=0, payload="jpeg90") == 0.61
     assert share(0.59, split=0, payload="jpeg90") <= share(0.59)
 
 
-def test_inferred_shares_are_marked_and_less_certain():
+def test_estimates_are_marked_and_less_certain():
     measured, between = TABLE.of_plan(plan(0.4)), TABLE.of_plan(plan(0.5))
     packed = TABLE.of_plan(plan(0.4, split=1, payload="int4"))
     assert measured.measured
@@ -93,7 +93,7 @@ def test_inferred_shares_are_marked_and_less_certain():
         assert estimate.low <= estimate.share <= estimate.high
 
 
-def test_nothing_is_invented():
+def test_nothing_is_estimated_beyond_the_measured_range():
     assert TABLE.of_plan(plan(0.61)).measured  # merges exactly as 0.6 does
     assert TABLE.of_plan(plan(0.7)) is None
     assert TABLE.of_plan(plan(split=2, payload="float8")) is None
@@ -101,7 +101,7 @@ def test_nothing_is_invented():
     assert TABLE.of_plan(plan(0.0, family="linear")).share == pytest.approx(0.9)
 
 
-def test_without_losses_more_merging_is_never_better():
+def test_more_merging_is_never_better_without_losses():
     odd = dataclasses.replace(
         TABLE,
         points=(
@@ -117,7 +117,7 @@ def test_without_losses_more_merging_is_never_better():
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 1000)), min_size=1, max_size=12))
-def test_the_fit_never_rises_and_keeps_the_mean(pairs):
+def test_fit_never_rises_and_keeps_the_mean(pairs):
     values, weights = zip(*pairs, strict=True)
     fit = falling_fit(values, weights)
     assert all(after <= before + 1e-12 for before, after in zip(fit, fit[1:], strict=False))
@@ -126,7 +126,7 @@ def test_the_fit_never_rises_and_keeps_the_mean(pairs):
 
 
 @given(st.integers(1, 5000), st.floats(0, 1))
-def test_an_interval_contains_its_share_and_shrinks_with_frames(frames, part):
+def test_interval_contains_its_share_and_shrinks_with_frames(frames, part):
     hits = round(part * frames)
     low, high = wilson(hits, frames)
     assert 0 <= low <= hits / frames <= high <= 1
@@ -134,12 +134,12 @@ def test_an_interval_contains_its_share_and_shrinks_with_frames(frames, part):
     assert closer[1] - closer[0] < high - low
 
 
-def test_the_interval_is_wilsons():
+def test_interval_is_wilsons():
     assert wilson(970, 1000) == pytest.approx((0.957497, 0.978906), abs=1e-5)
     assert wilson(50, 50) == pytest.approx((0.92865, 1.0), abs=1e-5)
 
 
-def test_the_table_of_plans_agrees_with_plan_by_plan(platforms):
+def test_shares_of_a_table_agree_with_those_of_single_plans(platforms):
     table = policy_table("adaptive", dataclasses.replace(platforms, accuracy=TABLE))
     values = TABLE.of_plans(table)
     for row, column in np.ndindex(*values.shape):
@@ -147,14 +147,14 @@ def test_the_table_of_plans_agrees_with_plan_by_plan(platforms):
         assert np.isnan(values[row, column]) if one is None else values[row, column] == pytest.approx(one.share)
 
 
-def test_the_planner_has_all_levels_of_one_family_and_the_measured_ones_of_others(platforms):
+def test_planner_has_all_exponential_levels_and_the_measured_levels_of_other_families(platforms):
     rows = policy_table("adaptive", dataclasses.replace(platforms, accuracy=TABLE)).schedules
     assert [row.level for row in rows if row.family == "exponential"] == list(levels("exponential", SHAPE))
     assert [row.level for row in rows if row.family == "fixed"] == [4.0, 8.0]
     assert {row.family for row in policy_table("adaptive", platforms).schedules} == {"exponential"}
 
 
-def test_the_planner_takes_the_family_that_costs_less(platforms):
+def test_planner_takes_the_family_that_costs_less(platforms):
     cheap = tuple(
         dataclasses.replace(known, right=known.frames, agreeing=known.frames)
         for known in POINTS
@@ -168,7 +168,7 @@ def test_the_planner_takes_the_family_that_costs_less(platforms):
     assert decision.predicted.accuracy == 1.0
 
 
-def test_a_table_belongs_to_one_model_and_one_precision(platforms):
+def test_table_belongs_to_one_model_and_one_precision(platforms):
     renamed = TABLE.for_model("another name", "f1", "float32")
     assert (renamed.model, renamed.points) == ("another name", TABLE.points)
     with pytest.raises(InputError, match=r"t\.json: was measured for model example \(f1\), not for other \(f2\)"):
@@ -179,7 +179,7 @@ def test_a_table_belongs_to_one_model_and_one_precision(platforms):
         renamed.of_plans(policy_table("adaptive", platforms))
 
 
-def test_a_table_survives_its_file(tmp_path):
+def test_table_is_read_as_written(tmp_path):
     TABLE.save(tmp_path / "a.json")
     assert load_accuracy(tmp_path / "a.json") == TABLE
 
@@ -203,7 +203,7 @@ def test_a_table_survives_its_file(tmp_path):
         (lambda v: v.update(schema="janus-vit/accuracy/1"), "field schema"),
     ],
 )
-def test_a_damaged_table_names_its_field(tmp_path, change, message):
+def test_damaged_table_names_its_field(tmp_path, change, message):
     path = tmp_path / "a.json"
     TABLE.save(path)
     values = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Policies of the user's own: joined by file and class, checked, and wrong ones told by line."""
+"""Policies of the user's own: loaded by file and class, checked, and mistakes reported by line."""
 
 import textwrap
 from pathlib import Path
@@ -41,12 +41,12 @@ def mine(write, plan="self.table.plan(0, 0)", body="pass"):
     return write(FIRST_CELL.format(plan=plan, body=body))
 
 
-def test_a_class_in_a_file_is_a_policy(write, platforms):
+def test_class_in_a_file_is_a_policy(write, platforms):
     decision = make_policy(mine(write), platforms).choose(Situation(0.0, 0.1))
     assert decision.plan.split == 0
 
 
-def test_the_documented_example_uses_the_link_while_it_lasts(platforms):
+def test_documented_example_uses_the_link_while_it_is_up(platforms):
     policy = make_policy(check_policy(f"{EXAMPLE}:SlowestOfTen"), platforms)
     assert not policy.choose(Situation(0.0, 0.2)).plan.is_local
 
@@ -62,7 +62,7 @@ def test_the_documented_example_uses_the_link_while_it_lasts(platforms):
         ("rescue=(500,) * 6", "is not the table's"),
     ],
 )
-def test_an_impossible_plan_is_refused_with_the_reason(write, platforms, change, message):
+def test_impossible_plan_is_refused_with_the_reason(write, platforms, change, message):
     name = mine(write, f"__import__('dataclasses').replace(self.table.plan(0, 0), {change})")
     with pytest.raises(InputError, match=rf"Mine', line 11: chose an impossible plan.*{message}".replace("(", r"\(")):
         make_policy(name, platforms).choose(Situation(0.0, 0.1))
@@ -76,19 +76,19 @@ def test_an_impossible_plan_is_refused_with_the_reason(write, platforms, change,
         ("Decision(self.table.plan(0, 0), predict(self.table, 0, 0, 1.0, 0.0, 0.0), -5)", "probe_bytes is -5"),
     ],
 )
-def test_a_decision_of_wrong_parts_is_refused(write, platforms, decision, message):
+def test_decision_with_wrong_parts_is_refused(write, platforms, decision, message):
     name = mine(write, body=f"return {decision}")
     with pytest.raises(InputError, match=message):
         make_policy(name, platforms).choose(Situation(0.0, 0.1))
 
 
-def test_an_error_in_the_users_code_names_its_line(write, platforms):
+def test_error_in_the_users_code_names_its_line(write, platforms):
     policy = make_policy(mine(write, body="1 / 0"), platforms)
     with pytest.raises(InputError, match=r"Mine', line 12: ZeroDivisionError"):
         policy.choose(Situation(0.0, 0.1))
 
 
-def test_what_is_no_decision_is_refused(write, platforms):
+def test_result_that_is_not_a_decision_is_refused(write, platforms):
     name = mine(write, body="return 7")
     with pytest.raises(InputError, match="choose gave 7"):
         make_policy(name, platforms).choose(Situation(0.0, 0.1))
@@ -103,16 +103,16 @@ def test_what_is_no_decision_is_refused(write, platforms):
         ("import nothing_of_this_name", "line 1: ModuleNotFoundError"),
     ],
 )
-def test_a_file_that_is_no_policy_is_told_before_anything_runs(write, text, message):
+def test_file_without_a_policy_is_refused_before_anything_runs(write, text, message):
     with pytest.raises(InputError, match=message):
         check_policy(write(text))
 
 
-def test_a_missing_file_is_told():
+def test_missing_file_is_named():
     with pytest.raises(InputError, match=r"nowhere\.py is no Python file"):
         check_policy("nowhere.py:Mine")
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match=r"'best' is unknown.*adaptive.*FILE\.py:CLASS"):
         check_policy("best")

@@ -14,7 +14,7 @@ from janus_vit.planning.policies.presets import policy_table
 from janus_vit.planning.table import Option
 
 
-def test_a_line_is_found_exactly():
+def test_line_is_fitted_exactly():
     tokens = np.array([10, 50, 200, 577])
     line = fit_line(tokens, 0.002 + 4e-5 * tokens)
     assert line.a_s == pytest.approx(0.002)
@@ -24,32 +24,32 @@ def test_a_line_is_found_exactly():
     assert line.correlation == pytest.approx(1.0)
 
 
-def test_the_quadratic_is_far_better_on_small_inputs():
+def test_quadratic_is_far_better_at_few_tokens():
     tokens = np.array([8, 16, 32, 64, 128, 256, 577])
     seconds = 1e-4 + 2e-6 * tokens + 5e-8 * tokens**2
     assert fit_quadratic(tokens, seconds).max_error < 1e-6
     assert fit_line(tokens, seconds).max_error > 0.5
 
 
-def test_predictions_never_fall_below_what_was_measured():
+def test_predictions_never_fall_below_the_smallest_measurement():
     tokens = np.array([50, 100, 200])
     line = fit_line(tokens, np.array([0.001, 0.004, 0.010]))
     assert float(line.seconds(1)) == 0.001
 
 
-def test_a_cost_is_never_negative():
+def test_cost_is_never_negative():
     assert fit_cost([10, 100], [0.2, 0.1]) == Cost(pytest.approx(0.15), 0.0)
     assert fit_cost([10, 100], [0.0, 0.9]).fixed_s == 0.0
     assert float(fit_cost([10, 100], [0.2, 0.2]).seconds(1000)) == pytest.approx(0.2)
 
 
-def test_a_block_that_merges_pays_for_it(make_profile):
+def test_block_that_merges_takes_longer(make_profile):
     profile = make_profile(1e-4)
     plain, merging = profile.block_seconds([60, 60], [60, 60], "line"), profile.block_seconds([66], [57], "line")
     assert merging[0] == pytest.approx(plain[0] + profile.merge.fixed_s)
 
 
-def test_residuals_are_measured_by_predicted_with_merging_paid_for(make_profile):
+def test_residuals_are_measured_over_predicted_with_the_cost_of_merging(make_profile):
     profile = make_profile(1e-4)
     plain_s, merging_s = (float(profile.block_seconds(60, after, "quadratic")) for after in (60, 40))
     known = replace(profile, samples=((60, 60, 2 * plain_s), (60, 40, merging_s / 2)))
@@ -62,13 +62,13 @@ def test_too_few_points_are_refused():
         fit_quadratic([1, 2], [0.1, 0.2])
 
 
-def test_a_profile_survives_its_file(make_profile, tmp_path):
+def test_profile_is_read_as_written(make_profile, tmp_path):
     profile = make_profile(1e-4)
     profile.save(tmp_path / "p.json")
     assert load_profile(tmp_path / "p.json") == profile
 
 
-def test_a_slowed_machine_takes_that_much_longer_for_everything(platforms):
+def test_slowed_machine_takes_longer_for_everything(platforms):
     slowed = Platforms(platforms.shape, platforms.device.slowed(3), platforms.cloud, 10, 0.02)
     one, three = policy_table("adaptive", platforms), policy_table("adaptive", slowed)
     np.testing.assert_allclose(three.device_s, 3 * one.device_s)
@@ -77,26 +77,26 @@ def test_a_slowed_machine_takes_that_much_longer_for_everything(platforms):
     np.testing.assert_allclose(three.size_bytes, one.size_bytes)
 
 
-def test_device_and_cloud_time_of_one_machine_add_up_to_the_whole(make_profile):
+def test_device_and_cloud_time_of_one_machine_add_up(make_profile):
     shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
     table = policy_table("adaptive", Platforms(shape, make_profile(1e-4), make_profile(1e-4), 10, 0.02))
     whole = (table.device_s + table.cloud_s)[:, -1:]
     np.testing.assert_allclose(table.device_s + table.cloud_s, np.broadcast_to(whole, table.device_s.shape))
     unmerged = table.device_s + table.finish_s
-    assert (unmerged <= whole + 1e-12).all()  # a device that finishes a frame itself may hurry
+    assert (unmerged <= whole + 1e-12).all()  # a fallback may use the rescue schedule
     np.testing.assert_allclose(unmerged[table.rescue.target], whole[table.rescue.target, 0])
 
 
-def test_the_last_block_is_faster_where_the_head_reads_few_tokens(make_profile):
+def test_last_block_is_faster_if_the_head_reads_few_tokens(make_profile):
     profile = make_profile(1e-4, fixed_s=0.0)
     tokens = [[65, 65, 65], [65, 45, 25]]
     whole, few = (1e4 * profile.stack_seconds(tokens, "line", head_tokens) for head_tokens in (None, 1))
     np.testing.assert_allclose(whole, [[65, 65], [155 / 3, 95 / 3]])
-    # qkv, 3 of 12 multiplications, of all tokens, and the other 9 of one; nothing merges.
+    # All tokens need qkv, 3 of 12 multiplications; one token needs the other 9. Nothing merges.
     np.testing.assert_allclose(few, [[65, (3 * 65 + 9) / 12], [155 / 3, (3 * 45 + 9) / 12]])
 
 
-def test_a_plan_that_sends_the_last_tokens_sends_what_the_head_reads(make_profile):
+def test_plan_that_splits_after_the_last_block_sends_what_the_head_reads(make_profile):
     shape = ModelShape("example", 6, 65, 1, 32, (3, 64, 64))
     sent, device_s, packing_s, cloud_s = [], [], [], []
     for head_tokens in (None, 1):
@@ -130,7 +130,7 @@ def test_a_plan_that_sends_the_last_tokens_sends_what_the_head_reads(make_profil
         (lambda v: v.update(schema="janus-vit/profile/9"), "field schema"),
     ],
 )
-def test_a_damaged_profile_names_its_field(make_profile, change, message):
+def test_damaged_profile_names_its_field(make_profile, change, message):
     values = json.loads(make_profile(1e-4).to_json())
     change(values)
     with pytest.raises(InputError, match=message) as error:
@@ -151,6 +151,6 @@ def test_json_that_breaks_parsers_is_refused(text):
         parse_profile(text, "here.json")
 
 
-def test_a_missing_profile_names_its_path(tmp_path):
+def test_missing_profile_names_its_path(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.json"):
         load_profile(tmp_path / "nowhere.json")

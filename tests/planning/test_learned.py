@@ -54,7 +54,7 @@ def test_no_schedule_is_both_faster_and_less_lossy_than_a_learned_one(seed, merg
         assert not any(other_s < time_s - 1e-9 and other < loss - 1e-9 for other_s, other in every)
 
 
-def test_where_the_head_reads_few_tokens_nothing_merges_in_the_last_block():
+def test_last_block_merges_nothing_if_the_head_reads_few_tokens():
     measured, seconds = losses(np.random.default_rng(1)), block_s(0.0)
     measured.by_block[-1] = 0.0
     plain, read = (
@@ -68,7 +68,7 @@ def test_where_the_head_reads_few_tokens_nothing_merges_in_the_last_block():
     assert read[-1].level == pytest.approx(1 - sum(fastest_s) / sum(times_s), abs=1e-4)
 
 
-def test_levels_rise_from_no_merging_and_say_what_time_is_saved():
+def test_levels_rise_from_no_merging_and_equal_the_time_saved():
     measured, seconds = losses(np.random.default_rng(1)), block_s(1e-4)
     schedules = learn(SHAPE, measured, seconds, count=6)
     assert schedules[0].applied == (0, 0, 0)
@@ -82,12 +82,12 @@ def test_levels_rise_from_no_merging_and_say_what_time_is_saved():
         assert schedule.level == pytest.approx(saved, abs=1e-4)
 
 
-def test_where_merging_costs_more_than_it_saves_nothing_is_merged():
+def test_nothing_merges_if_merging_costs_more_than_it_saves():
     measured = losses(np.random.default_rng(2))
     assert [schedule.applied for schedule in learn(SHAPE, measured, block_s(1.0), count=5)] == [(0, 0, 0)]
 
 
-def test_a_dear_merge_is_done_in_few_blocks():
+def test_expensive_merging_happens_in_few_blocks():
     measured = Losses(np.array([0.0, 0.5]), np.array([[0.0, 1e-6]] * 3))
     cheap, dear = (learn(SHAPE, measured, block_s(merge_s), count=5)[-1].applied for merge_s in (0.0, 1.5e-4))
     assert sum(merged > 0 for merged in dear) < sum(merged > 0 for merged in cheap)

@@ -1,4 +1,4 @@
-"""The forecast of the link: what it promises against what comes."""
+"""The forecast of the link against what happens."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def sent(mbps, size_bytes=100_000, at_s=0.0):
     return Transfer(at_s, size_bytes, size_bytes * 8e-6 / mbps, 0.02)
 
 
-def test_a_steady_link_is_trusted_close_to_its_rate():
+def test_steady_link_is_trusted_close_to_its_rate():
     link = RateForecast(cold_start_mbps=1.0)
     for _ in range(60):
         link.observe(sent(20.0))
@@ -30,7 +30,7 @@ def test_probability_falls_with_the_rate_that_is_needed_and_is_never_certain():
     assert on_time[-1] == 0.0
 
 
-def test_promises_are_kept_about_as_often_as_promised():
+def test_probabilities_match_the_observed_frequencies():
     rng = np.random.default_rng(0)
     link, promised, kept = RateForecast(10.0), [], []
     for rate in np.exp(rng.normal(np.log(10), 0.5, 3000)):
@@ -44,16 +44,16 @@ def test_promises_are_kept_about_as_often_as_promised():
         assert kept[chosen].mean() == pytest.approx(promised[chosen].mean(), abs=0.08)
 
 
-def test_a_transfer_that_was_given_up_makes_slow_plans_unlikely_and_fast_ones_more_so():
+def test_failed_transfer_lowers_all_probabilities_and_those_of_high_rates_most():
     link = RateForecast(10.0)
     for _ in range(48):
         link.observe(sent(10.0))
-    link.observe(Transfer(0.0, 100_000, 2.0, None))  # at most 0.4 Mbps, or a gap that is over
+    link.observe(Transfer(0.0, 100_000, 2.0, None))  # either at most 0.4 Mbps, or a gap that has ended
     little, much = link.on_time(np.array([0.01, 8.0]))
     assert 0.4 < much < 0.6 < little < 0.99
 
 
-def test_a_cloud_that_refuses_at_once_is_soon_not_counted_on():
+def test_cloud_that_refuses_at_once_is_soon_avoided():
     link = RateForecast(50.0)
     for _ in range(20):
         link.observe(Transfer(0.0, 50_000, 0.001, None))
@@ -63,7 +63,7 @@ def test_a_cloud_that_refuses_at_once_is_soon_not_counted_on():
     assert link.rate_mbps > 25.0
 
 
-def test_after_a_transfer_that_failed_everything_sent_is_a_bet():
+def test_every_transfer_after_a_failed_one_is_uncertain():
     link = RateForecast(20.0)
     for _ in range(50):
         link.observe(sent(20.0))
@@ -75,7 +75,7 @@ def test_after_a_transfer_that_failed_everything_sent_is_a_bet():
     assert float(link.on_time(np.array([1.0]))[0]) < 0.3
 
 
-def test_a_link_that_comes_back_is_believed_at_once():
+def test_link_that_recovers_is_trusted_at_once():
     link = RateForecast(20.0)
     for _ in range(10):
         link.observe(sent(20.0))
@@ -83,27 +83,27 @@ def test_a_link_that_comes_back_is_believed_at_once():
         link.observe(Transfer(0.0, 16_000, 1.0, None))
     link.observe(sent(30.0))
     assert link.rate_mbps == pytest.approx(30.0)
-    assert float(link.on_time(np.array([3.0]))[0]) > 0.8  # one gap in twelve transfers is not forgotten
+    assert float(link.on_time(np.array([3.0]))[0]) > 0.8  # one gap in twelve transfers is remembered
 
 
-def test_a_handful_of_bytes_shows_only_that_the_link_is_at_least_so_fast():
+def test_small_transfer_gives_only_a_lower_bound_of_the_rate():
     link = RateForecast(10.0)
-    link.observe(sent(5.0, size_bytes=2000))  # 3.2 ms: perhaps the software's, not the link's
+    link.observe(sent(5.0, size_bytes=2000))  # 3.2 ms: may be the software's time, not the link's
     assert link.rate_mbps == pytest.approx(10.0)
     link.observe(sent(40.0, size_bytes=2000))
     assert link.rate_mbps > 10.0
-    link.observe(sent(0.1, size_bytes=2000))  # 160 ms: the link's
+    link.observe(sent(0.1, size_bytes=2000))  # 160 ms: the link's time
     assert link.rate_mbps < 5.0
 
 
-def test_a_small_transfer_that_fails_counts_as_any_other():
+def test_small_transfer_that_fails_counts_as_any_other():
     link = RateForecast(20.0)
     for _ in range(5):
         link.observe(Transfer(0.0, 1400, 0.1, None))
     assert float(link.on_time(np.array([1.0]))[0]) < 0.3
 
 
-def test_the_round_trip_is_the_median_of_the_recent_ones():
+def test_round_trip_is_the_median_of_recent_ones():
     rtt = RoundTrip(0.05)
     for seconds in (0.5, 0.04, None, 0.04, 0.06):
         rtt.observe(Transfer(0.0, 1000, 0.01, seconds))

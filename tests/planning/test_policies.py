@@ -22,7 +22,7 @@ from janus_vit.planning.splits import candidate_splits
 
 
 def quickest(platforms, level):
-    """Seconds, level and split of the quickest plan at a level, with plain loops, straight from the profiles."""
+    """Seconds, level and split of the fastest plan at a level, computed with plain loops from the profiles."""
     shape, device, cloud = platforms.shape, platforms.device, platforms.cloud
     schedule = make_schedule("exponential", level, shape)
     best = None
@@ -57,12 +57,12 @@ def quickest(platforms, level):
     cloud=st.floats(1e-7, 1e-4),
     blocks=st.integers(1, 14),
 )
-def test_the_scheduler_is_algorithm_1_by_brute_force(make_profile, rate_mbps, rtt_s, sla_s, device, cloud, blocks):
+def test_scheduler_equals_algorithm_1_by_brute_force(make_profile, rate_mbps, rtt_s, sla_s, device, cloud, blocks):
     shape = ModelShape("example", blocks, 65, 1, 32, (3, 64, 64))
     platforms = Platforms(shape, make_profile(device), make_profile(cloud), rate_mbps, rtt_s)
     decision = make_policy("janus", platforms).choose(Situation(0.0, sla_s))
     by_level = [quickest(platforms, level) for level in levels("exponential", shape)]
-    # Nothing on the very edge, since sums round in other orders.
+    # Skip cases on the very edge, because the sums round differently.
     assume(not any(np.isclose(best[0], sla_s, rtol=1e-9, atol=0) for best in by_level))
     total_s, level, split = next((best for best in by_level if best[0] <= sla_s), by_level[-1])
     assert decision.predicted.total_s == pytest.approx(total_s)
@@ -71,7 +71,7 @@ def test_the_scheduler_is_algorithm_1_by_brute_force(make_profile, rate_mbps, rt
     assert decision.plan.split == split or decision.predicted.total_s == pytest.approx(total_s, rel=1e-9)
 
 
-def test_a_faster_link_never_asks_for_more_merging(platforms):
+def test_faster_link_never_needs_more_merging(platforms):
     chosen = []
     for rate_mbps in (0.1, 1, 3, 10, 30, 100, 1000):
         policy = make_policy("janus", dataclasses.replace(platforms, rate_mbps=rate_mbps))
@@ -104,7 +104,7 @@ def test_private_frames_never_leave_as_images(platforms):
         make_policy("cloud-jpeg", private)
 
 
-def test_an_unknown_policy_is_refused_with_the_known_ones(platforms):
+def test_unknown_policy_is_refused_with_the_known_ones(platforms):
     with pytest.raises(InputError, match="adaptive, janus"):
         make_policy("best", platforms)
 
@@ -120,7 +120,7 @@ def share_in_budget(compute_s, budget_s, spread):
     return 1 / (1 + np.exp(-1.7 * np.clip(np.log(budget_s / compute_s) / (1.25 * spread), -30, 30)))
 
 
-def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
+def test_adaptive_has_the_best_expected_accuracy_by_brute_force(platforms):
     def accuracy(table):
         return np.random.default_rng(5).uniform(0.5, 1.0, table.size_bytes.shape)
 
@@ -146,7 +146,7 @@ def test_ours_is_the_best_expected_accuracy_by_brute_force(platforms):
             if wait_s < left_s:
                 on_time += (1 - answered) * share_in_budget(finish_s, left_s - wait_s, 0.05)
             best = max(best, on_time * float(accuracy(table)[row, column]))
-        if chosen.on_time >= 0.02:  # else all are late, and time counts instead
+        if chosen.on_time >= 0.02:  # otherwise all plans are late, and time counts instead
             assert chosen.on_time * chosen.accuracy == pytest.approx(best, abs=1e-4)
         else:
             assert best < 0.03
@@ -160,17 +160,17 @@ def test_plans_without_a_measurement_are_not_chosen_while_measured_ones_exist(pl
     assert policy.choose(Situation(0.0, 10.0)).plan.is_local
 
 
-def test_without_measurements_ours_keeps_the_papers_order(platforms):
+def test_adaptive_keeps_the_papers_order_without_measurements(platforms):
     policy = make_policy("adaptive", platforms)
     generous = policy.choose(Situation(0.0, 10.0))
     assert generous.plan.level == 0.0
-    assert generous.plan.payload == "png"  # nothing is lost, and faster than the device
+    assert generous.plan.payload == "png"  # lossless, and faster than the device
     assert generous.predicted.accuracy is None
-    hurried = policy.choose(Situation(0.0, 0.04))
-    assert hurried.plan.level > 0 or not hurried.plan.is_local
+    urgent = policy.choose(Situation(0.0, 0.04))
+    assert urgent.plan.level > 0 or not urgent.plan.is_local
 
 
-def test_a_stale_link_is_probed_only_by_policies_that_could_use_it(platforms):
+def test_unused_link_is_probed_only_by_policies_that_could_use_it(platforms):
     slow = dataclasses.replace(platforms, rate_mbps=0.01)
     assert make_policy("adaptive", slow).choose(Situation(0.0, 10.0)).probe_bytes > 0
     assert make_policy("device-only", slow).choose(Situation(0.0, 10.0)).probe_bytes == 0
@@ -186,7 +186,7 @@ def test_choosing_changes_nothing(platforms, name):
     assert policy.choose(Situation(0.0, 0.2)) == policy.choose(Situation(0.0, 0.2))
 
 
-def test_the_harmonic_mean_starts_from_the_offline_mean_and_then_forgets_it():
+def test_harmonic_mean_starts_from_the_offline_mean_and_then_forgets_it():
     link = HarmonicMean(cold_start_mbps=7.0)
     assert link.rate_mbps == 7.0
     link.observe(Transfer(0.0, 1_000_000, 1.0, 0.01))
@@ -200,9 +200,9 @@ def test_algorithm_1_returns_the_largest_level_when_nothing_is_in_time(platforms
     assert decision.plan.level == levels("exponential", platforms.shape)[-1]
 
 
-def test_where_every_plan_is_late_the_frames_behind_are_not_kept_waiting_for_a_dead_link(platforms):
+def test_late_frames_do_not_wait_for_a_dead_link(platforms):
     policy, _ = policy_with(platforms, lambda table: np.full(table.size_bytes.shape, 0.9))
-    assert not policy.choose(Situation(0.0, 0.001)).plan.is_local  # the link is thought alive: the cloud is soonest
+    assert not policy.choose(Situation(0.0, 0.001)).plan.is_local  # the link seems to be up: the cloud is fastest
     for _ in range(12):
         policy.observe(failed_outcome())
     assert policy.choose(Situation(0.0, 0.001)).plan.is_local
@@ -215,7 +215,7 @@ def failed_outcome():
     return Outcome(0, 0.0, 0.1, plan, predicted, Measured(), 3000, Answer((0,), (1.0,)), "gone", (gave_up,))
 
 
-def test_a_machine_that_never_errs_is_still_planned_for(platforms):
+def test_machine_without_any_error_can_be_planned_for(platforms):
     policy, _ = policy_with(platforms, lambda table: np.full(table.size_bytes.shape, 0.9))
     for frame in range(2000):
         decision = policy.choose(Situation(float(frame), 10.0))

@@ -1,4 +1,4 @@
-"""The table of 'plan': one plan of each way to run a frame, best first."""
+"""The table of the command 'plan': one plan for each split and payload, best first."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from janus_vit.planning.policies.ranking import rank, shortlist
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_first_of_the_ranking_is_what_the_policy_chooses(platforms, policy):
+def test_first_of_the_ranking_is_the_policys_choice(platforms, policy):
     ranked = rank(policy, platforms, 0.1)
     decision = make_policy(policy, platforms).choose(Situation(0.0, 0.1))
     assert (ranked[0].plan, ranked[0].predicted) == (decision.plan, decision.predicted)

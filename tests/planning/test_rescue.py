@@ -1,4 +1,4 @@
-"""How a device finishes a frame in a hurry, against brute force over the blocks."""
+"""Rescue schedules against brute force over the blocks."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from janus_vit.planning.table import build_table
 
 
 def finish_s(platforms, tokens, split):
-    """Blocks from the split on, one by one."""
+    """Seconds of the blocks after the split, one by one."""
     profile, shape = platforms.device, platforms.shape
     total_s = profile.head_s + (profile.stem_s if split == 0 else 0.0)
     for block in range(split, shape.blocks):
@@ -48,14 +48,14 @@ def sending(table):
     return [cell for cell in np.ndindex(table.size_bytes.shape) if table.size_bytes[cell] > 0]
 
 
-def test_the_time_to_finish_is_that_of_the_plans_own_rescue(table, platforms):
+def test_time_to_finish_is_that_of_the_plans_own_rescue_schedule(table, platforms):
     for cell in sending(table)[::7]:
         plan = table.plan(*cell)
         expected_s = finish_s(platforms, path(plan, platforms.shape.tokens), plan.split)
         assert table.finish_s[cell] == pytest.approx(expected_s)
 
 
-def test_a_rescue_is_never_slower_than_going_on_as_planned(table, platforms):
+def test_rescue_schedule_is_never_slower_than_the_planned_one(table, platforms):
     hurried = 0
     for cell in sending(table):
         plan = table.plan(*cell)
@@ -65,7 +65,7 @@ def test_a_rescue_is_never_slower_than_going_on_as_planned(table, platforms):
     assert hurried > 100
 
 
-def test_no_block_of_a_rescue_merges_more_than_it_can_nor_below_the_fastest_schedule(table, platforms):
+def test_blocks_of_a_rescue_schedule_merge_no_more_than_they_can_or_need(table, platforms):
     target = table.schedules[table.rescue.target].tokens
     for cell in sending(table):
         plan = table.plan(*cell)
@@ -76,13 +76,13 @@ def test_no_block_of_a_rescue_merges_more_than_it_can_nor_below_the_fastest_sche
         assert left[-1] >= min(target[-1], table.schedules[cell[0]].tokens[-1])
 
 
-def test_where_merging_costs_more_than_it_saves_nobody_hurries(platforms):
+def test_no_rescue_schedule_if_merging_costs_more_than_it_saves(platforms):
     costly = dataclasses.replace(platforms.device, merge=Cost(1.0, 0.0))
     table = policy_table("adaptive", dataclasses.replace(platforms, device=costly))
     assert all(table.plan(0, column).rescue is None for column in range(len(table.options)))
 
 
-def test_a_schedule_that_costs_too_much_accuracy_is_never_caught_up_with(platforms):
+def test_rescue_schedule_never_follows_one_that_costs_too_much_accuracy(platforms):
     free = policy_table("adaptive", platforms)
     targets = [row != free.rescue.target for row in range(len(free.schedules))]
     sides = platforms.device, platforms.cloud
@@ -91,7 +91,7 @@ def test_a_schedule_that_costs_too_much_accuracy_is_never_caught_up_with(platfor
     assert table.rescue.planned_s == pytest.approx(free.rescue.planned_s)
 
 
-def test_the_planner_and_the_records_value_a_rescue_alike(make_profile):
+def test_planner_and_records_agree_on_the_accuracy_of_a_rescue(make_profile):
     model = load_model("janus-digits")
     sides = make_profile(2e-4, model="janus-digits"), make_profile(1e-5, model="janus-digits")
     table = policy_table("adaptive", Platforms(model.shape, *sides, 10.0, 0.02, model.accuracy))
@@ -100,7 +100,7 @@ def test_the_planner_and_the_records_value_a_rescue_alike(make_profile):
         assert planned[cell] == pytest.approx(model.accuracy.share_of_answer(table.plan(*cell), True), nan_ok=True)
 
 
-def test_a_frame_that_was_finished_here_ran_by_the_rescued_plan():
+def test_plan_after_a_fallback_is_the_rescued_plan():
     plan = Plan("exponential", 0.1, (3, 2, 1), 1, "float16", (5, 4))
     assert plan.rescued == Plan("exponential", 0.1, (3, 5, 4), 4, "local")
     assert plan.rescued.rescued == plan.rescued

@@ -15,7 +15,7 @@ VIT_LARGE_384 = ModelShape("vit-large-384", 24, 577, 1, 1024, (3, 384, 384))
 VIDEO_LARGE = ModelShape("video", 24, 1569, 1, 1024, (16, 3, 224, 224))
 
 
-def test_largest_level_is_the_papers_for_image_and_video():
+def test_largest_level_equals_the_papers_for_image_and_video():
     assert largest_level("exponential", VIT_LARGE_384) == 0.27
     assert largest_level("exponential", VIDEO_LARGE) == 0.35
 
@@ -45,7 +45,7 @@ def test_whole_powers_of_two_are_not_lost_to_rounding():
     assert schedule.wanted[0] == 8  # 2 ** (0.3 * 10)
 
 
-def test_what_blocks_cannot_merge_is_clipped_and_recorded():
+def test_merges_beyond_what_blocks_can_do_are_clipped_and_recorded():
     small = ModelShape("small", 4, 11, 1, 8, (3, 8, 8))
     schedule = make_schedule("fixed", 4.0, small)
     assert schedule.applied == (4, 3, 1, 1)
@@ -68,7 +68,7 @@ def test_no_block_merges_more_than_half_of_its_mergeable_tokens(family, level, b
     assert schedule.tokens[-1] == shape.tokens - sum(schedule.applied)
 
 
-def test_nothing_merges_in_the_last_block_where_the_head_reads_few_tokens():
+def test_last_block_merges_nothing_if_the_head_reads_few_tokens():
     shape = replace(VIT_LARGE_384, head_tokens=1)
     for family in ("exponential", "linear", "fixed"):
         for level in levels(family, shape):
@@ -85,11 +85,11 @@ def test_levels_rise_to_the_bound():
 
 
 @pytest.mark.parametrize("level", [-0.1, math.nan, math.inf])
-def test_an_impossible_level_is_refused(level):
+def test_impossible_level_is_refused(level):
     with pytest.raises(InputError, match="level"):
         make_schedule("exponential", level, VIT_LARGE_384)
 
 
-def test_an_unknown_family_is_refused_with_the_known_ones():
+def test_unknown_family_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="exponential, linear, fixed, none"):
         make_schedule("cubic", 0.1, VIT_LARGE_384)

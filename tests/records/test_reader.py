@@ -1,4 +1,4 @@
-"""Records read back are what was written; what is damaged is named."""
+"""Records are read as they were written; damage is named."""
 
 import json
 from pathlib import Path
@@ -37,21 +37,21 @@ def write(path: Path, *outcomes: Outcome, truth: int | None = None) -> Path:
 
 
 def changed(path: Path, change) -> Path:
-    """The file's only record, changed."""
+    """Write a file with one record, changed."""
     record = to_record(OUTCOME, name="x")
     change(record)
     path.write_text(json.dumps(to_record(OUTCOME)) + "\n" + json.dumps(record) + "\n")
     return path
 
 
-def test_a_record_comes_back_whole(tmp_path):
+def test_record_is_read_as_written(tmp_path):
     (record,) = read_records(write(tmp_path / "one.jsonl", OUTCOME, truth=3)).records
     assert record.outcome == OUTCOME
     assert (record.name, record.truth, record.label) == ("frame 0", 3, "d")
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_simulated_streams_come_back_whole(name, platforms, tmp_path):
+def test_simulated_streams_are_read_as_written(name, platforms, tmp_path):
     trace = Trace("steps", 1.0, [20.0, 0.5, 0.0, 8.0], {})
     outcomes = tuple(simulate(make_policy(name, platforms), platforms, trace, 0.08, 6.0))
     recording = read_records(write(tmp_path / "run.jsonl", *outcomes))
@@ -69,7 +69,7 @@ def test_records_of_an_embedding_have_no_classes(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.999])
-def test_a_line_that_a_crash_cut_is_left_out_and_told(tmp_path, kept):
+def test_line_cut_off_by_a_crash_is_left_out_and_reported(tmp_path, kept):
     path = write(tmp_path / "cut.jsonl", OUTCOME, OUTCOME)
     data = path.read_bytes()
     line = len(data) // 2
@@ -80,7 +80,7 @@ def test_a_line_that_a_crash_cut_is_left_out_and_told(tmp_path, kept):
     assert recording.cut_bytes == cut
 
 
-def test_a_line_that_only_lacks_its_end_is_whole(tmp_path):
+def test_line_that_lacks_only_its_line_break_is_complete(tmp_path):
     path = write(tmp_path / "cut.jsonl", OUTCOME, OUTCOME)
     path.write_bytes(path.read_bytes()[:-1])
     recording = read_records(path)
@@ -113,7 +113,7 @@ def test_a_line_that_only_lacks_its_end_is_whole(tmp_path):
         ),
     ],
 )
-def test_a_damaged_record_is_named_by_file_line_and_field(tmp_path, change, named):
+def test_damaged_record_is_named_by_file_line_and_field(tmp_path, change, named):
     with pytest.raises(InputError, match=rf"bad\.jsonl: line 2: .*{named}"):
         read_records(changed(tmp_path / "bad.jsonl", change))
 
@@ -130,19 +130,19 @@ def test_a_damaged_record_is_named_by_file_line_and_field(tmp_path, change, name
         (b"\n\n", "line 1: "),
     ],
 )
-def test_what_is_no_file_of_records_is_refused(tmp_path, data, named):
+def test_other_files_are_refused(tmp_path, data, named):
     path = tmp_path / "bad.jsonl"
     path.write_bytes(data)
     with pytest.raises(InputError, match=rf"bad\.jsonl: {named}"):
         read_records(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.jsonl: cannot be read"):
         read_records(tmp_path / "none.jsonl")
 
 
-def test_names_are_as_short_as_tells_files_apart():
+def test_names_are_as_short_as_possible_and_different():
     assert names_of([Path("runs/janus.jsonl"), Path("mixed.jsonl")]) == ["janus", "mixed"]
     assert names_of([Path("lte/janus.jsonl"), Path("5g/janus.jsonl")]) == ["lte/janus", "5g/janus"]
     assert names_of([Path("1/a/x.jsonl"), Path("2/a/x.jsonl")]) == ["1/a/x.jsonl", "2/a/x.jsonl"]

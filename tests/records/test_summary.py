@@ -16,14 +16,14 @@ from janus_vit.simulation.simulate import simulate
 
 @pytest.fixture
 def outcomes(platforms):
-    """A simulated stream on a link that comes and goes: half of it late, some answers class 1 instead of 0."""
+    """A simulated stream on an unsteady link: half of it late, some answers class 1 instead of 0."""
     trace = Trace("shaky", 0.5, [8.0, 0.2, 3.0, 0.0, 20.0])
     stream = list(simulate(make_policy("janus", platforms), platforms, trace, 0.1, 5.0, 0.05))
     middle_s = statistics.median(each.measured.total_s for each in stream)
     return [replace(each, sla_s=middle_s, answer=Answer((int(each.frame % 3 == 0),), (1.0,))) for each in stream]
 
 
-def test_each_number_is_what_its_name_says(outcomes):
+def test_each_metric_is_what_its_name_says(outcomes):
     labels = [0, None] * len(outcomes)
     found, frames = summarise(outcomes, labels, taken=2 * len(outcomes)), len(outcomes)
     totals_s = [each.measured.total_s for each in outcomes]
@@ -43,14 +43,14 @@ def test_each_number_is_what_its_name_says(outcomes):
     assert sum(found.kinds.values()) == pytest.approx(1)
 
 
-def test_without_frames_or_labels_nothing_is_made_up(outcomes):
+def test_missing_frames_or_labels_give_no_metric(outcomes):
     assert summarise([]) is None
     assert Tally().summary() is None
     assert summarise(outcomes).accuracy is None
     assert summarise(outcomes, [0]).accuracy in (0.0, 1.0)
 
 
-def test_a_stream_of_weeks_is_counted_whole_and_keeps_the_last_latencies(outcomes, monkeypatch):
+def test_stream_of_weeks_is_counted_in_full_and_keeps_the_last_latencies(outcomes, monkeypatch):
     monkeypatch.setattr(module, "_LATENCIES", 20)
     tally, whole = Tally(), summarise(outcomes[:10])
     for each in [*outcomes, *outcomes[:10]]:

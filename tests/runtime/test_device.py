@@ -1,4 +1,4 @@
-"""The device's loop: every frame is answered, and the record says how."""
+"""The device's loop: every frame is answered, and its record says how."""
 
 import dataclasses
 
@@ -50,7 +50,7 @@ class Broken(InProcess):
 
 @pytest.fixture(scope="module")
 def profile(model, engine):
-    """This machine, measured roughly."""
+    """A rough profile of this machine."""
     rng = np.random.default_rng(0)
     return profile_machine(model, [rng.integers(0, 256, (32, 32, 3), np.uint8)], engine, ROUGH)
 
@@ -116,7 +116,7 @@ def test_no_frame_is_lost_when_the_cloud_fails(model, engine, service, frames, s
 
 
 @pytest.mark.parametrize("split", [0, 2])
-def test_a_device_hurries_only_when_it_would_be_late_else(model, engine, service, frames, split):
+def test_fallback_uses_the_rescue_schedule_only_if_the_planned_one_would_be_late(model, engine, service, frames, split):
     worker = LocalWorker(model, engine)
     hurry = (4,) + (0,) * (model.shape.blocks - split - 1)
     plan = dataclasses.replace(plan_at(model, split), rescue=hurry)
@@ -138,7 +138,7 @@ def test_every_policy_runs_a_stream(model, engine, service, profile, frames):
         assert all(outcome.fallback is None for outcome in outcomes)
 
 
-def test_frames_of_any_size_are_taken_and_wrong_ones_refused(model, engine, service):
+def test_frames_of_any_size_are_accepted_and_invalid_ones_refused(model, engine, service):
     device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 7)), 1.0)
     assert device.infer(np.zeros((71, 45, 3), np.uint8)).answer.classes
     for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)):
@@ -147,12 +147,12 @@ def test_frames_of_any_size_are_taken_and_wrong_ones_refused(model, engine, serv
 
 
 @pytest.mark.parametrize("sla_s", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_impossible_sla_is_refused(model, engine, service, sla_s):
+def test_impossible_sla_is_refused(model, engine, service, sla_s):
     with pytest.raises(InputError, match="SLA"):
         Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 7)), sla_s)
 
 
-def test_a_record_is_plain_json_with_predicted_and_measured_side_by_side(model, engine, service, frames):
+def test_record_is_plain_json_with_predicted_and_measured_times(model, engine, service, frames):
     device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 3)), 1.0)
     record = to_record(device.infer(frames[0]), model.labels)
     assert record["plan"]["split"] == 3
@@ -162,16 +162,16 @@ def test_a_record_is_plain_json_with_predicted_and_measured_side_by_side(model, 
     assert set(record["predicted"]) >= {"device_s", "encode_s", "transfer_s", "queue_s", "cloud_s", "total_s"}
 
 
-def test_the_device_waits_until_it_can_just_save_the_deadline_itself():
+def test_device_waits_until_a_fallback_can_just_meet_the_deadline():
     assert 0.15 < patience_s(time_left_s=0.3, finish_s=0.1, remote_s=0.05, spread=0.05) < 0.2
     assert patience_s(time_left_s=0.1, finish_s=0.02, remote_s=0.07, spread=0.05) < 0.08
 
 
-def test_the_less_compute_can_be_foretold_the_earlier_the_device_takes_over():
+def test_less_predictable_compute_makes_the_device_fall_back_earlier():
     calm, wild = (patience_s(time_left_s=0.3, finish_s=0.1, remote_s=0.05, spread=spread) for spread in (0.01, 0.2))
     assert wild < calm
 
 
-def test_when_the_plan_was_a_bet_on_the_cloud_it_waits_at_least_for_the_deadline():
+def test_device_waits_at_least_for_the_deadline_if_the_plan_is_a_bet_on_the_cloud():
     assert patience_s(time_left_s=0.3, finish_s=0.28, remote_s=0.05, spread=0.05) == 0.3
     assert patience_s(time_left_s=-0.1, finish_s=0.5, remote_s=0.05, spread=0.05) == 0.5

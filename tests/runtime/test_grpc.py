@@ -1,4 +1,4 @@
-"""A real server on loopback: handshake, answers, several devices, and peers that send nonsense."""
+"""A real server on loopback: handshake, answers, several devices, and clients that send garbage."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +40,7 @@ def transport(model, address):
     transport.close()
 
 
-def test_a_stream_over_loopback_answers_as_the_device_alone(model, engine, address, profile, frames):
+def test_stream_over_loopback_answers_as_the_device_alone(model, engine, address, profile, frames):
     device = connect(model, address, profile, sla_s=1.0, policy="cloud-only")
     alone = connect(model, address, profile, sla_s=1.0, policy="device-only")
     try:
@@ -85,7 +85,7 @@ def test_several_devices_share_one_cloud(model, address, profile, frames):
         assert all(fallbacks == [None] * 12 for fallbacks in pool.map(stream, range(6)))
 
 
-def test_a_cloud_that_stops_midway_loses_no_frame(model, profile, frames):
+def test_no_frame_is_lost_when_the_cloud_stops_midway(model, profile, frames):
     cloud = Cloud(model, profile, engine="eager")
     device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy="cloud-only")
     assert device.infer(frames[0]).fallback is None
@@ -96,25 +96,25 @@ def test_a_cloud_that_stops_midway_loses_no_frame(model, profile, frames):
     assert all(outcome.answer.classes for outcome in stopped)
 
 
-def test_the_handshake_refuses_another_model(any_model, address, profile, model):
+def test_handshake_refuses_another_model(any_model, address, profile, model):
     if any_model.fingerprint == model.fingerprint:
         return
     with pytest.raises(ModelMismatch, match="same --model"):
         connect(any_model, address, profile)
 
 
-def test_a_port_without_a_cloud_is_refused_in_one_sentence(model, profile):
+def test_port_without_a_cloud_is_refused_in_one_sentence(model, profile):
     with pytest.raises(InputError, match="no janus-vit cloud answers"):
         connect(model, "127.0.0.1:9", profile, DeviceConfig(hello_timeout_s=0.3))
 
 
 @pytest.mark.parametrize("address", ["localhost", "host:", ":50051", "host:0", "host:99999", "host:x"])
-def test_an_address_without_host_or_port_is_refused(address):
+def test_address_without_host_or_port_is_refused(address):
     with pytest.raises(InputError, match="HOST:PORT"):
         GrpcTransport(address, Outputs(7))
 
 
-def test_a_taken_port_is_refused(model, profile, cloud):
+def test_port_in_use_is_refused(model, profile, cloud):
     with pytest.raises(InputError, match="cannot listen"):
         Cloud(model, profile, f"127.0.0.1:{cloud.port}")
 
@@ -142,7 +142,7 @@ BAD_REQUESTS = {
 
 
 @pytest.mark.parametrize("case", BAD_REQUESTS)
-def test_a_bad_request_gets_its_status_and_the_stream_goes_on(model, transport, case):
+def test_bad_request_gets_a_status_and_the_stream_continues(model, transport, case):
     make, changes, status = BAD_REQUESTS[case]
     with pytest.raises(Rejected) as refused:
         transport.infer(make(model, **changes), 5.0)
@@ -169,14 +169,14 @@ def raw(address, method, message):
 def test_garbage_and_oversized_messages_get_a_status(model, address, transport, message, status):
     for method in (INFER, PROBE):
         if method == PROBE and message is not None and not message.startswith((b"\xff", b"\x00")):
-            continue  # an empty probe is a probe
+            continue  # an empty probe is valid
         with pytest.raises(grpc.RpcError) as refused:
             raw(address, method, message)
         assert refused.value.code().name == status
     assert transport.infer(image_request(model), 5.0).answer.classes
 
 
-def test_random_damage_never_breaks_the_server(model, address, transport):
+def test_server_survives_random_damage(model, address, transport):
     rng = np.random.default_rng(0)
     good = serialise_request(token_request(model))
     statuses = set()
@@ -194,7 +194,7 @@ def test_random_damage_never_breaks_the_server(model, address, transport):
     assert transport.infer(token_request(model), 5.0).answer.classes
 
 
-def test_the_link_is_measured_without_a_frame(transport):
+def test_link_is_measured_without_a_frame(transport):
     seen = transport.probe(100_000, 5.0).result(timeout=5.0)
     assert seen.delivered
     assert seen.size_bytes == 100_000
@@ -202,7 +202,7 @@ def test_the_link_is_measured_without_a_frame(transport):
     assert seen.rtt_s > 0
 
 
-def test_every_transport_has_a_connection_of_its_own():
+def test_every_transport_has_its_own_connection():
     peers = []
 
     def hello(request, context):

@@ -1,4 +1,4 @@
-"""A camera's newest frame, and the frames that nobody waited for."""
+"""A camera's newest frame, and the frames that are dropped."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from janus_vit.runtime.pacing import captures, frames_taken
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.simulate import simulate
 
-WORK_S = (0.05, 0.25, 0.05)  # of the frames, one after the other
+WORK_S = (0.05, 0.25, 0.05)  # of each frame
 
 
 def taken_at(period_s, begin_s=0.0, duration_s=0.55):
@@ -23,13 +23,13 @@ def taken_at(period_s, begin_s=0.0, duration_s=0.55):
     return times
 
 
-def test_back_to_back_a_frame_is_taken_when_the_last_is_over():
+def test_back_to_back_a_frame_is_captured_when_the_last_is_finished():
     assert taken_at(None) == pytest.approx([0.0, 0.05, 0.3, 0.35, 0.4])
 
 
 @pytest.mark.parametrize("begin_s", [0.0, 7.3])
-def test_a_camera_gives_its_newest_frame_and_never_one_twice(begin_s):
-    # the second frame runs from 0.1 to 0.35: those of 0.2 and 0.3 are there, and 0.2 is dropped
+def test_camera_gives_its_newest_frame_and_never_one_twice(begin_s):
+    # The second frame runs from 0.1 to 0.35. Meanwhile 0.2 and 0.3 are captured, and 0.2 is dropped.
     assert taken_at(0.1, begin_s) == pytest.approx([0.0, 0.1, 0.3, 0.4, 0.5])
 
 
@@ -52,10 +52,10 @@ def test_dropped_frames_count_as_violations_and_as_wrong(platforms):
     assert summary.accuracy == 1.0  # of the frames that were run
 
 
-def test_a_slow_camera_drops_nothing(platforms):
+def test_slow_camera_drops_nothing(platforms):
     outcomes = streamed(platforms, 0.5)
     assert frames_taken(len(outcomes), 5.0, 0.5) == len(outcomes) == 10
-    assert frames_taken(len(outcomes), 4.9, 0.5) == 10  # one is under way
+    assert frames_taken(len(outcomes), 4.9, 0.5) == 10  # one is still running
     assert frames_taken(7, 5.0, None) == 7
 
 
