@@ -62,19 +62,21 @@ class Estimator:
         low = axis[right - 1]
         return self.factor * (row[right - 1] + (row[right] - row[right - 1]) * (tokens - low) / (axis[right] - low))
 
-    def segment_s(self, frames: int, blocks: int, tokens: float, merging: int) -> float:
-        """Seconds of a segment.
+    def stretch_s(self, present: float, blocks: int, work: float, merges: float) -> float:
+        """Seconds of a stretch of blocks, without stem and head.
 
         Args:
-            frames: in the batch.
-            blocks: of the segment.
-            tokens: effective tokens, over all frames and blocks.
-            merging: merges, over all frames and blocks.
+            present: frames, added up over the blocks; some may join on the way.
+            blocks: in the stretch, at least 1.
+            work: effective tokens, added up over frames and blocks.
+            merges: merges, added up over frames and blocks.
         """
-        if not blocks:
-            return 0.0
-        seconds = blocks * self.block_s(frames, tokens / (frames * blocks))
-        return seconds + blocks * self.merge_s(merging / blocks) if merging else seconds
+        mean, tokens = present / blocks, work / present
+        low = int(mean)
+        seconds = self.block_s(low, tokens)
+        if mean > low:
+            seconds += (mean - low) * (self.block_s(low + 1, tokens) - seconds)
+        return blocks * (seconds + self.merge_s(merges / blocks)) if merges else blocks * seconds
 
     def merge_s(self, frames: float) -> float:
         """Seconds that merging adds to one block in which so many frames merge, on average."""

@@ -6,7 +6,7 @@ when the wave reaches them. All jobs of a group end together, so the group is in
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from janus_vit.cloud.estimate import Estimator, work_before
@@ -37,7 +37,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What becomes of all waiting jobs.
+    """What becomes of all waiting jobs if they run in groups by deadline.
 
     Attributes:
         late: jobs that miss their deadlines.
@@ -55,22 +55,19 @@ class DeadlineQueue:
 
     Args:
         estimator: predicts seconds.
-        entries: blocks at which jobs can join, from 0 to the depth.
+        depth: blocks of the model.
         max_frames: in a batch.
         max_tokens: in a batch.
     """
 
-    def __init__(self, estimator: Estimator, entries: tuple[int, ...], max_frames: int, max_tokens: int) -> None:
+    def __init__(self, estimator: Estimator, depth: int, max_frames: int, max_tokens: int) -> None:
         self._estimator = estimator
-        self._entries = entries
-        self._depth = entries[-1]
-        self._lengths = [stop - start for start, stop in zip(entries, entries[1:], strict=False)]
+        self._depth = depth
         self._max_frames = max_frames
         self._max_tokens = max_tokens
         self._keys: list[tuple[float, int]] = []
-        self._segments: list[int] = []  # index of the segment in which the job stands
+        self._positions: list[int] = []  # next block
         self._work: list[float] = []  # effective tokens in all blocks that are left
-        self._blocks: list[int] = []  # that are left
         self._merges: list[int] = []  # blocks that are left and merge
         self._tokens: list[int] = []  # before the next block
         self.jobs: list[Waiting] = []
@@ -85,7 +82,7 @@ class DeadlineQueue:
         index = bisect_left(self._keys, key)
         self._keys.insert(index, key)
         self.jobs.insert(index, waiting)
-        for values in (self._segments, self._blocks, self._merges, self._tokens):
+        for values in (self._positions, self._merges, self._tokens):
             values.insert(index, 0)
         self._work.insert(index, 0.0)
         self._write(index, waiting)
@@ -97,22 +94,21 @@ class DeadlineQueue:
         for values in (
             self._keys,
             self.jobs,
-            self._segments,
+            self._positions,
             self._work,
-            self._blocks,
             self._merges,
             self._tokens,
         ):
-            del values[index]  # type: ignore[attr-defined]
+            del values[index]
 
     def move(self, waiting: Waiting, position: int) -> None:
         """Let a job stand at another block."""
         waiting.position = position
         self._write(self._index(waiting), waiting)
 
-    def forecast(self, free_s: float) -> Forecast:
-        """What becomes of all jobs if the engine is free at `free_s` and runs them in groups by deadline."""
-        late, first, end_s, last_start_s = 0, 0, free_s, free_s
+    def forecast(self, free_s: float, first: int = 0) -> Forecast:
+        """What becomes of the jobs from index `first` on if the engine is free at `free_s`."""
+        late, end_s, last_start_s = 0, free_s, free_s
         while first < len(self.jobs):
             due_s = self._keys[first][0]
             after = self._full(first)
@@ -128,33 +124,39 @@ class DeadlineQueue:
             first = after
         return Forecast(late, last_start_s, end_s)
 
-    def group(self, free_s: float) -> list[Waiting]:
-        """Jobs of the first wave of the plan."""
-        for first in range(len(self.jobs)):
-            after = self._largest(first, self._full(first), self._keys[first][0] - free_s)
-            if after > first:
-                return self.jobs[first:after]
-        return self.jobs[:1]
+    def admits(self, waiting: Waiting, free_s: float) -> bool:
+        """Whether a job in this queue is in time, and none behind it late, if jobs run in full groups by deadline."""
+        index, first, end_s = self._index(waiting), 0, free_s
+        while first < len(self.jobs):
+            after = self._full(first)
+            if first <= index < after and end_s + self.wave_s(first, index + 1) > waiting.due_s:
+                return False
+            end_s += self.wave_s(first, after)
+            if after > index + 1 and end_s > self._keys[max(first, index + 1)][0]:
+                return False
+            first = after
+        return True
+
+    def group(self, free_s: float, first: int = 0) -> list[Waiting]:
+        """Jobs of the first wave from index `first` on."""
+        for index in range(first, len(self.jobs)):
+            after = self._largest(index, self._full(index), self._keys[index][0] - free_s)
+            if after > index:
+                return self.jobs[index:after]
+        return self.jobs[first : first + 1]
 
     def wave_s(self, first: int, after: int) -> float:
         """Seconds of a wave with the jobs from index `first` to `after`, without `after`."""
-        segments = self._segments[first:after]
-        blocks = sum(self._blocks[first:after])
-        estimator = self._estimator
-        head_s = estimator.head_s(after - first)
-        if not blocks:
-            return head_s
-        tokens = sum(self._work[first:after]) / blocks
-        merging = sum(self._merges[first:after]) / blocks
-        seconds, frames = head_s, 0
-        for index in range(min(segments), len(self._lengths)):
-            frames += segments.count(index)
-            length = self._lengths[index]
-            seconds += length * estimator.block_s(frames, tokens)
-            if merging:
-                seconds += length * estimator.merge_s(frames * merging)
-        fresh = segments.count(0)
-        return seconds + estimator.stem_s(fresh) if fresh else seconds
+        positions, estimator = self._positions[first:after], self._estimator
+        frames = after - first
+        length = self._depth - min(positions)
+        seconds = estimator.head_s(frames)
+        if length:
+            present = frames * self._depth - sum(positions)  # frames in all blocks
+            seconds += estimator.stretch_s(
+                present, length, sum(self._work[first:after]), sum(self._merges[first:after])
+            )
+        return seconds + estimator.stem_s(positions.count(0)) if length == self._depth else seconds
 
     def _full(self, first: int) -> int:
         """End of the largest group that the limits allow; at least one job."""
@@ -179,8 +181,7 @@ class DeadlineQueue:
 
     def _write(self, index: int, waiting: Waiting) -> None:
         position, depth = waiting.position, self._depth
-        self._segments[index] = bisect_right(self._entries, position) - 1
+        self._positions[index] = position
         self._work[index] = waiting.work_between(position, depth)
-        self._blocks[index] = depth - position
         self._merges[index] = waiting.merges_between(position, depth)
         self._tokens[index] = waiting.job.tokens_at(position)

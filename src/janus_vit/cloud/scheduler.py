@@ -5,12 +5,13 @@ Jobs of any clients run in waves: a batch stops at each entry block, and jobs th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from janus_vit.cloud.admission import Shares, refuse_client, refuse_full, refuse_late
 from janus_vit.cloud.config import CloudConfig
 from janus_vit.cloud.costs import CostTable
+from janus_vit.cloud.dispatch import Dispatcher
 from janus_vit.cloud.estimate import Estimator
 from janus_vit.cloud.job import Batch, Job
 from janus_vit.cloud.queue import DeadlineQueue, Forecast, Waiting
@@ -50,10 +51,12 @@ class Scheduler:
         self.entry_blocks = config.entries(blocks)
         self._depth = blocks
         self._estimator = Estimator(costs, config.max_batch_frames)
-        self._queue = DeadlineQueue(
-            self._estimator, self.entry_blocks, config.max_batch_frames, config.max_batch_tokens
+        self._queue = DeadlineQueue(self._estimator, blocks, config.max_batch_frames, config.max_batch_tokens)
+        self._dispatcher = Dispatcher(
+            self._queue, self._estimator, self.entry_blocks, config.max_batch_frames, config.max_batch_tokens
         )
         self._jobs: dict[int, Waiting] = {}
+        self._given_up: list[Job] = []
         self._shares = Shares()
         self._wave = 0  # block at which the running wave stands
         self._batch: Batch | None = None
@@ -99,16 +102,20 @@ class Scheduler:
         assert self._batch is None, "one batch runs at a time"
         if not self._queue.jobs:
             return None
-        best: tuple[int, list[Waiting], int] | None = None
-        for members in self._candidates(now_s):
-            stop = self._next_entry(members[0].position)
-            late = self._late_after(members, stop, now_s)
-            if best is None or late < best[0]:
-                best = late, members, stop
-            if late == 0:
-                break
-        assert best is not None
-        return self._start(best[1], best[2], now_s)
+        step = self._dispatcher.choose(self._wave, now_s)
+        for waiting in step.given_up:
+            self._given_up.append(waiting.job)
+            self._forget(waiting)
+        self._batch = Batch(tuple(waiting.job for waiting in step.members), step.members[0].position, step.stop)
+        self._began_s, self._free_s = now_s, now_s + step.seconds
+        for waiting in step.members:
+            waiting.running = True
+            if step.stop == self._depth:
+                self._queue.remove(waiting)
+            else:
+                self._queue.move(waiting, step.stop)
+        self._frames += 0.2 * (len(step.members) - self._frames)
+        return self._batch
 
     def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
         """End a batch; jobs that are not complete stand at its stop now.
@@ -131,11 +138,13 @@ class Scheduler:
         return tuple(done)
 
     def expire(self, now_s: float) -> tuple[Job, ...]:
-        """Drop jobs that can no longer be in time."""
-        hopeless = [waiting for waiting in self._queue.jobs if not waiting.running and self._hopeless(waiting, now_s)]
+        """Drop jobs that can no longer be in time; gives also those that were given up for others."""
+        free_s = max(now_s, self._free_s)
+        hopeless = [waiting for waiting in self._queue.jobs if not waiting.running and self._hopeless(waiting, free_s)]
         for waiting in hopeless:
             self._forget(waiting)
-        return tuple(waiting.job for waiting in hopeless)
+        gone, self._given_up = self._given_up, []
+        return (*gone, *(waiting.job for waiting in hopeless))
 
     def load(self, now_s: float) -> Load:
         """What a job that came now would find."""
@@ -149,15 +158,15 @@ class Scheduler:
         if self._shares.held(job.client) >= config.waiting_per_client:
             raise refuse_client(job.client, config.waiting_per_client)
         waiting = Waiting(job, self._due_s(job))
-        full = len(self._jobs) >= config.waiting_total
+        full, free_s = len(self._jobs) >= config.waiting_total, max(now_s, self._free_s)
         self._queue.insert(waiting)
         self._jobs[job.id] = waiting
-        if not full and self._forecast(now_s).late == 0:
+        if not full and self._queue.admits(waiting, free_s):
             return None
         heavy = self._shares.to_evict_for(job.client)
         if heavy is not None:
             self._queue.remove(heavy)
-            feasible = self._forecast(now_s).late == 0
+            feasible = self._queue.admits(waiting, free_s)
             self._queue.insert(heavy)
             if feasible:
                 return heavy
@@ -179,88 +188,7 @@ class Scheduler:
 
     def _alone_s(self, waiting: Waiting) -> float:
         """Seconds of the rest of a job if nothing else ran."""
-        position, estimator = waiting.position, self._estimator
-        seconds = estimator.segment_s(
-            1,
-            self._depth - position,
-            waiting.work_between(position, self._depth),
-            waiting.merges_between(position, self._depth),
-        )
-        return seconds + estimator.head_s(1) + (0.0 if position else estimator.stem_s(1))
-
-    def _candidates(self, now_s: float) -> Iterator[list[Waiting]]:
-        """Batches that could run next, the preferred one first.
-
-        The running wave goes on; a new one starts at the rearmost position; if that makes somebody late, the jobs with
-        the earliest deadlines run on their own.
-        """
-        at = {waiting.position for waiting in self._queue.jobs}
-        if self._wave in at and self._wave:
-            yield self._standing_at(self._wave)
-        yield self._standing_at(min(at))
-        group = self._queue.group(now_s)
-        rear = min(waiting.position for waiting in group)
-        yield self._standing_at(rear)
-        yield self._limited([waiting for waiting in group if waiting.position == rear])
-        leader = group[0]
-        yield self._standing_at(leader.position)
-        yield [leader]
-
-    def _standing_at(self, position: int) -> list[Waiting]:
-        return self._limited([waiting for waiting in self._queue.jobs if waiting.position == position])
-
-    def _limited(self, members: list[Waiting]) -> list[Waiting]:
-        """As many as a batch may hold, at least one."""
-        chosen = members[: self._config.max_batch_frames]
-        tokens = sum(waiting.job.tokens_at(waiting.position) for waiting in chosen)
-        while tokens > self._config.max_batch_tokens and len(chosen) > 1:
-            last = chosen.pop()
-            tokens -= last.job.tokens_at(last.position)
-        return chosen
-
-    def _late_after(self, members: list[Waiting], stop: int, now_s: float) -> int:
-        """Jobs that would be late if this batch ran first."""
-        start = members[0].position
-        end_s = now_s + self._batch_s(members, start, stop)
-        late = 0
-        for waiting in members:
-            if stop == self._depth:
-                late += end_s > waiting.due_s
-                self._queue.remove(waiting)
-            else:
-                self._queue.move(waiting, stop)
-        late += self._queue.forecast(end_s).late
-        for waiting in members:
-            if stop == self._depth:
-                self._queue.insert(waiting)
-            else:
-                self._queue.move(waiting, start)
-        return late
-
-    def _batch_s(self, members: list[Waiting], start: int, stop: int) -> float:
-        work = sum(waiting.work_between(start, stop) for waiting in members)
-        merges = sum(waiting.merges_between(start, stop) for waiting in members)
-        seconds = self._estimator.segment_s(len(members), stop - start, work, merges)
-        if start == 0:
-            seconds += self._estimator.stem_s(len(members))
-        return seconds + self._estimator.head_s(len(members)) if stop == self._depth else seconds
-
-    def _next_entry(self, position: int) -> int:
-        return next((entry for entry in self.entry_blocks if entry > position), self._depth)
-
-    def _start(self, members: list[Waiting], stop: int, now_s: float) -> Batch:
-        start = members[0].position
-        self._began_s, self._free_s = now_s, now_s + self._batch_s(members, start, stop)
-        for waiting in members:
-            waiting.running = True
-            if stop == self._depth:
-                self._queue.remove(waiting)
-                waiting.position = stop
-            else:
-                self._queue.move(waiting, stop)
-        self._frames += 0.2 * (len(members) - self._frames)
-        self._batch = Batch(tuple(waiting.job for waiting in members), start, stop)
-        return self._batch
+        return self._dispatcher.batch_s([waiting], self._depth)
 
     def _forget(self, waiting: Waiting) -> None:
         """A job is over: it takes no place any more."""

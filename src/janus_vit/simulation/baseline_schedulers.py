@@ -1,0 +1,97 @@
+"""Schedulers that others use, to compare the cloud's with: each runs a frame's remaining blocks in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from janus_vit.cloud.job import Batch, Job
+
+
+class _Unsegmented:
+    """What the baselines share: they admit everything, and drop what is already too late."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._waiting: list[Job] = []
+        self.wake_s: float | None = None
+
+    def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
+        """Take every job."""
+        self._waiting.append(job)
+        return ()
+
+    def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
+        """All jobs of a batch are complete."""
+        return tuple(job for job in batch.jobs if job.id not in failed)
+
+    def expire(self, now_s: float) -> tuple[Job, ...]:
+        """Drop jobs that are late by now."""
+        late = tuple(job for job in self._waiting if self._is_hopeless(job, now_s))
+        self._waiting = [job for job in self._waiting if job not in late] if late else self._waiting
+        return late
+
+    def _is_hopeless(self, job: Job, now_s: float) -> bool:
+        return now_s >= job.deadline_s
+
+    def _run(self, jobs: Sequence[Job]) -> Batch:
+        chosen = {job.id for job in jobs}
+        self._waiting = [job for job in self._waiting if job.id not in chosen]
+        return Batch(tuple(jobs), jobs[0].entry, self._depth)
+
+
+class OneAtATime(_Unsegmented):
+    """One job after the other, in order of arrival."""
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """The oldest job."""
+        return self._run(self._waiting[:1]) if self._waiting else None
+
+
+class FixedDelay(_Unsegmented):
+    """Batches of one entry block in order of arrival: of a preferred size, or what came within a fixed delay.
+
+    This is what NVIDIA Triton's dynamic batcher does with `preferred_batch_size` and `max_queue_delay_microseconds`.
+    """
+
+    def __init__(self, depth: int, delay_s: float, preferred: Sequence[int]) -> None:
+        super().__init__(depth)
+        self._delay_s = delay_s
+        self._preferred = sorted(preferred)
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """The batch of the oldest job, once it has a preferred size or has waited long enough."""
+        self.wake_s = None
+        for entry in dict.fromkeys(job.entry for job in self._waiting):
+            jobs = [job for job in self._waiting if job.entry == entry][: self._preferred[-1]]
+            size = max((size for size in self._preferred if size <= len(jobs)), default=0)
+            if size == self._preferred[-1] or now_s >= jobs[0].arrived_s + self._delay_s:
+                return self._run(jobs[: size or len(jobs)])
+            wake_s = jobs[0].arrived_s + self._delay_s
+            self.wake_s = wake_s if self.wake_s is None else min(self.wake_s, wake_s)
+        return None
+
+
+class EarliestDeadlineBatches(_Unsegmented):
+    """Batches of one entry block in order of deadlines, as large as they can be; never joined.
+
+    Args:
+        depth: of the model.
+        alone_s: seconds of one job alone; what cannot be in time even so is dropped.
+        max_frames: in a batch.
+    """
+
+    def __init__(self, depth: int, alone_s: Callable[[Job], float], max_frames: int) -> None:
+        super().__init__(depth)
+        self._alone_s = alone_s
+        self._max_frames = max_frames
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """The job with the earliest deadline, and those that stand at its block."""
+        if not self._waiting:
+            return None
+        self._waiting.sort(key=lambda job: job.deadline_s)
+        entry = self._waiting[0].entry
+        return self._run([job for job in self._waiting if job.entry == entry][: self._max_frames])
+
+    def _is_hopeless(self, job: Job, now_s: float) -> bool:
+        return now_s + self._alone_s(job) > job.deadline_s
