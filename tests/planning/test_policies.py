@@ -15,7 +15,7 @@ from janus_vit.planning.plan import ModelShape, Plan
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.adaptive import MostAccurateInTime
 from janus_vit.planning.policies.algorithm1 import SmallestLevel
-from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.policies.base import Decision, Situation
 from janus_vit.planning.policies.presets import POLICIES, baseline_merges, make_policy, policy_table
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.splits import candidate_splits
@@ -208,11 +208,27 @@ def test_late_frames_do_not_wait_for_a_dead_link(platforms):
     assert policy.choose(Situation(0.0, 0.001)).plan.is_local
 
 
+def outcome_of(decision, **changes):
+    outcome = Outcome(
+        frame=0,
+        at_s=0.0,
+        sla_s=0.1,
+        plan=decision.plan,
+        predicted=decision.predicted,
+        measured=Measured(),
+        size_bytes=0,
+        answer=Answer((0,), (1.0,)),
+        fallback=None,
+        transfers=(),
+    )
+    return dataclasses.replace(outcome, **changes)
+
+
 def failed_outcome():
-    plan = Plan("none", 0.0, (0,) * 6, 0, "jpeg90")
-    predicted = Prediction(0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 3000.0)
-    gave_up = Transfer(0.0, 3000, 0.5, None)
-    return Outcome(0, 0.0, 0.1, plan, predicted, Measured(), 3000, Answer((0,), (1.0,)), "gone", (gave_up,))
+    plan = Plan("none", 0.0, (0,) * 6, split=0, payload="jpeg90")
+    predicted = Prediction(0.0, 0.0, 0.1, 0.0, 0.0, 0.0, finish_s=0.1, size_bytes=3000.0)
+    failed = Transfer(0.0, 3000, send_s=0.5, rtt_s=None)
+    return outcome_of(Decision(plan, predicted), size_bytes=3000, fallback="gone", transfers=(failed,))
 
 
 def test_machine_without_any_error_can_be_planned_for(platforms):
@@ -221,5 +237,5 @@ def test_machine_without_any_error_can_be_planned_for(platforms):
         decision = policy.choose(Situation(float(frame), 10.0))
         predicted = decision.predicted
         exact = Measured(device_s=predicted.device_s, encode_s=predicted.encode_s, cloud_s=predicted.cloud_s)
-        policy.observe(Outcome(frame, 0.0, 0.01, decision.plan, predicted, exact, 0, Answer((0,), (1.0,)), None, ()))
+        policy.observe(outcome_of(decision, frame=frame, sla_s=0.01, measured=exact))
     assert 0.9 < decision.predicted.on_time <= 1.0

@@ -15,16 +15,29 @@ from janus_vit.records.writer import RecordWriter, to_record
 from janus_vit.simulation.simulate import simulate
 
 OUTCOME = Outcome(
-    0,
-    12.5,
-    0.1,
-    Plan("exponential", 0.12, (4, 2, 1), 2, "float8"),
-    Prediction(0.01, 0.001, 0.02, 0.0, 0.001, 0.004, 0.03, 512.0, 8.0, 0.05, 0.97, 0.95),
-    Measured(device_s=0.011, send_s=0.01, rtt_s=0.012, total_s=0.05),
-    512,
-    Answer((3, 1), (0.7, 0.2)),
-    None,
-    (Transfer(12.53, 512, 0.01, 0.012), Transfer(12.55, 512, 0.5, None)),
+    frame=0,
+    at_s=12.5,
+    sla_s=0.1,
+    plan=Plan("exponential", 0.12, (4, 2, 1), split=2, payload="float8"),
+    predicted=Prediction(
+        device_s=0.01,
+        encode_s=0.001,
+        transfer_s=0.02,
+        queue_s=0.0,
+        decode_s=0.001,
+        cloud_s=0.004,
+        finish_s=0.03,
+        size_bytes=512.0,
+        rate_mbps=8.0,
+        spread=0.05,
+        on_time=0.97,
+        accuracy=0.95,
+    ),
+    measured=Measured(device_s=0.011, send_s=0.01, rtt_s=0.012, total_s=0.05),
+    size_bytes=512,
+    answer=Answer((3, 1), (0.7, 0.2)),
+    fallback=None,
+    transfers=(Transfer(12.53, 512, 0.01, 0.012), Transfer(12.55, 512, 0.5, None)),
 )
 
 
