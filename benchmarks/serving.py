@@ -25,15 +25,15 @@ import torch
 from _common import print_json
 from _load_generator import Load, Outcomes, send_load
 
-from janus_vit.cloud.config import CloudConfig
-from janus_vit.cloud.costs import constant_costs
-from janus_vit.cloud.known_time import KnownTimeEngine
 from janus_vit.cloud.server import Cloud
 from janus_vit.model.catalog import Model
+from janus_vit.model.engines.known_time import KnownTimeEngine
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.latency import Cost, Curve, PlatformProfile
 from janus_vit.planning.payloads import parse_payload
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import constant_costs
 from janus_vit.wire.inputs import decode_pixels, encode_input
 from janus_vit.wire.messages import Request, serialise_request
 from janus_vit.wire.rpc import INFER
@@ -90,9 +90,7 @@ def requests(model: Model) -> list[bytes]:
     bodies = [encode_input(frame, payload, normalise) for frame in camera_frames(DEVICES)]
     merges = (0,) * model.shape.blocks
     return [
-        serialise_request(
-            Request(model.fingerprint, "jpeg90", 0, merges, 0, 0, DEADLINE_S, f"device {index}", body)
-        )
+        serialise_request(Request(model.fingerprint, "jpeg90", 0, merges, 0, 0, DEADLINE_S, f"device {index}", body))
         for index, body in enumerate(bodies)
     ]
 
@@ -236,7 +234,10 @@ def main() -> None:
             rows.append(measure(f"{share:.0%} load", cloud, INFER, messages, rate, options.seconds))
     with running(serve_echo) as echo:
         measure("warm-up", echo, ECHO, messages, None, 1.0)
-        echoes = [measure(f"echo at {row.what}", echo, ECHO, messages, row.answered_per_s, options.seconds) for row in rows[1:]]
+        echoes = [
+            measure(f"echo at {row.what}", echo, ECHO, messages, row.answered_per_s, options.seconds)
+            for row in rows[1:]
+        ]
     decoding_us = decode_us(model)
     print_table(rows, echoes, decoding_us)
     print_json("serving", 1, {"rows": [asdict(row) for row in rows + echoes], "decode_us": decoding_us})
@@ -245,7 +246,19 @@ def main() -> None:
 def print_table(rows: list[Row], echoes: list[Row], decoding_us: float) -> None:
     """For people."""
     print(f"decoding a JPEG: {decoding_us:.0f} us of CPU time")
-    head = ("load", "sent/s", "answered/s", "CPU us", "decode + echo", "ratio", "mean batch", "allowed", "late %", "p50 ms", "p99 ms")
+    head = (
+        "load",
+        "sent/s",
+        "answered/s",
+        "CPU us",
+        "decode + echo",
+        "ratio",
+        "mean batch",
+        "allowed",
+        "late %",
+        "p50 ms",
+        "p99 ms",
+    )
     print(("{:<10}" + "{:>14}" * (len(head) - 1)).format(*head))
     for row, echo in zip(rows, [None, *echoes], strict=True):
         bare = None if echo is None else decoding_us + echo.cpu_us

@@ -9,7 +9,6 @@ import pytest
 import torch
 from cloud_requests import image_request
 
-from janus_vit.cloud.config import CloudConfig
 from janus_vit.cloud.in_process import local_service
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
@@ -17,6 +16,7 @@ from janus_vit.cloud.server import Cloud
 from janus_vit.errors import Rejected
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import Outputs, serialise_request
 from janus_vit.wire.rpc import INFER
 

@@ -10,10 +10,10 @@ import pytest
 from cloud_requests import image_request, token_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from janus_vit.cloud.config import CloudConfig
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, Rejected, Unreachable
 from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import Outputs
 from janus_vit.wire.rpc import SERVICE
 

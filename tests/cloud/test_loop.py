@@ -7,13 +7,13 @@ import torch
 
 from janus_vit.cloud.backend import Frame
 from janus_vit.cloud.batch_runner import BatchRunner
-from janus_vit.cloud.config import CloudConfig
-from janus_vit.cloud.costs import constant_costs
-from janus_vit.cloud.job import Job
-from janus_vit.cloud.known_time import KnownTimeEngine
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.scheduler import Scheduler
 from janus_vit.errors import DeadlineExceeded, Rejected, Unreachable
+from janus_vit.model.engines.known_time import KnownTimeEngine
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import constant_costs
+from janus_vit.scheduling.job import Job
+from janus_vit.scheduling.scheduler import Scheduler
 
 FRAME = Frame(torch.zeros(32, 32, 3, dtype=torch.uint8), (0,) * 6)
 PATIENCE_S = 8.0

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from janus_vit.cloud.backend import Finished, Frame
-from janus_vit.cloud.job import Job
 from janus_vit.cloud.remote import Pipe, RemoteBackend, RemoteSession
-from janus_vit.cloud.scheduler import Load
 from janus_vit.cloud.shared_frames import SharedFrames, read_frame, slots_memory
 from janus_vit.errors import Rejected
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.price import EnginePrice
+from janus_vit.scheduling.job import Job
+from janus_vit.scheduling.scheduler import Load
 
 PATIENCE_S = 8.0
 IDLE = Load(expected_wait_s=0.0, price=EnginePrice(frame_s=1e-3), waiting=0, busy=False)

@@ -75,9 +75,9 @@ def cloud(
     A GPU server:   janus-vit cloud --listen 0.0.0.0:50051 --engine auto-bf16 --ingest 8 --metrics-port 9090
     With TLS:       janus-vit cloud --tls-cert cert.pem --tls-key key.pem
     """
-    from janus_vit.cloud.config import CloudConfig
     from janus_vit.cloud.server import Cloud
     from janus_vit.runtime.grpc_client import check_address
+    from janus_vit.scheduling.config import CloudConfig
 
     host, _, port = listen.rpartition(":")
     if not (host and port == "0"):

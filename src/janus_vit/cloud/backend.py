@@ -11,11 +11,11 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
-from janus_vit.cloud.job import Job
-from janus_vit.cloud.scheduler import Load
 from janus_vit.errors import JanusError
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
+from janus_vit.scheduling.job import Job
+from janus_vit.scheduling.scheduler import Load
 
 
 @dataclass(frozen=True, slots=True)

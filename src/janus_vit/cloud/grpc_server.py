@@ -15,9 +15,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from janus_vit.cloud.config import CloudConfig
 from janus_vit.cloud.service import CloudService, Pending
 from janus_vit.errors import DeadlineExceeded, InputError, JanusError, ModelMismatch, Rejected, Unreachable, WireError
+from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
     HEADER_BYTES,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from janus_vit.cloud.batch_runner import BatchRunner
-from janus_vit.cloud.config import CloudConfig
-from janus_vit.cloud.costs import profile_costs
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.scheduler import Scheduler
 from janus_vit.cloud.service import CloudService
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.clock import Clock, WallClock
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import profile_costs
+from janus_vit.scheduling.scheduler import Scheduler
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 

@@ -7,11 +7,11 @@ import math
 import torch
 
 from janus_vit.cloud.backend import Frame, Start
-from janus_vit.cloud.job import Job
 from janus_vit.errors import InputError, WireError
 from janus_vit.model.stage import Activation
 from janus_vit.planning.payloads import PayloadFormat
 from janus_vit.planning.plan import ModelShape, tokens_after_blocks
+from janus_vit.scheduling.job import Job
 from janus_vit.wire.inputs import decode_pixels
 from janus_vit.wire.messages import Request
 from janus_vit.wire.request_check import check_request, largest_body_bytes

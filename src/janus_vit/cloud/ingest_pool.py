@@ -19,18 +19,18 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
-from janus_vit.cloud.config import CloudConfig
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.remote import Pipe, RemoteBackend, RemoteSession
-from janus_vit.cloud.scheduler import Load
 from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.shared_frames import slots_memory
 from janus_vit.cloud.tls import ServerTls
 from janus_vit.errors import InputError, JanusError, Unreachable
 from janus_vit.planning.plan import ModelShape
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire.messages import Greeting
 from janus_vit.wire.request_check import largest_body_bytes
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from janus_vit.cloud.backend import Finished, OnFinished, Start
 from janus_vit.cloud.batch_runner import BatchRunner, Step
-from janus_vit.cloud.job import Batch, Job
-from janus_vit.cloud.scheduler import Load, Scheduler
 from janus_vit.errors import DeadlineExceeded, JanusError, Rejected, Unreachable
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
+from janus_vit.scheduling.job import Batch, Job
+from janus_vit.scheduling.scheduler import Load, Scheduler
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _CLOSING = "the cloud is shutting down"

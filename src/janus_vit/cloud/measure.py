@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from janus_vit.cloud.costs import CostTable
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.machine import hardware
 from janus_vit.model.stage import Activation
+from janus_vit.scheduling.costs import CostTable
 
 _BLOCKS = 2  # that are timed together
 _ROUNDS = 3  # of which the first warms up

@@ -8,9 +8,9 @@ from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from janus_vit.cloud.job import Batch
-from janus_vit.cloud.scheduler import Load
 from janus_vit.errors import DeadlineExceeded, InputError, JanusError, Rejected, Unreachable, WireError
+from janus_vit.scheduling.job import Batch
+from janus_vit.scheduling.scheduler import Load
 
 ANSWERED, CANCELLED = "answered", "cancelled"
 _LISTED_DEVICES, _OTHERS = 256, "(others)"  # labels cost memory: a client can claim any number of names

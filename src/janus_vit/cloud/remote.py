@@ -18,11 +18,11 @@ from multiprocessing.connection import Connection
 from torch import Tensor
 
 from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
-from janus_vit.cloud.job import Job
 from janus_vit.cloud.metrics import RequestRecord
-from janus_vit.cloud.scheduler import Load
 from janus_vit.cloud.shared_frames import FrameRef, SharedFrames, read_frame
 from janus_vit.errors import JanusError, Rejected, Unreachable
+from janus_vit.scheduling.job import Job
+from janus_vit.scheduling.scheduler import Load
 
 _SESSION_IDS = 1 << 40  # jobs of one session
 

@@ -8,16 +8,12 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from janus_vit.cloud.batch_runner import BatchRunner
-from janus_vit.cloud.config import CloudConfig
-from janus_vit.cloud.costs import CostTable, profile_costs
-from janus_vit.cloud.estimate import full_batch_s
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.ingest_pool import IngestPool, IngestSetup, PortReservation
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.measure import measure_costs
 from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
-from janus_vit.cloud.scheduler import Load, Scheduler
 from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.tls import ServerTls
 from janus_vit.model.catalog import Model
@@ -25,6 +21,10 @@ from janus_vit.model.engines.base import Engine, OneByOne
 from janus_vit.model.engines.factory import engine_for
 from janus_vit.model.engines.registry import AUTO
 from janus_vit.planning.latency import PlatformProfile
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import CostTable, profile_costs
+from janus_vit.scheduling.estimate import full_batch_s
+from janus_vit.scheduling.scheduler import Load, Scheduler
 from janus_vit.wire.messages import Greeting
 
 _POLL_S = 0.02

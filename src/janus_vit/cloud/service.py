@@ -10,9 +10,9 @@ from itertools import count
 
 from janus_vit.cloud.backend import Backend, Finished
 from janus_vit.cloud.ingest import Ingest
-from janus_vit.cloud.job import Job
 from janus_vit.cloud.metrics import CANCELLED, RequestRecord, outcome_of
 from janus_vit.errors import JanusError, Unreachable
+from janus_vit.scheduling.job import Job
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 OnReply = Callable[[Reply | JanusError], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from janus_vit.cloud.job import Batch, Job
+from janus_vit.scheduling.job import Batch, Job
 
 
 class _Unsegmented:

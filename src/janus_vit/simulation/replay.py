@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from janus_vit.cloud.job import Batch, Job
 from janus_vit.errors import Rejected
+from janus_vit.scheduling.job import Batch, Job
 
 Engine = Callable[[Batch], float]  # seconds that a batch takes
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from janus_vit.cloud.admission import Shares, refuse_client, refuse_full, refuse_late
-from janus_vit.cloud.config import CloudConfig
-from janus_vit.cloud.costs import CostTable
-from janus_vit.cloud.dispatch import Dispatcher
-from janus_vit.cloud.estimate import Estimator
-from janus_vit.cloud.job import Batch, Job
-from janus_vit.cloud.queue import DeadlineQueue, Forecast, Waiting
 from janus_vit.planning.price import EnginePrice
+from janus_vit.scheduling.admission import Shares, refuse_client, refuse_full, refuse_late
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import CostTable
+from janus_vit.scheduling.dispatch import Dispatcher
+from janus_vit.scheduling.estimate import Estimator
+from janus_vit.scheduling.job import Batch, Job
+from janus_vit.scheduling.queue import DeadlineQueue, Forecast, Waiting
 
 _LONGEST_WAIT_TOLD_S = 10.0
 

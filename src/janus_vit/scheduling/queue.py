@@ -9,8 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from janus_vit.cloud.estimate import Estimator, work_before
-from janus_vit.cloud.job import Job
+from janus_vit.scheduling.estimate import Estimator, work_before
+from janus_vit.scheduling.job import Job
 
 
 class Waiting:

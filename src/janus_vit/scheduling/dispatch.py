@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from janus_vit.cloud.estimate import Estimator
-from janus_vit.cloud.queue import DeadlineQueue, Waiting
+from janus_vit.scheduling.estimate import Estimator
+from janus_vit.scheduling.queue import DeadlineQueue, Waiting
 
 _GIVEN_UP = (0, 1, 2, 4, 8, 16)  # numbers of earliest deadlines that are tried to be given up
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import accumulate
 from statistics import median
 
-from janus_vit.cloud.costs import CostTable
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import EnginePrice
+from janus_vit.scheduling.costs import CostTable
 
 _REMEMBERED = 32  # batches by which predictions are corrected
 _LEAST_FACTOR, _LARGEST_FACTOR = 0.5, 4.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from janus_vit.cloud.queue import Waiting
 from janus_vit.errors import Rejected
+from janus_vit.scheduling.queue import Waiting
 
 
 class Shares:
