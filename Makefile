@@ -11,7 +11,8 @@ RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
 .PHONY: demo test check docs fix bench timm-names paper honest clean
 
-demo: $(VENV)/.ready
+# Needs the package alone, without what developers need.
+demo: $(VENV)/.installed
 	$(BIN)/janus-vit demo
 
 # One worker for each core, at most eight: each needs 1 GB. To run one file, call pytest without -n.
@@ -44,10 +45,15 @@ bench: $(VENV)/.ready
 timm-names: $(VENV)/.ready
 	$(BIN)/python scripts/compare_timm_names.py
 
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	touch $(VENV)/.installed $@
 
 $(VENV)/.docs-ready: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
