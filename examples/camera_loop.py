@@ -23,7 +23,7 @@ def main(address: str, spec: str = "camera:0", frames: str = "100") -> int:
     late = 0
     with connect(model, address, profile, sla_s=0.3) as device:
         for sample in source.first(int(frames)):
-            outcome = device.infer(sample.frame)
+            outcome = device.infer(sample.frame, sample.captured_s)
             late += not outcome.met
             label = model.labels[outcome.answer.classes[0]]
             print(f"{sample.name}: {label}, {1e3 * outcome.measured.total_s:.0f} ms, {outcome.plan}")

@@ -26,19 +26,19 @@ class Rescue:
         planned_s: the same with the planned schedule.
         tokens: number of tokens before the first block and after each block, [levels, splits, blocks + 1], for the
             splits 0..blocks.
-        hurries: whether there is a rescue schedule, [levels, splits].
+        available: whether there is a rescue schedule, [levels, splits].
         target: row of the schedule that the rescue schedules catch up with.
     """
 
     finish_s: Floats
     planned_s: Floats
     tokens: NDArray[np.int64]
-    hurries: NDArray[np.bool_]
+    available: NDArray[np.bool_]
     target: int
 
     def merges(self, row: int, split: int) -> tuple[int, ...] | None:
         """Number of tokens merged in each block after the split; None if there is no rescue schedule."""
-        if not self.hurries[row, split]:
+        if not self.available[row, split]:
             return None
         left = self.tokens[row, split, split:].tolist()
         return tuple(before - after for before, after in zip(left, left[1:], strict=False))
@@ -69,22 +69,22 @@ def plan_rescue(
     """
     allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
     target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
-    hurried = _catch_up(tokens.astype(int), tokens[target].astype(int), shape)
-    block_s = device.stack_seconds(hurried, curve, shape.head_tokens)
+    rescued = _catch_up(tokens.astype(int), tokens[target].astype(int), shape)
+    block_s = device.stack_seconds(rescued, curve, shape.head_tokens)
     ahead = np.arange(shape.blocks) >= np.arange(shape.blocks + 1)[:, None]  # [splits, blocks]
-    hurried_s = (block_s * ahead).sum(axis=2) + device.head_s
-    hurried_s[:, 0] += device.stem_s
+    rescued_s = (block_s * ahead).sum(axis=2) + device.head_s
+    rescued_s[:, 0] += device.stem_s
     planned_s = device_before_s[:, -1:] - device_before_s[:, :-1]
-    hurries = hurried_s < planned_s - 1e-9
+    available = rescued_s < planned_s - 1e-9
     nothing = np.zeros((len(tokens), 1))
-    finish_s = np.concatenate([np.where(hurries, hurried_s, planned_s), nothing], axis=1)
+    finish_s = np.concatenate([np.where(available, rescued_s, planned_s), nothing], axis=1)
     planned_s = np.concatenate([planned_s, nothing], axis=1)
-    planned = np.broadcast_to(tokens.astype(int)[:, None], hurried.shape)
+    planned = np.broadcast_to(tokens.astype(int)[:, None], rescued.shape)
     return Rescue(
         finish_s=finish_s,
         planned_s=planned_s,
-        tokens=np.where(hurries[..., None], hurried, planned),
-        hurries=hurries,
+        tokens=np.where(available[..., None], rescued, planned),
+        available=available,
         target=target,
     )
 

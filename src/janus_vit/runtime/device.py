@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from janus_vit.errors import TransportError, WireError
+from janus_vit.errors import Overloaded, TransportError, WireError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
@@ -189,15 +189,21 @@ class Device:
             reply = self._transport.infer(self._request(decision.plan, payload, wait_s), wait_s)
         except (TransportError, WireError) as error:
             now_s = self._clock.now()
+            if isinstance(error, Overloaded):
+                self._expect_queue(now_s, error.expected_wait_s)
             failed = Transfer(now_s, size_bytes, send_s=now_s - sent_s, rtt_s=None)
             return self._fall_back(
                 decision, state, measured, deadline_s=deadline_s, failed=failed, reason=_reason(error)
             )
         now_s = self._clock.now()
-        self._cloud_free_s = now_s + min(reply.expected_queue_s, _LONGEST_QUEUE_S)
+        self._expect_queue(now_s, reply.expected_queue_s)
         measured = _with_reply(measured, reply, now_s - sent_s)
         transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
         return _Result(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
+
+    def _expect_queue(self, now_s: float, wait_s: float) -> None:
+        """Believe the cloud's report of its queue, within reason; it is forgotten as time passes."""
+        self._cloud_free_s = now_s + min(wait_s, _LONGEST_QUEUE_S)
 
     def _fall_back(
         self,

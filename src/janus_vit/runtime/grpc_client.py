@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
 
-from janus_vit.errors import DeadlineExceeded, InputError, Rejected, TransportError, Unreachable, WireError
+from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, TransportError, Unreachable, WireError
 from janus_vit.planning.outcome import Transfer
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
@@ -22,7 +23,7 @@ from janus_vit.wire.messages import (
     parse_reply,
     serialise_request,
 )
-from janus_vit.wire.rpc import HELLO, INFER, KEEPALIVE, PROBE
+from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, PROBE
 
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -102,7 +103,19 @@ class GrpcTransport:
             return DeadlineExceeded(f"{self._address} did not answer in time")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return Unreachable(f"{self._address} cannot be reached ({details})")
-        return Rejected(f"{self._address} refused ({code.name.lower()}): {details}")
+        refusal = f"{self._address} refused ({code.name.lower()}): {details}"
+        wait_s = _expected_wait_s(error)
+        return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s)
+
+
+def _expected_wait_s(error: grpc.RpcError) -> float | None:
+    """The wait that a refusal tells, None if it tells none that can be true."""
+    told = [value for key, value in error.trailing_metadata() or () if key == EXPECTED_WAIT]
+    try:
+        wait_s = float(told[0]) if told else math.nan
+    except ValueError:
+        return None
+    return wait_s if wait_s >= 0 and math.isfinite(wait_s) else None
 
 
 def check_address(address: str) -> None:

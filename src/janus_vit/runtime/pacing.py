@@ -40,7 +40,7 @@ def captures(
 
     Args:
         now: reads the clock.
-        wait: lets so many seconds pass.
+        wait: sleeps for so many seconds.
         duration_s: length of the stream.
         period_s: time between two frames of the camera; None: a frame is captured when the last one is finished.
         skip: called with the time of capture of a camera's frame; True skips the frame, see `Device.skip_if_hopeless`.
@@ -79,7 +79,7 @@ class EveryFrame(Generic[Item]):
         frames: the source; a frame is fetched when its turn has come.
         period_s: time between two turns; 0 runs the frames back to back.
         now: reads the clock.
-        wait: lets so many seconds pass; may return early once `stopped` is true.
+        wait: sleeps for so many seconds; may return early once `stopped` is true.
         stopped: asked before each frame; True ends the stream.
 
     Attributes:
@@ -126,7 +126,7 @@ class NewestFrames(Generic[Frame]):
         period_s: shortest time between two frames.
         skip: called with a frame's time of capture; True skips it, see `Device.skip_if_hopeless`.
         now: reads the clock.
-        wait: lets so many seconds pass; may return early once `stopped` is true.
+        wait: sleeps for so many seconds; may return early once `stopped` is true.
         stopped: asked before each frame; True ends the stream.
 
     Attributes:
