@@ -111,7 +111,7 @@ def line_styles(colours: Mapping[str, str]) -> dict[str, Any]:
 
 
 def crowded(marks: int) -> bool:
-    """Return whether so many marks should be drawn as a bitmap; for matplotlib's `rasterized`."""
+    """Return whether that many marks should be drawn as a bitmap; for matplotlib's `rasterized`."""
     return marks > _CROWDED
 
 

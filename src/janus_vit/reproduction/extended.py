@@ -34,17 +34,8 @@ OPEN_POLICIES = (
     "mixed",
     "device-only",
 )
-# Pixels stay on the device; "adaptive" sends tokens only.
-PRIVATE_POLICIES = (
-    ORACLE,
-    "adaptive",
-    BEST_FIXED,
-    "janus-all",
-    "janus-compact",
-    "janus",
-    "split-only",
-    "device-only",
-)
+# Without the policies that send images; "adaptive" then sends tokens only.
+PRIVATE_POLICIES = tuple(name for name in OPEN_POLICIES if not name.startswith("cloud") and name != "mixed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class VirtualClock:
-    """A clock that moves only when it is told to.
+    """A clock that moves only by `advance`.
 
     Args:
         now_s: time at the start.

@@ -16,7 +16,7 @@ class ServiceTimes:
 
     Attributes:
         decode_s: decoding of the payload.
-        queue_s: waiting for the processor.
+        queue_s: time that the request waits.
         compute_s: remaining blocks and head.
         expected_queue_s: how long a request that arrives next would wait.
     """
