@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         InputError,
         JanusError,
         ModelMismatch,
+        Overloaded,
         Rejected,
         TransportError,
         Unreachable,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from janus_vit.runtime.config import DeviceConfig
     from janus_vit.runtime.connect import connect
     from janus_vit.runtime.device import Device
+    from janus_vit.scheduling.config import CloudConfig
     from janus_vit.sources.frames import Sample, Source, open_source
 
 __version__ = "0.2.0"
@@ -49,6 +51,7 @@ _HOMES = {
     "load_accuracy": "janus_vit.planning.accuracy.table",
     "AccuracyTable": "janus_vit.planning.accuracy.table",
     "Cloud": "janus_vit.cloud.server",
+    "CloudConfig": "janus_vit.scheduling.config",
     "connect": "janus_vit.runtime.connect",
     "Device": "janus_vit.runtime.device",
     "DeviceConfig": "janus_vit.runtime.config",
@@ -78,6 +81,7 @@ _HOMES = {
     "TransportError": "janus_vit.errors",
     "Unreachable": "janus_vit.errors",
     "DeadlineExceeded": "janus_vit.errors",
+    "Overloaded": "janus_vit.errors",
     "Rejected": "janus_vit.errors",
 }
 
@@ -85,6 +89,7 @@ __all__ = [
     "AccuracyTable",
     "Answer",
     "Cloud",
+    "CloudConfig",
     "DeadlineExceeded",
     "Decision",
     "Device",
@@ -95,6 +100,7 @@ __all__ = [
     "Model",
     "ModelMismatch",
     "Outcome",
+    "Overloaded",
     "Plan",
     "PlanTable",
     "PlatformProfile",

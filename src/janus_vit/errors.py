@@ -8,6 +8,7 @@
         |-- Unreachable       no connection, or the connection broke
         |-- DeadlineExceeded  no answer in the time that was left
         `-- Rejected          the cloud refused the request
+            `-- Overloaded        it has too much to do to answer in time
 
 Each message is one sentence: what is wrong, where (file, line, field), and how to fix it.
 """
@@ -45,3 +46,15 @@ class DeadlineExceeded(TransportError):
 
 class Rejected(TransportError):
     """The cloud refused the request: another model, overload, or a request that it cannot read."""
+
+
+class Overloaded(Rejected):
+    """The cloud cannot answer in time, or too many requests wait.
+
+    Attributes:
+        expected_wait_s: time that a request arriving now would wait.
+    """
+
+    def __init__(self, message: str, expected_wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.expected_wait_s = expected_wait_s

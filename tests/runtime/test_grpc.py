@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from cloud_requests import image_request, token_request
 
+from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, ModelMismatch, Rejected
+from janus_vit.errors import InputError, ModelMismatch, Overloaded, Rejected
 from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
@@ -221,3 +222,18 @@ def test_every_transport_has_its_own_connection():
         transport.close()
     server.stop(None).wait()
     assert len(set(peers)) == 2
+
+
+def test_a_refusal_tells_the_expected_wait_and_the_device_believes_it(model, profile, frames, monkeypatch):
+    def refuse(self, job):
+        raise Overloaded("cannot answer in time", 0.4)
+
+    with (
+        Cloud(model, profile, engine="eager") as cloud,
+        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy="cloud-only") as device,
+    ):
+        monkeypatch.setattr(EngineLoop, "check", refuse)
+        outcome = device.infer(frames[0])
+        assert outcome.fallback.startswith("Overloaded")
+        assert outcome.answer.classes
+        assert 0 < device.infer(frames[1]).predicted.queue_s <= 0.4

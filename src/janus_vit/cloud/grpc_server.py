@@ -16,7 +16,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
 from janus_vit.cloud.service import CloudService, Pending
-from janus_vit.errors import DeadlineExceeded, InputError, JanusError, ModelMismatch, Rejected, Unreachable, WireError
+from janus_vit.errors import (
+    DeadlineExceeded,
+    InputError,
+    JanusError,
+    ModelMismatch,
+    Overloaded,
+    Rejected,
+    Unreachable,
+    WireError,
+)
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.messages import (
@@ -29,7 +38,7 @@ from janus_vit.wire.messages import (
     serialise_greeting,
     serialise_reply,
 )
-from janus_vit.wire.rpc import HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
+from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _STATUS = (
@@ -234,13 +243,16 @@ async def _timed_message(context: Context) -> tuple[bytes, float]:
 
 async def _guarded(method: Method, context: Context) -> bytes:
     """Turn our errors into statuses; anything else is a bug here, logged and hidden from the peer."""
+    wait: tuple[tuple[str, str], ...] = ()
     try:
         return await method(context)
     except JanusError as error:
         _LOG.info("refused: %s", error)
         status, sentence = next(status for kind, status in _STATUS if isinstance(error, kind)), str(error)
+        if isinstance(error, Overloaded):
+            wait = ((EXPECTED_WAIT, f"{error.expected_wait_s:.6f}"),)
     except Exception:
         _LOG.exception("a request failed")
         status, sentence = grpc.StatusCode.INTERNAL, "the cloud failed on this request; its log says why"
-    await context.abort(status, sentence)
+    await context.abort(status, sentence, wait)
     raise AssertionError("abort raises")

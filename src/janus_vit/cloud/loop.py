@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from janus_vit.cloud.backend import Finished, OnFinished, Start
 from janus_vit.cloud.batch_runner import BatchRunner, Step
-from janus_vit.errors import DeadlineExceeded, JanusError, Rejected, Unreachable
+from janus_vit.errors import DeadlineExceeded, JanusError, Overloaded, Unreachable
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
 from janus_vit.scheduling.job import Batch, Job
@@ -72,7 +72,7 @@ class EngineLoop:
             self._work[job.id] = _Work(job, start, on_finished)
             dropped = self._taken(evicted)
             self._changed.notify()
-        self._fail(dropped, Rejected("another device needed the place: this device has most requests waiting"))
+        self._fail(dropped, Overloaded("another device needed the place: this device has most requests waiting"))
 
     def cancel(self, job_id: int) -> None:
         """See `Backend.cancel`."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.shared_frames import FrameRef, SharedFrames, read_frame
-from janus_vit.errors import JanusError, Rejected, Unreachable
+from janus_vit.errors import JanusError, Overloaded, Unreachable
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
 
@@ -116,9 +116,10 @@ class RemoteBackend:
         """See `Backend.check`. Judges by the load that the last answer told; the scheduler itself decides later."""
         compute_s = self._load.price.of_frame(job.entry, job.tokens)
         if time.perf_counter() + compute_s > job.deadline_s:
-            raise Rejected(
+            raise Overloaded(
                 f"it cannot be in time: computing takes {1e3 * compute_s:.0f} ms, "
-                f"the expected wait is {1e3 * self._load.expected_wait_s:.0f} ms"
+                f"the expected wait is {1e3 * self._load.expected_wait_s:.0f} ms",
+                self._load.expected_wait_s,
             )
 
     def submit(self, job: Job, start: Start, on_finished: OnFinished) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from janus_vit.errors import Rejected
+from janus_vit.errors import Overloaded, Rejected
 from janus_vit.scheduling.queue import Waiting
 
 
@@ -54,17 +54,19 @@ def refuse_client(client: str, limit: int) -> Rejected:
     return Rejected(f"client {client!r} already has {limit} requests waiting: wait for answers before sending more")
 
 
-def refuse_full(limit: int, wait_s: float) -> Rejected:
+def refuse_full(limit: int, wait_s: float) -> Overloaded:
     """The refusal of a full cloud."""
-    return Rejected(
+    return Overloaded(
         f"the cloud already has {limit} requests waiting, and one more would wait {1e3 * wait_s:.0f} ms: "
-        "finish on the device, or send again later"
+        "finish on the device, or send again later",
+        wait_s,
     )
 
 
-def refuse_late(wait_s: float, compute_s: float, left_s: float) -> Rejected:
+def refuse_late(wait_s: float, compute_s: float, left_s: float) -> Overloaded:
     """The refusal of a job that cannot be in time."""
-    return Rejected(
+    return Overloaded(
         f"cannot answer in time: expected wait {1e3 * wait_s:.1f} ms and compute {1e3 * compute_s:.1f} ms, "
-        f"but {1e3 * left_s:.1f} ms are left: finish on the device, or send again later"
+        f"but {1e3 * left_s:.1f} ms are left: finish on the device, or send again later",
+        wait_s,
     )
