@@ -1,9 +1,9 @@
-"""Write docs/models.md: what checkpoints can be used, and how closely they agree with the libraries that made them.
+"""Write docs/models.md: which checkpoints janus-vit supports, and how closely it agrees with the original libraries.
 
     python scripts/compare_peers.py
 
-For each kind a small checkpoint is made with the library's own classes and random weights (tests/peers.py), loaded, and
-run beside the library: unsplit and cut at every block, and through the library's own image preprocessing.
+For each kind of checkpoint, the original library makes a small model with random weights (tests/peers.py). Both run the
+same pictures: unsplit and split after every block, and with the library's own preprocessing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,15 @@ PICTURES = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of checkpoint and how it agrees."""
+    """One kind of checkpoint, and how closely both libraries agree.
+
+    Attributes:
+        kind: name of the kind.
+        output: what the model returns.
+        model: the loaded model.
+        difference: largest difference of logits or embeddings, relative to the largest value.
+        grey_levels: largest difference of preprocessed pixels, in grey levels of 255.
+    """
 
     kind: str
     output: str
@@ -67,7 +75,12 @@ class Row:
 
 
 def compare(kind: str, peer: Any) -> Row:
-    """Run a checkpoint in both libraries."""
+    """Run a checkpoint in both libraries.
+
+    Args:
+        kind: name of the kind.
+        peer: the checkpoint and its original library, see tests/peers.py.
+    """
     model = load_model(str(peer.folder))
     engine, preprocessing = EagerEngine(model), model.preprocessing
     rng = np.random.default_rng(0)

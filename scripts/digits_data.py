@@ -1,87 +1,39 @@
-"""What `train_digits.py` trains on: its recipe, the split of the digits, and scenes drawn ahead in the background."""
+"""The split of scikit-learn's handwritten digits, and cluttered scenes drawn from them in a background process."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import multiprocessing
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from training_task import Recipe, Samples, replayed
 
 from janus_vit.sources.scenes import STYLE, SceneStyle, compose_scene
 
-ATTRIBUTION = (
-    "Digits: scikit-learn's load_digits, a copy of the test set of the UCI ML data set 'Optical Recognition of "
-    "Handwritten Digits' by E. Alpaydin and C. Kaynak, 1998, CC BY 4.0, https://doi.org/10.24432/C50P49. "
-    "Changed: the digits were scaled, tilted, cut and composed into cluttered scenes."
-)
-_AHEAD = 32  # batches drawn ahead
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Every number that the training depends on.
-
-    Attributes:
-        seed: of the split, the scenes and the weights.
-        minutes: length of the training; the rate follows the clock.
-        young_depth: blocks that are trained; the others are put before them in the end.
-        batch: scenes in a step.
-        rate: largest learning rate, reached after `warmup` steps, then a cosine down to 1 % of it.
-        decay: weight decay of matrices.
-        smoothing: label smoothing.
-        average: decay of the running mean of the weights, which is what is stored.
-        memory: batches that are kept; every second step sees one of them again.
-        mean, std: of the pixels, 0 to 1; a model's input is (pixels / 255 - mean) / std.
-        test_digits: digits kept from training.
-        frames: scenes drawn from them.
-    """
-
-    seed: int = 0
-    minutes: float = 9.0
-    young_depth: int = 3
-    batch: int = 64
-    rate: float = 1.5e-3
-    warmup: int = 150
-    decay: float = 0.1
-    smoothing: float = 0.1
-    average: float = 0.995
-    memory: int = 400
-    mean: float = 0.37
-    std: float = 0.2
-    test_digits: int = 360
-    frames: int = 1000
-
-    def rate_at(self, step: int, done: float) -> float:
-        """Learning rate of a step at a share of the whole time."""
-        warm = min(1.0, (step + 1) / self.warmup)
-        return self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+_BATCHES_AHEAD = 32  # drawn in the background
 
 
 class Digits(NamedTuple):
-    """Digits [n, 8, 8] with values 0 to 16, their labels [n], and their places [n] in the data set."""
+    """Some of the data set's digits.
+
+    Attributes:
+        images: values 0 to 16, [n, 8, 8].
+        labels: the digits 0 to 9, [n].
+        indices: positions in the data set, [n].
+    """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
 
 
-class Batch(NamedTuple):
-    """Scenes [B, S, S] uint8 grey and labels [B]."""
-
-    grey: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
 def split_digits(recipe: Recipe) -> tuple[Digits, Digits]:
-    """Training and test digits, which share none."""
+    """Split the data set into training and test digits, by the recipe's seed."""
     source = load_digits()
     order = np.random.default_rng(recipe.seed).permutation(len(source.images))
     parts = (np.sort(order[recipe.test_digits :]), np.sort(order[: recipe.test_digits]))
@@ -89,33 +41,34 @@ def split_digits(recipe: Recipe) -> tuple[Digits, Digits]:
     return train, test
 
 
-def draw(digits: Digits, targets: NDArray[np.int64], rng: np.random.Generator, style: SceneStyle = STYLE) -> Batch:
-    """A scene for each target, cluttered with fragments of the same digits."""
+def draw(digits: Digits, targets: NDArray[np.int64], rng: np.random.Generator, style: SceneStyle = STYLE) -> Samples:
+    """Draw one grey scene [S, S] per target, with clutter from the same digits.
+
+    Args:
+        digits: the digits to draw from.
+        targets: index into `digits` of each scene's digit, [n].
+        rng: random generator.
+        style: how the scenes look.
+    """
     grey = np.stack([compose_scene(rng, digits.images[target], digits.images, style) for target in targets])
-    return Batch(grey, digits.labels[targets])
+    return Samples(grey, digits.labels[targets])
 
 
-def produce(recipe: Recipe, queue: Queue[Batch]) -> None:
-    """Draw batches without end, in a process of its own."""
+def batches(recipe: Recipe) -> Iterator[Samples]:
+    """Yield training batches without end. A process in the background draws them ahead."""
+    context = multiprocessing.get_context("spawn")
+    queue: Queue[Samples] = context.Queue(maxsize=_BATCHES_AHEAD)
+    process = context.Process(target=_draw_forever, args=(recipe, queue), daemon=True)
+    process.start()
+    try:
+        yield from replayed(lambda rng: queue.get(), recipe)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _draw_forever(recipe: Recipe, queue: Queue[Samples]) -> None:
     digits, _ = split_digits(recipe)
     for number in itertools.count():
         rng = np.random.default_rng((recipe.seed, 1, number))
         queue.put(draw(digits, rng.integers(0, len(digits.labels), recipe.batch), rng))
-
-
-def batches(recipe: Recipe) -> Iterator[Batch]:
-    """Batches without end: a new one, drawn ahead in the background, and one of the last again in turn."""
-    context = multiprocessing.get_context("spawn")
-    queue: Queue[Batch] = context.Queue(maxsize=_AHEAD)
-    process = context.Process(target=produce, args=(recipe, queue), daemon=True)
-    process.start()
-    memory: deque[Batch] = deque(maxlen=recipe.memory)
-    rng = np.random.default_rng((recipe.seed, 4))
-    try:
-        while True:
-            memory.append(queue.get())
-            yield memory[-1]
-            yield memory[int(rng.integers(len(memory)))]
-    finally:
-        process.terminate()
-        process.join()

@@ -1,17 +1,18 @@
-"""Derive profiles of the paper's machines from its published numbers, and show how well they fit.
+"""Fit profiles of the paper's machines to its published numbers, and print how well they fit.
 
     python scripts/fit_platforms.py
 
-A block's time is a + b T + c T^2 for T effective tokens, and a frame pays a fixed overhead on top (stem, head,
-framework): four unknowns a machine, none below 0, fitted by relative least squares to what the paper prints or draws
-(Table I, Fig. 5, and for the device Fig. 7's Device-Only throughput), each weighted by how exactly it can be read.
-Table I's level is only "near 0.25"; of the levels 0.22 to 0.26, 0.24 fits both machines best and is taken. Its linear
-schedule is the one that merges as many tokens. ViT-Base has one number a machine, so its curve is ViT-Large's, scaled
-by the multiplications of a block and then to that number.
+The time of a block is a + b T + c T^2 for T effective tokens. Each frame has a fixed overhead for stem, head and
+framework. These are four unknowns per machine, none below 0. They are fitted by relative least squares to the numbers
+that the paper prints or draws (Table I, Fig. 5, and for the device the Device-Only throughput of Fig. 7), each weighted
+by how precisely it can be read. The paper gives the level of Table I only as "near 0.25"; of the levels 0.22 to 0.26,
+0.24 fits both machines best. The linear schedule of Table I is the one that merges equally many tokens. For ViT-Base
+there is one number per machine, so its curve is that of ViT-Large, scaled by the multiplications of a block and then to
+that number.
 
-The paper gives no cost of packing payloads. They are measured here with this package: as they are for the cloud, times
-DEVICE_CODEC_FACTOR for the device. Image sizes are of crops of scikit-learn's two sample photographs; a clip is a crop
-that moves over one of them. Writes src/janus_vit/data/platforms/.
+The paper gives no cost of encoding payloads. This script measures it with this package, and uses it unchanged for the
+cloud and multiplied by DEVICE_CODEC_FACTOR for the device. Image sizes are those of crops of scikit-learn's two sample
+photographs; a clip is a crop that moves over a photograph. Writes src/janus_vit/data/platforms/.
 """
 
 from __future__ import annotations
@@ -41,43 +42,51 @@ from janus_vit.reproduction.published import SHAPES
 DATA = Path(__file__).parents[1] / "src" / "janus_vit" / "data" / "platforms"
 IMAGE, VIDEO, BASE = (SHAPES[name] for name in ("vit-large-384", "st-mae-large", "vit-base-224"))
 LEVEL = 0.24
-DEVICE_CODEC_FACTOR = 3.0  # a core of the Orin Nano (Cortex-A78AE, 1.5 GHz) beside one of a server; an assumption
-TABLE, DRAWN, THROUGHPUT, VIDEO_THROUGHPUT = 0.01, 0.05, 0.03, 0.1  # how exactly each kind can be read, relative
+DEVICE_CODEC_FACTOR = 3.0  # assumed: a core of the Orin Nano (Cortex-A78AE, 1.5 GHz) against a core of a server
+TABLE, DRAWN, THROUGHPUT, VIDEO_THROUGHPUT = 0.01, 0.05, 0.03, 0.1  # relative precision of each kind of number
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number of the paper: what it is of, in ms, and how exactly it is known, relative."""
+    """One published number.
 
-    what: str
-    schedule: Schedule | None  # of a whole model; None for a single block
+    Attributes:
+        name: where the paper gives the number.
+        schedule: merging schedule of a whole model; None for a single block.
+        tokens: tokens of the single block; 0 for a whole model.
+        ms: the time in milliseconds.
+        precision: how precisely the number can be read, relative to it.
+    """
+
+    name: str
+    schedule: Schedule | None
     tokens: int
     ms: float
-    known_to: float
+    precision: float
 
     @property
     def features(self) -> list[float]:
-        """Multipliers of a, b, c and of the overhead."""
+        """Factors of a, b, c and the overhead in this number."""
         if self.schedule is None:
             return [1.0, self.tokens, self.tokens**2, 0.0]
-        tokens = _tokens(self.schedule)
+        tokens = _effective_tokens(self.schedule)
         return [len(tokens), tokens.sum(), (tokens**2).sum(), 1.0]
 
 
-def _tokens(schedule: Schedule) -> Floats:
-    """Effective tokens of each block."""
+def _effective_tokens(schedule: Schedule) -> Floats:
+    """Return the effective tokens of each block."""
     counts = np.array(schedule.tokens, float)
     return effective_tokens(counts[:-1], counts[1:])
 
 
 def _linear_like(schedule: Schedule, shape: ModelShape) -> Schedule:
-    """The linear schedule that merges as many tokens."""
+    """Return the linear schedule that merges equally many tokens."""
     candidates = [make_schedule("linear", level, shape) for level in levels("linear", shape)]
     return min(candidates, key=lambda candidate: abs(sum(candidate.applied) - sum(schedule.applied)))
 
 
 def published(machine: str) -> list[Published]:
-    """What the paper says of one machine running ViT-Large."""
+    """Return the paper's numbers for one machine that runs ViT-Large."""
     none, exponential = make_schedule("none", 0.0, IMAGE), make_schedule("exponential", LEVEL, IMAGE)
     linear = _linear_like(exponential, IMAGE)
     table = {"orin-nano": (653.3, 432.0, 403.2), "v100": (32.3, 24.2, 22.5)}[machine]
@@ -97,33 +106,42 @@ def published(machine: str) -> list[Published]:
 
 
 def fit(numbers: Sequence[Published]) -> tuple[Floats, Floats]:
-    """a, b, c and the overhead in ms; and what they predict for each number."""
+    """Fit the numbers of one machine.
+
+    Returns:
+        a, b, c and the overhead in ms, and the prediction of each number in ms.
+    """
     features = np.array([number.features for number in numbers])
     ms = np.array([number.ms for number in numbers])
-    weights = 1 / (ms * np.array([number.known_to for number in numbers]))
+    weights = 1 / (ms * np.array([number.precision for number in numbers]))
     found: Floats = nnls(features * weights[:, None], ms * weights)[0]
     return found, features @ found
 
 
 def curves(parts: Floats, shape: ModelShape) -> tuple[Curve, Curve]:
-    """The paper's line over all token counts, and the curve itself; parts in ms."""
+    """Return the paper's straight line over all token counts, and the exact curve.
+
+    Args:
+        parts: a, b, c and the overhead in ms.
+        shape: shape of the model, which gives the range of token counts.
+    """
     a_s, b_s, c_s = (float(part) / 1e3 for part in parts[:3])
     tokens = np.linspace(min(50, shape.tokens / 2), shape.tokens, 40)
-    exact = Curve(a_s, b_s, c_s, a_s, 0.0, 0.0, 1.0)
+    exact = Curve(a_s, b_s, c_s, a_s, 0.0, 0.0, 1.0)  # no error: it is a definition, not a fit
     return fit_line(tokens, exact.seconds(tokens)), exact
 
 
 def scaled_to(ms: float, parts: Floats) -> Floats:
-    """ViT-Large's parts as ViT-Base's, so that the whole model takes that long."""
-    wide = (BASE.width / IMAGE.width) ** 2
-    rough = parts * np.array([wide, wide, BASE.width / IMAGE.width, wide])
+    """Scale the parts of ViT-Large to ViT-Base, so that the whole unmerged model takes `ms` milliseconds."""
+    ratio = BASE.width / IMAGE.width
+    rough = parts * np.array([ratio**2, ratio**2, ratio, ratio**2])
     features = Published("", make_schedule("none", 0.0, BASE), 0, ms, 0.0).features
     scaled: Floats = rough * ms / float(np.dot(features, rough))
     return scaled
 
 
 def photos(size: int, frames: int) -> list[Frame]:
-    """Crops of two photographs: [size, size, 3], or [frames, size, size, 3] as a crop that moves."""
+    """Crop two photographs: images [size, size, 3], or clips [frames, size, size, 3] whose crop moves."""
     crops = []
     for photo in load_sample_images().images:
         for top, left in ((0, 0), (20, 100), (40, 200)):
@@ -133,7 +151,7 @@ def photos(size: int, frames: int) -> list[Frame]:
 
 
 def codecs(shape: ModelShape) -> PlatformProfile:
-    """This machine's profile of a model of that shape: only its payload costs and sizes are used."""
+    """Profile a model of this shape on this machine. Only its payload costs and sizes are used."""
     catalog = {"st-mae-large": "vit-large-video-224"}.get(shape.name, shape.name)
     frames = 1 if len(shape.input_shape) == 3 else shape.input_shape[1]
     return profile_machine(load_model(catalog), photos(shape.input_shape[-1], frames))
@@ -142,9 +160,17 @@ def codecs(shape: ModelShape) -> PlatformProfile:
 def write(
     machine: str, shape: ModelShape, parts: Floats, measured: PlatformProfile, fits: list[dict[str, Any]]
 ) -> None:
-    """One profile with its provenance."""
+    """Write one profile with its provenance.
+
+    Args:
+        machine: name of the machine.
+        shape: shape of the model.
+        parts: a, b, c and the overhead in ms.
+        measured: profile of this machine, for payload costs and sizes.
+        fits: the published numbers and their predictions.
+    """
     line, quadratic = curves(parts, shape)
-    stretched = measured.slowed(DEVICE_CODEC_FACTOR if machine == "orin-nano" else 1.0)
+    slowed = measured.slowed(DEVICE_CODEC_FACTOR if machine == "orin-nano" else 1.0)
     about = {
         "command": "python scripts/fit_platforms.py",
         "source": "Janus (INFOCOM 2025), Table I, Fig. 2, Fig. 5, Fig. 7",
@@ -158,8 +184,8 @@ def write(
         0.0,
         line,
         quadratic,
-        encode=stretched.encode,
-        decode=stretched.decode,
+        encode=slowed.encode,
+        decode=slowed.decode,
         image_bytes=measured.image_bytes,
         lossless_ratio=measured.lossless_ratio,
         about=about,
@@ -167,9 +193,9 @@ def write(
     profile.save(DATA / f"{machine}_{shape.name}.json")
 
 
-# Loss of top-1 accuracy in points. The first is published on ViT-L/16@384 (ToMe, r = 23); that it grows with the square
-# of the tokens saved is an assumption. float8: published on ViT-L/16 for a format with 4 exponent bits. All others are
-# assumptions: of the order that is published for transformers and JPEG, and to be replaced by `janus-vit calibrate`.
+# Losses of top-1 accuracy in points. PUBLISHED_LOSS is published for ViT-L/16@384 (ToMe, r = 23); its growth with the
+# square of the saved tokens is an assumption. The loss of float8 is published for ViT-L/16 with 4 exponent bits. All
+# others are assumptions in the range that is published for transformers and JPEG. `janus-vit calibrate` measures them.
 BASE_ACCURACY, PUBLISHED_LOSS = 0.8692, 0.78
 TOKEN_LOSS = {"float16": 0.0, "float8": 0.02, "int8": 0.05, "int4": 2.0}
 IMAGE_LOSS = {"jpeg90": 0.2, "jpeg75": 0.6, "jpeg50": 1.2, "webp75": 0.6}
@@ -177,7 +203,7 @@ IMAGES = 50_000
 
 
 def accuracy() -> AccuracyTable:
-    """What is published or assumed of the image model's configurations, in the form of a measurement."""
+    """Return the published or assumed accuracy of the image model's configurations as an accuracy table."""
     saved = tokens_saved(make_schedule("fixed", 23.0, IMAGE).applied)
     unmerged = make_schedule("none", 0.0, IMAGE)
 
@@ -187,7 +213,7 @@ def accuracy() -> AccuracyTable:
 
     points = [point(unmerged, 0, LOCAL, 0.0)]
     rising = [make_schedule("exponential", level, IMAGE) for level in levels("exponential", IMAGE)[1:]]
-    different = {schedule.applied: schedule for schedule in reversed(rising)}.values()  # the lowest levels are alike
+    different = {schedule.applied: schedule for schedule in reversed(rising)}.values()  # low levels can be equal
     points += [
         point(schedule, 0, LOCAL, PUBLISHED_LOSS * (tokens_saved(schedule.applied) / saved) ** 2)
         for schedule in reversed(different)
@@ -204,7 +230,7 @@ def accuracy() -> AccuracyTable:
 
 
 def main() -> None:
-    """Fit, show and write."""
+    """Fit, print and write the profiles and the accuracy table."""
     torch.set_num_threads(1)
     DATA.mkdir(parents=True, exist_ok=True)
     measured = {shape.name: codecs(shape) for shape in (IMAGE, VIDEO, BASE)}
@@ -216,8 +242,8 @@ def main() -> None:
         fits = []
         for number, ms in zip(numbers, predicted, strict=True):
             error = round(100 * (ms / number.ms - 1), 1)
-            print(f"{number.what:<45}{number.ms:9.1f}{ms:9.1f}{error:9.1f}")
-            fits.append({"number": number.what, "ms": round(number.ms, 1), "fitted_ms": round(float(ms), 1)})
+            print(f"{number.name:<45}{number.ms:9.1f}{ms:9.1f}{error:9.1f}")
+            fits.append({"number": number.name, "ms": round(number.ms, 1), "fitted_ms": round(float(ms), 1)})
         write(machine, IMAGE, parts, measured[IMAGE.name], fits)
         write(machine, VIDEO, parts, measured[VIDEO.name], fits)
         only = [{"number": "Fig. 2, ViT-B/16@224", "ms": base_ms, "fitted_ms": base_ms}]

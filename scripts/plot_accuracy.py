@@ -2,8 +2,8 @@
 
     python scripts/plot_accuracy.py
 
-Left: merging alone, by how much of the blocks' work it saves, one curve a schedule. Right: what payloads cost at no
-merging. Bars are 95 % intervals.
+Left: accuracy with merging alone, against the share of work that it saves, with one curve per family of schedules.
+Right: accuracy with each payload and no merging. Bars are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ DOCS = Path("docs")
 
 
 def bars(axes: Axes, at: list[float], points: list[Point], **style: Any) -> None:
-    """Shares in % with their intervals."""
+    """Plot shares in % with their intervals.
+
+    Args:
+        axes: where to plot.
+        at: horizontal position of each point.
+        points: the measured points.
+        style: options of matplotlib's errorbar.
+    """
     shares = [100 * point.share for point in points]
     below = [100 * (point.share - point.interval[0]) for point in points]
     above = [100 * (point.interval[1] - point.share) for point in points]
@@ -31,12 +38,18 @@ def bars(axes: Axes, at: list[float], points: list[Point], **style: Any) -> None
 
 
 def draw(name: str, table: AccuracyTable, whole: int) -> None:
-    """One picture; `whole` is the work of all blocks in tokens."""
+    """Draw one model's figure.
+
+    Args:
+        name: name of the model.
+        table: its accuracy table.
+        whole: tokens that all blocks process without merging, added up.
+    """
     figure, (merging, payloads) = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
     for family in table.families:
-        mine = [point for point in table.points if point.family in (family, "none") and point.payload == LOCAL]
-        mine.sort(key=lambda point: point.saved)
-        bars(merging, [100 * point.saved / whole for point in mine], mine, marker="o", markersize=3, label=family)
+        merged = [point for point in table.points if point.family in (family, "none") and point.payload == LOCAL]
+        merged.sort(key=lambda point: point.saved)
+        bars(merging, [100 * point.saved / whole for point in merged], merged, marker="o", markersize=3, label=family)
     merging.set(xlabel="% of all blocks' tokens merged away", ylabel=f"% {table.metric}", title=name)
     merging.set_ylim(bottom=max(0.0, 100 * table.points[0].share - 25))
     merging.legend()

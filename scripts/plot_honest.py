@@ -1,8 +1,8 @@
-"""Draw what `make honest` found, for the README: right and in time by deadline, with and without images.
+"""Draw the share of right answers in time against the deadline, with and without images, from `make honest`.
 
     python scripts/plot_honest.py      # reads build/honest.csv, writes docs/honest.png
 
-Needs matplotlib, which is part of the dev extra.
+Needs matplotlib, which is in the dev extra.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LINES = {
 
 
 def means() -> dict[tuple[bool, str], dict[float, float]]:
-    """Mean share over links, by privacy and policy, and by SLA in ms."""
+    """Read the mean share over links, in %, by (privacy, policy) and by SLA in ms."""
     values: dict[tuple[bool, str, float], list[float]] = defaultdict(list)
     with SOURCE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -40,7 +40,7 @@ def means() -> dict[tuple[bool, str], dict[float, float]]:
 
 
 def main() -> None:
-    """Read, draw, write."""
+    """Draw the figure."""
     found = means()
     figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.6), sharey=True, layout="constrained")
     for axes, private in zip(panels, (False, True), strict=True):
