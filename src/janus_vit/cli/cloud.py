@@ -67,8 +67,9 @@ def cloud(
 ) -> None:
     """Serve a model to any number of devices, in batches across devices.
 
-    Requests that cannot be answered in time are refused at once, and the device finishes them itself. Ctrl-C or SIGTERM
-    stops the cloud: it refuses new requests and answers those that it has accepted.
+    Requests that cannot be answered in time are refused at once, and the device
+    finishes them itself. Ctrl-C or SIGTERM stops the cloud: it refuses new
+    requests and answers those that it has accepted.
 
     \b
     Example:        janus-vit cloud --listen 0.0.0.0:50051 --model my-model/

@@ -78,8 +78,8 @@ def demo(
 ) -> None:
     """Watch policies choose a pruning level and a split point for each frame while a mobile link changes.
 
-    Frames, model, bytes and processes are real. The link is emulated, and the device is slowed down. Each policy
-    starts at the beginning of the same link.
+    Frames, model, bytes and processes are real. The link is emulated, and the
+    device is slowed down. Each policy starts at the beginning of the same link.
 
     \b
     Example:  janus-vit demo --trace 5g-walking --sla 80ms --policies all

@@ -108,8 +108,9 @@ def device(
 ) -> None:
     """Answer a stream of frames within the SLA, whatever the network does.
 
-    A camera's SLA counts from the time of capture, that of a file from when the frame is read. Ctrl-C ends the stream
-    after the current frame and prints the summary.
+    A camera's SLA counts from the time of capture, that of a file from when the
+    frame is read. Ctrl-C ends the stream after the current frame and prints the
+    summary.
 
     \b
     Example:    janus-vit device --cloud HOST:50051 --source photos/
