@@ -9,8 +9,9 @@ from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import HarmonicMean, RoundTrip
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.payloads import LOCAL
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Decision, Situation, predict
-from janus_vit.planning.policies.presets import Platforms, policy_table
+from janus_vit.planning.policies.presets import policy_table
 from janus_vit.planning.table import PlanTable, build_table
 from janus_vit.simulation.oracle import Oracle
 from janus_vit.simulation.results import Case, FrameResults, payload_kind, run_policy

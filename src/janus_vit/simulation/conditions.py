@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from janus_vit.errors import InputError
-from janus_vit.planning.policies.presets import Platforms
+from janus_vit.planning.platforms import Platforms
 
 
 @dataclass(frozen=True, slots=True)

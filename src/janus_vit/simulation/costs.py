@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from janus_vit.planning.plan import Plan, tokens_after_blocks
-from janus_vit.planning.policies.presets import Platforms
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.schedules import Schedule
 from janus_vit.planning.table import Option, build_table
 from janus_vit.wire.messages import Request

@@ -14,8 +14,8 @@ from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
+from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Policy
-from janus_vit.planning.policies.presets import Platforms
 from janus_vit.simulation.simulate import simulate
 
 PAYLOAD_KINDS = ("nothing", "image", "tokens")
