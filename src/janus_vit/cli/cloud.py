@@ -1,4 +1,4 @@
-"""`janus-vit cloud`: serve a model to devices until somebody stops it."""
+"""`janus-vit cloud`: serve a model to devices until it is stopped."""
 
 from __future__ import annotations
 
