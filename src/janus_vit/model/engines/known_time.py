@@ -26,7 +26,7 @@ class KnownTimeEngine:
 
     name = "known-time"
     precision = FLOAT32
-    device = torch.device("meta")  # pixels are not normalised for nothing
+    device = torch.device("cpu")
 
     def __init__(
         self, model: Model, fixed_s: float, frame_s: float, wait: Callable[[float], None] = time.sleep
