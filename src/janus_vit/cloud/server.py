@@ -58,7 +58,7 @@ class Capacity:
 
     def __str__(self) -> str:
         batch = f"in batches of {self.batch_frames}" if self.batch_frames > 1 else "one by one"
-        rate = f"{self.frames_per_s:.3g} frames/s {batch}"
+        rate = f"{self.frames_per_s:,.0f} frames/s {batch}"
         return f"engine {self.engine} on {self.device} in {self.precision}, {rate}"
 
 
@@ -98,13 +98,14 @@ class Cloud:
         self._capacity = Capacity.of(model, runner, table, self._config.max_batch_frames)
         scheduler = Scheduler(table, model.shape.blocks, self._config)
         self._loop = EngineLoop(scheduler, batches, self.metrics.batch_ran)
-        greeting = Greeting(model.name, model.fingerprint, profile.to_json(), _announced(scheduler, self._config))
+        blocks = _announced(scheduler, self._config)
+        self._greeting = Greeting(model.name, model.fingerprint, profile.to_json(), blocks)
         host = listen.rpartition(":")[0]
         port = self._config.metrics_port
         try:
             self._page = None if port is None else MetricsPage(self.metrics, host.strip("[]"), port)
             front = _ManyProcesses if self._config.ingest_processes else _OneProcess
-            setup = IngestSetup(greeting, model.shape, listen, self._config, tls, self._loop.load())
+            setup = IngestSetup(self._greeting, model.shape, listen, self._config, tls, self._loop.load())
             self._front = front(setup, self._loop, self.metrics)
         except BaseException:
             self._loop.close()
@@ -126,6 +127,10 @@ class Cloud:
     def ingest_process_ids(self) -> list[int]:
         """Of the processes that receive requests; none if this process does."""
         return self._front.process_ids
+
+    def greeting(self) -> Greeting:
+        """What devices learn when they connect."""
+        return self._greeting
 
     def load(self) -> Load:
         """What a request that came now would find."""

@@ -1,0 +1,84 @@
+"""Devices that flood, hang up in the middle of a batch, or ask for what does not exist."""
+
+import grpc
+import pytest
+from cloud_requests import image_request, token_request
+
+from janus_vit.cloud.server import Cloud
+from janus_vit.errors import Rejected
+from janus_vit.model.engines.known_time import KnownTimeEngine
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import constant_costs
+from janus_vit.wire.messages import Outputs, serialise_request
+from janus_vit.wire.rpc import INFER
+
+FIXED_S, FRAME_S = 0.02, 1e-3
+
+
+@pytest.fixture
+def cloud(model, make_profile):
+    engine = KnownTimeEngine(model, FIXED_S, FRAME_S)
+    costs = constant_costs(FIXED_S, FRAME_S, model.shape.blocks)
+    config = CloudConfig(waiting_total=16)
+    with Cloud(model, make_profile(1e-5, model="small"), engine=engine, config=config, costs=costs) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def transport(cloud):
+    transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+    yield transport
+    transport.close()
+
+
+def send(channel, request, seconds=9.0):
+    return channel.stream_unary(INFER).future(iter([serialise_request(request)]), timeout=seconds)
+
+
+def test_a_flood_of_one_device_is_refused_and_the_others_are_served(model, cloud, transport):
+    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
+        flood = [send(channel, image_request(model, device="flood")) for _ in range(100)]
+        for _ in range(5):
+            assert transport.infer(image_request(model, device="honest", time_left_s=1.0), 1.0).answer.classes
+        codes = [call.exception().code().name if call.exception() else "OK" for call in flood]
+    assert codes.count("OK") >= 1
+    assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED"}
+    assert codes.count("RESOURCE_EXHAUSTED") > 50
+
+
+def test_many_devices_cannot_push_out_one_with_a_single_request(model, cloud, transport):
+    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
+        crowd = [send(channel, image_request(model, device=f"greedy {number % 4}")) for number in range(16)]
+        assert transport.infer(image_request(model, device="honest"), 5.0).answer.classes
+        for call in crowd:
+            call.exception()
+
+
+def test_devices_that_hang_up_in_the_middle_of_a_batch_leave_the_others_their_answers(model, cloud, transport):
+    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
+        for _ in range(3):
+            gone = [send(channel, image_request(model, device=f"gone {number}")) for number in range(6)]
+            stays = [send(channel, image_request(model, device=f"stays {number}")) for number in range(6)]
+            for call in gone:
+                call.cancel()
+            assert all(call.exception() is None for call in stays)
+    assert transport.infer(image_request(model), 5.0).answer.classes
+    assert cloud.load().waiting == 0
+
+
+def test_a_block_that_is_no_entry_point_is_served_all_the_same(model, cloud, transport):
+    assert transport.hello(5.0).entry_blocks == (0, 2, 4, 6)
+    odd = token_request(model, split=3, merges=(1, 0, 0))
+    assert transport.infer(odd, 5.0).answer.classes
+
+
+def test_a_block_that_does_not_exist_is_refused_by_field(model, transport):
+    with pytest.raises(Rejected, match="field split is 7"):
+        transport.infer(token_request(model, split=7, merges=()), 5.0)
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once_with_the_wait(model, transport):
+    with pytest.raises(Rejected, match="cannot answer in time: expected wait") as refused:
+        transport.infer(image_request(model, time_left_s=0.005), 5.0)
+    assert refused.value.expected_wait_s >= 0

@@ -1,0 +1,45 @@
+"""The cost table that a cloud measures at its start, and what it means for its scheduler."""
+
+from conftest import small_model
+
+from janus_vit.cloud.measure import measure_costs
+from janus_vit.cloud.server import Capacity, Cloud
+from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.known_time import KnownTimeEngine
+from janus_vit.scheduling.config import CloudConfig
+
+
+def test_the_table_holds_what_an_engine_of_known_time_takes():
+    model = small_model(depth=4)
+    table = measure_costs(model, KnownTimeEngine(model, 0.02, 0.002), max_frames=4)
+    assert table.frames == (1, 2, 4)
+    for frames, row in zip(table.frames, table.block_s, strict=True):
+        taken_s = (0.02 + 0.002 * frames) / 4
+        assert all(taken_s <= seconds < taken_s + 0.01 for seconds in row)
+    assert max(table.merge_s) < 0.01
+
+
+def test_measuring_ends_when_its_time_is_spent():
+    model = small_model(depth=4)
+    shares = []
+    table = measure_costs(model, KnownTimeEngine(model, 0.01, 0.0), 64, progress=shares.append, budget_s=0.0)
+    assert table.frames == (1,)
+    assert len(shares) == 1
+
+
+def test_a_cloud_says_what_its_engine_can_do(model, make_profile):
+    engine = KnownTimeEngine(model, 2e-3, 1e-4)
+    table = measure_costs(model, engine, max_frames=8)
+    capacity = Capacity.of(model, engine, table, max_frames=8)
+    assert capacity.batch_frames == 8
+    assert 500 < capacity.frames_per_s < 8 / 2.8e-3
+    assert str(capacity).startswith("engine known-time on cpu in float32, ")
+
+
+def test_an_engine_that_gains_nothing_from_batches_runs_single_frames_and_announces_no_blocks(model, make_profile):
+    profile = make_profile(1e-5, model="small")
+    with Cloud(model, profile, engine=EagerEngine(model)) as alone:
+        assert alone.capacity.batch_frames == 1
+        assert alone.greeting().entry_blocks == ()
+    with Cloud(model, profile, engine=KnownTimeEngine(model, 1e-3, 1e-4), config=CloudConfig()) as together:
+        assert together.greeting().entry_blocks == (0, 2, 4, 6)
