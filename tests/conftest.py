@@ -1,10 +1,14 @@
 """Plain platforms and small models for all tests."""
 
+import os
 import re
 
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # before anything imports Triton, whose own functions must be interpreted, too
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from janus_vit.calibration import profiler
 from janus_vit.cli.main import main

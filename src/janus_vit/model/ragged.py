@@ -42,7 +42,7 @@ class RaggedTokens:
 
     def frames(self) -> list[tuple[Tensor, Tensor]]:
         """Tokens [1, T, C] and sizes [1, T] of each frame."""
-        parts = zip(torch.split(self.rows, self.counts), torch.split(self.sizes, self.counts), strict=True)
+        parts = zip(torch.split(self.rows, [*self.counts]), torch.split(self.sizes, [*self.counts]), strict=True)
         return [(rows[None], sizes[None]) for rows, sizes in parts]
 
 
@@ -128,7 +128,7 @@ def merge(tokens: RaggedTokens, keys: Tensor, merges: Sequence[int], protected: 
         protected: leading tokens of a frame that take no part.
     """
     merged = []
-    for (rows, sizes), key, number in zip(tokens.frames(), torch.split(keys, tokens.counts), merges, strict=True):
+    for (rows, sizes), key, number in zip(tokens.frames(), torch.split(keys, [*tokens.counts]), merges, strict=True):
         if number:
             matching = match_tokens(key.transpose(0, 1)[None].float(), number, protected)
             rows, sizes = merge_tokens(rows, sizes, matching)

@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: ragged batches in few kernels, replayed as CUDA graphs where launching takes longer than computing."""
