@@ -28,11 +28,11 @@ sys.path.insert(0, "tests")
 DOCUMENT = Path("docs/models.md")
 HEAD = """# Models
 
-Checkpoints that can be used, compared with the libraries that made them. Written by
-`python scripts/compare_peers.py` with torch {torch}, transformers {transformers} and timm {timm}: small checkpoints of
-random weights, {pictures} pictures each. *Difference* is the largest between logits or embeddings, relative to the
-largest value, unsplit and cut at every block; *grey levels* the largest between pixels after resizing, cropping and
-normalising.
+This page lists the supported checkpoints, compared with the libraries that made them.
+`python scripts/compare_peers.py` wrote it with torch {torch}, transformers {transformers} and timm {timm}, from small
+checkpoints with random weights and {pictures} pictures for each. *Difference* is the largest difference of a logit or
+embedding, relative to the largest value, over the uncut model and cuts at every block. *Grey levels* is the largest
+difference of a pixel after resizing, cropping and normalising.
 
 | kind | output | blocks | tokens | difference | grey levels |
 |---|---|---|---|---|---|
