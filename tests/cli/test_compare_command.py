@@ -45,7 +45,7 @@ def test_frames_may_come_back_to_back(capsys):
         (["--trace", "nowhere.csv"], "'nowhere.csv' is neither a file"),
         (["--sla", "300"], "write 300ms or 300s"),
         (["--seconds", "0"], "--seconds 0 must be a number above zero"),
-        (["--device", "nowhere.json"], "nowhere.json"),
+        (["--model", "vit-base-224", "--device", "nowhere.json"], "nowhere.json"),
         (["--policy", "cloud-jpeg", "--private"], "can only send images"),
         (["--out", "nowhere/page.html"], "its folder does not exist"),
     ],

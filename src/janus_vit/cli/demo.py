@@ -70,7 +70,7 @@ def demo(
         str,
         typer.Option("--policies", metavar="LIST", help=f"all, or some of {', '.join(RUNS)}, separated by commas."),
     ] = DEFAULT_RUNS,
-    seconds: Seconds = 8.0,
+    seconds: Seconds = 10.0,
     slowdown: Slowdown = DEFAULT_SLOWDOWN,
     seed: Seed = DEFAULT_SEED,
     engine: EngineName = AUTO,
@@ -95,7 +95,7 @@ def demo(
 
     sla_s = parse_duration(sla, "--sla")
     runs = _parse_runs(policies)
-    check_positive(seconds, "--seconds", "8")
+    check_positive(seconds, "--seconds", "10")
     check_positive(slowdown, "--slowdown", "14")
     check_engine(engine)
     console = human_console(as_json)
