@@ -1,1 +1,1 @@
-"""What several commands share: options, loading, measuring, output."""
+"""Code that several commands share: options, loading, measuring, output."""

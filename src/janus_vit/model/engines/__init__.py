@@ -1,1 +1,1 @@
-"""Ways to run a block on hardware: `base` says what an engine does, and each other file is one."""
+"""Engines, which run the model's blocks on a CPU or GPU. `base` defines the interface; `registry` lists the engines."""
