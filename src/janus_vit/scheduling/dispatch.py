@@ -1,20 +1,13 @@
-"""Which batch a free engine runs next. Knows the queue and predicted times, no clock.
-
-Candidates are tried in order of preference: the running wave goes on; a new wave starts where the rearmost jobs stand;
-jobs with the earliest deadlines run on their own. The first after which nobody is late wins. If there is none, too much
-was admitted: giving up some of the earliest deadlines, which would force small batches, may save more of the others.
-"""
+"""Which batch a free engine runs next. Knows the queue and predicted times, no clock."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from janus_vit.scheduling.estimate import Estimator
+from janus_vit.scheduling.estimate import BatchCosts, Correction
 from janus_vit.scheduling.queue import DeadlineQueue, Waiting
-
-_GIVEN_UP = (0, 1, 2, 4, 8, 16)  # numbers of earliest deadlines that are tried to be given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,40 +17,50 @@ class Step:
     Attributes:
         members: run from their common position.
         stop: block to stop before.
-        seconds: predicted.
+        until: block up to which the engine is taken: `stop`, or the depth if the members have no time to wait.
         given_up: are dropped.
     """
 
-    members: list[Waiting]
+    members: Sequence[Waiting]
     stop: int
-    seconds: float
-    given_up: list[Waiting]
+    until: int
+    given_up: Sequence[Waiting] = ()
+
+    @property
+    def start(self) -> int:
+        """The members' position."""
+        return self.members[0].position
 
 
 class Dispatcher:
     """Chooses the next step.
 
+    The preferred step keeps batches large: a full batch as far ahead as possible, else the running wave, else a new
+    wave from the rearmost jobs, which others join on its way. It runs unless it endangers a deadline. Then the jobs at
+    the position of the earliest deadline compete with it: in a batch that is small enough to meet this deadline, and in
+    a large one without the deadlines that it would miss. The step that costs fewest deadlines wins.
+
     Args:
         queue: of admitted jobs.
-        estimator: predicts seconds.
+        costs: predict seconds.
+        correction: of the predictions.
         entries: blocks at which a batch stops, from 0 to the depth.
-        max_frames: in a batch.
         max_tokens: in a batch.
     """
 
     def __init__(
         self,
         queue: DeadlineQueue,
-        estimator: Estimator,
+        costs: BatchCosts,
+        correction: Correction,
         entries: tuple[int, ...],
-        max_frames: int,
         max_tokens: int,
     ) -> None:
         self._queue = queue
-        self._estimator = estimator
+        self._costs = costs
+        self._correction = correction
         self._entries = entries
         self._depth = entries[-1]
-        self._max_frames = max_frames
         self._max_tokens = max_tokens
 
     def choose(self, wave: int, now_s: float) -> Step:
@@ -67,87 +70,93 @@ class Dispatcher:
             wave: block at which the last batch stopped.
             now_s: time at which the step begins; at least one job waits.
         """
-        best, least = None, 0
-        for members, given_up in self._candidates(wave, now_s):
-            stop = self._stop(members[0].position)
-            step = Step(members, stop, self.batch_s(members, stop), self._queue.jobs[:given_up])
-            late = given_up + self._late_after(step, now_s)
-            if best is None or late < least:
-                best, least = step, late
-            if late == 0:
-                break
-        assert best is not None, "somebody waits"
+        best = self._preferred(wave)
+        least = self._harm(best, now_s)
+        if not any(least):
+            return best
+        for step in self._urgent(now_s):
+            harm = self._harm(step, now_s)
+            if (sum(harm), harm) < (sum(least), least):
+                best, least = step, harm
         return best
 
-    def batch_s(self, members: list[Waiting], stop: int) -> float:
-        """Predicted seconds of jobs that stand at one block up to `stop`."""
-        start, frames, estimator = members[0].position, len(members), self._estimator
-        seconds = estimator.stem_s(frames) if start == 0 else 0.0
+    def seconds(self, members: Sequence[Waiting], start: int, stop: int) -> float:
+        """Uncorrected seconds of jobs from one block up to another."""
+        frames, costs = len(members), self._costs
+        seconds = costs.stem_s[frames] if start == 0 else 0.0
         if stop > start:
-            work = sum(waiting.work_between(start, stop) for waiting in members)
-            merges = sum(waiting.merges_between(start, stop) for waiting in members)
-            seconds += estimator.stretch_s(frames * (stop - start), stop - start, work, merges)
-        return seconds + estimator.head_s(frames) if stop == self._depth else seconds
+            work = merges = 0.0
+            for waiting in members:
+                route, entry = waiting.route, waiting.job.entry
+                work += route.work[stop - entry] - route.work[start - entry]
+                merges += route.merges[stop - entry] - route.merges[start - entry]
+            seconds += costs.stretch_s(frames, stop - start, work, merges)
+        return seconds + costs.head_s[frames] if stop == self._depth else seconds
 
-    def _candidates(self, wave: int, now_s: float) -> Iterator[tuple[list[Waiting], int]]:
-        """Batches that could run next, and how many of the earliest deadlines are given up for each."""
-        at = Counter(waiting.position for waiting in self._queue.jobs)
-        full = max((position for position, count in at.items() if count >= self._max_frames), default=None)
-        if full is not None:
-            yield self._standing_at(full), 0
-        if wave in at and wave:
-            yield self._standing_at(wave), 0
-        yield self._standing_at(min(at)), 0
+    def _preferred(self, wave: int) -> Step:
+        standing = Counter(self._queue.positions)
+        full = [position for position, count in standing.items() if count >= self._costs.max_frames]
+        position = max(full) if full else wave if wave and wave in standing else min(standing)
+        stop = self._stop(position)
+        return Step(self._standing_at(position), stop, stop)
+
+    def _urgent(self, now_s: float) -> Iterator[Step]:
+        """Steps at the position of the earliest deadline."""
         leader = self._queue.jobs[0]
-        yield self._in_time(self._standing_at(leader.position), leader.due_s - now_s), 0
-        for given_up in _GIVEN_UP:
-            if given_up >= len(self._queue.jobs):
+        standing, stop = self._standing_at(leader.position), self._stop(leader.position)
+        yield Step(self._most_in_time(standing, now_s), stop, self._depth)
+        for given_up in range(1, len(standing)):
+            if self._in_time(standing[given_up:], now_s):
+                yield Step(standing[given_up:], stop, self._depth, standing[:given_up])
                 return
-            group = self._queue.group(now_s, given_up)
-            rear = min(waiting.position for waiting in group)
-            yield self._limited([waiting for waiting in group if waiting.position == rear]), given_up
 
     def _standing_at(self, position: int) -> list[Waiting]:
-        return self._limited([waiting for waiting in self._queue.jobs if waiting.position == position])
-
-    def _limited(self, members: list[Waiting]) -> list[Waiting]:
-        """As many as a batch may hold, at least one."""
-        chosen = members[: self._max_frames]
-        tokens = sum(waiting.job.tokens_at(waiting.position) for waiting in chosen)
+        """As many of those that stand there as a batch may hold, at least one; the earliest deadlines first."""
+        jobs = self._queue.jobs
+        standing = [jobs[index] for index, at in enumerate(self._queue.positions) if at == position]
+        chosen = standing[: self._costs.max_frames]
+        tokens = sum(waiting.job.tokens_at(position) for waiting in chosen)
         while tokens > self._max_tokens and len(chosen) > 1:
-            last = chosen.pop()
-            tokens -= last.job.tokens_at(last.position)
+            tokens -= chosen.pop().job.tokens_at(position)
         return chosen
-
-    def _in_time(self, members: list[Waiting], within_s: float) -> list[Waiting]:
-        """The most of them that are complete after so long, at least one."""
-        low, high = 1, len(members)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.batch_s(members[:middle], self._depth) <= within_s:
-                low = middle
-            else:
-                high = middle - 1
-        return members[:low]
-
-    def _late_after(self, step: Step, now_s: float) -> int:
-        """Jobs that are late if this step runs first, without those that it gives up."""
-        queue, start, end_s = self._queue, step.members[0].position, now_s + step.seconds
-        if step.stop < self._depth:
-            for waiting in step.members:
-                queue.move(waiting, step.stop)
-            late = queue.forecast(end_s, len(step.given_up)).late
-            for waiting in step.members:
-                queue.move(waiting, start)
-            return late
-        for waiting in step.members:
-            queue.remove(waiting)
-        late = queue.forecast(end_s, len(step.given_up)).late
-        for waiting in step.members:
-            queue.insert(waiting)
-        return late + sum(end_s > waiting.due_s for waiting in step.members)
 
     def _stop(self, position: int) -> int:
         """Where a batch from this block stops: at the next entry, or where others wait before it."""
         entry = next((entry for entry in self._entries if entry > position), self._depth)
-        return min((each.position for each in self._queue.jobs if position < each.position < entry), default=entry)
+        return min((at for at in self._queue.positions if position < at < entry), default=entry)
+
+    def _in_time(self, members: Sequence[Waiting], now_s: float) -> bool:
+        """Whether jobs that run now, without a pause, meet the first one's deadline."""
+        seconds = self.seconds(members, members[0].position, self._depth)
+        return now_s + self._correction.factor * seconds <= members[0].limit_s
+
+    def _most_in_time(self, standing: Sequence[Waiting], now_s: float) -> Sequence[Waiting]:
+        """The most of them that meet the first one's deadline together, at least one."""
+        low, high = 1, len(standing)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._in_time(standing[:middle], now_s):
+                low = middle
+            else:
+                high = middle - 1
+        return standing[:low]
+
+    def _harm(self, step: Step, now_s: float) -> tuple[int, int]:
+        """Deadlines that a step misses or gives up, and those that it endangers."""
+        factor, start, until = self._correction.factor, step.start, step.until
+        end_s = now_s + factor * self.seconds(step.members, start, until)
+        complete = until == self._depth
+        left = len(self._queue.jobs) - len(step.given_up) - complete * len(step.members)
+        fullness = self._fullness(left)
+        missed = len(step.given_up)
+        done_s = {waiting.job.id: waiting.share_s(start) for waiting in step.given_up}
+        for waiting in step.members:
+            rest_s = 0.0 if complete else factor * waiting.rest_s(until, fullness)
+            missed += end_s + rest_s > waiting.limit_s
+            done_s[waiting.job.id] = waiting.share_s(start) - (0.0 if complete else waiting.share_s(until))
+        return missed, self._queue.endangered(end_s, fullness, done_s)
+
+    def _fullness(self, frames: int) -> float:
+        """How full a batch of so many jobs is: 0 with one, 1 at the largest."""
+        most = self._costs.max_frames
+        return max(0, min(frames, most) - 1) / max(1, most - 1)

@@ -1,7 +1,7 @@
-"""Predicted seconds of batches and of whole routes, fast enough for every decision.
+"""Predicted seconds of batches and of what is left of a job, fast enough for every decision.
 
-One frame's remaining work is two numbers at each block: effective tokens and merging blocks, added up. A batch is
-predicted from its means over the segment, which is exact where time grows linearly with tokens.
+A job's work is two numbers for each block: effective tokens, and whether it merges. A batch is predicted from its means
+over the blocks, which is exact where time grows linearly with tokens.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 from statistics import median
 
@@ -17,112 +16,143 @@ from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import EnginePrice
 from janus_vit.scheduling.costs import CostTable
 
+_NEARLY_BEST = 1.01  # time a frame of the largest batch, by that of the most efficient one
 _REMEMBERED = 32  # batches by which predictions are corrected
 _LEAST_FACTOR, _LARGEST_FACTOR = 0.5, 4.0
+_KEPT_ROUTES = 4_096
 
 
-@lru_cache(maxsize=4096)
-def work_before(tokens: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Effective tokens and merging blocks of a frame before each of its blocks, added up from its first one.
+class Route:
+    """What is left of a job before each of its blocks, and after the last one.
 
-    Args:
-        tokens: before each block and after the last one.
+    Attributes:
+        work: effective tokens of all blocks before this one, added up.
+        merges: merging blocks before this one.
+        alone_s: seconds of the rest in a batch of one.
+        extra_s: seconds that the rest takes longer in the largest batch.
+        share_s: seconds of the engine that the rest costs in the largest batch.
     """
-    pairs = list(zip(tokens[:-1], tokens[1:], strict=True))
-    effective = accumulate(((before + 2 * after) / 3 for before, after in pairs), initial=0.0)
-    merging = accumulate((int(before > after) for before, after in pairs), initial=0)
-    return tuple(effective), tuple(merging)
+
+    __slots__ = ("alone_s", "extra_s", "merges", "share_s", "work")
+
+    def __init__(self, tokens: tuple[int, ...], costs: BatchCosts) -> None:
+        pairs = list(zip(tokens[:-1], tokens[1:], strict=True))
+        self.work = list(accumulate(((before + 2 * after) / 3 for before, after in pairs), initial=0.0))
+        self.merges = list(accumulate((int(before > after) for before, after in pairs), initial=0))
+        largest = costs.max_frames
+        self.alone_s = [self._rest_s(offset, 1, costs) for offset in range(len(tokens))]
+        full_s = [self._rest_s(offset, largest, costs) for offset in range(len(tokens))]
+        self.extra_s = [max(0.0, full - alone) for full, alone in zip(full_s, self.alone_s, strict=True)]
+        self.share_s = [full / largest for full in full_s]
+
+    def _rest_s(self, offset: int, frames: int, costs: BatchCosts) -> float:
+        blocks = len(self.work) - 1 - offset
+        seconds = costs.head_s[frames] + (costs.stem_s[frames] if blocks == costs.blocks else 0.0)
+        if not blocks:
+            return seconds
+        work, merges = self.work[-1] - self.work[offset], self.merges[-1] - self.merges[offset]
+        return seconds + costs.stretch_s(frames, blocks, frames * work, frames * merges)
 
 
-class Estimator:
-    """Predicts seconds from a cost table and corrects itself by what batches took.
+class BatchCosts:
+    """Predicts seconds from a cost table.
 
     Args:
         table: measured on this machine.
-        largest: frames in the largest batch.
+        blocks: depth of the model.
+        most: frames in the largest batch that is allowed.
+
+    Attributes:
+        max_frames: frames in the largest batch that pays: a larger one takes no less time for each of its frames.
+        stem_s: seconds before the first block, by frames.
+        head_s: seconds after the last block, by frames.
     """
 
-    def __init__(self, table: CostTable, largest: int) -> None:
+    def __init__(self, table: CostTable, blocks: int, most: int) -> None:
+        counts = range(most + 1)
+        self.blocks = blocks
         self._tokens = table.tokens
-        self._rows = [_at_frames(table, count) for count in range(largest + 1)]
-        self._stem_s = [_interpolate(table.frames, table.stem_s, count) for count in range(largest + 1)]
-        self._head_s = [_interpolate(table.frames, table.head_s, count) for count in range(largest + 1)]
-        self._merge_s = [_interpolate(table.frames, table.merge_s, count) for count in range(largest + 1)]
-        self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
-        self.factor = 1.0
+        self._rows = [
+            [_interpolate(table.frames, column, count) for column in zip(*table.block_s, strict=True)]
+            for count in counts
+        ]
+        self._merge_s = [_interpolate(table.frames, table.merge_s, count) for count in counts]
+        self.stem_s = [_interpolate(table.frames, table.stem_s, count) for count in counts]
+        self.head_s = [_interpolate(table.frames, table.head_s, count) for count in counts]
+        self.max_frames = max(_most_that_pay([row[index] for row in self._rows]) for index in range(len(table.tokens)))
+        self._routes: dict[tuple[int, ...], Route] = {}
 
-    def block_s(self, frames: int, tokens: float) -> float:
-        """Seconds of one block that does not merge, for so many frames of so many effective tokens each."""
-        axis, row = self._tokens, self._rows[frames]
-        right = bisect_right(axis, tokens)
-        if right == 0:
-            return self.factor * row[0]
-        if right == len(axis):  # beyond what was measured time grows with tokens
-            return self.factor * row[-1] * tokens / axis[-1] if len(axis) > 1 else self.factor * row[0]
-        low = axis[right - 1]
-        return self.factor * (row[right - 1] + (row[right] - row[right - 1]) * (tokens - low) / (axis[right] - low))
+    def route(self, tokens: tuple[int, ...]) -> Route:
+        """The route of a job with so many tokens before each block and after the last one."""
+        route = self._routes.get(tokens)
+        if route is None:
+            if len(self._routes) >= _KEPT_ROUTES:
+                self._routes.clear()
+            route = self._routes[tokens] = Route(tokens, self)
+        return route
 
-    def stretch_s(self, present: float, blocks: int, work: float, merges: float) -> float:
-        """Seconds of a stretch of blocks, without stem and head.
+    def stretch_s(self, frames: int, blocks: int, work: float, merges: float) -> float:
+        """Seconds of so many frames in so many blocks, at least 1, without stem and head.
 
         Args:
-            present: frames, added up over the blocks; some may join on the way.
-            blocks: in the stretch, at least 1.
+            frames: in the batch.
+            blocks: that it runs.
             work: effective tokens, added up over frames and blocks.
             merges: merges, added up over frames and blocks.
         """
-        mean, tokens = present / blocks, work / present
-        low = int(mean)
-        seconds = self.block_s(low, tokens)
-        if mean > low:
-            seconds += (mean - low) * (self.block_s(low + 1, tokens) - seconds)
-        return blocks * (seconds + self.merge_s(merges / blocks)) if merges else blocks * seconds
-
-    def merge_s(self, frames: float) -> float:
-        """Seconds that merging adds to one block in which so many frames merge, on average."""
-        if frames <= 1:
-            return self.factor * self._merge_s[1] * frames
-        low = int(frames)
-        return self.factor * (
-            self._merge_s[low]
-            + (self._merge_s[min(low + 1, len(self._merge_s) - 1)] - self._merge_s[low]) * (frames - low)
-        )
-
-    def stem_s(self, frames: int) -> float:
-        """Seconds before the first block."""
-        return self.factor * self._stem_s[frames]
-
-    def head_s(self, frames: int) -> float:
-        """Seconds after the last block."""
-        return self.factor * self._head_s[frames]
+        seconds = self._block_s(self._rows[frames], work / (frames * blocks))
+        return blocks * (seconds + self._merging_s(merges / blocks)) if merges else blocks * seconds
 
     def price(self, frames: int) -> EnginePrice:
         """What each of so many frames in a batch costs."""
-        first, last = self._tokens[0], self._tokens[-1]
-        low, high = self.block_s(frames, first), self.block_s(frames, last)
-        token_s = (high - low) / (last - first) / frames if last > first else 0.0
-        frame_s = max(0.0, low / frames - token_s * first)
-        return EnginePrice(self.stem_s(frames) / frames, self.head_s(frames) / frames, frame_s, token_s)
+        first, last, row = self._tokens[0], self._tokens[-1], self._rows[frames]
+        token_s = (row[-1] - row[0]) / (last - first) / frames if last > first else 0.0
+        frame_s = max(0.0, row[0] / frames - token_s * first)
+        return EnginePrice(self.stem_s[frames] / frames, self.head_s[frames] / frames, frame_s, token_s)
+
+    def _block_s(self, row: Sequence[float], tokens: float) -> float:
+        """Seconds of one block that does not merge; beyond what was measured in proportion to its tokens."""
+        axis = self._tokens
+        right = bisect_right(axis, tokens)
+        if right == 0 or len(axis) == 1:
+            return row[0]
+        if right == len(axis):
+            return row[-1] * tokens / axis[-1]
+        low = axis[right - 1]
+        return row[right - 1] + (row[right] - row[right - 1]) * (tokens - low) / (axis[right] - low)
+
+    def _merging_s(self, frames: float) -> float:
+        """Seconds that merging adds to one block in which so many frames merge on average."""
+        low = max(1, int(frames))
+        seconds = self._merge_s[low]
+        if frames <= 1:
+            return seconds * frames
+        return seconds + (self._merge_s[min(low + 1, len(self._merge_s) - 1)] - seconds) * (frames - low)
+
+
+class Correction:
+    """How much longer batches take than predicted: the median of the last ones, within limits.
+
+    Attributes:
+        factor: measured by predicted seconds.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
 
     def learn(self, predicted_s: float, elapsed_s: float) -> None:
-        """Correct predictions by what a batch took: the median of the last ones counts."""
-        if predicted_s <= 0 or elapsed_s <= 0:
-            return
-        self._ratios.append(self.factor * elapsed_s / predicted_s)
-        self.factor = min(_LARGEST_FACTOR, max(_LEAST_FACTOR, median(self._ratios)))
+        """Take in what a batch was predicted to take without correction, and took."""
+        if predicted_s > 0 and elapsed_s > 0:
+            self._ratios.append(elapsed_s / predicted_s)
+            self.factor = min(_LARGEST_FACTOR, max(_LEAST_FACTOR, median(self._ratios)))
 
 
 def full_batch_s(table: CostTable, shape: ModelShape, frames: int) -> float:
     """Seconds of a whole run of so many unmerged frames."""
-    estimator = Estimator(table, frames)
-    blocks_s = shape.blocks * estimator.block_s(frames, shape.tokens)
-    return estimator.stem_s(frames) + blocks_s + estimator.head_s(frames)
-
-
-def _at_frames(table: CostTable, count: int) -> list[float]:
-    """Seconds of one block by tokens, for so many frames."""
-    columns = zip(*table.block_s, strict=True)
-    return [_interpolate(table.frames, column, count) for column in columns]
+    costs = BatchCosts(table, shape.blocks, frames)
+    blocks_s = costs.stretch_s(frames, shape.blocks, frames * shape.blocks * shape.tokens, merges=0.0)
+    return costs.stem_s[frames] + blocks_s + costs.head_s[frames]
 
 
 def _interpolate(axis: Sequence[int], times: Sequence[float], count: int) -> float:
@@ -134,3 +164,9 @@ def _interpolate(axis: Sequence[int], times: Sequence[float], count: int) -> flo
         return 0.0
     share = (count - axis[right - 1]) / (axis[right] - axis[right - 1])
     return times[right - 1] + share * (times[right] - times[right - 1])
+
+
+def _most_that_pay(times: Sequence[float]) -> int:
+    """The smallest batch that takes nearly the least time for each of its frames; `times` are by frames, from 0 on."""
+    each = [seconds / frames for frames, seconds in enumerate(times) if frames]
+    return 1 + next(index for index, seconds in enumerate(each) if seconds <= _NEARLY_BEST * min(each))

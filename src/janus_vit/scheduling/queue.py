@@ -1,187 +1,161 @@
-"""Admitted jobs in order of their deadlines, and a plan that shows whether all of them can be in time.
+"""Admitted jobs in order of their deadlines, with what every decision needs in parallel lists.
 
-The plan groups jobs by deadline. A group runs as one wave: it starts where its rearmost job stands, and the others join
-when the wave reaches them. All jobs of a group end together, so the group is in time if its first deadline is met.
+Jobs are judged in groups by deadline, each as large as a batch may be. A job is safe if its own rest can follow the
+groups before its own, and these run in full batches.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from janus_vit.scheduling.estimate import Estimator, work_before
+from janus_vit.scheduling.estimate import BatchCosts, Correction
 from janus_vit.scheduling.job import Job
+
+_MERGING_LOSS = 0.2  # by which groups take longer than in full batches, when a new job is judged: batches are not full
+
+_LONGEST_WAIT_TOLD_S = 10.0
 
 
 class Waiting:
-    """An admitted job and the block at which it stands."""
-
-    __slots__ = ("due_s", "job", "merges", "position", "queued", "running", "work")
-
-    def __init__(self, job: Job, due_s: float) -> None:
-        self.job = job
-        self.due_s = due_s
-        self.position = job.entry
-        self.running = False
-        self.queued = False
-        self.work, self.merges = work_before(job.tokens)
-
-    def work_between(self, start: int, stop: int) -> float:
-        """Effective tokens in all blocks of a segment."""
-        return self.work[stop - self.job.entry] - self.work[start - self.job.entry]
-
-    def merges_between(self, start: int, stop: int) -> int:
-        """Blocks of a segment that merge."""
-        return self.merges[stop - self.job.entry] - self.merges[start - self.job.entry]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What becomes of all waiting jobs if they run in groups by deadline.
+    """An admitted job and where it stands.
 
     Attributes:
-        late: jobs that miss their deadlines.
-        last_start_s: time at which a job that came now would begin to run.
-        end_s: time at which all have run.
+        job: what the client asked for.
+        limit_s: time by which its answer has to be ready.
+        due_s: the same, or earlier where it has waited long; jobs are served in this order.
+        position: next block; the one after the running batch while `running`.
+        route: predicted seconds of what is left.
+        running: whether it is part of the running batch.
+        queued: whether it is in the queue.
     """
 
-    late: int
-    last_start_s: float
-    end_s: float
+    __slots__ = ("due_s", "job", "limit_s", "position", "queued", "route", "running")
+
+    def __init__(self, job: Job, limit_s: float, due_s: float, costs: BatchCosts) -> None:
+        self.job = job
+        self.limit_s = limit_s
+        self.due_s = due_s
+        self.position = job.entry
+        self.route = costs.route(job.tokens)
+        self.running = False
+        self.queued = False
+
+    def rest_s(self, position: int, fullness: float) -> float:
+        """Uncorrected seconds from a block on, in a batch between one frame (0) and the largest (1)."""
+        offset = position - self.job.entry
+        return self.route.alone_s[offset] + fullness * self.route.extra_s[offset]
+
+    def share_s(self, position: int) -> float:
+        """Uncorrected seconds of the engine from a block on, in full batches."""
+        return self.route.share_s[position - self.job.entry]
 
 
 class DeadlineQueue:
-    """Jobs by deadline, with what a forecast needs in parallel lists.
+    """Jobs by deadline.
 
     Args:
-        estimator: predicts seconds.
-        depth: blocks of the model.
-        max_frames: in a batch.
-        max_tokens: in a batch.
+        costs: predict seconds.
+        correction: of the predictions.
+
+    Attributes:
+        jobs: those that wait, and those that go on after the running batch; earliest deadline first.
+        positions: their next blocks.
     """
 
-    def __init__(self, estimator: Estimator, depth: int, max_frames: int, max_tokens: int) -> None:
-        self._estimator = estimator
-        self._depth = depth
-        self._max_frames = max_frames
-        self._max_tokens = max_tokens
-        self._keys: list[tuple[float, int]] = []
-        self._positions: list[int] = []  # next block
-        self._work: list[float] = []  # effective tokens in all blocks that are left
-        self._merges: list[int] = []  # blocks that are left and merge
-        self._tokens: list[int] = []  # before the next block
+    def __init__(self, costs: BatchCosts, correction: Correction) -> None:
+        self._group = costs.max_frames
+        self._loss = 1 + _MERGING_LOSS * (1 - 1 / self._group)
+        self._correction = correction
+        self._keys: list[tuple[float, int]] = []  # time at which it is due, id
+        self._alone_s: list[float] = []
+        self._extra_s: list[float] = []
+        self._share_s: list[float] = []
+        self.positions: list[int] = []
         self.jobs: list[Waiting] = []
-
-    def __len__(self) -> int:
-        return len(self.jobs)
 
     def insert(self, waiting: Waiting) -> None:
         """Add a job."""
         waiting.queued = True
-        key = (waiting.due_s, waiting.job.id)
+        key, route, offset = (waiting.due_s, waiting.job.id), waiting.route, waiting.position - waiting.job.entry
         index = bisect_left(self._keys, key)
         self._keys.insert(index, key)
+        self._alone_s.insert(index, route.alone_s[offset])
+        self._extra_s.insert(index, route.extra_s[offset])
+        self._share_s.insert(index, route.share_s[offset])
+        self.positions.insert(index, waiting.position)
         self.jobs.insert(index, waiting)
-        for values in (self._positions, self._merges, self._tokens):
-            values.insert(index, 0)
-        self._work.insert(index, 0.0)
-        self._write(index, waiting)
 
     def remove(self, waiting: Waiting) -> None:
         """Take a job out."""
         waiting.queued = False
         index = self._index(waiting)
-        for values in (
-            self._keys,
-            self.jobs,
-            self._positions,
-            self._work,
-            self._merges,
-            self._tokens,
-        ):
-            del values[index]
+        del self._keys[index], self._alone_s[index], self._extra_s[index], self._share_s[index]
+        del self.positions[index], self.jobs[index]
 
     def move(self, waiting: Waiting, position: int) -> None:
         """Let a job stand at another block."""
         waiting.position = position
-        self._write(self._index(waiting), waiting)
+        index, route, offset = self._index(waiting), waiting.route, position - waiting.job.entry
+        self._alone_s[index] = route.alone_s[offset]
+        self._extra_s[index] = route.extra_s[offset]
+        self._share_s[index] = route.share_s[offset]
+        self.positions[index] = position
 
-    def forecast(self, free_s: float, first: int = 0) -> Forecast:
-        """What becomes of the jobs from index `first` on if the engine is free at `free_s`."""
-        late, end_s, last_start_s = 0, free_s, free_s
-        while first < len(self.jobs):
-            due_s = self._keys[first][0]
-            after = self._full(first)
-            seconds = self.wave_s(first, after)
-            if end_s + seconds > due_s:
-                after = self._largest(first, after, due_s - end_s)
-                if after == first:
-                    late, first = late + 1, first + 1
-                    continue
-                seconds = self.wave_s(first, after)
-            last_start_s = end_s if after - first < self._max_frames else end_s + seconds
-            end_s += seconds
-            first = after
-        return Forecast(late, last_start_s, end_s)
+    def wait_s(self, now_s: float, free_s: float) -> float:
+        """What a job that came now would wait: until the engine is free, and for all jobs in full batches."""
+        backlog_s = self._correction.factor * sum(self._share_s)
+        return min(_LONGEST_WAIT_TOLD_S, max(0.0, free_s - now_s) + backlog_s)
 
-    def admits(self, waiting: Waiting, free_s: float) -> bool:
-        """Whether a job in this queue is in time, and none behind it late, if jobs run in full groups by deadline."""
-        index, first, end_s = self._index(waiting), 0, free_s
-        while first < len(self.jobs):
-            after = self._full(first)
-            if first <= index < after and end_s + self.wave_s(first, index + 1) > waiting.due_s:
-                return False
-            end_s += self.wave_s(first, after)
-            if after > index + 1 and end_s > self._keys[max(first, index + 1)][0]:
-                return False
-            first = after
+    def fits(self, waiting: Waiting, free_s: float) -> bool:
+        """Whether a job of this queue can be in time without making a later deadline unsafe.
+
+        In the first group it is enough that the job alone is in time: if earlier deadlines force small batches, it is
+        they that are given up.
+
+        Args:
+            waiting: the job.
+            free_s: time at which the engine is free.
+        """
+        factor, index = self._correction.factor, self._index(waiting)
+        if free_s + factor * self._alone_s[index] > waiting.due_s:
+            return False
+        start_s = free_s
+        for first in range(0, len(self.jobs), self._group):
+            after = first + self._group
+            if first and after > index:
+                judged = slice(max(first, index), after)
+                latest_s = (
+                    key[0] - factor * (alone_s + extra_s)
+                    for key, alone_s, extra_s in zip(
+                        self._keys[judged], self._alone_s[judged], self._extra_s[judged], strict=True
+                    )
+                )
+                if min(latest_s) < start_s:
+                    return False
+            start_s += self._loss * factor * sum(self._share_s[first:after])
         return True
 
-    def group(self, free_s: float, first: int = 0) -> list[Waiting]:
-        """Jobs of the first wave from index `first` on."""
-        for index in range(first, len(self.jobs)):
-            after = self._largest(index, self._full(index), self._keys[index][0] - free_s)
-            if after > index:
-                return self.jobs[index:after]
-        return self.jobs[first : first + 1]
+    def endangered(self, free_s: float, fullness: float, done_s: Mapping[int, float]) -> int:
+        """How many jobs are not safe, of those that a batch leaves out.
 
-    def wave_s(self, first: int, after: int) -> float:
-        """Seconds of a wave with the jobs from index `first` to `after`, without `after`."""
-        positions, estimator = self._positions[first:after], self._estimator
-        frames = after - first
-        length = self._depth - min(positions)
-        seconds = estimator.head_s(frames)
-        if length:
-            present = frames * self._depth - sum(positions)  # frames in all blocks
-            seconds += estimator.stretch_s(
-                present, length, sum(self._work[first:after]), sum(self._merges[first:after])
+        Args:
+            free_s: time at which the batch ends.
+            fullness: of the batches in which the others run then: 0 alone, 1 the largest.
+            done_s: uncorrected seconds in full batches that the batch works off for each of its jobs, by id.
+        """
+        factor, found, start_s = self._correction.factor, 0, free_s
+        extra = factor * fullness
+        for first in range(0, len(self.jobs), self._group):
+            group = slice(first, first + self._group)
+            keys, share_s = self._keys[group], sum(self._share_s[group])
+            found += sum(
+                key[0] - factor * alone_s - extra * extra_s < start_s
+                for key, alone_s, extra_s in zip(keys, self._alone_s[group], self._extra_s[group], strict=True)
+                if key[1] not in done_s
             )
-        return seconds + estimator.stem_s(positions.count(0)) if length == self._depth else seconds
-
-    def _full(self, first: int) -> int:
-        """End of the largest group that the limits allow; at least one job."""
-        after = min(first + self._max_frames, len(self.jobs))
-        while after > first + 1 and sum(self._tokens[first:after]) > self._max_tokens:
-            after -= 1
-        return after
-
-    def _largest(self, first: int, after: int, within_s: float) -> int:
-        """End of the largest group within `after` whose wave takes at most so long; `first` if there is none."""
-        low, high = first, after
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.wave_s(first, middle) <= within_s:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+            start_s += factor * (share_s - sum(done_s.get(key[1], 0.0) for key in keys))
+        return found
 
     def _index(self, waiting: Waiting) -> int:
         return bisect_left(self._keys, (waiting.due_s, waiting.job.id))
-
-    def _write(self, index: int, waiting: Waiting) -> None:
-        position, depth = waiting.position, self._depth
-        self._positions[index] = position
-        self._work[index] = waiting.work_between(position, depth)
-        self._merges[index] = waiting.merges_between(position, depth)
-        self._tokens[index] = waiting.job.tokens_at(position)

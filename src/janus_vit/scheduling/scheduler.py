@@ -9,15 +9,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from janus_vit.planning.price import EnginePrice
-from janus_vit.scheduling.admission import Shares, refuse_client, refuse_full, refuse_late
+from janus_vit.scheduling.admission import Admission
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable
 from janus_vit.scheduling.dispatch import Dispatcher
-from janus_vit.scheduling.estimate import Estimator
+from janus_vit.scheduling.estimate import BatchCosts, Correction
 from janus_vit.scheduling.job import Batch, Job
-from janus_vit.scheduling.queue import DeadlineQueue, Forecast, Waiting
+from janus_vit.scheduling.queue import DeadlineQueue, Waiting
 
-_LONGEST_WAIT_TOLD_S = 10.0
+_NEWEST_BATCH = 0.2  # weight of the newest batch in the mean size of batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,15 @@ class Load:
     busy: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The running batch, when it began, and its predicted seconds before correction."""
+
+    batch: Batch
+    began_s: float
+    predicted_s: float
+
+
 class Scheduler:
     """Decides which jobs are taken and which run next. Not thread-safe; every method takes the present time.
 
@@ -44,34 +53,43 @@ class Scheduler:
         costs: how long the engine takes.
         blocks: depth of the model.
         config: limits.
+
+    Attributes:
+        entry_blocks: blocks at which batches stop, from 0 to the depth.
+        wake_s: when to ask for a batch again if none runs although jobs wait; None, since that never happens.
+
+    Raises:
+        InputError: `config` lists an entry block that the model does not have.
     """
 
     def __init__(self, costs: CostTable, blocks: int, config: CloudConfig) -> None:
-        self._config = config
         self.entry_blocks = config.entries(blocks)
-        self._depth = blocks
-        self._estimator = Estimator(costs, config.max_batch_frames)
-        self._queue = DeadlineQueue(self._estimator, blocks, config.max_batch_frames, config.max_batch_tokens)
-        self._dispatcher = Dispatcher(
-            self._queue, self._estimator, self.entry_blocks, config.max_batch_frames, config.max_batch_tokens
-        )
-        self._jobs: dict[int, Waiting] = {}
-        self._given_up: list[Job] = []
-        self._shares = Shares()
-        self._wave = 0  # block at which the running wave stands
-        self._batch: Batch | None = None
-        self._began_s = self._free_s = 0.0
-        self._frames = 1.0  # mean size of the last batches
         self.wake_s: float | None = None
+        self._config = config
+        self._depth = blocks
+        self._costs = BatchCosts(costs, blocks, config.max_batch_frames)
+        self._correction = Correction()
+        self._queue = DeadlineQueue(self._costs, self._correction)
+        self._admission = Admission(self._queue, self._correction, config)
+        self._dispatcher = Dispatcher(
+            self._queue, self._costs, self._correction, self.entry_blocks, config.max_batch_tokens
+        )
+        self._jobs: dict[int, Waiting] = {}  # all that wait or run
+        self._given_up: list[Job] = []
+        self._running: _Running | None = None
+        self._free_s = 0.0  # predicted end of the running batch, or end of the last one
+        self._wave = 0  # block at which the last batch stopped
+        self._mean_frames = 1.0
 
     def check(self, job: Job, now_s: float) -> None:
         """Ask whether `add` would take a job.
 
         Raises:
-            Rejected: it would not.
+            Rejected: as `add`.
         """
-        self._place(job, now_s)
-        self._queue.remove(self._jobs.pop(job.id))
+        waiting = self._waiting(job)
+        self._admission.admit(waiting, now_s, max(now_s, self._free_s))
+        self._queue.remove(waiting)
 
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
         """Take a job.
@@ -80,10 +98,13 @@ class Scheduler:
             Jobs of another client that had to go for it.
 
         Raises:
-            Rejected: it cannot be in time given what is admitted, or too many wait.
+            Rejected: its client holds its limit.
+            Overloaded: it cannot be in time given what is admitted, or too many wait.
         """
-        evicted = self._place(job, now_s)
-        self._shares.add(self._jobs[job.id])
+        waiting = self._waiting(job)
+        evicted = self._admission.admit(waiting, now_s, max(now_s, self._free_s))
+        self._admission.shares.add(waiting)
+        self._jobs[job.id] = waiting
         if evicted is None:
             return ()
         self._forget(evicted)
@@ -92,107 +113,82 @@ class Scheduler:
     def cancel(self, job_id: int) -> bool:
         """Drop a job; a running one is dropped at the end of its segment. False if there is none."""
         waiting = self._jobs.get(job_id)
-        if waiting is None:
-            return False
-        self._forget(waiting)
-        return True
+        if waiting is not None:
+            self._forget(waiting)
+        return waiting is not None
 
     def next_batch(self, now_s: float) -> Batch | None:
         """What the free engine runs now; None if nothing waits."""
-        assert self._batch is None, "one batch runs at a time"
+        assert self._running is None, "one batch runs at a time"
         if not self._queue.jobs:
             return None
         step = self._dispatcher.choose(self._wave, now_s)
         for waiting in step.given_up:
             self._given_up.append(waiting.job)
             self._forget(waiting)
-        self._batch = Batch(tuple(waiting.job for waiting in step.members), step.members[0].position, step.stop)
-        self._began_s, self._free_s = now_s, now_s + step.seconds
+        batch = Batch(tuple(waiting.job for waiting in step.members), step.start, step.stop)
+        predicted_s = self._dispatcher.seconds(step.members, step.start, step.stop)
+        self._running = _Running(batch, now_s, predicted_s)
+        self._free_s = now_s + self._correction.factor * predicted_s
+        self._mean_frames += _NEWEST_BATCH * (len(batch.jobs) - self._mean_frames)
         for waiting in step.members:
             waiting.running = True
             if step.stop == self._depth:
                 self._queue.remove(waiting)
             else:
                 self._queue.move(waiting, step.stop)
-        self._frames += 0.2 * (len(step.members) - self._frames)
-        return self._batch
+        return batch
 
     def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
-        """End a batch; jobs that are not complete stand at its stop now.
+        """End the running batch; jobs that are not complete stand at its stop now.
 
         Returns:
             Jobs that are complete. Failed and cancelled ones are forgotten.
         """
-        assert batch is self._batch, "only the running batch can end"
-        self._estimator.learn(self._free_s - self._began_s, now_s - self._began_s)
-        self._batch, self._free_s, self._wave = None, now_s, batch.stop
-        left = [self._jobs[job.id] for job in batch.jobs if job.id in self._jobs]
-        done = []
-        for waiting in left:
+        running = self._running
+        assert running is not None, "only a running batch can end"
+        assert batch is running.batch, "another batch runs"
+        self._correction.learn(running.predicted_s, now_s - running.began_s)
+        self._running, self._free_s, self._wave = None, now_s, batch.stop
+        complete = []
+        for job in batch.jobs:
+            waiting = self._jobs.get(job.id)
+            if waiting is None:
+                continue
             waiting.running = False
-            if waiting.job.id in failed:
+            if job.id in failed:
                 self._forget(waiting)
             elif batch.stop == self._depth:
                 self._forget(waiting)
-                done.append(waiting.job)
-        return tuple(done)
+                complete.append(job)
+        return tuple(complete)
 
     def expire(self, now_s: float) -> tuple[Job, ...]:
         """Drop jobs that can no longer be in time; gives also those that were given up for others."""
-        free_s = max(now_s, self._free_s)
-        hopeless = [waiting for waiting in self._queue.jobs if not waiting.running and self._hopeless(waiting, free_s)]
-        for waiting in hopeless:
+        free_s, factor = max(now_s, self._free_s), self._correction.factor
+        late = [
+            waiting
+            for waiting in self._queue.jobs
+            if not waiting.running and free_s + factor * waiting.rest_s(waiting.position, 0.0) > waiting.limit_s
+        ]
+        for waiting in late:
             self._forget(waiting)
         gone, self._given_up = self._given_up, []
-        return (*gone, *(waiting.job for waiting in hopeless))
+        return (*gone, *(waiting.job for waiting in late))
 
     def load(self, now_s: float) -> Load:
         """What a job that came now would find."""
-        wait_s = min(_LONGEST_WAIT_TOLD_S, max(0.0, self._forecast(now_s).last_start_s - now_s))
-        price = self._estimator.price(max(1, round(self._frames)))
-        return Load(wait_s, price, len(self._jobs), self._batch is not None)
+        wait_s = self._queue.wait_s(now_s, self._free_s)
+        price = self._costs.price(max(1, round(self._mean_frames)))
+        return Load(wait_s, price, len(self._jobs), self._running is not None)
 
-    def _place(self, job: Job, now_s: float) -> Waiting | None:
-        """Put a job into the queue; gives the job that must go for it. Raises Rejected and changes nothing else."""
-        config = self._config
-        if self._shares.held(job.client) >= config.waiting_per_client:
-            raise refuse_client(job.client, config.waiting_per_client)
-        waiting = Waiting(job, self._due_s(job))
-        full, free_s = len(self._jobs) >= config.waiting_total, max(now_s, self._free_s)
-        self._queue.insert(waiting)
-        self._jobs[job.id] = waiting
-        if not full and self._queue.admits(waiting, free_s):
-            return None
-        heavy = self._shares.to_evict_for(job.client)
-        if heavy is not None:
-            self._queue.remove(heavy)
-            feasible = self._queue.admits(waiting, free_s)
-            self._queue.insert(heavy)
-            if feasible:
-                return heavy
-        self._queue.remove(waiting)
-        del self._jobs[job.id]
-        wait_s = self.load(now_s).expected_wait_s
-        if full:
-            raise refuse_full(config.waiting_total, wait_s)
-        raise refuse_late(wait_s, self._alone_s(waiting), job.deadline_s - now_s)
-
-    def _due_s(self, job: Job) -> float:
-        return min(job.deadline_s, job.arrived_s + self._config.longest_wait_s) - self._config.safety_s
-
-    def _forecast(self, now_s: float) -> Forecast:
-        return self._queue.forecast(max(now_s, self._free_s))
-
-    def _hopeless(self, waiting: Waiting, now_s: float) -> bool:
-        return now_s + self._alone_s(waiting) > waiting.job.deadline_s
-
-    def _alone_s(self, waiting: Waiting) -> float:
-        """Seconds of the rest of a job if nothing else ran."""
-        return self._dispatcher.batch_s([waiting], self._depth)
+    def _waiting(self, job: Job) -> Waiting:
+        limit_s = job.deadline_s - self._config.safety_s
+        return Waiting(job, limit_s, min(limit_s, job.arrived_s + self._config.longest_wait_s), self._costs)
 
     def _forget(self, waiting: Waiting) -> None:
         """A job is over: it takes no place any more."""
         del self._jobs[waiting.job.id]
-        self._shares.remove(waiting)
+        self._admission.shares.remove(waiting)
         if waiting.queued:
             self._queue.remove(waiting)
