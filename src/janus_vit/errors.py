@@ -3,12 +3,12 @@
     JanusError
     |-- InputError        a file, an option or a value from the user cannot be used
     |-- WireError         bytes from the other side cannot be read
-    |   `-- ModelMismatch     they belong to another model
+    |   `-- ModelMismatch     the other side runs another model
     `-- TransportError    the cloud did not answer
         |-- Unreachable       no connection, or the connection broke
         |-- DeadlineExceeded  no answer in the time that was left
         `-- Rejected          the cloud refused the request
-            `-- Overloaded        it has too much to do to answer in time
+            `-- Overloaded        it cannot answer in time, or too many requests wait
 
 Each message is one sentence: what is wrong, where (file, line, field), and how to fix it.
 """

@@ -1,1 +1,1 @@
-"""Planning: numbers in, a plan out. Needs numpy alone; knows no tensor, no network and no clock."""
+"""Planning: numbers in, a plan out. Needs only numpy; knows no tensor, no network and no clock."""

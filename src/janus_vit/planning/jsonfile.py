@@ -114,8 +114,10 @@ def parse_json(text: str, source: str, schema: str | None) -> Section:
         raise InputError(
             f"{source}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): make the file again"
         ) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, endless nesting
-        raise InputError(f"{source}: holds a value that no such file has ({error}): make the file again") from error
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or very deep nesting
+        raise InputError(
+            f"{source}: holds a number or nesting that is too large ({error}): make the file again"
+        ) from error
     if not isinstance(values, dict):
         raise InputError(f"{source}: must hold a JSON object, not {type(values).__name__}: make the file again")
     section = Section(source, "", values)

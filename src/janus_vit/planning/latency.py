@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 def effective_tokens(before: ArrayLike, after: ArrayLike) -> Floats:
-    """Number of tokens that determines a block's time: one third of those before its merge, two thirds of those after.
+    """Return the token count that predicts a block's time: 1/3 of the tokens before its merge + 2/3 of those after it.
 
     A token needs 12 width^2 multiplications: 4 (qkv and projection) before the merge and 8 (MLP) after it.
     """
@@ -32,7 +32,7 @@ def effective_tokens(before: ArrayLike, after: ArrayLike) -> Floats:
 
 
 def last_effective_tokens(before: ArrayLike, head_tokens: int) -> Floats:
-    """Effective tokens of a last block that computes all tokens in qkv, and then only those that the head reads."""
+    """Return the effective tokens of the last block, which after qkv computes only the tokens that the head reads."""
     return np.asarray((np.asarray(before, float) + 3 * head_tokens) / 4)
 
 
@@ -132,7 +132,7 @@ class PlatformProfile:
         stem_s: time before the first block.
         head_s: time after the last block.
         line: latency of a block that does not merge, the paper's fit.
-        quadratic: the same, fitted with a quadratic.
+        quadratic: latency of a block that does not merge, fitted with a quadratic.
         merge: time that merging adds to a block, by the number of tokens before the merge.
         encode: cost of encoding each payload format, by name.
         decode: cost of decoding each payload format, by name.
@@ -170,7 +170,7 @@ class PlatformProfile:
         """Predict the seconds of each block of a run.
 
         Args:
-            tokens: number of tokens before the first block and after each block, [..., blocks + 1].
+            tokens: number of tokens before the first block, then after each block, [..., blocks + 1].
             curve: as in `block_seconds`.
             head_tokens: number of tokens that the last block computes, see `ModelShape.head_tokens`.
 

@@ -36,7 +36,7 @@ class Losses:
 
 
 def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) -> tuple[Schedule, ...]:
-    """Find schedules from no merging to the strongest, each with the least loss for its time.
+    """Find schedules from no merging to the strongest merging, each with the least loss for its time.
 
     Args:
         shape: shape of the model.

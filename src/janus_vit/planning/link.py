@@ -16,16 +16,16 @@ from janus_vit.planning.latency import Floats
 from janus_vit.planning.outcome import Transfer
 
 _SMALLEST_MBPS = 1e-3  # rate of a stalled link, so that divisions stay finite
-_MEMORY = 0.9  # weight of what followed a failure, for each later failure
+_MEMORY = 0.9  # what followed a failure loses a tenth of its weight at each later failure
 _SLOW_RANGE = math.log(100)
-_SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, the software takes most of a transfer's time
+_SMALL_BYTES, _SHORT_S = 8000, 0.005  # below both, software overhead is most of a transfer's time
 
 
 def _seen_mbps(transfer: Transfer, expected_mbps: float) -> float:
     """Rate of a transfer in 10^6 bit/s.
 
-    A failed transfer gives only an upper bound, or none if it failed at once. It counts as half of the expected rate,
-    or as its upper bound if that is lower.
+    A failed transfer has no rate, only an upper bound. It counts as half of the expected rate, or as its upper bound if
+    that is lower.
     """
     rate_mbps = transfer.rate_mbps if transfer.delivered else min(transfer.rate_mbps, expected_mbps / 2)
     return max(rate_mbps, _SMALLEST_MBPS)
@@ -37,7 +37,7 @@ def _only_at_least(transfer: Transfer) -> bool:
 
 
 class RoundTrip:
-    """Estimate the round trip by the median of the last observations, which ignores a single frame stuck in a queue.
+    """Estimate the round trip by the median of the last observations, so that a single delayed frame does not count.
 
     Args:
         first_s: estimate before any observation.
@@ -88,22 +88,22 @@ class RateForecast:
 
     While transfers are delivered, the centre is an exponential average of the logarithm of the rate. The spread is
     empirical: the last `window` ratios of observed to predicted rate, where failed transfers count with their upper
-    bound. The probability of reaching a rate is the share of past errors that would still have reached it.
+    bound. The probability of reaching a rate is the share of these ratios with which the centre would reach it.
 
-    A failed transfer has one of two causes. Either it was a short gap and the link is as before, or the link is slower
-    than the transfer's upper bound. The probability of the first is the share of transfers after a failure that were
-    delivered so far. In the second case the rate may be anything down to a hundredth of the upper bound.
+    A failed transfer has one of two causes: a short gap, after which the link is as before, or a link that is slower
+    than the transfer's upper bound. The probability of a gap is the share of transfers right after a failure that were
+    delivered so far. In the other case the rate may be anything down to a hundredth of the upper bound.
 
     Args:
         cold_start_mbps: centre before any observation, in 10^6 bit/s.
-        weight: weight of a new observation when the rate rises; a fall has twice that.
+        weight: weight of a new observation when the rate rises; when it falls, the weight is doubled.
         window: number of prediction errors that count.
     """
 
     def __init__(self, cold_start_mbps: float, weight: float = 0.2, window: int = 200) -> None:
         self._weight = weight
         self._log_rate = math.log(max(cold_start_mbps, _SMALLEST_MBPS))
-        # Before any observation, the link may be five times as fast or as slow as its offline mean. Each observation
+        # Before any observation, the link may be five times faster or slower than its offline mean. Each observation
         # replaces the widest of these guesses.
         self._guesses = sorted(np.linspace(-1.6, 1.6, 12).tolist(), key=abs)
         self._log_errors: deque[float] = deque(maxlen=window)
@@ -129,7 +129,7 @@ class RateForecast:
 
     def _follow(self, error: float) -> None:
         self._seen += 1
-        # Follow a fall faster than a rise: missing a deadline costs more than missing a chance.
+        # Follow a fall faster than a rise: a missed deadline costs more than an unused rate.
         self._log_rate += max(2 * self._weight if error < 0 else self._weight, 1 / self._seen) * error
         if self._seen > 1:  # the first prediction was the offline mean, not a forecast
             self._remember(error)
@@ -152,8 +152,8 @@ class RateForecast:
     def on_time(self, needed_mbps: Floats) -> Floats:
         """Probability that the next transfer reaches each of the rates.
 
-        A rate of 0 is always reached. No other rate is certain, because a link can fail at any time: a rate below all
-        that were observed keeps a risk of half the smallest rank.
+        A rate of 0 is always reached. No other rate is certain, because a link can fail at any time: even below all
+        observed rates, a risk of half of one observation remains.
         """
         error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
         ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)

@@ -1,4 +1,4 @@
-"""What was predicted for one frame and what was measured. Plain numbers, no I/O."""
+"""The outcome of one frame: predicted and measured times, the answer, the transfers. Plain numbers, no I/O."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Transfer:
     Attributes:
         at_s: end of the transfer, on the device's clock.
         size_bytes: number of bytes sent.
-        send_s: time from the arrival of the first byte to that of the last, without the round trip. For a transfer
-            that was given up: time until then.
+        send_s: time from the arrival of the first byte to that of the last, without the round trip. For a failed
+            transfer: time until the device gave up.
         rtt_s: round trip without the sending time; None if no answer came.
     """
 
@@ -51,13 +51,13 @@ class Prediction:
         queue_s: queueing delay in the cloud.
         decode_s: decoding the payload in the cloud.
         cloud_s: compute in the cloud.
-        finish_s: a fallback: finishing on the device from the split, with the rescue schedule.
+        finish_s: a fallback: finishing on the device from the split, with the rescue schedule if there is one.
         size_bytes: size of the payload.
         rate_mbps: uplink rate that was assumed, in 10^6 bit/s; None if the policy assumes none.
         spread: mean relative error of the device's compute.
         on_time: probability of meeting the deadline; None if the policy does not estimate it.
         accuracy: measured accuracy of the plan; None if it was not measured.
-        unhurried_s: a fallback with the planned schedule; None if there is no other.
+        unhurried_s: a fallback with the planned schedule; None if there is no rescue schedule.
     """
 
     device_s: float
@@ -176,8 +176,8 @@ def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike,
     """How long to wait for the cloud before a fallback, in seconds. Takes one plan or arrays of plans.
 
     If the answer is expected before the last moment at which a fallback would still be in time, wait until that moment:
-    the deadline is met either way. Otherwise the plan is a bet on the cloud: wait for the deadline, and at least for as
-    long as a fallback takes. This is the ski-rental rule: the total wait is at most twice that of perfect foresight.
+    the deadline is met either way. Otherwise only the cloud can meet the deadline: wait until the deadline, at least as
+    long as a fallback takes. By the ski-rental rule, the total time is at most twice that of perfect foresight.
 
     Args:
         time_left_s: time from sending to the deadline.

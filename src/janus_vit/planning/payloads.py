@@ -4,7 +4,7 @@ The name of a payload is its format, followed by `+zstd` for a lossless stage:
 
     tokens  float32 float16 float8 int8 int4
     image   tensor (the float32 input, as in the paper's cloud-only) png jpegQ webpQ, Q = quality 1..100
-    clip    tensor (the float32 input), png jpegQ webpQ (one file per frame), h264qQ, Q = CRF 1..51, low is good
+    clip    tensor (the float32 input), png jpegQ webpQ (one file per frame), h264qQ, Q = CRF 1..51 (lower is better)
     local   nothing is sent
 """
 

@@ -45,11 +45,11 @@ class ModelShape:
         return range(self.blocks + 2)
 
     def merges_in(self, block: int) -> bool:
-        """Whether merging in a block (from 0) saves anything; in the last block only if the head reads all tokens."""
+        """Whether merging in a block (from 0) saves time; in the last block, only if the head reads all tokens."""
         return block < self.blocks - 1 or self.head_tokens is None
 
     def tokens_at(self, split: int, left: _Count) -> _Count | int:
-        """Number of tokens sent at a split point if merging left so many: after the last block, what the head reads."""
+        """Number of the remaining tokens to send at a split point; after the last block, those that the head reads."""
         return left if split < self.blocks or self.head_tokens is None else self.head_tokens
 
 
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def rescued(self) -> Plan:
-        """The local plan with the same merges as a frame that the device had to finish."""
+        """The local plan with the merges that a frame has after a fallback."""
         merges = self.merges[: self.split] + self.finishing
         return Plan(self.family, self.level, merges, split=len(merges) + 1, payload=LOCAL)
 
@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def exponential_level(self) -> float:
-        """Level of an exponential plan, 0 for other families: levels of different families cannot be compared."""
+        """Level of an exponential plan; 0 for other families, whose levels are not comparable."""
         return self.level if self.family == "exponential" else 0.0
 
     @property
@@ -112,5 +112,5 @@ def tokens_after_blocks(tokens: int, merges: tuple[int, ...]) -> tuple[int, ...]
 
 
 def tokens_saved(merges: tuple[int, ...]) -> int:
-    """How much a schedule merges: number of tokens gone after each block, summed over the blocks."""
+    """Measure how much a schedule merges: tokens already merged away after each block, summed over the blocks."""
     return sum(accumulate(merges))

@@ -21,7 +21,7 @@ class Platforms:
         rtt_s: round trip before any observation.
         accuracy: measured accuracy of the model's configurations; None if nothing was measured.
         images_allowed: False keeps pixels on the device, so that only tokens cross the network.
-        entry_blocks: blocks at which the cloud takes frames into its batches; none: it takes them at every block.
+        entry_blocks: blocks at which frames can join the cloud's batches; empty: every block.
     """
 
     shape: ModelShape
@@ -34,5 +34,5 @@ class Platforms:
     entry_blocks: tuple[int, ...] = ()
 
     def can_enter(self, split: int) -> bool:
-        """Whether the cloud takes frames that were split there; a frame that stays on the device needs no cloud."""
+        """Whether a frame with this split point can join the cloud's batches, or needs no cloud."""
         return not self.entry_blocks or split > self.shape.blocks or split in self.entry_blocks

@@ -1,4 +1,4 @@
-"""What a frame costs a shared engine at its present batch size, as a cloud tells it in its replies."""
+"""The price of a frame in engine seconds at the present batch size. The cloud's replies carry it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class EnginePrice:
     """Engine seconds that one frame takes in a batch of the present size.
 
     Attributes:
-        stem_s: for its stem, if it enters before it.
-        head_s: for its head.
-        frame_s: for each block, whatever its tokens.
-        token_s: for each effective token in each block, see `planning.latency.effective_tokens`.
+        stem_s: time for the stem; only frames that enter at block 0 run it.
+        head_s: time for the head.
+        frame_s: time for each block, for any number of tokens.
+        token_s: additional time for each effective token in each block, see `planning.latency.effective_tokens`.
     """
 
     stem_s: float = 0.0
@@ -26,8 +26,8 @@ class EnginePrice:
         """Engine seconds of a frame.
 
         Args:
-            entry_block: first block that it runs; 0 includes the stem.
-            tokens: before each of its remaining blocks and after the last one.
+            entry_block: first block that the cloud runs; 0 includes the stem.
+            tokens: number of tokens before each remaining block, then after the last one.
         """
         effective = sum((before + 2 * after) / 3 for before, after in zip(tokens[:-1], tokens[1:], strict=True))
         ends_s = self.head_s + (self.stem_s if entry_block == 0 else 0.0)

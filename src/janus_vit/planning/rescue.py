@@ -1,8 +1,8 @@
 """Rescue schedules: how a device finishes a frame itself when the cloud does not answer and time is short.
 
-The merges before the split are done. After the split, the frame catches up with the fastest schedule on this device:
-each block merges as much as it can until the frame has as few tokens as that schedule. If that is not faster than the
-planned schedule, there is no rescue schedule. A device uses it only if the planned one would miss the deadline.
+The blocks before the split have already merged as planned. After the split, each block merges as much as it can until
+the frame has as few tokens as the fastest schedule on this device, the target. If that is not faster than the planned
+schedule, there is no rescue schedule. A device uses it only if the planned schedule would miss the deadline.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Rescue:
 
     Attributes:
         finish_s: time to finish on the device with the rescue schedule, [levels, blocks + 2]; 0 if nothing is left.
-        planned_s: the same with the planned schedule.
+        planned_s: time to finish on the device with the planned schedule, same shape.
         tokens: number of tokens before the first block and after each block, [levels, splits, blocks + 1], for the
             splits 0..blocks.
         available: whether there is a rescue schedule, [levels, splits].
-        target: row of the schedule that the rescue schedules catch up with.
+        target: row of the schedule whose number of tokens the rescue schedules aim at.
     """
 
     finish_s: Floats
@@ -65,7 +65,7 @@ def plan_rescue(
         device: latency profile of the device.
         device_before_s: compute on the device before each split, [levels, blocks + 2].
         curve: which block latency to use, see `PlatformProfile.block_seconds`.
-        targets: which schedules a rescue schedule may catch up with, [levels]; None: all.
+        targets: which schedules may be the target, [levels]; None: all.
     """
     allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
     target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
@@ -90,7 +90,7 @@ def plan_rescue(
 
 
 def _catch_up(tokens: NDArray[np.int64], target: NDArray[np.int64], shape: ModelShape) -> NDArray[np.int64]:
-    """Tokens of each schedule if it catches up with `target` after each split: [levels, splits, blocks + 1]."""
+    """Tokens of each schedule that merges down to `target` after each split: [levels, splits, blocks + 1]."""
     splits = np.arange(shape.blocks + 1)
     left = np.repeat(tokens[:, None, :1], len(splits), axis=1)  # [levels, splits, 1]
     steps = [left[..., 0]]

@@ -37,7 +37,7 @@ class Schedule:
 
     @property
     def clipped(self) -> tuple[int, ...]:
-        """Number of tokens in each block that the rule would merge and the block cannot."""
+        """Number of tokens in each block that the rule wants to merge but the block cannot."""
         return tuple(wanted - applied for wanted, applied in zip(self.wanted, self.applied, strict=True))
 
 
@@ -109,7 +109,7 @@ def largest_level(family: str, shape: ModelShape, step: float | None = None) -> 
 
 @lru_cache(maxsize=64)
 def levels(family: str, shape: ModelShape, step: float | None = None) -> tuple[float, ...]:
-    """Return all pruning levels from 0 to `largest_level`, ascending; arguments as there."""
+    """Return all pruning levels from 0 to `largest_level`, ascending. Takes the same arguments."""
     rule = _family(family)
     step = rule.step if step is None else step
     top = largest_level(family, shape, step)

@@ -12,7 +12,7 @@ def candidate_splits(blocks: int, k: int = 5) -> tuple[int, ...]:
 
     Args:
         blocks: number of blocks N, at least 1.
-        k: how many candidates share one step width; larger gives more candidates.
+        k: number of candidates with the same step width; a larger k gives more candidates.
 
     Raises:
         InputError: `blocks` or `k` is less than 1.

@@ -129,7 +129,7 @@ def build_table(
         device: latency profile of the device.
         cloud: latency profile of the cloud.
         curve: which block latency to use, see `PlatformProfile.block_seconds`.
-        targets: which schedules a rescue schedule may catch up with; None: all.
+        targets: which schedules a rescue schedule may aim at, see `plan_rescue`; None: all.
 
     Raises:
         InputError: there are no schedules or options, the model cannot run an option, or a profile lacks a format.

@@ -165,7 +165,7 @@ def _parse_plan(section: Section) -> Plan:
     if plan.split > len(merges) + 1:
         raise section.wrong("split", f"must be at most the blocks and one more ({len(merges) + 1}), not {plan.split}")
     if rescue is not None and len(rescue) != max(0, len(merges) - plan.split):
-        raise section.wrong("rescue", f"must have {max(0, len(merges) - plan.split)} numbers, one a block that is left")
+        raise section.wrong("rescue", f"must have {max(0, len(merges) - plan.split)} numbers, one per remaining block")
     if plan.is_local != (plan.split == len(merges) + 1):
         raise section.wrong("payload", f"must be {LOCAL!r} for split {len(merges) + 1} and only there")
     if not plan.is_local:

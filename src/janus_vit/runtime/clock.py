@@ -1,4 +1,4 @@
-"""Time as an argument: the live loop reads the wall clock, the simulator brings its own clock."""
+"""Clocks as arguments: the live loop reads the wall clock, the simulator a virtual one."""
 
 from __future__ import annotations
 

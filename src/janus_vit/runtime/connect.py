@@ -1,4 +1,4 @@
-"""From a model and an address to a device that is ready for frames."""
+"""Connect to a cloud: make a device that is ready for frames from a model and an address."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ def connect(
 
 
 def expected_outputs(model: Model) -> Outputs:
-    """Size of the model's answers, against which replies are checked."""
+    """Size of the model's answers, to check replies against."""
     width = model.network.output_width
     return Outputs(0, width) if model.task == EMBED else Outputs(width)
 
 
 def accuracy_for(model: Model, precision: str, table: AccuracyTable | None, source: str = "") -> AccuracyTable | None:
-    """Find what is known of a model's accuracy at a precision.
+    """Find the accuracy table of a model at a precision.
 
     Args:
         model: the model.
-        precision: what its engine computes in.
+        precision: precision that its engine computes in.
         table: a table measured by the user; None takes the model's own table.
         source: name of `table` in error messages.
 

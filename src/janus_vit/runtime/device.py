@@ -23,15 +23,15 @@ _LONGEST_QUEUE_S = 10.0  # limit of a reported queueing delay: one absurd reply 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A frame that has its answer.
+    """The result of one frame.
 
     Attributes:
-        plan: the plan that ran; after a fallback without its rescue schedule if that was not needed.
+        plan: the plan that ran. After a fallback it has a rescue schedule only if the device used it.
         answer: the answer.
-        measured: measured times, all but the total.
+        measured: measured times, without the total.
         size_bytes: payload bytes that were sent.
         fallback: why the device finished the frame itself; None if it did not have to.
-        transfers: what the frame's own transfer showed of the link.
+        transfers: observation of the link from the frame's own transfer; empty if there was none.
     """
 
     plan: Plan
@@ -122,14 +122,14 @@ class Device:
     def skip_if_hopeless(self, captured_s: float) -> bool:
         """Decide whether to skip a camera's frame, and start the probe that the policy asks for.
 
-        A frame is hopeless if it cannot be in time while a frame captured now can. Running it would only make the
-        frames behind it late. Meant for cameras, which soon have a newer frame.
+        A frame is hopeless if it cannot be in time while a frame captured now can. Running it would only delay the
+        next frames. For cameras only, because they soon have a newer frame.
 
         Args:
             captured_s: time of capture on the device's clock.
 
         Returns:
-            True if the frame is to be skipped.
+            True if the caller should skip the frame.
         """
         return self._chance_in_time(captured_s) < _HOPELESS and self._chance_in_time(self._clock.now()) > _PROMISING
 
@@ -202,7 +202,7 @@ class Device:
         return _Result(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
 
     def _expect_queue(self, now_s: float, wait_s: float) -> None:
-        """Believe the cloud's report of its queue, within reason; it is forgotten as time passes."""
+        """Store the queueing delay that the cloud reports, clamped; it counts down as time passes."""
         self._cloud_free_s = now_s + min(wait_s, _LONGEST_QUEUE_S)
 
     def _fall_back(

@@ -34,7 +34,7 @@ _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a 
 
 
 class GrpcTransport:
-    """A connection to one cloud. Connects on first use, and again whenever the connection broke.
+    """A connection to one cloud. Connects on first use and reconnects when the connection breaks.
 
     Args:
         address: address of the cloud, "host:port".
@@ -109,10 +109,10 @@ class GrpcTransport:
 
 
 def _expected_wait_s(error: grpc.RpcError) -> float | None:
-    """The wait that a refusal tells, None if it tells none that can be true."""
-    told = [value for key, value in error.trailing_metadata() or () if key == EXPECTED_WAIT]
+    """Read the expected wait from a refusal's trailers; None if it is missing or impossible."""
+    reported = [value for key, value in error.trailing_metadata() or () if key == EXPECTED_WAIT]
     try:
-        wait_s = float(told[0]) if told else math.nan
+        wait_s = float(reported[0]) if reported else math.nan
     except ValueError:
         return None
     return wait_s if wait_s >= 0 and math.isfinite(wait_s) else None

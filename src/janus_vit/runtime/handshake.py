@@ -1,4 +1,4 @@
-"""Meet a cloud: compare the models, learn the cloud's latency, and measure the link for the first time."""
+"""The handshake with a cloud: compare the models, get the cloud's latency profile, and measure the link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shake_hands(
     profile: PlatformProfile,
     config: DeviceConfig,
 ) -> Platforms:
-    """Compare models, learn the cloud's latency, and measure the link.
+    """Compare the models, get the cloud's latency profile, and measure the link.
 
     Args:
         model: the device's model.

@@ -23,8 +23,8 @@ class _Progress:
 
     Attributes:
         image: the prepared frame.
-        plan: the plan that it is run by.
-        activation: its tokens after the blocks that have run; None before the first block.
+        plan: the frame's plan.
+        activation: the frame's tokens after the blocks that have run; None before the first block.
     """
 
     image: Frame

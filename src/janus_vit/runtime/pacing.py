@@ -1,4 +1,4 @@
-"""When frames are taken: one after the other, or by a camera whose newest frame is run.
+"""Decide when frames run: one after the other, or the newest frame of a camera.
 
 The simulator, the testbed and the device command share this module; the clock is an argument, wall clock or virtual.
 """
@@ -35,12 +35,12 @@ def captures(
 ) -> Iterator[float]:
     """Yield the time of capture of each frame to run, until `duration_s` have passed.
 
-    Ask for the next time when the last frame is finished: the frames that the camera took meanwhile are dropped, except
-    for the newest.
+    Ask for the next time when the last frame is finished. Of the frames captured in between, only the newest runs; the
+    others are dropped.
 
     Args:
         now: reads the clock.
-        wait: sleeps for so many seconds.
+        wait: sleeps for the given number of seconds.
         duration_s: length of the stream.
         period_s: time between two frames of the camera; None: a frame is captured when the last one is finished.
         skip: called with the time of capture of a camera's frame; True skips the frame, see `Device.skip_if_hopeless`.
@@ -62,10 +62,10 @@ def captures(
 
 
 def frames_taken(run: int, duration_s: float, period_s: float | None) -> int:
-    """Number of frames that a camera takes, including dropped ones.
+    """Count the frames that a camera takes, including dropped ones.
 
     Args:
-        run: number of frames that were run.
+        run: number of frames that ran.
         duration_s: length of the stream.
         period_s: time between two frames of the camera; None: there is no camera, and no frame is dropped.
     """
@@ -73,14 +73,14 @@ def frames_taken(run: int, duration_s: float, period_s: float | None) -> int:
 
 
 class EveryFrame(Generic[Item]):
-    """Every frame of a source, each no earlier than its turn. For files, which can wait.
+    """Yield every frame of a source at a limited rate. For files, whose frames can wait.
 
     Args:
-        frames: the source; a frame is fetched when its turn has come.
-        period_s: time between two turns; 0 runs the frames back to back.
+        frames: the source; each frame is read when it is due.
+        period_s: shortest time between two frames; 0 runs the frames back to back.
         now: reads the clock.
-        wait: sleeps for so many seconds; may return early once `stopped` is true.
-        stopped: asked before each frame; True ends the stream.
+        wait: sleeps for the given number of seconds; may return early once `stopped` is true.
+        stopped: called before each frame; True ends the stream.
 
     Attributes:
         dropped: always 0, see `NewestFrames`.
@@ -116,21 +116,20 @@ class EveryFrame(Generic[Item]):
 
 
 class NewestFrames(Generic[Frame]):
-    """The newest frame of a live camera, at most one per period. Skips hopeless frames.
+    """Yield the newest frame of a live camera, at most one per period. Skips hopeless frames.
 
-    One frame is due in each period. If a frame is still running when more than one other has become due, only the
-    newest of those is run.
+    One frame is due in each period. If several frames become due while another one runs, only the newest of them runs.
 
     Args:
-        frames: the camera: yields its newest frame, and waits for one that it has not yielded yet.
+        frames: the camera: yields its newest frame, and waits until it has one that it has not yielded before.
         period_s: shortest time between two frames.
         skip: called with a frame's time of capture; True skips it, see `Device.skip_if_hopeless`.
         now: reads the clock.
-        wait: sleeps for so many seconds; may return early once `stopped` is true.
-        stopped: asked before each frame; True ends the stream.
+        wait: sleeps for the given number of seconds; may return early once `stopped` is true.
+        stopped: called before each frame; True ends the stream.
 
     Attributes:
-        dropped: number of due frames that were not run, whether dropped for a newer one or skipped.
+        dropped: number of due frames that did not run, because a newer frame replaced them or they were skipped.
     """
 
     def __init__(
@@ -161,7 +160,7 @@ class NewestFrames(Generic[Frame]):
                 frame = next(frames)
             except StopIteration:
                 return
-            # Periods in which the camera had no new frame are not dropped frames: the camera is slower than asked for.
+            # A period without a new frame is not a dropped frame: the camera is slower than the requested rate.
             last = max(due, self._periods(self._now() - began_s))
             if frame.captured_s is not None and self._skip(frame.captured_s):
                 self.dropped += 1

@@ -21,7 +21,7 @@ class Transport(Protocol):
         """
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
-        """Let the cloud finish a frame.
+        """Send a frame to the cloud and return its reply.
 
         Raises:
             TransportError: no answer in time, or a refusal.

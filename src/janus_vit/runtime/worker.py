@@ -1,4 +1,4 @@
-"""The device's share of a frame as a protocol. Imports neither torch nor a network library."""
+"""The device's part of a frame, as a protocol. Imports neither torch nor a network library."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Worker(Protocol):
         """Encode what crosses the network."""
 
     def finish(self, state: Any, plan: Plan) -> Answer:
-        """Run the remaining blocks and the head on the device, merging as `plan.finishing` says."""
+        """Run the remaining blocks and the head on the device, with the merges of `plan.finishing`."""
 
 
 def warm_up(worker: Worker, shape: ModelShape) -> None:

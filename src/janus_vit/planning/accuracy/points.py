@@ -45,7 +45,7 @@ class Point:
         split: split point.
         payload: payload format; `payloads.LOCAL` stands for all lossless formats.
         frames: number of frames that it was measured on.
-        agreeing: number of frames answered as by the unmerged model without losses.
+        agreeing: number of frames with the same answer as the unmerged model on lossless input.
         right: number of frames answered right; None without labels.
         kl: mean Kullback-Leibler divergence of the answers from the unmerged model's, in nats.
         size_bytes: mean size of the payload.
@@ -142,5 +142,5 @@ def parse_merges(section: Section, key: str = "merges") -> tuple[int, ...]:
     """
     values = section.array(key)
     if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
-        raise section.wrong(key, "must be whole numbers from 0 upwards, one a block")
+        raise section.wrong(key, "must be whole numbers from 0 upwards, one for each block")
     return tuple(values)

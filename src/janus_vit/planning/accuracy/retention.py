@@ -6,8 +6,8 @@ not measured has the estimate
 
     share(merging) * retention(payload),   retention(payload) = measured share with it / share(merging), at most 1
 
-Its interval multiplies the ends of both intervals, and is therefore wider than that of a measurement. A payload may
-raise the share at some points, as coarse images can with much merging. That is not expected anywhere else.
+The ends of its interval are the products of the ends of both intervals, so it is wider than that of a measurement. A
+measured payload may raise the share at some points, as coarse images can with much merging; an estimate never does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SMALLEST_SHARE = 1e-3  # smallest divisor
 
 
 def falling_fit(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return the sequence that never rises and is closest by weighted squares (pool adjacent violators)."""
+    """Return the closest sequence that never rises, by weighted least squares (pool adjacent violators)."""
     pools: list[tuple[float, float, int]] = []  # mean, weight, members
     for value, weight in zip(values, weights, strict=True):
         pool = (value, weight, 1)

@@ -56,9 +56,9 @@ class AccuracyTable:
         model: name of the model.
         fingerprint: identifies its weights and architecture.
         engine: name of the engine that ran it.
-        metric: which answers count: "right" ones, or those in "agreement" with the unmerged model.
+        metric: which answers count: "right" answers, or "agreement" with the unmerged model.
         points: measured configurations; the first merges nothing and loses nothing.
-        about: where the measurement comes from. The planner does not read it.
+        about: origin of the measurement (hardware, command, time). The planner does not read it.
         precision: precision that the engine computed in.
     """
 
@@ -93,7 +93,7 @@ class AccuracyTable:
     def for_model(
         self, name: str, fingerprint: str, precision: str, source: str = "the accuracy table"
     ) -> AccuracyTable:
-        """Return this table for a model, which may have been renamed since.
+        """Return this table for a model that may have been renamed after the measurement.
 
         Args:
             name: name of the model.
@@ -117,7 +117,7 @@ class AccuracyTable:
         return replace(self, model=name)
 
     def of_plans(self, table: PlanTable) -> Floats:
-        """Share of answers that count for every plan, [levels, options]; NaN where it cannot be estimated.
+        """Estimate every plan's share of answers that count, [levels, options]; NaN where it cannot be estimated.
 
         Raises:
             InputError: the table was measured for another model.
@@ -139,7 +139,7 @@ class AccuracyTable:
     def _finished(self, family: str, saved: Floats) -> Floats:
         """Share by tokens saved [n], without losses, from the given family or the first that was measured so far.
 
-        After a rescue schedule a frame belongs to no family, so that any of them may answer.
+        A frame with a rescue schedule belongs to no family, so the estimate of any family will do.
         """
         found = np.full(len(saved), np.nan)
         for name in (family, *self.families):
@@ -161,7 +161,7 @@ class AccuracyTable:
         return Estimate(share, low=min(low, share), high=max(high, share), measured=exact is not None)
 
     def share_of_answer(self, plan: Plan, finished_here: bool) -> float:
-        """Share of answers that count for a plan, or for its rescue schedule; NaN where it cannot be estimated.
+        """Estimate the share of answers that count for a plan or its rescue schedule; NaN where it cannot be estimated.
 
         Args:
             plan: the plan that ran.

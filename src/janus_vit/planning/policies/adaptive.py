@@ -22,8 +22,8 @@ class MostAccurateInTime:
     """Maximise P * A over all plans: P is the probability of meeting the deadline, A the measured accuracy.
 
     A late answer counts as wrong. A fallback to the device counts with the accuracy of the rescue schedule. Plans whose
-    P * A differ by less than `resolution` count as equal: the policy takes the ones that merge least, and of these the
-    fastest. If every plan is late, the policy maximises right answers per second.
+    P * A differ by less than `resolution` count as equal: among them the policy takes the plan that merges least, then
+    the fastest. If every plan is late, the policy maximises right answers per second.
 
     Without measured accuracy the policy keeps the paper's order. Among the plans that are in time with probability
     `confidence`, it takes the smallest level, then the least lossy format, then the fastest plan. Formats as coarse as
@@ -36,7 +36,7 @@ class MostAccurateInTime:
         accuracy: accuracy of each plan, [levels, options], NaN where not measured; None if nothing was measured.
         rescued: accuracy of each plan if the device finishes the frame with the rescue schedule, same shape.
         resolution: difference in accuracy that the measurement cannot tell apart.
-        confidence: probability of being in time that is enough without measured accuracy.
+        confidence: required probability of being in time, used only without measured accuracy.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class MostAccurateInTime:
     def _most_answers_per_second(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[int, int]:
         """Row and column with the most right answers per second, so that later frames gain if this one is late.
 
-        A plan that sends takes the waiting time and a fallback whenever no answer comes.
+        If no answer comes, a plan that sends takes as long as the wait and the fallback together.
         """
         finish_s = self._correction.device.factor * self._table.finish_s
         send_s = self._megabits / self._link.rate_mbps
@@ -151,7 +151,7 @@ class MostAccurateInTime:
 def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Floats:
     """Probability that compute stays inside its budget.
 
-    The logarithm of the compute time is taken as normal, with `spread` as its mean absolute error; the standard
+    The logarithm of the compute time is assumed to be normal, with `spread` as its mean absolute error; the standard
     deviation is 1.25 times that. A logistic curve approximates the normal distribution.
 
     Args:

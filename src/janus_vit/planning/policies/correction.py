@@ -1,4 +1,4 @@
-"""Correct predicted compute by measured compute: throttling, other load, a profile from another day."""
+"""Correct predicted compute times by measured ones: for throttling, other load, or an old profile."""
 
 from __future__ import annotations
 

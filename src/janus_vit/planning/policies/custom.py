@@ -1,4 +1,4 @@
-"""A policy of the user's own: `FILE.py:NAME` instead of a built-in name.
+"""Load a user's policy: `FILE.py:NAME` instead of a built-in name.
 
 NAME is a class with the two methods of `Policy`. It is constructed with the table of all plans and the platforms. Its
 decisions are checked before they run, and its exceptions are reported with file and line.

@@ -26,7 +26,7 @@ POLICIES = {
     "split-only": "the paper's splits without merging",
     "cloud-jpeg": "a JPEG of quality 90 to the cloud, nothing merged; cloud-jpeg50, cloud-webp75 and so on as well",
     "janus-compact": "Algorithm 1 with float8 tokens",
-    "janus-all": "Algorithm 1 at the paper's splits with every format but int4",
+    "janus-all": "Algorithm 1 at the paper's splits with every format except int4",
 }
 _CLOUD = "cloud-"
 _JPEG = "jpeg90"
@@ -34,7 +34,7 @@ _ACCEPTABLE = 0.05  # accuracy that the rescue schedule may cost
 
 
 def check_policy(name: str) -> str:
-    """Require the name of a policy, or FILE.py:CLASS of one, before anything slow begins.
+    """Check the name of a policy, or FILE.py:CLASS, before anything slow begins.
 
     Raises:
         InputError: there is no such policy.
@@ -104,7 +104,7 @@ def policy_table(name: str, platforms: Platforms) -> PlanTable:
 
 
 def _rescue_targets(schedules: Sequence[Schedule], platforms: Platforms) -> list[bool] | None:
-    """Which schedules are accurate enough for a fallback; None for all of them if nothing was measured."""
+    """Find the schedules that are accurate enough for a fallback; None (all of them) if no accuracy was measured."""
     if platforms.accuracy is None:
         return None
     whole = platforms.shape.blocks + 1

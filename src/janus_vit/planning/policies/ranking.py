@@ -1,4 +1,4 @@
-"""Rank all plans by a policy: ask it again and again, each time without the options that it chose before."""
+"""Rank all plans by a policy: let it choose repeatedly, each time without the options that it has already chosen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rank(policy: str, platforms: Platforms, sla_s: float) -> list[Candidate]:
     """Rank every split point and payload, the policy's choice for a first frame first.
 
     Args:
-        policy: name of a policy, or FILE.py:CLASS; the latter gives only its choice.
+        policy: name of a policy, or FILE.py:CLASS; for a policy of your own, only its first choice is returned.
         platforms: both machines and the link between them.
         sla_s: time allowed for the frame.
 
@@ -71,7 +71,7 @@ def reason(policy: str, chosen: Candidate, sla_s: float, counts: str = "right") 
 
     Args:
         policy: name of the policy.
-        chosen: its first choice.
+        chosen: the policy's first choice.
         sla_s: time allowed.
         counts: which answers the accuracy counts, see `accuracy.table.METRICS`.
     """
