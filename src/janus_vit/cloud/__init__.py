@@ -1,1 +1,1 @@
-"""The serving side: one model for many devices."""
+"""The cloud: serves one model to many devices."""

@@ -1,6 +1,6 @@
-"""Where checked requests go to be computed: the protocol between the network's side of a cloud and its engine's side.
+"""The protocol between the two halves of a cloud: the network half submits checked requests, the engine half computes.
 
-`EngineLoop` is the backend in the same process, `RemoteBackend` hands frames to the process that owns the engine.
+`EngineLoop` is the backend in the same process; `RemoteBackend` passes frames to the process that owns the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from janus_vit.scheduling.scheduler import Load
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A decoded input that begins before the stem.
+    """A decoded input that has not run through the stem yet.
 
     Attributes:
         pixels: uint8 [H, W, 3] or [T, H, W, 3] still to be normalised, or the float32 input [3, ...].
@@ -36,13 +36,13 @@ Start: TypeAlias = Frame | Activation
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job that is over.
+    """The result of a job.
 
     Attributes:
-        answer: None if it failed.
-        error: why it failed, None if it did not.
-        compute_s: time in which the engine ran a batch that this job was part of.
-        load: of the cloud at that moment.
+        answer: the answer; None if the job failed.
+        error: why the job failed; None if it did not.
+        compute_s: time in which the engine ran batches with this job.
+        load: load of the cloud when the job ended.
     """
 
     answer: Answer | None
@@ -58,10 +58,10 @@ class Backend(Protocol):
     """Computes jobs in batches. Every method may be called from any thread."""
 
     def check(self, job: Job) -> None:
-        """Ask whether `submit` would take a job now, before anything is spent on decoding it.
+        """Check whether `submit` would accept a job now, so that a refused one is not decoded.
 
         Raises:
-            Rejected: it cannot be in time, or its client has too many requests waiting.
+            Rejected: the job cannot be in time, or its device has too many requests waiting.
             Unreachable: the cloud is shutting down.
         """
 
@@ -69,11 +69,11 @@ class Backend(Protocol):
         """Queue a job; `on_finished` is called exactly once, unless `cancel` comes first.
 
         Raises:
-            As `check`.
+            Rejected, Unreachable: see `check`.
         """
 
     def cancel(self, job_id: int) -> None:
         """Drop a job whose device no longer wants the answer."""
 
     def close(self) -> None:
-        """Fail what waits with Unreachable and stop after the running batch."""
+        """Stop after the running batch; waiting jobs fail with Unreachable."""

@@ -1,7 +1,7 @@
-"""Runs one scheduled batch on the engine: frames in, activations or answers out. Knows no clock, queue or network.
+"""Run one scheduled batch on the engine: frames in, activations or answers out. Knows no clock, queue or network.
 
-A frame that fails never takes its batch along: a batch that runs out of memory is halved and tried again, one that
-fails otherwise is run frame by frame, and an answer that is not finite fails alone.
+A failing frame does not fail its batch. A batch that runs out of memory is halved and tried again; a batch that fails
+for another reason runs again frame by frame; an answer that is not finite fails only its own frame.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class BatchRunner:
     """Advances frames by a segment of blocks.
 
     Args:
-        model: what the frames are for.
-        engine: runs it.
+        model: the model that the cloud serves.
+        engine: runs the model.
     """
 
     def __init__(self, model: Model, engine: Engine) -> None:
@@ -45,14 +45,14 @@ class BatchRunner:
 
     @torch.inference_mode()
     def run(self, starts: Sequence[Start], stop: int) -> list[Step]:
-        """Run frames that stand at the same block up to block `stop`.
+        """Run frames that are at the same block up to block `stop`.
 
         Args:
-            starts: decoded payloads, or activations of the segment before.
-            stop: block to stop before; after the last block the head runs too.
+            starts: decoded payloads, or activations of the previous segment.
+            stop: number of the first block that does not run; after the last block the head runs too.
 
         Returns:
-            For each frame an activation at `stop`, its answer, or the error that it failed with.
+            For each frame its activation at `stop`, its answer, or its error.
         """
         try:
             return self._run(starts, stop)
@@ -81,7 +81,7 @@ class BatchRunner:
         return [answer if good else _not_finite() for answer, good in zip(answers, finite, strict=True)]
 
     def _embedded(self, starts: Sequence[Start]) -> list[Activation]:
-        """Activations of all frames; those that begin from pixels go through the stem together."""
+        """Activations of all frames; frames that start from pixels run through the stem together."""
         frames = [start for start in starts if isinstance(start, Frame)]
         if not frames:
             return [start for start in starts if isinstance(start, Activation)]

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -56,18 +57,18 @@ Method = Callable[[Context], Awaitable[bytes]]
 class GrpcServer:
     """Serves a `CloudService` over gRPC in a thread of its own.
 
-    Asyncio and not a thread for each call: an idle stream holds no thread, and a batch of answers wakes one thread
-    instead of thirty.
+    It uses asyncio instead of a thread for each call: an idle stream occupies no thread, and a batch of answers wakes
+    one thread instead of thirty.
 
     Args:
         service: answers the requests.
         address: "host:port"; port 0 picks a free one, see `port`.
         config: limits.
-        credentials: for TLS; None serves in the clear.
+        credentials: TLS credentials; None serves without TLS.
         shares_port: whether other processes listen on the same port, each for a part of the connections.
 
     Raises:
-        InputError: the address cannot be listened on.
+        InputError: the server cannot listen on the address.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class GrpcServer:
             raise
 
     def drain(self) -> None:
-        """Tell health checks that this server goes away."""
+        """Report NOT_SERVING to health checks."""
         asyncio.run_coroutine_threadsafe(self._health.enter_graceful_shutdown(), self._loop).result()
 
     def stop(self, grace_s: float) -> None:
-        """Refuse new calls, finish running ones for at most that long, and stop."""
+        """Refuse new calls, wait at most that long for running ones, and stop."""
         self._grace_s = grace_s
         with suppress(RuntimeError):  # the loop has ended already
             self._loop.call_soon_threadsafe(self._stopping.set)
@@ -110,7 +111,7 @@ class GrpcServer:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._run(started))
-        except Exception as error:  # shown to whoever starts the server
+        except Exception as error:  # raised in the thread that starts the server
             if started.done():
                 _LOG.exception("the server failed")
             else:
@@ -149,15 +150,15 @@ class GrpcServer:
         largest = max(self._service.largest_body_bytes, LARGEST_PROBE_BYTES) + HEADER_BYTES
         return [
             *KEEPALIVE,
-            ("grpc.so_reuseport", int(self._shares_port)),  # else a second cloud on the port is a mistake
+            ("grpc.so_reuseport", int(self._shares_port)),  # otherwise a second cloud on the port is a mistake
             ("grpc.max_receive_message_length", largest),
-            # The whole payload may be in flight at once: else each round trip carries one small window.
+            # A window as large as the whole payload: with a smaller one, each window would cost a round trip.
             ("grpc.http2.lookahead_bytes", largest),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ]
 
     def _handlers(self) -> grpc.GenericRpcHandler:
-        """Methods take and give bytes: what cannot be parsed is our error, with our sentence."""
+        """Handlers that take and return bytes, so that a message that cannot be parsed gets our own error message."""
 
         async def hello(request: bytes, context: Context) -> bytes:
             return serialise_greeting(self._service.greeting())
@@ -182,32 +183,48 @@ class GrpcServer:
 
     async def _infer(self, context: Context) -> bytes:
         message, receive_s = await _timed_message(context)
-        request = parse_request(message)
+        request = _within_call(parse_request(message), receive_s, context)
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
 
         def on_reply(reply: Reply | JanusError) -> None:
             loop.call_soon_threadsafe(_settle, answered, reply)
 
-        pending = await self._begun(request, receive_s, on_reply)
+        pending = await self._begin(request, receive_s, on_reply)
         try:
             return serialise_reply(await answered)
-        except asyncio.CancelledError:  # the device hung up
+        except asyncio.CancelledError:  # the device disconnected
             pending.cancel()
             raise
 
-    async def _begun(
+    async def _begin(
         self, request: Request, receive_s: float, on_reply: Callable[[Reply | JanusError], None]
     ) -> Pending:
-        """Decode here what is quick, and in another thread what would hold up other connections."""
+        """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
         if self._service.decodes_quickly(request):
             return self._service.begin(request, receive_s, on_reply)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply)
 
 
+def _within_call(request: Request, receive_s: float, context: Context) -> Request:
+    """The request with the time that its call has left, if that is less than the device said.
+
+    The call's deadline counts from its arrival in the process: a request that waited for a busy event loop has less
+    time, and one whose device has given up must not be decoded.
+
+    Raises:
+        DeadlineExceeded: no time is left.
+    """
+    left_s = context.time_remaining()
+    if left_s <= 0:
+        raise DeadlineExceeded("the deadline passed before the request was read")
+    time_left_s = receive_s + left_s  # counted from the headers, as the device's is
+    return replace(request, time_left_s=time_left_s) if time_left_s < request.time_left_s else request
+
+
 async def _end_tasks() -> None:
-    """Wait for gRPC's own tasks, which end with errors of their own when a server stops."""
+    """Cancel and await gRPC's own tasks, which end with errors when a server stops."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
@@ -221,7 +238,7 @@ async def _probe(context: Context) -> bytes:
 
 
 def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:
-    if answered.done():  # the device hung up meanwhile
+    if answered.done():  # the device has disconnected
         return
     if isinstance(reply, JanusError):
         answered.set_exception(reply)
@@ -230,10 +247,10 @@ def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:
 
 
 async def _timed_message(context: Context) -> tuple[bytes, float]:
-    """The stream's one message, and the time from the call's headers to the message's last byte."""
+    """Read the stream's only message; return it with the time from the call's headers to the message's last byte."""
     headers_s = time.perf_counter()
     time_left_s = context.time_remaining()
-    if time_left_s is None or time_left_s > LONGEST_WAIT_S + 1:  # an idle stream would stay for ever
+    if time_left_s is None or time_left_s > LONGEST_WAIT_S + 1:  # an idle stream would stay open forever
         raise WireError(f"the call has no deadline within {LONGEST_WAIT_S:.0f} s: set one")
     message = await context.read()
     if message is grpc.aio.EOF:
@@ -242,7 +259,7 @@ async def _timed_message(context: Context) -> tuple[bytes, float]:
 
 
 async def _guarded(method: Method, context: Context) -> bytes:
-    """Turn our errors into statuses; anything else is a bug here, logged and hidden from the peer."""
+    """Turn our errors into gRPC statuses. Any other exception is a bug: it is logged, and its details stay here."""
     wait: tuple[tuple[str, str], ...] = ()
     try:
         return await method(context)

@@ -1,4 +1,4 @@
-"""A transport to a cloud in the same process, without a network: for tests and for trying things out."""
+"""A transport to a cloud in the same process, without a network. For tests and experiments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from janus_vit.wire.messages import Greeting, Reply, Request
 def local_service(
     model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig | None = None
 ) -> CloudService:
-    """A service with a scheduler and an engine's thread in this process, and without a network."""
+    """Make a service with its scheduler and engine thread in this process, without a network."""
     scheduler = Scheduler(profile_costs(profile, model.shape), model.shape.blocks, config or CloudConfig())
     loop = EngineLoop(scheduler, BatchRunner(model, engine))
     greeting = Greeting(model.name, model.fingerprint, profile.to_json(), scheduler.entry_blocks)
@@ -30,7 +30,7 @@ def local_service(
 
 
 class InProcess:
-    """Hands requests to a `CloudService` in this process; a transfer takes no time."""
+    """Passes requests to a `CloudService` in this process; a transfer takes no time."""
 
     def __init__(self, service: CloudService, clock: Clock | None = None) -> None:
         self._service = service

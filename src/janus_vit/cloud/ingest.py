@@ -17,15 +17,15 @@ from janus_vit.wire.messages import Request
 from janus_vit.wire.request_check import check_request, largest_body_bytes
 from janus_vit.wire.tokens import decode_tokens
 
-_QUICK_VALUES = 3 * 384 * 384  # of an input that decodes in about a millisecond
+_QUICK_VALUES = 3 * 384 * 384  # a payload of an input this large decodes in about a millisecond
 
 
 class Ingest:
-    """Checks and decodes requests for one model, whose weights it does not need.
+    """Checks and decodes requests for one model. Does not need the model's weights.
 
     Args:
-        shape: of the model.
-        fingerprint: of the model.
+        shape: shape of the model.
+        fingerprint: fingerprint of the model.
     """
 
     def __init__(self, shape: ModelShape, fingerprint: str) -> None:
@@ -34,11 +34,11 @@ class Ingest:
         self.largest_body_bytes = largest_body_bytes(shape)
 
     def check(self, request: Request) -> PayloadFormat:
-        """Check every field of a request against the model, and give its payload's format.
+        """Check every field of a request against the model, and return the format of its payload.
 
         Raises:
             WireError: a field is out of range; the message names it.
-            ModelMismatch: it is for another model.
+            ModelMismatch: the request is for another model.
         """
         return check_request(request, self._shape, self._fingerprint)
 
@@ -47,16 +47,16 @@ class Ingest:
         return request.split > 0 or math.prod(self._shape.input_shape) <= _QUICK_VALUES
 
     def job(self, job_id: int, request: Request, arrived_s: float, deadline_s: float) -> Job:
-        """What the scheduler needs to know of a checked request."""
+        """Describe a checked request to the scheduler."""
         tokens = request.tokens if request.split else self._shape.tokens
         left = tokens_after_blocks(tokens, request.merges)
         return Job(job_id, request.device, arrived_s, deadline_s, request.split, left)
 
     def decode(self, request: Request, payload: PayloadFormat) -> Start:
-        """The frame or activation in a checked request's body.
+        """Decode the frame or activation in the body of a checked request.
 
         Raises:
-            WireError: the body is not a payload of that format and shape.
+            WireError: the body is not a payload of the stated format and shape.
         """
         if payload.of_tokens:
             tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)

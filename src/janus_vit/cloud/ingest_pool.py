@@ -1,7 +1,7 @@
-"""Several processes that speak gRPC, check and decode, for one process that owns the engine.
+"""Several processes that receive, check and decode requests for the one process that owns the engine.
 
-Each process listens on the same port and serves a part of the connections. One that crashes takes only its own requests
-along, and another takes its place.
+All processes listen on the same port; each serves a part of the connections. If one crashes, only its own requests
+fail, and a new process replaces it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class IngestSetup:
-    """All that an ingest process needs to know.
+    """Settings of an ingest process.
 
     Attributes:
-        greeting: what the cloud says of itself; names the model by its fingerprint.
-        shape: of the model.
+        greeting: the cloud's reply to Hello; it has the model's fingerprint.
+        shape: shape of the model.
         address: "host:port" that all processes share.
         config: limits.
-        tls: certificate and key; None serves in the clear.
-        load: of the cloud at the start.
+        tls: certificate and key; None serves without TLS.
+        load: load of the cloud at the start.
     """
 
     greeting: Greeting
@@ -61,15 +61,15 @@ class IngestSetup:
 
 
 class IngestPool:
-    """Starts the processes, and a new one for each that ends before `close`.
+    """Starts the ingest processes, and replaces each one that ends before `close`.
 
     Args:
-        setup: of every process.
-        loop: computes.
-        on_record: told of every request that is over.
+        setup: settings of every process.
+        loop: computes the requests.
+        on_record: called for every request when it has ended.
 
     Raises:
-        JanusError: what kept a process from serving.
+        JanusError: a process could not start to serve; the message says why.
     """
 
     def __init__(self, setup: IngestSetup, loop: EngineLoop, on_record: Callable[[RequestRecord], None]) -> None:
@@ -84,20 +84,20 @@ class IngestPool:
         except BaseException:
             self.close()
             raise
-        self._keepers = [
-            threading.Thread(target=self._keep, args=(index,), name=f"janus-keeper-{index}", daemon=True)
+        self._supervisors = [
+            threading.Thread(target=self._supervise, args=(index,), name=f"janus-supervisor-{index}", daemon=True)
             for index in range(len(self._members))
         ]
-        for keeper in self._keepers:
-            keeper.start()
+        for supervisor in self._supervisors:
+            supervisor.start()
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the processes that serve now."""
+        """Process numbers of the ingest processes that serve now."""
         return [member.process.pid for member in self._members if member is not None and member.process.pid]
 
     def drain(self) -> None:
-        """Refuse new requests; those that were admitted are still answered."""
+        """Refuse new requests; admitted ones are still answered."""
         self._closed.set()
         for member in self._members:
             if member is not None:
@@ -117,8 +117,8 @@ class IngestPool:
                     member.process.join()
                 member.session.join()
 
-    def _keep(self, index: int) -> None:
-        """Wait for the process to end; start another one unless the pool is closed."""
+    def _supervise(self, index: int) -> None:
+        """Wait for a process to end; start a new one unless the pool is closed."""
         while (member := self._members[index]) is not None:
             member.process.join()
             if self._closed.is_set():
@@ -156,13 +156,13 @@ class _Member:
 
 
 class PortReservation:
-    """Holds a port for several processes to listen on together.
+    """Reserves a port on which several processes can listen together.
 
     Args:
         listen: "host:port"; port 0 picks a free one.
 
     Raises:
-        InputError: the address cannot be listened on.
+        InputError: nothing can listen on the address.
     """
 
     def __init__(self, listen: str) -> None:
@@ -184,7 +184,7 @@ class PortReservation:
         self.address = f"{host}:{self.port}"
 
     def close(self) -> None:
-        """Give the port back."""
+        """Free the port."""
         self._socket.close()
 
 
@@ -204,7 +204,7 @@ def _wait_until_it_serves(connection: Connection) -> None:
 
 
 def _serve(connection: Connection, memory: Tensor, setup: IngestSetup) -> None:
-    """The ingest process: serves until it is terminated or its engine is gone."""
+    """Main function of an ingest process: serve until it is terminated or the engine's process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
     torch.set_num_threads(1)
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""The engine's thread: schedule, run, hand out answers. One loop owns one engine and its scheduler."""
+"""The engine's thread: schedule, run, deliver the answers. One loop owns one engine and its scheduler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OnBatch = Callable[[Batch, float, Load], None]
 
 @dataclass(slots=True)
 class _Work:
-    """What a waiting job holds."""
+    """A waiting or running job, its decoded payload or last activation, and the callback for its result."""
 
     job: Job
     start: Start
@@ -36,9 +36,9 @@ class EngineLoop:
 
     Args:
         scheduler: decides what runs next.
-        runner: runs it.
-        on_batch: told of every batch that ran, its time in seconds, and the load after it.
-        clock: seconds, the clock of the jobs' deadlines.
+        runner: runs the batches.
+        on_batch: called after every batch with the batch, its time in seconds, and the load after it.
+        clock: the clock of the jobs' deadlines, in seconds.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class EngineLoop:
             self._require_open()
             evicted = self._scheduler.add(job, self._now())
             self._work[job.id] = _Work(job, start, on_finished)
-            dropped = self._taken(evicted)
+            dropped = self._pop(evicted)
             self._changed.notify()
-        self._fail(dropped, Overloaded("another device needed the place: this device has most requests waiting"))
+        self._fail(dropped, Overloaded("the queue is full, and this device has the most requests waiting"))
 
     def cancel(self, job_id: int) -> None:
         """See `Backend.cancel`."""
@@ -81,7 +81,7 @@ class EngineLoop:
             self._work.pop(job_id, None)
 
     def load(self) -> Load:
-        """What a request that came now would wait, and what it would cost."""
+        """Expected wait and price of a request that arrives now."""
         with self._changed:
             return self._scheduler.load(self._now())
 
@@ -110,7 +110,7 @@ class EngineLoop:
                 if self._closed:
                     return None
                 now_s = self._now()
-                late = self._taken(self._scheduler.expire(now_s))
+                late = self._pop(self._scheduler.expire(now_s))
                 batch = self._scheduler.next_batch(now_s)
                 if batch is None and not late:
                     self._changed.wait(self._idle_s(now_s))
@@ -123,7 +123,7 @@ class EngineLoop:
         return None if wake_s is None else max(0.0, wake_s - now_s)
 
     def _run(self, batch: Batch) -> None:
-        """Run a batch; jobs that were cancelled since it was scheduled are left out."""
+        """Run a batch without the jobs that were cancelled since it was scheduled."""
         with self._changed:
             running = [self._work[job.id] for job in batch.jobs if job.id in self._work]
         began_s = self._now()
@@ -132,29 +132,29 @@ class EngineLoop:
         failed = [work.job.id for work, step in zip(running, steps, strict=True) if isinstance(step, JanusError)]
         with self._changed:
             self._scheduler.finish(batch, began_s + elapsed_s, failed)
-            over = self._advance(running, steps, elapsed_s)
+            ended = self._advance(running, steps, elapsed_s)
             load = self._scheduler.load(began_s + elapsed_s)
         self._on_batch(batch, elapsed_s, load)
-        for work, step in over:
+        for work, step in ended:
             self._finish(work, step, load)
 
     def _advance(
         self, running: Sequence[_Work], steps: Sequence[Step], elapsed_s: float
     ) -> list[tuple[_Work, Answer | JanusError]]:
-        """Keep the activations of jobs that go on; give those that are over with their answers or errors."""
-        over: list[tuple[_Work, Answer | JanusError]] = []
+        """Store the activations of jobs that go on; return the jobs that ended, with their answers or errors."""
+        ended: list[tuple[_Work, Answer | JanusError]] = []
         for work, step in zip(running, steps, strict=True):
             work.compute_s += elapsed_s
             if isinstance(step, Activation):
                 work.start = step
             elif self._work.pop(work.job.id, None) is not None:
-                over.append((work, step))
-        return over
+                ended.append((work, step))
+        return ended
 
-    def _taken(self, jobs: Sequence[Job]) -> list[_Work]:
-        """What these jobs hold, no longer held here."""
-        held = [self._work.pop(job.id, None) for job in jobs]
-        return [work for work in held if work is not None]
+    def _pop(self, jobs: Sequence[Job]) -> list[_Work]:
+        """Remove jobs from the waiting work and return their work."""
+        found = [self._work.pop(job.id, None) for job in jobs]
+        return [work for work in found if work is not None]
 
     def _fail(self, dropped: Sequence[_Work], error: JanusError) -> None:
         if dropped:
@@ -169,5 +169,5 @@ class EngineLoop:
             finished = Finished(step, None, work.compute_s, load)
         try:
             work.on_finished(finished)
-        except Exception:  # a connection that broke meanwhile must not stop the engine
-            _LOG.exception("an answer could not be handed over")
+        except Exception:  # a broken connection must not stop the engine
+            _LOG.exception("an answer could not be delivered")

@@ -1,4 +1,4 @@
-"""Measure what batches take on an engine: the cost table of its scheduler. A few seconds at a cloud's start."""
+"""Measure how long batches take on an engine, for the scheduler's cost table. Takes a few seconds at the start."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from janus_vit.model.machine import hardware
 from janus_vit.model.stage import Activation
 from janus_vit.scheduling.costs import CostTable
 
-_BLOCKS = 2  # that are timed together
-_ROUNDS = 3  # of which the first warms up
+_BLOCKS = 2  # blocks that are timed together
+_ROUNDS = 3  # runs of each measurement, including one for warm-up
 _TOKEN_SHARES = (0.25, 0.5, 1.0)
-_BUDGET_S = 5.0  # larger batches are left out once this is spent
+_BUDGET_S = 5.0  # no larger batch is measured after this time
 
 
 def measure_costs(
@@ -30,11 +30,11 @@ def measure_costs(
     """Time the stem, blocks, merging and the head for batches of 1, 2, 4 ... frames.
 
     Args:
-        model: what the engine runs.
-        engine: measured.
-        max_frames: in the largest batch.
-        progress: told the share of the work that is done.
-        budget_s: time after which no larger batch is measured; the table goes on in proportion.
+        model: the model that the engine runs.
+        engine: the engine to measure.
+        max_frames: number of frames in the largest batch.
+        progress: called with the share of the work that is done.
+        budget_s: time after which no larger batch is measured; the table extrapolates to larger ones.
     """
     sizes = _powers_of_two(max_frames)
     tokens = sorted({max(model.shape.protected + 2, round(share * model.shape.tokens)) for share in _TOKEN_SHARES})
@@ -65,7 +65,7 @@ def measure_costs(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Seconds of one batch size."""
+    """Seconds that the parts of the model take at one batch size."""
 
     block_s: tuple[float, ...]
     stem_s: float
@@ -90,7 +90,7 @@ def _measure_row(model: Model, engine: Engine, size: int, tokens: list[int]) -> 
 
 
 def _activations(model: Model, size: int, tokens: int, merges: int) -> list[Activation]:
-    """Frames at block 0; where tokens merge they stand for several patches, as they do later in a run."""
+    """Make frames at block 0. If they merge, each token already stands for two patches, as later in a run."""
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(size, tokens, model.shape.width, generator=generator)
     sizes = torch.full((1, tokens), 2.0 if merges else 1.0)
@@ -104,13 +104,13 @@ def _at_last_block(model: Model, starts: list[Activation]) -> list[Activation]:
 
 
 def _block_seconds(model: Model, engine: Engine, starts: list[Activation]) -> float:
-    """Mean of a few blocks, of which none is the last: that one may compute only what the head reads."""
+    """Mean time of a few blocks, without the last block, which may compute only what the head reads."""
     stop = max(1, min(_BLOCKS, model.shape.blocks - 1))
     return _least_seconds(lambda: engine.run_batch(starts, stop)) / stop
 
 
 def _least_seconds(run: Callable[[], object]) -> float:
-    """Least of several runs, the first of which warms up."""
+    """Minimum time of several runs after one warm-up run."""
     times_s = []
     for _ in range(_ROUNDS):
         began_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What an operator watches, in Prometheus' terms. Knows no engine, queue or network but the page that it serves."""
+"""Prometheus metrics of a cloud, and the HTTP page that serves them. Knows no engine, queue or other network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from janus_vit.scheduling.job import Batch
 from janus_vit.scheduling.scheduler import Load
 
 ANSWERED, CANCELLED = "answered", "cancelled"
-_LISTED_DEVICES, _OTHERS = 256, "(others)"  # labels cost memory: a client can claim any number of names
+_LISTED_DEVICES, _OTHERS = 256, "(others)"  # each label costs memory, and a client can send any number of names
 _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
 _TOKENS = (64, 256, 1_024, 4_096, 16_384, 65_536)
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -26,7 +26,7 @@ _OUTCOMES: tuple[tuple[type[JanusError], str], ...] = (
 
 
 def outcome_of(error: JanusError | None) -> str:
-    """The label of how a request ended: answered, refused, late, invalid, closing or failed."""
+    """Label for the end of a request: answered, refused, late, invalid, closing or failed."""
     if error is None:
         return ANSWERED
     return next((label for kind, label in _OUTCOMES if isinstance(error, kind)), "failed")
@@ -37,12 +37,12 @@ class RequestRecord:
     """How one request ended.
 
     Attributes:
-        device: the name that it gave.
-        outcome: as `outcome_of` says, or `CANCELLED`.
-        size_bytes: of its payload.
-        entry_block: at which it entered; None if it was refused before that was known.
-        queue_s: from decoding to the answer, without compute.
-        compute_s: in batches.
+        device: name that the device sent.
+        outcome: result of `outcome_of`, or `CANCELLED`.
+        size_bytes: size of its payload.
+        entry_block: block at which it entered; None if it was refused before that was known.
+        queue_s: time from decoding to the answer, without compute.
+        compute_s: time in batches.
     """
 
     device: str
@@ -54,7 +54,7 @@ class RequestRecord:
 
 
 class CloudMetrics:
-    """Counters of one cloud in a registry of their own, so that a process may hold several clouds."""
+    """Counters of one cloud. They have their own registry, so that one process can run several clouds."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -97,11 +97,11 @@ class CloudMetrics:
         self._lock = threading.Lock()
 
     def ready(self, accepting: bool) -> None:
-        """Show whether requests are accepted."""
+        """Set whether requests are accepted."""
         self._ready.set(accepting)
 
     def request_ended(self, record: RequestRecord) -> None:
-        """Count a request that is over."""
+        """Count a request that has ended."""
         self._requests.labels(record.outcome).inc()
         self._devices.labels(self._label(record.device), record.outcome).inc()
         if record.entry_block is not None:
@@ -112,7 +112,7 @@ class CloudMetrics:
             self._compute_s.observe(record.compute_s)
 
     def batch_ran(self, batch: Batch, elapsed_s: float, load: Load) -> None:
-        """Count a batch, and show the load after it."""
+        """Count a batch, and set the load after it."""
         self._batch_frames.observe(len(batch.jobs))
         self._batch_tokens.observe(sum(job.tokens_at(batch.start) for job in batch.jobs))
         self._segments.labels(batch.start, batch.stop).inc()
@@ -121,7 +121,7 @@ class CloudMetrics:
         self._waiting.set(load.waiting)
 
     def _label(self, device: str) -> str:
-        """The device's own label while there are few, that of all others then."""
+        """The device's own label, or the shared label once there are too many."""
         with self._lock:
             if device not in self._listed and len(self._listed) >= _LISTED_DEVICES:
                 return _OTHERS
@@ -133,12 +133,12 @@ class MetricsPage:
     """Serves `/metrics` over HTTP until it is closed.
 
     Args:
-        metrics: what is shown.
-        host: to listen on.
-        port: 0 picks a free one, see `port`.
+        metrics: the metrics to serve.
+        host: host to listen on.
+        port: port to listen on; 0 picks a free one, see `port`.
 
     Raises:
-        InputError: the port cannot be listened on.
+        InputError: the page cannot listen on the port.
     """
 
     def __init__(self, metrics: CloudMetrics, host: str, port: int) -> None:

@@ -1,7 +1,7 @@
 """A backend in another process: frames cross in shared memory, everything else in small messages over a pipe.
 
-`RemoteBackend` stands in an ingest process, `RemoteSession` beside the engine. A process that dies closes its pipe: the
-session then cancels the jobs of that process and of no other.
+`RemoteBackend` runs in an ingest process, `RemoteSession` in the engine's process. When an ingest process dies, its
+pipe closes, and its session cancels the jobs of that process only.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from janus_vit.errors import JanusError, Overloaded, Unreachable
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
 
-_SESSION_IDS = 1 << 40  # jobs of one session
+_SESSION_IDS = 1 << 40  # number of job ids reserved for each session
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Compute this job, whose frame lies there."""
+    """Compute this job; `ref` says where its frame is."""
 
     job: Job
     ref: FrameRef
@@ -43,8 +43,8 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """A job is over, and its slot is free."""
+class JobEnded:
+    """A job has ended, and its slot is free."""
 
     job_id: int
     finished: Finished
@@ -55,7 +55,7 @@ class Drain:
     """Refuse new requests."""
 
 
-Message = Submit | Cancel | Over | Drain | RequestRecord
+Message = Submit | Cancel | JobEnded | Drain | RequestRecord
 
 
 class Pipe:
@@ -66,7 +66,7 @@ class Pipe:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """Send a message; one to a process that is gone is dropped."""
+        """Send a message. Drop it if the other process has ended."""
         with self._lock:
             try:
                 self._connection.send(message)
@@ -74,7 +74,7 @@ class Pipe:
                 return
 
     def receive(self) -> Message | None:
-        """Wait for a message; None when the other process is gone."""
+        """Wait for a message; None when the other process has ended."""
         try:
             message: Message = self._connection.recv()
         except (EOFError, OSError):
@@ -82,55 +82,55 @@ class Pipe:
         return message
 
     def close(self) -> None:
-        """Close this end; a thread that waits in `receive` here or there goes on."""
+        """Close this end. Threads that wait in `receive` at either end return."""
         with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as both:
             both.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
 
 class RemoteBackend:
-    """Hands jobs to the process that owns the engine.
+    """Sends jobs to the process that owns the engine.
 
     Args:
-        pipe: to that process.
-        memory: slots that it reads frames from.
-        load: of the cloud at the start.
-        on_drain: called when that process wants no more requests.
-        on_gone: called when that process is gone.
+        pipe: pipe to that process.
+        memory: slots from which that process reads frames.
+        load: load of the cloud at the start.
+        on_drain: called when that process accepts no more requests.
+        on_disconnect: called when that process has ended.
     """
 
     def __init__(
-        self, pipe: Pipe, memory: Tensor, load: Load, on_drain: Callable[[], None], on_gone: Callable[[], None]
+        self, pipe: Pipe, memory: Tensor, load: Load, on_drain: Callable[[], None], on_disconnect: Callable[[], None]
     ) -> None:
         self._pipe = pipe
         self._frames = SharedFrames(memory)
         self._load = load
         self._on_drain = on_drain
-        self._on_gone = on_gone
-        self._waiting: dict[int, tuple[int, OnFinished | None]] = {}  # slot, and whom to tell unless it was cancelled
+        self._on_disconnect = on_disconnect
+        self._waiting: dict[int, tuple[int, OnFinished | None]] = {}  # slot and callback; no callback once cancelled
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, name="janus-replies", daemon=True)
         self._thread.start()
 
     def check(self, job: Job) -> None:
-        """See `Backend.check`. Judges by the load that the last answer told; the scheduler itself decides later."""
+        """See `Backend.check`. Uses the load reported with the last answer; the scheduler decides after `submit`."""
         compute_s = self._load.price.of_frame(job.entry, job.tokens)
         if time.perf_counter() + compute_s > job.deadline_s:
             raise Overloaded(
-                f"it cannot be in time: computing takes {1e3 * compute_s:.0f} ms, "
+                f"the request cannot be in time: computing takes {1e3 * compute_s:.0f} ms, "
                 f"the expected wait is {1e3 * self._load.expected_wait_s:.0f} ms",
                 self._load.expected_wait_s,
             )
 
     def submit(self, job: Job, start: Start, on_finished: OnFinished) -> None:
-        """See `Backend.submit`; a refusal of the scheduler comes as an error to `on_finished`."""
+        """See `Backend.submit`. If the scheduler refuses the job, `on_finished` gets the error."""
         ref = self._frames.write(start)
         with self._lock:
             self._waiting[job.id] = (ref.slot, on_finished)
         self._pipe.send(Submit(job, ref))
 
     def cancel(self, job_id: int) -> None:
-        """See `Backend.cancel`; the slot is free again when the other process says so."""
+        """See `Backend.cancel`. The slot is free again when the other process confirms."""
         with self._lock:
             known = self._waiting.get(job_id)
             if known is not None:
@@ -143,14 +143,14 @@ class RemoteBackend:
 
     def _listen(self) -> None:
         while (message := self._pipe.receive()) is not None:
-            if isinstance(message, Over):
+            if isinstance(message, JobEnded):
                 self._load = message.finished.load
                 self._settle(message)
             elif isinstance(message, Drain):
                 self._on_drain()
-        self._on_gone()
+        self._on_disconnect()
 
-    def _settle(self, message: Over) -> None:
+    def _settle(self, message: JobEnded) -> None:
         with self._lock:
             slot, on_finished = self._waiting.pop(message.job_id)
         self._frames.free(slot)
@@ -159,15 +159,15 @@ class RemoteBackend:
 
 
 class RemoteSession:
-    """Serves one ingest process with a backend of this process, until its pipe closes.
+    """Connects one ingest process to a backend of this process, until the pipe closes.
 
     Args:
-        index: of the process; keeps the jobs of different processes apart.
-        connection: to it.
-        memory: slots that it writes frames to.
-        backend: computes.
-        idle_load: told with jobs that are refused or cancelled.
-        on_record: told of every request that is over.
+        index: number of the ingest process; keeps the jobs of different processes apart.
+        connection: pipe to the ingest process.
+        memory: slots to which the ingest process writes frames.
+        backend: computes the jobs.
+        load: returns the load to report with jobs that are refused or cancelled.
+        on_record: called for every request when it has ended.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class RemoteSession:
         self._pipe.send(Drain())
 
     def join(self) -> None:
-        """Wait until the process is gone."""
+        """Wait until the process has ended."""
         self._thread.join()
 
     def _serve(self) -> None:
@@ -220,19 +220,19 @@ class RemoteSession:
         job = replace(message.job, id=self._first_id + job_id)
         try:
             self._backend.submit(
-                job, read_frame(self._memory, message.ref), lambda finished: self._over(job_id, finished)
+                job, read_frame(self._memory, message.ref), lambda finished: self._report(job_id, finished)
             )
         except JanusError as error:
-            self._over(job_id, Finished(None, error, 0.0, self._load()))
+            self._report(job_id, Finished(None, error, 0.0, self._load()))
 
     def _cancel(self, job_id: int) -> None:
         self._backend.cancel(self._first_id + job_id)
-        self._over(job_id, Finished(None, Unreachable("the device hung up"), 0.0, self._load()))
+        self._report(job_id, Finished(None, Unreachable("the device disconnected"), 0.0, self._load()))
 
-    def _over(self, job_id: int, finished: Finished) -> None:
-        """Tell the process once, whichever comes first: the answer or the cancellation."""
+    def _report(self, job_id: int, finished: Finished) -> None:
+        """Report the end of a job to the process, once: either its result or its cancellation, whichever is first."""
         with self._lock:
             if job_id not in self._running:
                 return
             self._running.discard(job_id)
-        self._pipe.send(Over(job_id, finished))
+        self._pipe.send(JobEnded(job_id, finished))

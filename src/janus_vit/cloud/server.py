@@ -1,4 +1,4 @@
-"""A cloud that devices reach by network: model, engine, scheduler and gRPC server in one object."""
+"""A cloud on the network: model, engine, scheduler and gRPC server in one object."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from janus_vit.scheduling.scheduler import Load, Scheduler
 from janus_vit.wire.messages import Greeting
 
 _POLL_S = 0.02
-_GRACE_S = 1.0  # for answers that are being sent
+_GRACE_S = 1.0  # time for answers that are being sent
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What an engine can do.
+    """Throughput of an engine.
 
     Attributes:
-        engine: its name.
-        device: that it runs on.
-        precision: that it computes in.
-        batch_frames: frames of the batch in which it is fastest.
-        frames_per_s: unmerged, in such batches.
+        engine: name of the engine.
+        device: CPU or GPU that it runs on.
+        precision: precision that it computes in.
+        batch_frames: number of frames in its fastest batch.
+        frames_per_s: unmerged frames per second in such batches.
     """
 
     engine: str
@@ -51,7 +51,7 @@ class Capacity:
 
     @classmethod
     def of(cls, model: Model, engine: Engine, costs: CostTable, max_frames: int) -> Capacity:
-        """By the engine's cost table."""
+        """Compute the throughput from the engine's cost table."""
         rates = {frames: frames / full_batch_s(costs, model.shape, frames) for frames in range(1, max_frames + 1)}
         best = max(rates, key=rates.__getitem__)
         return cls(engine.name, str(engine.device), engine.precision, best, rates[best])
@@ -66,16 +66,16 @@ class Cloud:
     """Serves one model to any number of devices until it is closed.
 
     Args:
-        model: what to run.
-        profile: this machine's latency (`janus-vit profile`), told to devices.
+        model: the model to serve.
+        profile: latency profile of this machine (`janus-vit profile`); devices get it when they connect.
         listen: "host:port"; port 0 picks a free one, see `port`.
-        tls: certificate and key; None serves in the clear.
-        engine: what runs the model, or its name; default: the fastest that computes in float32.
+        tls: certificate and key; None serves without TLS.
+        engine: the engine or its name; default: the fastest one that computes in float32.
         config: limits.
-        costs: what batches take; default: measured now if the engine runs frames together, else as the profile says.
+        costs: times of batches; default: measured now if the engine runs batches, otherwise taken from the profile.
 
     Raises:
-        InputError: the address cannot be listened on, or the engine cannot be used.
+        InputError: the cloud cannot listen on the address, or the engine cannot be used.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Cloud:
 
     @property
     def capacity(self) -> Capacity:
-        """What the engine can do, for people."""
+        """Throughput of the engine, for display."""
         return self._capacity
 
     @property
@@ -125,15 +125,15 @@ class Cloud:
 
     @property
     def ingest_process_ids(self) -> list[int]:
-        """Of the processes that receive requests; none if this process does."""
+        """Process numbers of the ingest processes; empty if this process receives the requests."""
         return self._front.process_ids
 
     def greeting(self) -> Greeting:
-        """What devices learn when they connect."""
+        """The greeting that devices get when they connect."""
         return self._greeting
 
     def load(self) -> Load:
-        """What a request that came now would find."""
+        """Expected wait and price of a request that arrives now."""
         return self._loop.load()
 
     def wait(self) -> None:
@@ -141,7 +141,7 @@ class Cloud:
         self._closed.wait()
 
     def drain(self) -> None:
-        """Refuse new requests, and wait for those that were admitted: at most `drain_s` of the configuration."""
+        """Refuse new requests, and wait for the admitted ones, at most `CloudConfig.drain_s` seconds."""
         self.metrics.ready(False)
         self._front.drain()
         until_s = time.perf_counter() + self._config.drain_s
@@ -149,7 +149,7 @@ class Cloud:
             time.sleep(_POLL_S)
 
     def close(self) -> None:
-        """Stop at once; what waits fails, and its devices finish it themselves. Call `drain` before for a soft end."""
+        """Stop at once. Waiting requests fail, and their devices finish the frames. To answer them, `drain` first."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -169,7 +169,7 @@ class Cloud:
 
 
 class _OneProcess:
-    """gRPC in the engine's process."""
+    """Run gRPC in the engine's process."""
 
     def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
         ingest = Ingest(setup.shape, setup.greeting.fingerprint)
@@ -187,7 +187,7 @@ class _OneProcess:
 
 
 class _ManyProcesses:
-    """gRPC in processes of its own."""
+    """Run gRPC in separate processes."""
 
     def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
         self._reserved = PortReservation(setup.address)
@@ -211,17 +211,17 @@ class _ManyProcesses:
 
 
 def _announced(scheduler: Scheduler, config: CloudConfig) -> tuple[int, ...]:
-    """Blocks at which frames should enter; none where nothing is gained by that, since nothing runs together."""
+    """Entry blocks to announce; none if the engine runs frames one by one, so that shared blocks gain nothing."""
     return scheduler.entry_blocks if config.max_batch_frames > 1 else ()
 
 
 def config_for(engine: Engine, config: CloudConfig) -> CloudConfig:
-    """Limits that suit an engine: one that gains nothing from batches runs single frames to their end."""
+    """Adapt the limits to an engine: an engine that gains nothing from batches runs each frame alone to its end."""
     return replace(config, max_batch_frames=1, entry_blocks=(0,)) if isinstance(engine, OneByOne) else config
 
 
 def costs_of(model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig) -> CostTable:
-    """What batches take on an engine: by its profile if it runs frames one by one, else measured."""
+    """Times of batches on an engine: from the profile if it runs frames one by one, otherwise measured."""
     if isinstance(engine, OneByOne):
         return profile_costs(profile, model.shape)
     return measure_costs(model, engine, config.max_batch_frames)

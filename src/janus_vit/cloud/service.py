@@ -1,4 +1,4 @@
-"""The cloud's side of a request: check, admit, decode, compute, reply. A plain object that knows no gRPC."""
+"""The steps of a request in the cloud: check, admit, decode, compute, reply. A plain object that knows no gRPC."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OnReply = Callable[[Reply | JanusError], None]
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A request that is being computed; `cancel` drops it when its device hangs up."""
+    """A request that waits or runs; call `cancel` when its device disconnects."""
 
     cancel: Callable[[], None]
 
@@ -38,10 +38,10 @@ class CloudService:
     """Answers the requests of many devices with one model.
 
     Args:
-        greeting: what the cloud says of itself.
+        greeting: the reply to Hello.
         ingest: checks and decodes requests.
-        backend: computes them.
-        on_ended: told of every request that is over.
+        backend: computes requests.
+        on_ended: called for every request when it has ended.
     """
 
     def __init__(
@@ -64,25 +64,25 @@ class CloudService:
         return self._ingest.largest_body_bytes
 
     def decodes_quickly(self, request: Request) -> bool:
-        """Whether decoding is short enough for a thread that serves other connections too."""
+        """Whether decoding is short enough for the thread that serves all connections."""
         return self._ingest.decodes_quickly(request)
 
     def greeting(self) -> Greeting:
-        """What this cloud runs."""
+        """Describe this cloud to a device that connects."""
         return self._greeting
 
     def begin(self, request: Request, receive_s: float, on_reply: OnReply) -> Pending:
         """Start to answer a request.
 
         Args:
-            request: as it was parsed; every field is still to be checked.
-            receive_s: how long it took to arrive. The time left was counted when sending began.
+            request: the parsed request; its fields are not checked yet.
+            receive_s: how long the request took to arrive. Its time left is counted from the start of sending.
             on_reply: called once, from any thread, with the reply or the error, unless the request is cancelled.
 
         Raises:
-            WireError: the request cannot be right.
-            ModelMismatch: it is for another model.
-            Rejected: it cannot be in time, or its device has too many requests waiting.
+            WireError: a field of the request is invalid.
+            ModelMismatch: the request is for another model.
+            Rejected: the request cannot be in time, or its device has too many requests waiting.
             Unreachable: the cloud is shutting down.
         """
         arrived_s = time.perf_counter()
@@ -118,11 +118,11 @@ class CloudService:
         return answered.result()
 
     def drain(self) -> None:
-        """Refuse new requests; those that were admitted are still answered."""
+        """Refuse new requests; admitted ones are still answered."""
         self._draining = True
 
     def close(self) -> None:
-        """Stop the backend; what waits fails with Unreachable."""
+        """Stop the backend; waiting requests fail with Unreachable."""
         self.drain()
         self._backend.close()
 
@@ -131,7 +131,7 @@ class CloudService:
         self._on_ended(RequestRecord(request.device, CANCELLED, len(request.body), request.split))
 
     def _ended(self, request: Request, result: Finished, times: _Times) -> Reply | JanusError:
-        """Count a computed request, and give what its device gets."""
+        """Count a request that has ended, and return its reply or error."""
         queue_s = max(0.0, time.perf_counter() - times.decoded_s - result.compute_s)
         outcome = outcome_of(result.error)
         self._on_ended(

@@ -19,13 +19,13 @@ _ALIGNED_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Where a frame lies.
+    """Place of a frame in the shared memory.
 
     Attributes:
-        slot: of the shared memory.
-        dtype: of its values, "uint8" or "float32".
-        shape: of its pixels, or of its tokens [1, T, C].
-        start: the same frame with its tensors left out.
+        slot: index of the slot.
+        dtype: type of the values, "uint8" or "float32".
+        shape: shape of the pixels, or of the tokens [1, T, C].
+        start: the frame without its tensors.
     """
 
     slot: int
@@ -43,7 +43,7 @@ def slots_memory(slots: int, frame_bytes: int) -> Tensor:
 
 
 class SharedFrames:
-    """The writing end of the slots. Any thread may write."""
+    """Writes frames to the slots. Any thread may write."""
 
     def __init__(self, memory: Tensor) -> None:
         self._memory = memory
@@ -70,13 +70,13 @@ class SharedFrames:
         return FrameRef(slot, "float32", shape, replace(start, tokens=torch.empty(0), sizes=torch.empty(0)))
 
     def free(self, slot: int) -> None:
-        """Let a slot be written again."""
+        """Mark a slot as free."""
         with self._lock:
             self._free.append(slot)
 
 
 def read_frame(memory: Tensor, ref: FrameRef) -> Start:
-    """The frame of a reference; its tensors are views of the slot."""
+    """Return the frame of a reference; its tensors are views of the slot."""
     values = _values(memory[ref.slot], ref.dtype, ref.shape)
     if isinstance(ref.start, Activation):
         return replace(ref.start, tokens=values, sizes=_sizes(memory[ref.slot], ref.shape))
@@ -89,6 +89,6 @@ def _values(slot: Tensor, dtype: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _sizes(slot: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Sizes [1, T] behind tokens [1, T, C]."""
+    """View the sizes [1, T], which follow the tokens [1, T, C] in the slot."""
     begin = math.prod(shape) * torch.float32.itemsize
     return slot[begin : begin + shape[1] * torch.float32.itemsize].view(torch.float32).view(shape[:2])

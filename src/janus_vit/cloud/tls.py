@@ -1,4 +1,4 @@
-"""A server's certificate and key, as bytes that can be handed to other processes."""
+"""A server's certificate and key, as bytes that can be sent to other processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import grpc
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """What a server proves its identity with.
+    """A server's TLS certificate and key.
 
     Attributes:
         certificates: certificate chain, PEM.
@@ -20,8 +20,8 @@ class ServerTls:
     key: bytes
 
     def __repr__(self) -> str:
-        return "ServerTls(...)"  # a key must not reach a log
+        return "ServerTls(...)"  # so that the key does not appear in logs
 
     def credentials(self) -> grpc.ServerCredentials:
-        """The same for gRPC."""
+        """gRPC credentials with this certificate and key."""
         return grpc.ssl_server_credentials([(self.key, self.certificates)])
