@@ -148,7 +148,7 @@ def test_a_listener_that_fails_does_not_stop_the_engine(loop, gate, caplog):
     loop.submit(job(loop, 0), FRAME, broken)
     loop.submit(job(loop, 1), FRAME, results.take(1))
     assert results.wait(1)[1].answer is not None
-    assert "could not be handed over" in caplog.text
+    assert "could not be delivered" in caplog.text
 
 
 def test_closing_fails_what_waits_and_refuses_what_comes(loop, gate):
