@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -87,14 +87,15 @@ class Dispatcher:
         if stop > start:
             work = merges = 0.0
             for waiting in members:
-                route, entry = waiting.route, waiting.job.entry
-                work += route.work[stop - entry] - route.work[start - entry]
-                merges += route.merges[stop - entry] - route.merges[start - entry]
+                route, first = waiting.route, start - waiting.job.entry
+                last = first + stop - start
+                work += route.work[last] - route.work[first]
+                merges += route.merges[last] - route.merges[first]
             seconds += costs.stretch_s(frames, stop - start, work, merges)
         return seconds + costs.head_s[frames] if stop == self._depth else seconds
 
     def _preferred(self, wave: int) -> Step:
-        standing = Counter(self._queue.positions)
+        standing = self._queue.standing
         full = [position for position, count in standing.items() if count >= self._costs.max_frames]
         position = max(full) if full else wave if wave and wave in standing else min(standing)
         stop = self._stop(position)
@@ -105,10 +106,11 @@ class Dispatcher:
         leader = self._queue.jobs[0]
         standing, stop = self._standing_at(leader.position), self._stop(leader.position)
         yield Step(self._most_in_time(standing, now_s), stop, self._depth)
-        for given_up in range(1, len(standing)):
-            if self._in_time(standing[given_up:], now_s):
-                yield Step(standing[given_up:], stop, self._depth, standing[:given_up])
-                return
+        given_up = bisect_left(
+            range(len(standing)), True, lo=1, key=lambda first: self._in_time(standing[first:], now_s)
+        )
+        if given_up < len(standing):
+            yield Step(standing[given_up:], stop, self._depth, standing[:given_up])
 
     def _standing_at(self, position: int) -> list[Waiting]:
         """As many of those that stand there as a batch may hold, at least one; the earliest deadlines first."""
@@ -123,7 +125,7 @@ class Dispatcher:
     def _stop(self, position: int) -> int:
         """Where a batch from this block stops: at the next entry, or where others wait before it."""
         entry = next((entry for entry in self._entries if entry > position), self._depth)
-        return min((at for at in self._queue.positions if position < at < entry), default=entry)
+        return min((at for at in self._queue.standing if position < at < entry), default=entry)
 
     def _in_time(self, members: Sequence[Waiting], now_s: float) -> bool:
         """Whether jobs that run now, without a pause, meet the first one's deadline."""
@@ -132,14 +134,10 @@ class Dispatcher:
 
     def _most_in_time(self, standing: Sequence[Waiting], now_s: float) -> Sequence[Waiting]:
         """The most of them that meet the first one's deadline together, at least one."""
-        low, high = 1, len(standing)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._in_time(standing[:middle], now_s):
-                low = middle
-            else:
-                high = middle - 1
-        return standing[:low]
+        late = bisect_left(
+            range(len(standing) + 1), True, lo=2, key=lambda count: not self._in_time(standing[:count], now_s)
+        )
+        return standing[: late - 1]
 
     def _harm(self, step: Step, now_s: float) -> tuple[int, int]:
         """Deadlines that a step misses or gives up, and those that it endangers."""
@@ -151,9 +149,12 @@ class Dispatcher:
         missed = len(step.given_up)
         done_s = {waiting.job.id: waiting.share_s(start) for waiting in step.given_up}
         for waiting in step.members:
-            rest_s = 0.0 if complete else factor * waiting.rest_s(until, fullness)
-            missed += end_s + rest_s > waiting.limit_s
-            done_s[waiting.job.id] = waiting.share_s(start) - (0.0 if complete else waiting.share_s(until))
+            if complete:
+                missed += end_s > waiting.limit_s
+                done_s[waiting.job.id] = waiting.share_s(start)
+            else:
+                missed += end_s + factor * waiting.rest_s(until, fullness) > waiting.limit_s
+                done_s[waiting.job.id] = waiting.share_s(start) - waiting.share_s(until)
         return missed, self._queue.endangered(end_s, fullness, done_s)
 
     def _fullness(self, frames: int) -> float:

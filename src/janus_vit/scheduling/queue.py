@@ -7,6 +7,7 @@ groups before its own, and these run in full batches.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 
 from janus_vit.scheduling.estimate import BatchCosts, Correction
@@ -61,6 +62,7 @@ class DeadlineQueue:
     Attributes:
         jobs: those that wait, and those that go on after the running batch; earliest deadline first.
         positions: their next blocks.
+        standing: number of jobs at each block where any stand.
     """
 
     def __init__(self, costs: BatchCosts, correction: Correction) -> None:
@@ -72,6 +74,7 @@ class DeadlineQueue:
         self._extra_s: list[float] = []
         self._share_s: list[float] = []
         self.positions: list[int] = []
+        self.standing: Counter[int] = Counter()
         self.jobs: list[Waiting] = []
 
     def insert(self, waiting: Waiting) -> None:
@@ -84,6 +87,7 @@ class DeadlineQueue:
         self._extra_s.insert(index, route.extra_s[offset])
         self._share_s.insert(index, route.share_s[offset])
         self.positions.insert(index, waiting.position)
+        self.standing[waiting.position] += 1
         self.jobs.insert(index, waiting)
 
     def remove(self, waiting: Waiting) -> None:
@@ -92,9 +96,12 @@ class DeadlineQueue:
         index = self._index(waiting)
         del self._keys[index], self._alone_s[index], self._extra_s[index], self._share_s[index]
         del self.positions[index], self.jobs[index]
+        self._leave(waiting.position)
 
     def move(self, waiting: Waiting, position: int) -> None:
         """Let a job stand at another block."""
+        self._leave(waiting.position)
+        self.standing[position] += 1
         waiting.position = position
         index, route, offset = self._index(waiting), waiting.route, position - waiting.job.entry
         self._alone_s[index] = route.alone_s[offset]
@@ -144,18 +151,27 @@ class DeadlineQueue:
             fullness: of the batches in which the others run then: 0 alone, 1 the largest.
             done_s: uncorrected seconds in full batches that the batch works off for each of its jobs, by id.
         """
-        factor, found, start_s = self._correction.factor, 0, free_s
-        extra = factor * fullness
-        for first in range(0, len(self.jobs), self._group):
+        factor, extra = self._correction.factor, self._correction.factor * fullness
+        latest_s = [
+            key[0] - factor * alone_s - extra * extra_s
+            for key, alone_s, extra_s in zip(self._keys, self._alone_s, self._extra_s, strict=True)
+        ]
+        if not latest_s or min(latest_s) >= free_s + factor * sum(self._share_s):
+            return 0
+        found, start_s = 0, free_s
+        for first in range(0, len(latest_s), self._group):
             group = slice(first, first + self._group)
-            keys, share_s = self._keys[group], sum(self._share_s[group])
-            found += sum(
-                key[0] - factor * alone_s - extra * extra_s < start_s
-                for key, alone_s, extra_s in zip(keys, self._alone_s[group], self._extra_s[group], strict=True)
-                if key[1] not in done_s
-            )
-            start_s += factor * (share_s - sum(done_s.get(key[1], 0.0) for key in keys))
+            keys, latest = self._keys[group], latest_s[group]
+            if min(latest) < start_s:
+                found += sum(each < start_s and key[1] not in done_s for key, each in zip(keys, latest, strict=True))
+            share_s = sum(self._share_s[group]) - sum([done_s[key[1]] for key in keys if key[1] in done_s])
+            start_s += factor * share_s
         return found
+
+    def _leave(self, position: int) -> None:
+        self.standing[position] -= 1
+        if not self.standing[position]:
+            del self.standing[position]
 
     def _index(self, waiting: Waiting) -> int:
         return bisect_left(self._keys, (waiting.due_s, waiting.job.id))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
+from janus_vit.scheduling.costs import CostTable
+from janus_vit.scheduling.estimate import BatchCosts
 from janus_vit.scheduling.job import Batch, Job
 
 
@@ -75,14 +77,14 @@ class EarliestDeadlineBatches(_Unsegmented):
     """Batches of one entry block in order of deadlines, as large as they can be; never joined.
 
     Args:
+        table: times of the engine; what cannot be in time even alone is dropped.
         depth: of the model.
-        alone_s: seconds of one job alone; what cannot be in time even so is dropped.
         max_frames: in a batch.
     """
 
-    def __init__(self, depth: int, alone_s: Callable[[Job], float], max_frames: int) -> None:
+    def __init__(self, table: CostTable, depth: int, max_frames: int) -> None:
         super().__init__(depth)
-        self._alone_s = alone_s
+        self._costs = BatchCosts(table, depth, 1)
         self._max_frames = max_frames
 
     def next_batch(self, now_s: float) -> Batch | None:
@@ -94,4 +96,4 @@ class EarliestDeadlineBatches(_Unsegmented):
         return self._run([job for job in self._waiting if job.entry == entry][: self._max_frames])
 
     def _is_hopeless(self, job: Job, now_s: float) -> bool:
-        return now_s + self._alone_s(job) > job.deadline_s
+        return now_s + self._costs.route(job.tokens).alone_s[0] > job.deadline_s
