@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from janus_vit.errors import InputError
 from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer, patience_s
-from janus_vit.planning.payloads import LOCAL, parse_payload
+from janus_vit.planning.payloads import LOCAL, TOKEN_FORMATS, parse_payload
 from janus_vit.planning.plan import ModelShape, Plan
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.adaptive import MostAccurateInTime
@@ -239,3 +239,14 @@ def test_machine_without_any_error_can_be_planned_for(platforms):
         exact = Measured(device_s=predicted.device_s, encode_s=predicted.encode_s, cloud_s=predicted.cloud_s)
         policy.observe(outcome_of(decision, frame=frame, sla_s=0.01, measured=exact))
     assert 0.9 < decision.predicted.on_time <= 1.0
+
+
+def test_a_new_token_format_needs_an_entry_in_token_formats_alone(monkeypatch, platforms):
+    monkeypatch.setitem(TOKEN_FORMATS, "float12", (12, True))
+    machines = {
+        "device": dataclasses.replace(platforms.device, encode={"float12": platforms.device.encode["float8"]}),
+        "cloud": dataclasses.replace(platforms.cloud, decode={"float12": platforms.cloud.decode["float8"]}),
+    }
+    private = dataclasses.replace(platforms, **machines, images_allowed=False)
+    decision = make_policy("adaptive", private).choose(Situation(0.0, 0.06))
+    assert decision.plan.payload == "float12"

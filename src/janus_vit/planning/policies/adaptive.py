@@ -7,7 +7,7 @@ import numpy as np
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import RateForecast, RoundTrip
 from janus_vit.planning.outcome import Outcome, patience_s
-from janus_vit.planning.payloads import parse_payload
+from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, TOKEN_FORMATS, parse_payload
 from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.correction import Correction
@@ -176,7 +176,10 @@ def _paper_order(table: PlanTable) -> Floats:
 
 def _fidelity(payload: str) -> float:
     """How little a payload changes the frame, from 0 to 1; only the order matters."""
-    order = {"local": 1.0, "float32": 1.0, "float16": 0.99, "float8": 0.9, "int8": 0.9, "int4": 0.1}
-    order |= {"tensor": 1.0, "png": 1.0}
-    base = payload.removesuffix("+zstd")
-    return order[base] if base in order else 0.9 * parse_payload(base).quality / 100
+    base = payload.removesuffix(LOSSLESS_SUFFIX)
+    if base in (LOCAL, "tensor", "png"):
+        return 1.0
+    if base in TOKEN_FORMATS:
+        bits, _ = TOKEN_FORMATS[base]
+        return 1.0 if bits >= 32 else 0.99 if bits >= 16 else 0.9 if bits >= 8 else 0.1
+    return 0.9 * parse_payload(base).quality / 100
