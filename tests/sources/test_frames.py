@@ -12,7 +12,8 @@ from PIL import Image
 
 from janus_vit.errors import InputError
 from janus_vit.sources import frames as sources
-from janus_vit.sources.frames import newest, open_source, read_image
+from janus_vit.sources.frames import open_source, read_image
+from janus_vit.sources.videos import newest
 
 
 def save(path: Path, red: int = 0, size=(8, 6), **options) -> Path:

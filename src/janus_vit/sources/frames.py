@@ -6,15 +6,10 @@ Videos and cameras need PyAV, the extra `janus-vit[video]`. The other sources do
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +17,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from janus_vit.errors import InputError
 from janus_vit.sources.builtin import builtin_frames
+from janus_vit.sources.videos import camera_frames, count_frames, video_frames
 
 BUILTIN = "builtin"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv")
 SOURCE_KINDS = f"{BUILTIN}, a folder of images, an image file, a video file, or camera:0"
 _CAMERA = re.compile(r"(?:camera:|/dev/video)(\d+)")
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,49 +98,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: is not an image of a known format: remove it or convert it to PNG") from error
     except Exception as error:  # Pillow's decoders raise many exception types on damaged files
         raise InputError(f"{path}: cannot be read as an image ({error}): remove or replace it") from error
-
-
-def newest(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Yield the newest item of a source that does not wait, such as a camera.
-
-    A thread reads the items. Items that arrive while the consumer is busy replace each other, so the consumer always
-    gets the last one. An exception of the source is raised in the consumer.
-    """
-    latest: deque[_Item] = deque(maxlen=1)
-    changed = threading.Condition()
-    failures: list[BaseException] = []
-    finished = threading.Event()
-
-    def read() -> None:
-        try:
-            for item in items:
-                with changed:
-                    latest.append(item)
-                    changed.notify()
-                if finished.is_set():
-                    return
-        except BaseException as error:  # raised again in the consumer
-            failures.append(error)
-        finally:
-            finished.set()
-            with changed:
-                changed.notify()
-
-    reader = threading.Thread(target=read, name="janus-camera", daemon=True)
-    reader.start()
-    try:
-        while True:
-            with changed:
-                changed.wait_for(lambda: latest or finished.is_set())
-                if not latest:
-                    break
-                item = latest.popleft()
-            yield item
-    finally:
-        finished.set()
-        reader.join()
-    if failures:
-        raise failures[0]
 
 
 def _open_files_or_camera(spec: str, warn: Callable[[str], None]) -> Source:
@@ -248,14 +200,11 @@ def _read_error(path: Path) -> InputError | None:
 
 
 def _video_source(path: Path) -> Source:
-    with _open_video(path) as container:
-        length = container.streams.video[0].frames or None  # 0 means that the file does not say
-
     def samples() -> Iterator[Sample]:
-        with _open_video(path) as container:
-            yield from _decoded_samples(path, container.decode(video=0))
+        for index, frame in enumerate(video_frames(path)):
+            yield Sample(f"{path.name} frame {index}", frame, None)
 
-    return Source(samples, length)
+    return Source(samples, count_frames(path))
 
 
 def _camera_source(path: Path) -> Source:
@@ -263,34 +212,7 @@ def _camera_source(path: Path) -> Source:
         raise InputError(f"camera {path} does not exist: connect the camera, or choose another number")
 
     def samples() -> Iterator[Sample]:
-        with _open_video(path, "v4l2") as container:
-            arrivals = ((frame, time.perf_counter()) for frame in container.decode(video=0))
-            for index, (frame, captured_s) in enumerate(newest(arrivals)):
-                yield Sample(f"{path.name} frame {index}", frame.to_ndarray(format="rgb24"), None, captured_s)
+        for index, (frame, captured_s) in enumerate(camera_frames(path)):
+            yield Sample(f"{path.name} frame {index}", frame, None, captured_s)
 
     return Source(samples, None, live=True)
-
-
-def _decoded_samples(path: Path, frames: Iterator[Any]) -> Iterator[Sample]:
-    for index, frame in enumerate(frames):
-        yield Sample(f"{path.name} frame {index}", frame.to_ndarray(format="rgb24"), None)
-
-
-@contextmanager
-def _open_video(path: Path, container_format: str | None = None) -> Iterator[Any]:
-    """Open a PyAV container that has a video stream. PyAV's errors become InputError, also inside the `with` block."""
-    try:
-        import av
-    except ImportError as error:
-        raise InputError(
-            f"{path}: videos and cameras need PyAV: install it with pip install 'janus-vit[video]'"
-        ) from error
-    try:
-        with av.open(str(path), format=container_format) as container:
-            if not container.streams.video:
-                raise InputError(f"{path}: holds no video: choose another file")
-            yield container
-    except av.FFmpegError as error:
-        raise InputError(
-            f"{path}: cannot be read as a video ({error.strerror}): check the file or the camera"
-        ) from error

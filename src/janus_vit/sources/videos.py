@@ -1,0 +1,118 @@
+"""Read the frames of videos and cameras with PyAV, the extra `janus-vit[video]`. Knows pixels and times, no samples."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_vit.errors import InputError
+
+_Item = TypeVar("_Item")
+
+
+def count_frames(path: Path) -> int | None:
+    """Return the number of frames of a video, None if the file does not say.
+
+    Raises:
+        InputError: the file is not a readable video, or PyAV is not installed.
+    """
+    with _open(path) as container:
+        return container.streams.video[0].frames or None  # 0 means that the file does not say
+
+
+def video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Yield the frames of a video file, uint8 [H, W, 3], RGB.
+
+    Raises:
+        InputError: the file is not a readable video, or PyAV is not installed.
+    """
+    with _open(path) as container:
+        yield from map(_pixels, container.decode(video=0))
+
+
+def camera_frames(path: Path) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """Yield the newest frame of a camera, uint8 [H, W, 3], RGB, and its time by `time.perf_counter`.
+
+    Raises:
+        InputError: the camera cannot be read, or PyAV is not installed.
+    """
+    with _open(path, "v4l2") as container:
+        arrivals = ((frame, time.perf_counter()) for frame in container.decode(video=0))
+        for frame, captured_s in newest(arrivals):
+            yield _pixels(frame), captured_s
+
+
+def newest(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield the newest item of a source that does not wait, such as a camera.
+
+    A thread reads the items. Items that arrive while the consumer is busy replace each other, so the consumer always
+    gets the last one. An exception of the source is raised in the consumer.
+    """
+    latest: deque[_Item] = deque(maxlen=1)
+    changed = threading.Condition()
+    failures: list[BaseException] = []
+    finished = threading.Event()
+
+    def read() -> None:
+        try:
+            for item in items:
+                with changed:
+                    latest.append(item)
+                    changed.notify()
+                if finished.is_set():
+                    return
+        except BaseException as error:  # raised again in the consumer
+            failures.append(error)
+        finally:
+            finished.set()
+            with changed:
+                changed.notify()
+
+    reader = threading.Thread(target=read, name="janus-camera", daemon=True)
+    reader.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: latest or finished.is_set())
+                if not latest:
+                    break
+                item = latest.popleft()
+            yield item
+    finally:
+        finished.set()
+        reader.join()
+    if failures:
+        raise failures[0]
+
+
+def _pixels(frame: Any) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    return pixels
+
+
+@contextmanager
+def _open(path: Path, container_format: str | None = None) -> Iterator[Any]:
+    """Open a PyAV container that has a video stream. PyAV's errors become InputError, also inside the `with` block."""
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(
+            f"{path}: videos and cameras need PyAV: install it with pip install 'janus-vit[video]'"
+        ) from error
+    try:
+        with av.open(str(path), format=container_format) as container:
+            if not container.streams.video:
+                raise InputError(f"{path}: holds no video: choose another file")
+            yield container
+    except av.FFmpegError as error:
+        raise InputError(
+            f"{path}: cannot be read as a video ({error.strerror}): check the file or the camera"
+        ) from error
