@@ -31,4 +31,6 @@ def main(address: str, spec: str = "camera:0", frames: str = "100") -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     print(main(*sys.argv[1:]), "frames were late")

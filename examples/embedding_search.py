@@ -1,8 +1,6 @@
-"""Find the images of a folder that are most like one image, by the model's embeddings.
+"""Find the images of a folder that are most like one image, by the embeddings of any checkpoint.
 
-    python examples/embedding_search.py QUERY FOLDER [MODEL]
-
-Any checkpoint works: CLIP, SigLIP, DINOv2, MAE, or a classifier without its last layer.
+python examples/embedding_search.py QUERY FOLDER [MODEL]
 """
 
 import sys
@@ -35,5 +33,7 @@ def search(query: str, folder: str, name: str = "janus-digits", best: int = 5) -
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     for name, similarity in search(*sys.argv[1:]):
         print(f"{similarity:.3f}  {name}")

@@ -31,5 +31,7 @@ def label(folder: str, name: str = "janus-digits") -> Iterator[tuple[str, str, f
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     for file, answer, share in label(*sys.argv[1:]):
         print(f"{file}: {answer} ({share:.0%})")
