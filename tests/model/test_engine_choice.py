@@ -132,18 +132,19 @@ def test_a_cache_that_cannot_be_written_is_no_error(model, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("name", "precision", "asked"),
     [
-        ("auto", "float32", ["eager", "packed", "mkl", "zen", "packed-zen"]),
-        ("auto-bf16", "bfloat16", ["packed-bf16", "zen-bf16"]),  # and not cuda
+        ("auto", "float32", ["eager", "packed", "mkl", "cuda-f32", "zen", "packed-zen"]),
+        ("auto-bf16", "bfloat16", ["packed-bf16", "cuda", "zen-bf16"]),
         ("auto-int8", "int8", ["int8", "zen-int8"]),
     ],
 )
-def test_auto_chooses_among_the_cpu_engines_of_one_precision(model, monkeypatch, name, precision, asked):
+def test_auto_chooses_among_the_engines_of_one_precision(model, monkeypatch, name, precision, asked):
     monkeypatch.setattr(EngineSpec, "runs_here", True)
     monkeypatch.setattr(EngineSpec, "load", lambda kind: lambda model, keep_model: kind.name)
     monkeypatch.setattr(select, "_runnable", lambda name, on_fallback: ENGINES[name])
     monkeypatch.setattr(
         "janus_vit.model.engines.autotune.version", lambda package: "1"
     )  # zentorch may not be installed
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     measured = []
     monkeypatch.setattr(choice, "block_seconds", lambda model, kinds: measured.extend(kinds) or {kinds[-1].name: 1.0})
     assert make_engine(model, name) == asked[-1]

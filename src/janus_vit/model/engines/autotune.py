@@ -86,7 +86,8 @@ def _key(model: Model, specs: list[EngineSpec]) -> str:
     packages = sorted({spec.package for spec in specs if spec.package})
     versions = ", ".join(f"{name} {version(name)}" for name in ("janus-vit", "torch", *packages))
     threads, names = torch.get_num_threads(), " or ".join(spec.name for spec in specs)
-    return f"{names}; {hardware()}; {threads} threads; {versions}; {model.network.architecture}"
+    gpu = "" if all(spec.on_cpu for spec in specs) else f"{torch.cuda.get_device_name()}; "
+    return f"{names}; {hardware()}; {gpu}{threads} threads; {versions}; {model.network.architecture}"
 
 
 def _read(file: Path) -> dict[str, str]:

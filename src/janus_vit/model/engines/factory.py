@@ -21,8 +21,8 @@ def make_engine(
 
     Args:
         model: what the engine runs.
-        name: a key of `ENGINES`, or a key of `AUTOS` for the fastest CPU engine of that precision. The fastest one is
-            measured once (`autotune`).
+        name: a key of `ENGINES`, or a key of `AUTOS` for the fastest engine of that precision, on a CPU or a GPU. The
+            fastest one is measured once (`autotune`).
         keep_model: False moves the weights out of the model into the engine. This saves memory. The model cannot make
             another engine afterwards.
         on_fallback: called with a message when this machine cannot run the engine and its fallback runs instead.
@@ -34,7 +34,7 @@ def make_engine(
     if any(parameter.is_meta for parameter in model.network.blocks.parameters()):
         raise InputError(f"the weights of model {model.name!r} are inside another engine: load the model again")
     if name in AUTOS:
-        name = fastest(model, [spec for spec in ENGINES.values() if spec.on_cpu and spec.precision == AUTOS[name]])
+        name = fastest(model, [spec for spec in ENGINES.values() if spec.precision == AUTOS[name]])
     return _runnable(name, on_fallback).load()(model, keep_model)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
-from janus_vit.model.engines.packed_block import Packing, release_weight
+from janus_vit.model.engines.packed_block import release_weight
+
+Packing = Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]  # weight [outputs, inputs], bias to a linear layer
 
 
 class PackedStem:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from janus_vit.model.engines.base import Engine
 
 AUTO = "auto"
-AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest CPU engine of that precision
+AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest engine of that precision
 
 
 class EngineClass(Protocol):
@@ -73,7 +73,8 @@ ENGINES = {
         EngineSpec("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
         EngineSpec("mkl", ("mkl", "MklEngine"), FLOAT32, fallback="packed"),
         EngineSpec("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
-        EngineSpec("cuda", ("cuda", "CudaEngine"), BFLOAT16, fallback="packed-bf16", on_cpu=False),
+        EngineSpec("cuda-f32", ("gpu.engine", "CudaFloat32Engine"), FLOAT32, fallback="packed", on_cpu=False),
+        EngineSpec("cuda", ("gpu.engine", "CudaEngine"), BFLOAT16, fallback="packed-bf16", on_cpu=False),
         EngineSpec("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
         EngineSpec("zen", ("zen", "ZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
         EngineSpec(

@@ -28,6 +28,7 @@ class BlockRows:
         proportional: whether sizes count in attention.
         merging: whether some frame merges tokens.
         head_tokens: leading tokens of each frame that leave; None for all that do not merge.
+        each: tokens of every frame, where attention pads frames and all have the same number; else None.
     """
 
     before: int
@@ -37,6 +38,7 @@ class BlockRows:
     proportional: bool
     merging: bool
     head_tokens: int | None
+    each: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,11 @@ def make_layout(
             after: Counts = (head_tokens,) * len(counts)
         else:
             after = tuple(count - plan[index - first] for count, plan in zip(counts, merges, strict=True))
-        proportional = any(0 < count < arch.tokens for count in counts) or (masked and len(set(counts)) > 1)
+        each = counts[0] if masked and len(set(counts)) == 1 else None
+        proportional = any(0 < count < arch.tokens for count in counts) or (masked and each is None)
         merging = head_tokens is None and after != counts
         sizes = size(sum(counts)), size(sum(after)), size(max(counts)), size(max(after))
-        blocks.append(BlockRows(*sizes, proportional, merging, head_tokens))
+        blocks.append(BlockRows(*sizes, proportional, merging, head_tokens, each))
         all_counts.append(after)
         counts = after
     return Layout(tuple(all_counts), tuple(blocks))

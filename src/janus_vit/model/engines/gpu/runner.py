@@ -1,0 +1,92 @@
+"""Runs blocks on ragged rows, replayed as a CUDA graph where a run repeats. Knows no stem, head or transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from janus_vit.model.engines.gpu.arithmetic import Arithmetic
+from janus_vit.model.engines.gpu.block import RaggedBlock, Rows
+from janus_vit.model.engines.gpu.graphs import CAPTURE, Captures, Graph, graph_memory
+from janus_vit.model.engines.gpu.layout import Counts, Layout, make_layout
+from janus_vit.model.ragged import RaggedTokens
+from janus_vit.model.vit import Architecture
+
+# Multiplications and additions of a block's products, beyond which a GPU computes for longer than its launches take:
+# at 400 TFLOP/s half a millisecond, five times what a dozen launches need.
+_LAUNCH_BOUND = 2e11
+
+
+class RaggedRunner:
+    """The blocks of a model on one device.
+
+    Args:
+        arch: of the model.
+        blocks: all of them.
+        arithmetic: what the blocks compute with.
+        device: where they are.
+    """
+
+    def __init__(
+        self, arch: Architecture, blocks: Sequence[RaggedBlock], arithmetic: Arithmetic, device: torch.device
+    ) -> None:
+        self._arch = arch
+        self._blocks = blocks
+        self._arithmetic = arithmetic
+        self._device = device
+        self._captures: Captures[Graph] = Captures()
+
+    @property
+    def graphs(self) -> int:
+        """CUDA graphs that are kept."""
+        return len(self._captures)
+
+    def run(self, tokens: RaggedTokens, merges: Sequence[Counts], first: int, stop: int) -> RaggedTokens:
+        """Run blocks [first, stop). Launches all and waits for nothing.
+
+        Args:
+            tokens: float32 on the device; they stay as they are.
+            merges: of each frame, tokens to merge in each block from `first` on.
+        """
+        options = self._arithmetic.capturable, self._arithmetic.attention.masks
+        layout = make_layout(self._arch, tokens.counts, merges, first, stop, *options)
+        x, sizes = self._padded(tokens, layout.blocks[0].before)
+        table = layout.table()
+        if self._device.type == "cuda":
+            table = table.pin_memory().to(self._device, non_blocking=True)
+        rows, sizes = self._graph_or_run(layout, first, x, sizes, table)
+        counts = layout.counts[-1][: len(tokens.counts)]
+        return RaggedTokens(rows[: sum(counts)].float(), sizes[: sum(counts)], counts)
+
+    def clear(self) -> None:
+        """Drop all graphs. Nothing may be running."""
+        self._captures.clear()
+
+    def _padded(self, tokens: RaggedTokens, rows: int) -> tuple[Tensor, Tensor]:
+        """Tokens in the type of the residual stream and their sizes, with zeros and ones up to so many rows."""
+        count = len(tokens.rows)
+        x = torch.zeros(rows, self._arch.width, dtype=self._arithmetic.residual, device=self._device)
+        sizes = torch.ones(rows, device=self._device)
+        x[:count], sizes[:count] = tokens.rows, tokens.sizes
+        return x, sizes
+
+    def _graph_or_run(self, layout: Layout, first: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def run(x: Tensor, sizes: Tensor, table: Tensor) -> tuple[Tensor, ...]:
+            rows = Rows(x, None, sizes)
+            for block, step in zip(self._blocks[first:], layout.steps(table), strict=False):
+                rows = block(rows, step)
+            return rows.total(), rows.sizes
+
+        def capture() -> Graph:
+            with CAPTURE:
+                return Graph(run, inputs, graph_memory(self._device))
+
+        graph = self._captures.get((first, layout.frames, layout.blocks), capture) if self._repeats(layout) else None
+        return (graph or run)(*inputs)
+
+    def _repeats(self, layout: Layout) -> bool:
+        """Whether runs of this shape may be worth a graph."""
+        able = self._device.type == "cuda" and self._arithmetic.capturable
+        return able and 24.0 * layout.blocks[0].before * self._arch.width**2 < _LAUNCH_BOUND
