@@ -76,7 +76,7 @@ class Dispatcher:
             return best
         for step in self._urgent(now_s):
             harm = self._harm(step, now_s)
-            if (sum(harm), harm) < (sum(least), least):
+            if (sum(harm), harm, -len(step.given_up)) < (sum(least), least, -len(best.given_up)):
                 best, least = step, harm
         return best
 

@@ -15,18 +15,18 @@ Engine = Callable[[Batch], float]  # seconds that a batch takes
 
 
 class BatchPolicy(Protocol):
-    """What decides which jobs run; `cloud.scheduler.Scheduler` is one."""
+    """Decides which jobs run next. `scheduling.scheduler.Scheduler` is one."""
 
     wake_s: float | None
 
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
-        """Take a job; gives jobs that had to go for it. Raises Rejected."""
+        """Add a job; return the jobs that it evicts. Raises Rejected."""
 
     def next_batch(self, now_s: float) -> Batch | None:
-        """What the free engine runs now; None waits for an arrival or for `wake_s`."""
+        """Return the batch to run now; None: wait for an arrival or until `wake_s`."""
 
     def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
-        """End a batch; gives the jobs that are complete."""
+        """End a batch; return the jobs that are complete."""
 
     def expire(self, now_s: float) -> tuple[Job, ...]:
         """Drop jobs that can no longer be in time."""
@@ -44,7 +44,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """One job's end."""
+    """How and when a job ended."""
 
     job: Job
     end: End
@@ -58,11 +58,11 @@ class JobOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What became of all jobs.
+    """Result of a replay.
 
     Attributes:
-        outcomes: one for each job, in the order in which they ended.
-        batches: all that ran, with their seconds.
+        outcomes: one outcome for each job, in the order in which the jobs ended.
+        batches: all batches that ran, with their seconds.
     """
 
     outcomes: tuple[JobOutcome, ...]
@@ -79,7 +79,7 @@ class Replay:
 
     @property
     def mean_frames(self) -> float:
-        """Frames in a batch on average over the engine's time."""
+        """Mean number of frames in a batch, weighted by the time of the batch."""
         return sum(len(batch.jobs) * seconds for batch, seconds in self.batches) / max(1e-9, self.busy_s)
 
 
@@ -87,24 +87,16 @@ def replay(policy: BatchPolicy, jobs: Iterable[Job], engine: Engine) -> Replay:
     """Run jobs, sorted by arrival, until all have ended.
 
     Args:
-        policy: fresh.
-        jobs: arrive at their `arrived_s`.
-        engine: seconds of a batch.
+        policy: decides what runs; must be a fresh one.
+        jobs: the jobs, which arrive at their `arrived_s`.
+        engine: returns the seconds that a batch takes.
     """
     arrivals = deque(jobs)
     outcomes: list[JobOutcome] = []
     batches: list[tuple[Batch, float]] = []
     running: Batch | None = None
-    free_s = now_s = 0.0
+    now_s = free_s = 0.0
     while True:
-        times = [arrivals[0].arrived_s] if arrivals else []
-        if running is not None:
-            times.append(free_s)
-        elif policy.wake_s is not None:
-            times.append(max(now_s, policy.wake_s))
-        if not times:
-            return Replay(tuple(outcomes), tuple(batches))
-        now_s = min(times)
         if running is not None and free_s <= now_s:
             outcomes += [_completed(job, now_s) for job in policy.finish(running, now_s)]
             running = None
@@ -116,6 +108,15 @@ def replay(policy: BatchPolicy, jobs: Iterable[Job], engine: Engine) -> Replay:
             if running is not None:
                 batches.append((running, engine(running)))
                 free_s = now_s + batches[-1][1]
+        times = [arrivals[0].arrived_s] if arrivals else []
+        if running is not None:
+            times.append(free_s)
+        elif policy.wake_s is not None:
+            times.append(max(now_s, policy.wake_s))
+        if not times:
+            outcomes += [JobOutcome(job, End.EXPIRED, now_s) for job in policy.expire(now_s)]
+            return Replay(tuple(outcomes), tuple(batches))
+        now_s = min(times)
 
 
 def _completed(job: Job, now_s: float) -> JobOutcome:
