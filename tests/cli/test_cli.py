@@ -130,7 +130,7 @@ def test_mistake_at_the_device_is_one_sentence(capsys, cloud, options, says):
         (["cloud", "--listen", "localhost"], "must be HOST:PORT"),
         (["cloud", "--listen", "127.0.0.1:66000"], "port from 1 to 65535"),
         (["cloud", "--tls-cert", "small.json"], "--tls-cert and --tls-key belong together"),
-        (["cloud", "--tls-cert", "small.json", "--tls-key", "small.json"], "no certificate with its key"),
+        (["cloud", "--tls-cert", "small.json", "--tls-key", "small.json"], "are not a PEM certificate and its key"),
         (["plan", "--rtt", "20"], "--rtt '20' has no unit"),
         (["plan", "--bandwidth", "0"], "--bandwidth 0 must be a number above zero"),
         (["plan", "--bandwidth", "fast"], "--bandwidth"),

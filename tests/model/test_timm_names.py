@@ -130,7 +130,7 @@ def test_a_changed_width_needs_the_number_of_heads():
 
 @pytest.mark.parametrize("architecture", [7, ["vit_tiny_patch16_224"]])
 def test_an_architecture_that_is_no_text_is_refused(architecture):
-    with pytest.raises(InputError, match="field architecture must be a text"):
+    with pytest.raises(InputError, match="field architecture must be a string"):
         check_timm_config(named(architecture))
 
 

@@ -108,7 +108,7 @@ def test_line_that_lacks_only_its_line_break_is_complete(tmp_path):
         (lambda record: record.update(sla_s=0), "field sla_s must be above zero"),
         (lambda record: record.update(at_s="noon"), "field at_s must be a finite number"),
         (lambda record: record.update(truth=1.5), "field truth must be a whole number"),
-        (lambda record: record.update(fallback=3), "field fallback must be a text"),
+        (lambda record: record.update(fallback=3), "field fallback must be a string"),
         (lambda record: record["measured"].pop("rtt_s"), "field measured.rtt_s is missing"),
         (lambda record: record["measured"].update(total_s=-1), "field measured.total_s must be at least 0"),
         (lambda record: record["predicted"].update(accuracy=97), "field predicted.accuracy must be a share"),
@@ -134,8 +134,8 @@ def test_damaged_record_is_named_by_file_line_and_field(tmp_path, change, named)
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        (b"", "holds no whole record"),
-        (b'{"schema": "janus', "holds no whole record"),
+        (b"", "has no complete record"),
+        (b'{"schema": "janus', "has no complete record"),
         (b"{}\n", "line 1: field schema is missing"),
         (b"[]", "line 1: must hold a JSON object"),
         (b'{"schema": \n{}\n', "line 1: line 1, column"),

@@ -113,7 +113,7 @@ def test_subfolder_that_names_no_class_is_refused(tmp_path):
 def test_images_beside_class_folders_are_refused(tmp_path):
     save(tmp_path / "cat/a.png")
     save(tmp_path / "b.png")
-    with pytest.raises(InputError, match=r"has images beside folders of images: move b\.png into one"):
+    with pytest.raises(InputError, match=r"has both images and folders of images: move b\.png into one"):
         open_labelled(str(tmp_path), None, CLASSES)
 
 

@@ -1,4 +1,4 @@
-"""Measures what configurations of a model cost in accuracy on a user's frames, as a table for the planner.
+"""Measures the accuracy of a model's configurations on a user's frames, as a table for the planner.
 
 With labels, the share of right answers counts. Without labels, the share of answers that agree with the unmerged model
 counts. The same frames and the same model give the same table, whether or not the measurement was interrupted.
@@ -40,15 +40,15 @@ class Calibration:
 
     @property
     def metric(self) -> str:
-        """What counts as a hit: a right answer, or one that agrees with the unmerged model."""
+        """Which answers count: right ones, or those that agree with the unmerged model."""
         return AGREEMENT if self.evaluator.labels is None else RIGHT
 
     def journal(self, path: Path, anew: bool = False) -> Journal:
         """Open the journal of this measurement.
 
         Args:
-            path: of the journal, which need not exist.
-            anew: discard what the file holds.
+            path: path of the journal, which need not exist.
+            anew: whether to discard the content of the file.
 
         Raises:
             InputError: the file is damaged, or belongs to another measurement.
@@ -81,7 +81,7 @@ class Calibration:
 
         Args:
             journal: points that are measured already; new ones are added.
-            about: provenance to record in the table, beside the versions.
+            about: provenance to record in the table, in addition to the versions.
             progress: called with the share that is done and the current configuration.
         """
         points, search = journal.points, self.search

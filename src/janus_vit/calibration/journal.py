@@ -1,4 +1,4 @@
-"""Journal of a long measurement, kept in a file beside its output so that an interrupted run can continue.
+"""Journal of a long measurement, kept in a file next to its output so that an interrupted run can continue.
 
 JSON lines: a header that identifies the measurement, then one line for each finished point. If the last line is cut
 off, its point is measured again.
@@ -23,9 +23,9 @@ class Journal:
     """The finished points of an unfinished measurement.
 
     Args:
-        path: of the file, which need not exist.
+        path: path of the file, which need not exist.
         identity: everything that the points depend on.
-        anew: discard what the file holds.
+        anew: whether to discard the content of the file.
 
     Raises:
         InputError: the file is damaged, belongs to another measurement, or cannot be written.

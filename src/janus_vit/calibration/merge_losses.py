@@ -1,4 +1,4 @@
-"""Measures what merging in each block alone does to a model's answers, and learns schedules from it."""
+"""Measures how much a model's answers change if only one block merges, and learns schedules from it."""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
 The budget is spent in this order:
 
-1. The basics: the unmerged model, the largest level of each family, and each lossy payload format where it costs most,
-   which is without merging, tokens after the first block.
+1. The basics: the unmerged model, the largest level of each family, and each lossy payload format where it costs most:
+   without merging, and for token formats after the first block.
 2. Half of the rest: levels where a family's curve of accuracy over tokens saved bends. The next level is in the middle
    of the gap between two neighbouring points that spans the largest area.
-3. What remains: payload formats under heavy merging and at a later split, those that lost most first.
+3. The remaining budget: payload formats under heavy merging and at a later split, starting with the formats that lost
+   most accuracy.
 
-`planning.accuracy.retention` estimates what stays unmeasured.
+`planning.accuracy.retention` estimates all other configurations.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape, tokens_saved
 from janus_vit.planning.schedules import FAMILIES, Schedule, clip, levels, make_schedule
 
-_USABLE = 0.9  # of the unmerged model's share of hits; payloads are not tried under merging that leaves less
+_USABLE = 0.9  # payloads are not tried under merging that keeps less than this part of the unmerged model's share
 
 
 def schedules_of(names: Sequence[str], shape: ModelShape) -> dict[str, tuple[Schedule, ...]]:
@@ -58,10 +59,10 @@ def check_budget(budget: int, families: int) -> None:
 
 @dataclass(frozen=True)
 class Search:
-    """What may be measured, and how much of it.
+    """The configurations that may be measured, and the budget.
 
     Attributes:
-        shape: of the model.
+        shape: shape of the model.
         families: name -> schedules by rising level. Payloads under heavy merging are tried with the first family.
         payloads: formats that may be sent.
         budget: number of configurations to measure.
@@ -115,7 +116,7 @@ class Search:
         return basics + [Configuration(unmerged, self._first_split(payload), payload) for payload in self._lossy()]
 
     def _details(self, points: Sequence[Point]) -> Iterator[Configuration]:
-        """Yield lossy payloads in other places: those that changed most answers first, none that changed no answer."""
+        """Yield lossy payloads at other levels and splits, most harmful first; skip those that changed no answer."""
         unmerged, heavy = make_schedule(UNMERGED, 0.0, self.shape), self._heaviest_usable(points)
         changed = {point.payload: 1 - point.agreeing / point.frames for point in reversed(points) if point.saved == 0}
         for payload in sorted(self._lossy(), key=lambda payload: -changed[payload]):

@@ -1,4 +1,4 @@
-"""`janus-vit calibrate`: measure on the user's own images how accurate each way to run a frame is."""
+"""`janus-vit calibrate`: measure on the user's own images how accurate each pruning level and payload format is."""
 
 from __future__ import annotations
 

@@ -111,5 +111,5 @@ def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
-        raise InputError(f"{cert} and {key} are no certificate with its key in PEM form: check both") from error
+        raise InputError(f"{cert} and {key} are not a PEM certificate and its key: check both files") from error
     return pair

@@ -1,4 +1,4 @@
-"""`janus-vit compare`: simulate policies over recorded and generated links, beside the limit for any policy."""
+"""`janus-vit compare`: simulate policies over recorded and generated links, and compare them with an upper bound."""
 
 from __future__ import annotations
 

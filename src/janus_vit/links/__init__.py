@@ -1,1 +1,1 @@
-"""Networks between a device and a cloud: recorded and generated traces, an emulated link, a tunnel of packets."""
+"""Networks between a device and a cloud: recorded and generated traces, an emulated link, a packet-level tunnel."""

@@ -183,7 +183,7 @@ class _Stream:
         Raises:
             _SourceAbortError: the source reset its connection; raised after the bytes before the reset were relayed.
         """
-        with contextlib.suppress(OSError):  # errors of the target; the other direction tells the source
+        with contextlib.suppress(OSError):  # errors of the target; the other direction reports them to the source
             await _run_together(self._receive(), self._send())
 
     async def _receive(self) -> None:

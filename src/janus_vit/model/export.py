@@ -18,7 +18,7 @@ from janus_vit.planning.schedules import make_schedule
 
 PACKAGES = ("onnx", "onnxscript")
 _OPSET = 18  # TensorRT 10, ONNX Runtime 1.14 and newer
-_LARGEST_BYTES = 2**31 - 2**26  # weights that fit a protobuf message beside the graph
+_LARGEST_BYTES = 2**31 - 2**26  # weights that fit a protobuf message together with the graph
 
 
 class DevicePart(nn.Module):
@@ -66,14 +66,14 @@ def to_onnx(part: nn.Module, input_shape: tuple[int, ...], outputs: tuple[str, .
 def export_onnx(model: Model, split: int, level: float, path: Path) -> DevicePart:
     """Write the stem and the blocks before a split to an ONNX file.
 
-    The input is `pixels` [1, *input_shape], normalised. The metadata hold the model's fingerprint, the split, and the
-    merges of all blocks, also of those after the split. Weights of more than 2 GB go into a second file beside it.
+    The input is `pixels` [1, *input_shape], normalised. The metadata has the model's fingerprint, the split, and the
+    merges of all blocks, including those after the split. Weights of more than 2 GB go into a second file beside it.
 
     Args:
-        model: what to export.
-        split: from 1 to blocks + 1; blocks + 1 is the whole model, whose output is `logits`.
+        model: the model to export.
+        split: number of blocks to export, from 1; blocks + 1 exports the whole model, whose output is `logits`.
         level: level of the exponential schedule at which the blocks merge.
-        path: of the file.
+        path: path of the new file.
 
     Raises:
         InputError: the split or the level does not exist, onnx is not installed, or the file cannot be written.

@@ -163,8 +163,8 @@ class Block(nn.Module):
             bias_sizes: the sizes that attention uses; None if all are 1.
             merges: number of tokens to remove.
             protected: number of leading tokens that never merge.
-            head_tokens: compute and return only so many leading tokens, which attend to all; `merges` must be 0 then.
-                None for all.
+            head_tokens: number of leading tokens to compute and return; they attend to all tokens, and `merges` must
+                be 0. None for all.
 
         Returns:
             Tokens [B, T - merges, C] and their sizes [B, T - merges].

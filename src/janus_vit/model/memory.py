@@ -1,4 +1,4 @@
-"""Return unused memory to the system at once, so that the peak stays close to what is in use.
+"""Return unused memory to the system at once, so that peak memory stays close to the memory in use.
 
 Works on Linux. Elsewhere these functions do nothing, and only the peak is higher.
 """

@@ -17,13 +17,13 @@ from janus_vit.model.vit import VisionTransformer
 
 @dataclass(frozen=True)
 class Activation:
-    """Everything that the rest of a run needs.
+    """The state of a run: everything that the remaining blocks and the head need.
 
     Attributes:
         tokens: [B, T, C]; after the last block only those that the head reads.
         sizes: [B, T] patches that each token stands for, at least 1.
         next_block: zero-based index of the next block; also the number of blocks that have run.
-        merges: tokens that each remaining block merges, `blocks - next_block` numbers.
+        merges: number of tokens that each remaining block merges, `blocks - next_block` numbers.
         fingerprint: identity of the model that made it.
     """
 
@@ -68,7 +68,7 @@ def run_blocks(
 
     Args:
         model: the network.
-        activation: where the run stands.
+        activation: the current state of the run.
         stop: block to stop before.
         blocks: replace the model's own blocks, one for each.
     """

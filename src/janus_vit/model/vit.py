@@ -26,19 +26,19 @@ class Architecture:
     Attributes:
         image_size: height and width of the input in pixels.
         patch_size: height and width of a patch; a convolutional stem needs a power of two.
-        width: values in one token.
+        width: number of values in one token.
         depth: number of blocks.
-        heads: attention heads.
-        mlp_width: hidden values of the MLP.
-        classes: outputs of the last layer: labels, or values of an embedding; 0 if there is no last layer.
+        heads: number of attention heads.
+        mlp_width: number of hidden values in the MLP.
+        classes: number of outputs of the last layer: labels, or values of an embedding; 0 if there is no last layer.
         pooling: what the head reads: the "class" token, the "mean" of the patches weighted by size, "class+mean"
             (both, concatenated), or "attention" over all tokens.
-        prefix: tokens before the patches, which never merge: class, distillation and register tokens.
+        prefix: number of tokens before the patches, which never merge: class, distillation and register tokens.
         distilled: whether the second token is DeiT's distillation token; then the logits of both heads are averaged.
         stem: "patch" for one strided convolution, "conv" for a stack of small ones.
-        frames: frames of a clip; 1 for images.
-        tubelet: frames that one token spans; 1 for images.
-        activation: of the MLPs: "gelu", "gelu_tanh", "quick_gelu" or "swiglu".
+        frames: number of frames in a clip; 1 for images.
+        tubelet: number of frames that one token spans; 1 for images.
+        activation: activation of the MLPs: "gelu", "gelu_tanh", "quick_gelu" or "swiglu".
         layer_scale: whether each residual branch has a learned scale.
         stem_norm: whether tokens are normalised before the first block.
         pooled_norm: whether the last norm comes after pooling instead of before.

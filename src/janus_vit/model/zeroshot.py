@@ -44,8 +44,8 @@ def read_text_vectors(path: Path, width: int) -> TextVectors:
     """Read an `.npz` file with `labels` [n] texts, `vectors` [n, width] and optionally `scale` (default 100, as CLIP).
 
     Args:
-        path: of the file.
-        width: values in one embedding of the model.
+        path: path of the file.
+        width: number of values in one embedding of the model.
 
     Raises:
         InputError: the file is missing, or an array does not fit; the message names the array.

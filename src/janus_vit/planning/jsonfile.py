@@ -54,7 +54,7 @@ class Section:
         """Return a string."""
         value = self._get(key)
         if not isinstance(value, str):
-            raise self.wrong(key, f"must be a text, not {value!r}")
+            raise self.wrong(key, f"must be a string, not {value!r}")
         return value
 
     def section(self, key: str) -> Section:

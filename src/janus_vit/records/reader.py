@@ -89,7 +89,7 @@ def read_records(path: Path, progress: Callable[[float, str], None] = lambda sha
             progress(number / len(lines), path.name)
         records.append(parse_record(_parse_line(line, f"{path}: line {number}")))
     if not records:
-        raise InputError(f"{path}: holds no whole record: give what 'janus-vit device --records' wrote")
+        raise InputError(f"{path}: has no complete record: give a file that 'janus-vit device --records' wrote")
     return Recording(path, tuple(records), 0 if whole else len(last))
 
 
@@ -163,11 +163,11 @@ def _parse_plan(section: Section) -> Plan:
         rescue=rescue,
     )
     if plan.split > len(merges) + 1:
-        raise section.wrong("split", f"must be at most the blocks and one more ({len(merges) + 1}), not {plan.split}")
+        raise section.wrong("split", f"must be at most {len(merges) + 1} (blocks + 1), not {plan.split}")
     if rescue is not None and len(rescue) != max(0, len(merges) - plan.split):
         raise section.wrong("rescue", f"must have {max(0, len(merges) - plan.split)} numbers, one per remaining block")
     if plan.is_local != (plan.split == len(merges) + 1):
-        raise section.wrong("payload", f"must be {LOCAL!r} for split {len(merges) + 1} and only there")
+        raise section.wrong("payload", f"must be {LOCAL!r} for split {len(merges) + 1} and for no other split")
     if not plan.is_local:
         try:
             of_tokens = parse_payload(plan.payload).of_tokens

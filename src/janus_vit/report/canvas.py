@@ -1,4 +1,4 @@
-"""The look of all figures, and matplotlib drawings as SVG elements. The same input gives the same bytes.
+"""Style of all figures, and matplotlib drawings as SVG elements. The same input gives the same bytes.
 
 A page can show the SVG in a light and in a dark theme, because it sets the figure's colours as CSS variables.
 """
@@ -46,7 +46,7 @@ _POLICY_COLOURS = {
 PAYLOAD_COLOURS = {"image": "#e0a03c", "tokens": "#6f9ad6", "nothing": "#a9b3bf"}  # by what a frame sent
 _THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel"}  # colour -> CSS variable of the page
 _CROWDED = 2000  # from this number of marks on, a bitmap inside the SVG takes fewer bytes than the marks
-_LEGEND_LETTERS = 140  # that fit into the width of a figure
+_LEGEND_LETTERS = 140  # number of marks that fit into the width of a figure
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
@@ -71,7 +71,7 @@ _STYLE: dict[Any, Any] = {
     "legend.labelcolor": INK,
     "lines.solid_capstyle": "round",
     "lines.solid_joinstyle": "round",
-    "savefig.dpi": 160,  # of bitmaps for crowded marks
+    "savefig.dpi": 160,  # resolution of bitmaps for crowded marks
     "svg.fonttype": "none",
     "svg.hashsalt": "janus-vit",
     "text.color": INK,

@@ -1,4 +1,4 @@
-"""A report's section about what the policies chose at which bandwidth."""
+"""A report's section about the plans chosen at each bandwidth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from janus_vit.report.overview import Run, milliseconds, percent, sla_of
 from janus_vit.report.page import Section, Table
 
 _EDGES_MBPS = tuple(step * 10.0**power for power in range(-2, 4) for step in (1, 2, 5))
-_PLANS = 5  # in the table, for each stream
+_PLANS = 5  # rows of the table for each stream
 _TEXT = (
     "Bandwidth is the policy's estimate for the frame; for a policy that does not estimate it, the rate of the last "
     "transfer. Each cell shows the most frequent kind of payload, coloured, its most frequent format, and its share of "

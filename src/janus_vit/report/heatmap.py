@@ -9,7 +9,7 @@ import numpy as np
 
 from janus_vit.report.canvas import GRID, INK, PAYLOAD_COLOURS, as_svg, drawing, legend_above
 
-_TEXT_COLOUR, _PALE = "#141b24", "#e6e9ed"  # of a cell's text, and of a cell that is seldom chosen; for both themes
+_TEXT_COLOUR, _PALE = "#141b24", "#e6e9ed"  # colours of a cell's text and of a rare cell, for both themes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Streams in numbers, one row each, as a table for people, as JSON and as CSV."""
+"""Summaries of streams, one row each: as a table for people, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Run:
     """One stream of a report.
 
     Attributes:
-        name: of the stream in the report.
-        outcomes: of its frames, at least one.
+        name: name of the stream in the report.
+        outcomes: outcomes of its frames, at least one.
         truths: true class of each frame, None where unknown; empty if all are unknown.
         cut_bytes: length of an unfinished last line of the record file, which is left out.
     """
@@ -48,7 +48,7 @@ class Row:
         late: interval of the summary's violation ratio.
         right: interval of the summary's accuracy; None without truths.
         expected: mean accuracy that the policy expected of the chosen plans; None if it expected none.
-        expected_in_time: the same, with 0 for late answers.
+        expected_in_time: mean expected accuracy, with 0 for late answers.
     """
 
     run: Run

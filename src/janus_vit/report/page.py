@@ -48,7 +48,7 @@ class Section:
         title: heading, also in the table of contents.
         text: plain text; an empty line begins a new paragraph.
         figures: SVG or HTML, inserted unchanged. The caller must escape foreign text in it.
-        tables: below the figures.
+        tables: tables below the figures.
     """
 
     title: str
@@ -61,9 +61,9 @@ def render_page(title: str, intro: str, sections: Sequence[Section]) -> str:
     """Return the page as HTML that is also well-formed XML. The same input gives the same text.
 
     Args:
-        title: of the page.
+        title: title of the page.
         intro: plain text below the title, as in `Section.text`.
-        sections: in order.
+        sections: sections of the page, in order.
     """
     environment = Environment(
         loader=PackageLoader("janus_vit", "data"),
@@ -82,7 +82,7 @@ def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) 
     """Write the page as one HTML file that needs no other file.
 
     Args:
-        path: of the file.
+        path: path of the new file.
         title: see `render_page`.
         intro: see `render_page`.
         sections: see `render_page`.

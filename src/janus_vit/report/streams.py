@@ -34,7 +34,7 @@ def read_runs(paths: Sequence[Path], progress: Progress = _no_progress) -> list[
     """Read record files; each run gets its file's name.
 
     Args:
-        paths: of the files.
+        paths: paths of the files.
         progress: called with the share that is done and the present step.
 
     Raises:

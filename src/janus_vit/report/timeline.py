@@ -39,7 +39,7 @@ class Stream:
     """One stream. Sequences hold one value for each frame, except in `observed` and `trace`.
 
     Attributes:
-        name: of the stream.
+        name: name of the stream.
         at_s: when the frame began, in ascending order.
         sla_s: time allowed.
         total_s: time taken.

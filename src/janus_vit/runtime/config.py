@@ -36,7 +36,7 @@ class DeviceConfig:
         first_probes_bytes: sizes of the probes that measure the link when connecting. All of them measure the round
             trip, the second half also the rate.
         first_probe_timeout_s: how long to wait for each of these probes.
-        probe_timeout_s: how long to wait for a probe that is sent beside a frame.
+        probe_timeout_s: how long to wait for a probe that is sent together with a frame.
 
     Raises:
         InputError: a value cannot be used; the message names the field.

@@ -1,4 +1,4 @@
-"""Schedulers that others use, to compare the cloud's with: each runs a frame's remaining blocks in one go."""
+"""Schedulers of other servers, to compare with the cloud's. They run all remaining blocks of a frame in one batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from janus_vit.scheduling.job import Batch, Job
 
 
 class _Unsegmented:
-    """What the baselines share: they admit everything, and drop what is already too late."""
+    """Common part of the baselines: admit every job, and drop those that are already late."""
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
@@ -18,12 +18,12 @@ class _Unsegmented:
         self.wake_s: float | None = None
 
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
-        """Take every job."""
+        """Admit the job."""
         self._waiting.append(job)
         return ()
 
     def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
-        """All jobs of a batch are complete."""
+        """Return the jobs of a batch, which are all complete."""
         return tuple(job for job in batch.jobs if job.id not in failed)
 
     def expire(self, now_s: float) -> tuple[Job, ...]:
@@ -42,15 +42,15 @@ class _Unsegmented:
 
 
 class OneAtATime(_Unsegmented):
-    """One job after the other, in order of arrival."""
+    """Runs one job after the other, in order of arrival."""
 
     def next_batch(self, now_s: float) -> Batch | None:
-        """The oldest job."""
+        """Return the oldest job."""
         return self._run(self._waiting[:1]) if self._waiting else None
 
 
 class FixedDelay(_Unsegmented):
-    """Batches of one entry block in order of arrival: of a preferred size, or what came within a fixed delay.
+    """Runs batches of one entry block in order of arrival, when a preferred size or a fixed delay is reached.
 
     This is what NVIDIA Triton's dynamic batcher does with `preferred_batch_size` and `max_queue_delay_microseconds`.
     """
@@ -61,7 +61,7 @@ class FixedDelay(_Unsegmented):
         self._preferred = sorted(preferred)
 
     def next_batch(self, now_s: float) -> Batch | None:
-        """The batch of the oldest job, once it has a preferred size or has waited long enough."""
+        """Return the batch of the oldest job if it has a preferred size or has waited long enough."""
         self.wake_s = None
         for entry in dict.fromkeys(job.entry for job in self._waiting):
             jobs = [job for job in self._waiting if job.entry == entry][: self._preferred[-1]]
@@ -74,12 +74,12 @@ class FixedDelay(_Unsegmented):
 
 
 class EarliestDeadlineBatches(_Unsegmented):
-    """Batches of one entry block in order of deadlines, as large as they can be; never joined.
+    """Runs batches of one entry block in order of deadlines, as large as possible; no job joins a running batch.
 
     Args:
-        table: times of the engine; what cannot be in time even alone is dropped.
-        depth: of the model.
-        max_frames: in a batch.
+        table: times of the engine. A job that could not be in time even alone is dropped.
+        depth: number of blocks of the model.
+        max_frames: largest number of frames in a batch.
     """
 
     def __init__(self, table: CostTable, depth: int, max_frames: int) -> None:
@@ -88,7 +88,7 @@ class EarliestDeadlineBatches(_Unsegmented):
         self._max_frames = max_frames
 
     def next_batch(self, now_s: float) -> Batch | None:
-        """The job with the earliest deadline, and those that stand at its block."""
+        """Return the job with the earliest deadline and the jobs at the same entry block."""
         if not self._waiting:
             return None
         self._waiting.sort(key=lambda job: job.deadline_s)

@@ -12,7 +12,7 @@ from janus_vit.wire.messages import Request
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
-    """How long the cloud takes for one request, and what it says of its load.
+    """How long the cloud takes for one request, and the load that it reports.
 
     Attributes:
         decode_s: decoding of the payload.

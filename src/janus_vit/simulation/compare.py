@@ -30,7 +30,7 @@ class Score:
         value: share of frames that are right and in time; NaN where no accuracy was measured.
         accuracy: mean accuracy of the answers in time.
         median_s: median latency of the frames that were run.
-        p99_s: 99th percentile of the same latencies.
+        p99_s: 99th percentile of these latencies.
         fps: answers in time per second.
         size_bytes: mean payload bytes over all frames.
         device_s: mean compute time on the device over all frames.
@@ -111,8 +111,8 @@ def interval(values: Floats, seed: int = 0, rounds: int = 1000) -> tuple[float, 
     """Return the 95 % confidence interval of the mean over runs, by bootstrap.
 
     Args:
-        values: one for each run.
-        seed: of the resampling.
+        values: one value for each run.
+        seed: seed of the resampling.
         rounds: number of resamples.
     """
     if len(values) < 2:

@@ -39,7 +39,7 @@ class Noise:
     Attributes:
         device: factors of the device's compute; no noise if empty.
         cloud: factors of the cloud's compute; no noise if empty.
-        seed: of the random draws; the same seed gives the same draws.
+        seed: seed of the random draws; the same seed gives the same draws.
     """
 
     device: tuple[float, ...]

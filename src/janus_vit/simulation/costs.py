@@ -53,7 +53,7 @@ class Costs:
         return shape.tokens_at(split, tokens_after_blocks(shape.tokens, plan.merges)[split]) if split else 0
 
     def of_request(self, request: Request) -> PlanCosts:
-        """Return the costs of a request. Only the cloud's part equals that of the plan that made the request."""
+        """Return the costs of a request. Only its cloud costs equal those of the plan that made the request."""
         merged = self._platforms.shape.tokens - request.tokens
         # A request says how many tokens are left, not where they were merged, and the cloud's costs do not depend on
         # where. So assume that the first block merged them all.

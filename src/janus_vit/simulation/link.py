@@ -20,7 +20,7 @@ class RecordedLink:
         self.rtt_s = rtt_s
         self._trace = trace
         self._extra_bytes = extra_bytes
-        self._free_s = 0.0  # when the link has sent everything that was given to it
+        self._free_s = 0.0  # when the link has sent everything that is queued
 
     def send(self, now_s: float, size_bytes: int) -> float:
         """Queue a payload and return when its last byte is sent."""

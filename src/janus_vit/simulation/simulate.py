@@ -43,11 +43,11 @@ def simulate(
         trace: the uplink's rate over time.
         sla_s: time allowed for each frame.
         duration_s: length of the stream, in the trace's time.
-        period_s: of a camera; the newest frame is run and older waiting frames are dropped. None runs frames back to
+        period_s: time between frames of a camera, whose newest frame is run; None runs frames back to
             back, as the paper does.
         begin_s: position in the trace at the first frame.
-        overhead: of the runtime.
-        noise: in compute on both sides; None takes exactly the profiles' times.
+        overhead: time and bytes that the runtime adds to each frame.
+        noise: noise in compute on both sides; None takes exactly the profiles' times.
     """
     clock = VirtualClock(begin_s)
     costs = Costs(platforms)

@@ -1,4 +1,4 @@
-"""Read the held-out frames that ship with the package. Knows no model. scripts/draw_digits_frames.py draws the frames."""
+"""Read the held-out frames that ship with the package; `scripts/draw_digits_frames.py` draws them. Knows no model."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _find_images(
     by_class = {} if labels is not None else _class_folders(folder)
     if images and by_class:
         raise InputError(
-            f"{folder}: has images beside folders of images: move {next(iter(images))} into one of them, "
+            f"{folder}: has both images and folders of images: move {next(iter(images))} into one of them, "
             "or use --labels"
         )
     if by_class:

@@ -1,4 +1,4 @@
-"""A cloud in a process of its own: start it, learn its port, stop it."""
+"""A cloud in a separate process: start it, get its port, stop it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CloudProcess:
 
     Args:
         model: name of the model, which the process loads.
-        profile: of this machine; the cloud sends it to devices.
+        profile: profile of this machine; the cloud sends it to devices.
         engine: name of the engine.
         host: address to listen on; the system chooses the port.
         namespace: path of the network namespace to listen in; None is the current one.
@@ -79,7 +79,7 @@ def _serve(
             pipe.send(cloud.port)
             pipe.poll(None)
     except JanusError as error:
-        with suppress(BrokenPipeError):  # the parent has gone
+        with suppress(BrokenPipeError):  # the parent has ended
             pipe.send(error)
     except (KeyboardInterrupt, BrokenPipeError):
         return

@@ -24,10 +24,10 @@ _REQUEST_BYTES = 120  # the message's other fields and gRPC's headers, as counte
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a few frames without a link showed just before a run.
+    """Conditions of a run, measured just before it with a few frames without a link.
 
     Attributes:
-        overhead: what a frame takes beside compute.
+        overhead: time and bytes that the runtime adds to a frame.
         noise: how compute differs from the profiles.
     """
 

@@ -20,7 +20,7 @@ from janus_vit.testbed.gap_analysis import Comparison, compute_ratios, late_gap,
 from janus_vit.testbed.rig import Rig
 
 _SIMULATIONS = 5  # streams simulated with different seeds
-_LEAST_COMPUTE = 0.1  # of the SLA; a shorter predicted compute time does not count for the drift
+_LEAST_COMPUTE = 0.1  # share of the SLA; a shorter predicted compute time does not count for the drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BenchSettings:
         rtt_s: round trip of the link alone.
         sla_s: time allowed for each frame.
         duration_s: length of each policy's run.
-        period_s: of a camera whose newest frame is run; None runs frames back to back.
+        period_s: time between frames of a camera, whose newest frame is run; None runs frames back to back.
         images_allowed: False keeps pixels on the device.
     """
 
@@ -53,7 +53,7 @@ class PairedRuns:
         live: outcomes of the live run.
         simulated: outcomes of the simulation.
         labels: true classes of the live frames; None where unknown.
-        platforms: what both policies knew at the start.
+        platforms: both machines and the link, as both policies knew them at the start.
     """
 
     policy: str

@@ -55,7 +55,7 @@ class Session:
 
     Attributes:
         device: runs frames.
-        platforms: what its policy knew of both sides and of the link before the first frame.
+        platforms: both machines and the link, as its policy knew them before the first frame.
         model: the model that both sides run.
     """
 
@@ -72,7 +72,7 @@ class Session:
             link: the link that the device is connected over.
             samples: frames to run.
             duration_s: length of the run.
-            period_s: of a camera whose newest frame is run; None runs frames back to back.
+            period_s: time between frames of a camera, whose newest frame is run; None runs frames back to back.
         """
         began_s = time.perf_counter()
         frames = captures(time.perf_counter, _wait, duration_s, period_s, self.device.skip_if_hopeless)
@@ -87,11 +87,11 @@ class Rig:
     Args:
         model: both sides run it.
         name: the model's name, with which the cloud process loads it.
-        profile: of this machine with one thread, measured in CPU time: `SlowedWorker` multiplies CPU time, and a cloud
+        profile: profile of this machine with one thread, in CPU time: `SlowedWorker` multiplies CPU time, and a cloud
             that is mostly idle takes about that long even while other programs use the machine.
         network: opens a link for each stream.
         slowdown: factor by which the device is slower than this machine.
-        engine: of the device; the cloud uses an engine of the same name.
+        engine: engine of the device; the cloud uses an engine of the same name.
 
     Raises:
         JanusError: the cloud did not start; the message says why.

@@ -58,12 +58,12 @@ class Reply:
 
     Attributes:
         answer: classes with probabilities, or a vector.
-        receive_s: from the request's headers to the last byte of its payload.
+        receive_s: time from the request's headers to the last byte of its payload.
         decode_s: time to decode the body.
         queue_s: time that the request waited.
         compute_s: time to run the remaining blocks and the head.
         expected_queue_s: time that a request arriving now would wait.
-        price: what a frame costs the cloud's engine.
+        price: engine seconds that a frame costs.
     """
 
     answer: Answer
@@ -90,7 +90,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the cloud tells a device about itself when it connects.
+    """Description of a cloud, sent to a device when it connects.
 
     Attributes:
         model: name of the model that it serves.

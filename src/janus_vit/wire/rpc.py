@@ -7,7 +7,7 @@ HELLO = f"/{SERVICE}/Hello"
 INFER = f"/{SERVICE}/Infer"
 PROBE = f"/{SERVICE}/Probe"
 LARGEST_PROBE_BYTES = 1_000_000
-EXPECTED_WAIT = "janus-expected-wait-s"  # trailing metadata of a refusal: seconds that a request arriving now would wait
+EXPECTED_WAIT = "janus-expected-wait-s"  # trailing metadata of a refusal, in seconds
 
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),  # a mobile link can disappear without closing the connection

@@ -19,7 +19,7 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 
 @dataclass(frozen=True, slots=True)
 class ConfigFacts:
-    """The part of an architecture that a config states and no tensor shows.
+    """The part of an architecture that only the config shows, not the tensors.
 
     Attributes:
         heads: as in `Architecture`.
@@ -49,7 +49,7 @@ def assemble(weights: Weights, facts: ConfigFacts, image_size: int | None = None
 
     Args:
         weights: the tensors of the checkpoint.
-        facts: what its config states.
+        facts: facts from its config.
         image_size: the size to run at; position embeddings of another size are interpolated. None keeps the size.
 
     Raises:
@@ -90,8 +90,8 @@ def build_network(
     """Build a network that holds these tensors without copying them.
 
     Args:
-        architecture: of the network.
-        tensors: by their names in the network.
+        architecture: architecture of the network.
+        tensors: tensors by their names in the network.
         weights: the checkpoint, for error messages.
         origin: name in the network -> name in the checkpoint, for error messages.
 
@@ -160,7 +160,7 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
     tubelet = stem.shape[2] if stem.dim() == 5 else 1
     if 0 in stem.shape or (head is not None and head.dim() != 2) or any(row.numel() % width for row in rows):
         raise InputError(
-            f"{weights.path}: its patch embedding, tokens, positions or head have no usable shape: copy it again"
+            f"{weights.path}: its patch embedding, tokens, positions or head have a wrong shape: copy the file again"
         )
     if facts.frames < tubelet or facts.frames % tubelet:
         raise InputError(
@@ -201,7 +201,7 @@ def _trained_size(parts: dict[str, Tensor], arch: Architecture, weights: Weights
         if arch.image_size:
             return arch.image_size
         raise InputError(
-            f"{weights.path}: neither positions nor a config.json give the image size: add its config.json"
+            f"{weights.path}: the image size is in neither the positions nor a config.json: add its config.json"
         )
     positions = parts["pos"].reshape(-1, arch.width).shape[0]
     times = arch.frames // arch.tubelet
@@ -212,7 +212,9 @@ def _trained_size(parts: dict[str, Tensor], arch: Architecture, weights: Weights
     ]
     stated = arch.image_size // arch.patch_size
     if not sides:
-        raise InputError(f"{weights.path}: {positions} positions are no square grid of patches: not supported")
+        raise InputError(
+            f"{weights.path}: {positions} positions do not form a square grid of patches: use a model for square images"
+        )
     return (stated if stated in sides else sides[0]) * arch.patch_size
 
 

@@ -1,4 +1,4 @@
-"""Read what a config.json says of the architecture: of transformers by its model_type, of timm in `timm_config`."""
+"""Read the architecture from a config.json of transformers, by its model_type. `timm_config` reads those of timm."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _PROJECTED = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
 
 
 def read_config_facts(weights: Weights, config: Section | None, with_head: bool) -> ConfigFacts:
-    """Read what the config states and no tensor shows. timm's weights can do without a config.
+    """Read the facts that only the config shows. Weights of timm do not need a config.
 
     Args:
         weights: the tensors of the checkpoint.
@@ -72,7 +72,7 @@ def read_config_facts(weights: Weights, config: Section | None, with_head: bool)
             f"(found {', '.join(sorted(names)[:3])}, ...): supported are {', '.join(_POOLING)} and timm's vit and deit"
         )
     if config is None:
-        raise InputError(f"{weights.path}: its config.json is needed beside it: copy the whole folder")
+        raise InputError(f"{weights.path}: its config.json is missing: copy the whole folder")
     return _read_hugging_face_facts(weights, config, with_head)
 
 

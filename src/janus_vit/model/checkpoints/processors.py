@@ -1,4 +1,4 @@
-"""Read image preprocessing from the files beside a checkpoint. It agrees with the library's own processors."""
+"""Read image preprocessing from the files next to a checkpoint. Agrees with the library's own processors."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class Checkpoint:
     """A checkpoint in memory.
 
     Attributes:
-        network: in evaluation mode, float32.
-        preprocessing: from frames to pixels.
+        network: the network in evaluation mode, float32.
+        preprocessing: conversion of frames to pixels.
         labels: one name for each class; empty for an embedding model.
         task: one of `TASKS`.
     """
@@ -90,8 +90,8 @@ def checkpoint_metadata(
     """Return the metadata that `read_checkpoint` needs, for `safetensors.torch.save_file`.
 
     Args:
-        architecture: of the network.
-        preprocessing: from frames to pixels.
+        architecture: architecture of the network.
+        preprocessing: conversion of frames to pixels.
         labels: one name for each class; empty for an embedding model.
         about: anything else to note, such as how the network was trained.
     """

@@ -12,7 +12,7 @@ from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
 
 _POOLING = {"token": "class", "avg": "mean", "map": "attention"}
-# Width of timm's Vision Transformers -> heads, where their names do not say otherwise.
+# Width of timm's Vision Transformers -> heads, unless their names say otherwise.
 _HEADS = {
     192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
     1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
@@ -58,7 +58,7 @@ def check_timm_config(config: Section) -> None:
 
 
 def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -> ConfigFacts:
-    """Read what timm's tensors do not show. Without a config, derive the number of heads from the width.
+    """Read the facts that timm's tensors do not show. Without a config, derive the number of heads from the width.
 
     Args:
         weights: the tensors under timm's names.

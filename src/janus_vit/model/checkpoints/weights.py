@@ -25,8 +25,8 @@ class Weights:
 
     Attributes:
         path: the file, for error messages.
-        tensors: by name, in the file's own type. Those of safetensors files are mapped and read on first use.
-        metadata: the texts in the header of a safetensors file.
+        tensors: tensors by name, in the file's own type. A safetensors file is mapped and read on first use.
+        metadata: texts in the header of a safetensors file.
     """
 
     path: Path

@@ -13,7 +13,7 @@ from torch import Tensor
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 _ROUNDS = 4  # the first one is slow; the shortest time counts
-_LEAST_S, _MOST_S = 0.03, 2.0  # of all rounds together: fast blocks run more rounds, slow ones fewer
+_LEAST_S, _MOST_S = 0.03, 2.0  # time for all rounds: fast blocks run more rounds than slow ones
 _CLEARLY = 0.95  # a later variant must take less than this share of an earlier one's time, so that noise rarely decides
 _FASTEST: dict[Hashable, BlockVariant] = {}
 
@@ -40,8 +40,8 @@ def fastest_variant(
     """Return the first variant that no other variant clearly beats.
 
     Args:
-        key: what the times depend on. Each key is measured once in a process, so that all its engines agree.
-        variants: in order of preference.
+        key: everything that the times depend on. Each key is measured once in a process, so that all its engines agree.
+        variants: the variants, in order of preference.
         run: runs one variant once.
     """
     if len(variants) == 1:
@@ -57,7 +57,7 @@ def fastest_variant(
 def _least_seconds(
     variants: Sequence[BlockVariant], run: Callable[[BlockVariant], object]
 ) -> dict[BlockVariant, float]:
-    """Return the shortest of several runs of each variant. They take turns, so that other load slows all alike."""
+    """Return the shortest of several runs of each variant. They take turns, so that other load affects all alike."""
     least_s = dict.fromkeys(variants, float("inf"))
     rounds, spent_s = 0, 0.0
     while spent_s < _LEAST_S or (rounds < _ROUNDS and spent_s < _MOST_S):

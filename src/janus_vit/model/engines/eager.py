@@ -18,7 +18,7 @@ class EagerEngine(OneByOne):
     """Run the model's own modules in float32.
 
     Args:
-        model: what to run.
+        model: the model to run.
         keep_model: has no effect, because the engine runs the weights of the model itself.
         device: the torch device to run on.
     """

@@ -19,9 +19,9 @@ class KnownTimeEngine:
 
     Args:
         model: gives the number of blocks and of classes.
-        fixed_s: of a batch that runs the whole model.
-        frame_s: of each frame in it.
-        wait: lets time pass.
+        fixed_s: fixed part of the time of a batch that runs the whole model.
+        frame_s: additional time of each frame in the batch.
+        wait: sleeps for the given number of seconds.
     """
 
     name = "known-time"

@@ -46,7 +46,7 @@ class MklLinear:
     ) -> None:
         assert dtype == torch.float32
         self._weight = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), _ROWS)
-        self._shape = torch.full((1,), torch.nan).expand(weight.shape)  # stands for the original weight
+        self._shape = torch.full((1,), torch.nan).expand(weight.shape)  # placeholder for the original weight
         self._bias = bias.detach().clone()  # a view would keep the whole mapped file in memory
         self._after = AFTER_LINEAR[activation]
 

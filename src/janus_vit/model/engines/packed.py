@@ -32,7 +32,7 @@ class PackedEngine(OneByOne):
     """Run stem and blocks in float32 on packed weights. The head, and a stem of several convolutions, are plain torch.
 
     Args:
-        model: what to run.
+        model: the model to run.
         keep_model: False removes the packed weights from the model, so that memory holds them once.
     """
 

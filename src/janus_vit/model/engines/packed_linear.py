@@ -22,7 +22,7 @@ class PackedLinear:
         weight: [outputs, inputs], copied.
         bias: [outputs].
         activation: a key of `_FUSED`, computed inside the product.
-        dtype: of factors and outputs.
+        dtype: type of factors and outputs.
     """
 
     def __init__(

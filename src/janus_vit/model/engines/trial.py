@@ -1,7 +1,7 @@
 """Check private or third-party operations against plain torch before an engine uses them.
 
-A difference is the largest error of values around 1. Functions that return a difference let the operations' own errors
-pass; `deviation_reason` and `reports_changed_operations` turn differences and errors into a reason for the user.
+A difference is the largest error of values around 1. Functions that return a difference do not catch errors of the
+operations; `deviation_reason` and `reports_changed_operations` turn differences and errors into a reason for the user.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def attention_difference(attend: Attend, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def int8_difference(pack: Packing) -> float:
-    """Return the largest difference of products of the largest integers: without VNNI, their 16-bit sums overflow."""
+    """Return the largest difference for products of the largest integers, whose 16-bit sums overflow without VNNI."""
     signs, x = _randn(96, 64).sign() / 8, torch.ones(7, 64)
     return _largest(pack(signs, torch.zeros(96))(x) - F.linear(x, signs))
 

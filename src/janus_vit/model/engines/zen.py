@@ -57,7 +57,7 @@ class ZenLinear:
         weight: [outputs, inputs], copied.
         bias: [outputs].
         activation: a key of `_FUSED`, computed inside the product.
-        dtype: of factors and outputs.
+        dtype: type of factors and outputs.
     """
 
     def __init__(

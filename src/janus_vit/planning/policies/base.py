@@ -41,7 +41,7 @@ class Decision:
     Attributes:
         plan: how the frame runs.
         predicted: expected times of the plan.
-        probe_bytes: size of a probe to send beside the frame, which measures the link; 0 for none.
+        probe_bytes: size of a probe to send together with the frame, to measure the link; 0 for none.
     """
 
     plan: Plan

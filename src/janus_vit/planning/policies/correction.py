@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from janus_vit.planning.outcome import Outcome
 
 _WEIGHT = 0.2  # 20 frames take in 99 % of a lasting change
-_FORGET = 0.03  # half of a correction is gone after 23 frames without a measurement
+_FORGET = 0.03  # a correction is halved after 23 frames without a measurement
 _SPREAD = 0.05  # before any measurement
 _LEAST_SPREAD = 0.005  # no machine is steadier
 _NEGLIGIBLE = 0.1  # of the SLA

@@ -28,7 +28,7 @@ class ProbeTimer:
             self._last_transfer_s = transfer.at_s
 
     def bytes_due(self, plan: Plan, situation: Situation) -> int:
-        """Size of the probe to send beside a frame; 0 if none is due."""
+        """Size of the probe to send together with a frame; 0 if none is due."""
         if not (self._uses_link and plan.is_local):
             return 0
         uses_s = [at_s for at_s in (self._last_transfer_s, situation.last_probe_s) if at_s is not None]
