@@ -12,7 +12,7 @@ from janus_vit.sources.frames import open_source
 
 
 def main(address: str, spec: str = "camera:0", frames: str = "100") -> int:
-    """Print one line a frame; return how many frames were late."""
+    """Print one line for each frame; return how many frames were late."""
     try:
         source = open_source(spec)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Run device and cloud on this machine over a link of your own: a train that enters a tunnel each 4 seconds.
+"""Run device and cloud on this machine over a link of your own: a train that enters a tunnel every 4 seconds.
 
 python examples/custom_link.py
 """

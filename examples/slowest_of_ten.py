@@ -1,4 +1,4 @@
-"""A policy of one's own: the least merging that is in time even at the slowest of the last ten rates."""
+"""A policy of your own: the smallest pruning level that is in time even at the slowest of the last ten rates."""
 
 from collections import deque
 

@@ -1,7 +1,7 @@
 """Message classes of janus.proto, built at import from its compiled descriptor. The types are in janus_pb2.pyi.
 
 Code that protoc generates works with only one or two major versions of protobuf. The descriptor works with every
-version since 4.22, so the package works with the protobuf that a device already has. `scripts/compile_proto.py`
+version since 4.25, so the package works with the protobuf that a device already has. `scripts/compile_proto.py`
 writes both files.
 """
 
