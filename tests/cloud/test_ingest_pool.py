@@ -71,6 +71,21 @@ def test_health_checks_are_answered(cloud):
     assert status == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_drained_cloud_reports_that_it_does_not_serve(model, make_profile, processes):
+    config, check = CloudConfig(ingest_processes=processes), health_pb2.HealthCheckRequest(service=SERVICE)
+    with (
+        Cloud(model, make_profile(1e-5, model="small"), engine="eager", config=config) as drained,
+        grpc.insecure_channel(f"127.0.0.1:{drained.port}") as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        assert stub.Check(check, timeout=5.0).status == health_pb2.HealthCheckResponse.SERVING
+        drained.drain()
+        deadline_s = time.monotonic() + PATIENCE_S
+        while stub.Check(check, timeout=5.0).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+            assert time.monotonic() < deadline_s
+
+
 def test_a_second_cloud_on_the_same_port_is_refused(model, cloud, make_profile):
     config = CloudConfig(ingest_processes=1)
     with pytest.raises(InputError, match="cannot listen"):

@@ -49,6 +49,7 @@ _STATUS = (
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Unreachable, grpc.StatusCode.UNAVAILABLE),
 )
+_REPORT_S = 1.0  # longest wait until health checks know that the server goes away
 _DECODERS = 2  # threads for payloads that take long to decode
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, which is not typed
 Method = Callable[[Context], Awaitable[bytes]]
@@ -97,7 +98,15 @@ class GrpcServer:
 
     def drain(self) -> None:
         """Report NOT_SERVING to health checks."""
-        asyncio.run_coroutine_threadsafe(self._health.enter_graceful_shutdown(), self._loop).result()
+        reported = threading.Event()
+
+        def report() -> None:
+            task = self._loop.create_task(self._health.enter_graceful_shutdown())
+            task.add_done_callback(lambda _: reported.set())
+
+        with suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(report)
+            reported.wait(_REPORT_S)  # the loop may end before it reports
 
     def stop(self, grace_s: float) -> None:
         """Refuse new calls, wait at most that long for running ones, and stop."""
