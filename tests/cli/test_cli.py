@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import janus_vit
+from janus_vit.calibration import profiler
 from janus_vit.cli.main import main
 from janus_vit.cloud.server import Cloud
 from janus_vit.model import catalog
@@ -257,6 +258,15 @@ def test_profile_is_measured_written_and_shown(capsys, rough_profiles):
     assert all(word in out for word in ("line", "quadratic", "stem", "head", "float8", "jpeg90", "written to new.json"))
     assert main([*arguments, "--json"]) == 0
     assert capsys.readouterr().out == Path("new.json").read_text()
+
+
+def test_profile_warns_of_times_that_scatter(capsys, monkeypatch, make_profile):
+    profile = make_profile(1e-6, 1e-5, "small")
+    for error, warns in ((0.1, False), (0.4, True)):
+        noisy = replace(profile, quadratic=replace(profile.quadratic, mean_error=error))
+        monkeypatch.setattr(profiler, "profile_machine", lambda *args, result=noisy, **options: result)
+        assert main(["profile", "--model", CHECKPOINT, "--engine", "eager", "--out", "noisy.json", "--json"]) == 0
+        assert ("by 40% on average: stop other programs and measure again" in capsys.readouterr().err) == warns
 
 
 def test_models_are_listed_without_their_weights(capsys, monkeypatch):

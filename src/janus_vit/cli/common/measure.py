@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from janus_vit.cli.common.console import messages, progress, say
+from janus_vit.cli.common.console import messages, progress, say, warn
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
 from janus_vit.planning.latency import PlatformProfile, load_profile
@@ -24,6 +24,7 @@ NO_ACCURACY = (
     "'janus-vit calibrate' measures a table"
 )
 _FRAMES = 8  # to measure the mean size of each image format
+_NOISY = 0.2  # mean relative error of the fitted times; an idle machine stays below 0.1
 
 
 def read_profile(path: Path, model: Model, engine: Engine | None = None) -> PlatformProfile:
@@ -71,7 +72,7 @@ def measure_profile(
     quick: bool,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PlatformProfile:
-    """Measure a profile of this machine, with a progress bar.
+    """Measure a profile of this machine, with a progress bar. Warn if the times scatter too much to predict with.
 
     Args:
         model: the model to measure.
@@ -94,7 +95,13 @@ def measure_profile(
     effort = QUICK if quick else FULL
     command = shlex.join(["janus-vit", *sys.argv[1:]])
     with progress(f"measuring {model.name}") as show:
-        return profile_machine(model, frames, engine, effort=effort, command=command, progress=show, clock=clock)
+        measured = profile_machine(model, frames, engine, effort=effort, command=command, progress=show, clock=clock)
+    if measured.quadratic.mean_error > _NOISY:
+        warn(
+            f"the measured times differ from their fitted curve by {measured.quadratic.mean_error:.0%} on average: "
+            "stop other programs and measure again"
+        )
+    return measured
 
 
 def read_or_measure_profile(
