@@ -63,19 +63,20 @@ class Dispatcher:
         self._depth = entries[-1]
         self._max_tokens = max_tokens
 
-    def choose(self, wave: int, now_s: float) -> Step:
+    def choose(self, wave: int, now_s: float, arrivals_hz: float) -> Step:
         """The next step.
 
         Args:
             wave: block at which the last batch stopped.
             now_s: time at which the step begins; at least one job waits.
+            arrivals_hz: rate at which jobs arrive.
         """
-        best = self._preferred(wave)
-        least = self._harm(best, now_s)
+        best = self._preferred(wave, now_s)
+        least = self._harm(best, now_s, arrivals_hz)
         if not any(least):
             return best
         for step in self._urgent(now_s):
-            harm = self._harm(step, now_s)
+            harm = self._harm(step, now_s, arrivals_hz)
             if (sum(harm), harm, -len(step.given_up)) < (sum(least), least, -len(best.given_up)):
                 best, least = step, harm
         return best
@@ -94,23 +95,27 @@ class Dispatcher:
             seconds += costs.stretch_s(frames, stop - start, work, merges)
         return seconds + costs.head_s[frames] if stop == self._depth else seconds
 
-    def _preferred(self, wave: int) -> Step:
-        standing = self._queue.standing
-        full = [position for position, count in standing.items() if count >= self._costs.max_frames]
-        position = max(full) if full else wave if wave and wave in standing else min(standing)
-        stop = self._stop(position)
-        return Step(self._standing_at(position), stop, stop)
+    def _preferred(self, wave: int, now_s: float) -> Step:
+        counts = self._queue.standing
+        full = [position for position, count in counts.items() if count >= self._costs.max_frames]
+        position = max(full) if full else wave if wave and wave in counts else min(counts)
+        standing, stop = self._standing_at(position), self._stop(position)
+        given_up = self._missed(standing, now_s) if stop == self._depth else 0
+        return Step(standing[given_up:], stop, stop, standing[:given_up])
 
     def _urgent(self, now_s: float) -> Iterator[Step]:
         """Steps at the position of the earliest deadline."""
         leader = self._queue.jobs[0]
         standing, stop = self._standing_at(leader.position), self._stop(leader.position)
         yield Step(self._most_in_time(standing, now_s), stop, self._depth)
-        given_up = bisect_left(
-            range(len(standing)), True, lo=1, key=lambda first: self._in_time(standing[first:], now_s)
-        )
-        if given_up < len(standing):
+        given_up = self._missed(standing, now_s)
+        if given_up:
             yield Step(standing[given_up:], stop, self._depth, standing[:given_up])
+
+    def _missed(self, standing: Sequence[Waiting], now_s: float) -> int:
+        """How many of the earliest deadlines a batch misses, if it leaves these out; all but one at most."""
+        last = len(standing) - 1
+        return bisect_left(range(last), True, key=lambda first: self._in_time(standing[first:], now_s))
 
     def _standing_at(self, position: int) -> list[Waiting]:
         """As many of those that stand there as a batch may hold, at least one; the earliest deadlines first."""
@@ -139,13 +144,13 @@ class Dispatcher:
         )
         return standing[: late - 1]
 
-    def _harm(self, step: Step, now_s: float) -> tuple[int, int]:
+    def _harm(self, step: Step, now_s: float, arrivals_hz: float) -> tuple[int, int]:
         """Deadlines that a step misses or gives up, and those that it endangers."""
         factor, start, until = self._correction.factor, step.start, step.until
         end_s = now_s + factor * self.seconds(step.members, start, until)
         complete = until == self._depth
         left = len(self._queue.jobs) - len(step.given_up) - complete * len(step.members)
-        fullness = self._fullness(left)
+        fullness = self._fullness(left + arrivals_hz * (end_s - now_s))
         missed = len(step.given_up)
         done_s = {waiting.job.id: waiting.share_s(start) for waiting in step.given_up}
         for waiting in step.members:
@@ -157,7 +162,7 @@ class Dispatcher:
                 done_s[waiting.job.id] = waiting.share_s(start) - waiting.share_s(until)
         return missed, self._queue.endangered(end_s, fullness, done_s)
 
-    def _fullness(self, frames: int) -> float:
+    def _fullness(self, frames: float) -> float:
         """How full a batch of so many jobs is: 0 with one, 1 at the largest."""
         most = self._costs.max_frames
-        return max(0, min(frames, most) - 1) / max(1, most - 1)
+        return max(0.0, min(frames, most) - 1) / max(1, most - 1)

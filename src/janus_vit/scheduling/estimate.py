@@ -6,6 +6,7 @@ over the blocks, which is exact where time grows linearly with tokens.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ _NEARLY_BEST = 1.01  # time a frame of the largest batch, by that of the most ef
 _REMEMBERED = 32  # batches by which predictions are corrected
 _LEAST_FACTOR, _LARGEST_FACTOR = 0.5, 4.0
 _KEPT_ROUTES = 4_096
+_RATE_MEMORY_S = 0.2
 
 
 class Route:
@@ -146,6 +148,23 @@ class Correction:
         if predicted_s > 0 and elapsed_s > 0:
             self._ratios.append(elapsed_s / predicted_s)
             self.factor = min(_LARGEST_FACTOR, max(_LEAST_FACTOR, median(self._ratios)))
+
+
+class ArrivalRate:
+    """How many jobs arrive a second; older arrivals count less and less."""
+
+    def __init__(self) -> None:
+        self._hz = 0.0
+        self._counted_s = 0.0
+
+    def count(self, now_s: float) -> None:
+        """A job arrives."""
+        self._hz = self.hz(now_s) + 1 / _RATE_MEMORY_S
+        self._counted_s = now_s
+
+    def hz(self, now_s: float) -> float:
+        """The present rate."""
+        return self._hz * math.exp(min(0.0, self._counted_s - now_s) / _RATE_MEMORY_S)
 
 
 def full_batch_s(table: CostTable, shape: ModelShape, frames: int) -> float:

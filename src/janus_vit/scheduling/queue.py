@@ -127,13 +127,13 @@ class DeadlineQueue:
         factor, index = self._correction.factor, self._index(waiting)
         if free_s + factor * self._alone_s[index] > waiting.due_s:
             return False
-        start_s = free_s
+        start_s, extra = free_s, factor * self._fullness()
         for first in range(0, len(self.jobs), self._group):
             after = first + self._group
             if first and after > index:
                 judged = slice(max(first, index), after)
                 latest_s = (
-                    key[0] - factor * (alone_s + extra_s)
+                    key[0] - factor * alone_s - extra * extra_s
                     for key, alone_s, extra_s in zip(
                         self._keys[judged], self._alone_s[judged], self._extra_s[judged], strict=True
                     )
@@ -142,6 +142,11 @@ class DeadlineQueue:
                     return False
             start_s += self._loss * factor * sum(self._share_s[first:after])
         return True
+
+    def _fullness(self) -> float:
+        """How full the batches will be in which jobs run that wait now: 0 with one frame, 1 with the most."""
+        waiting = len(self.jobs) - sum(waiting.running for waiting in self.jobs)
+        return max(0, min(waiting, self._group) - 1) / max(1, self._group - 1)
 
     def endangered(self, free_s: float, fullness: float, done_s: Mapping[int, float]) -> int:
         """How many jobs are not safe, of those that a batch leaves out.

@@ -13,7 +13,7 @@ from janus_vit.scheduling.admission import Admission
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable
 from janus_vit.scheduling.dispatch import Dispatcher
-from janus_vit.scheduling.estimate import BatchCosts, Correction
+from janus_vit.scheduling.estimate import ArrivalRate, BatchCosts, Correction
 from janus_vit.scheduling.job import Batch, Job
 from janus_vit.scheduling.queue import DeadlineQueue, Waiting
 
@@ -74,6 +74,7 @@ class Scheduler:
         self._dispatcher = Dispatcher(
             self._queue, self._costs, self._correction, self.entry_blocks, config.max_batch_tokens
         )
+        self._arrivals = ArrivalRate()
         self._jobs: dict[int, Waiting] = {}  # all that wait or run
         self._given_up: list[Job] = []
         self._running: _Running | None = None
@@ -104,6 +105,7 @@ class Scheduler:
         waiting = self._waiting(job)
         evicted = self._admission.admit(waiting, now_s, max(now_s, self._free_s))
         self._admission.shares.add(waiting)
+        self._arrivals.count(now_s)
         self._jobs[job.id] = waiting
         if evicted is None:
             return ()
@@ -122,7 +124,7 @@ class Scheduler:
         assert self._running is None, "one batch runs at a time"
         if not self._queue.jobs:
             return None
-        step = self._dispatcher.choose(self._wave, now_s)
+        step = self._dispatcher.choose(self._wave, now_s, self._arrivals.hz(now_s))
         for waiting in step.given_up:
             self._given_up.append(waiting.job)
             self._forget(waiting)
