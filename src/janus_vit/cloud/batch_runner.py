@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -42,6 +43,13 @@ class BatchRunner:
         channels, *dimensions = self._model.shape.input_shape
         pixels = torch.zeros(*dimensions, channels, dtype=torch.uint8)
         self.run([Frame(pixels, (0,) * self._model.shape.blocks)], self._model.shape.blocks)
+
+    @torch.inference_mode()
+    def upload(self, start: Start) -> Start:
+        """Copy a frame to the engine's device, so that its batch need not wait for the copy. For any thread."""
+        if isinstance(start, Frame):
+            return replace(start, pixels=self._engine.upload(start.pixels))
+        return replace(start, tokens=self._engine.upload(start.tokens), sizes=self._engine.upload(start.sizes))
 
     @torch.inference_mode()
     def run(self, starts: Sequence[Start], stop: int) -> list[Step]:
@@ -96,10 +104,10 @@ class BatchRunner:
 
     def _input(self, pixels: Tensor) -> Tensor:
         is_tensor = pixels.dtype != torch.uint8  # normalised by the device already
-        return pixels[None].to(self._engine.device) if is_tensor else self._normalised(pixels[None])
+        return self._engine.upload(pixels)[None] if is_tensor else self._normalised(pixels[None])
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        return self._model.preprocessing.normalise_batch(pixels.to(self._engine.device))
+        return self._model.preprocessing.normalise_batch(self._engine.upload(pixels))
 
 
 def _not_finite() -> WireError:

@@ -66,6 +66,7 @@ class EngineLoop:
 
     def submit(self, job: Job, start: Start, on_finished: OnFinished) -> None:
         """See `Backend.submit`."""
+        start = self._runner.upload(start)
         with self._changed:
             self._require_open()
             evicted = self._scheduler.add(job, self._now())

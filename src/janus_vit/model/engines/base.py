@@ -70,6 +70,12 @@ class Engine(Protocol):
     def head_batch(self, activations: Sequence[Activation]) -> Tensor:
         """Return the logits [B, classes] of several frames [1, T_i, C] after the last block, float32 on the CPU."""
 
+    def upload(self, tensor: Tensor) -> Tensor:
+        """Copy a frame's pixels or tokens to the engine's device while the engine computes something else.
+
+        Any thread may call it, before the frame's batch runs. It returns when the copy is complete.
+        """
+
 
 class OneByOne:
     """Batch methods for engines that gain nothing from batches. Each frame runs alone, so its bits do not change."""

@@ -64,3 +64,7 @@ class KnownTimeEngine:
     def head_batch(self, activations: Sequence[Activation]) -> Tensor:
         """See `Engine.head_batch`; takes no time."""
         return self._output.expand(len(activations), -1)
+
+    def upload(self, tensor: Tensor) -> Tensor:
+        """See `Engine.upload`: the tensor itself."""
+        return tensor

@@ -48,7 +48,7 @@ class CudaEngine:
     def __init__(
         self, model: Model, keep_model: bool = True, device: str = "cuda", arithmetic: Arithmetic | None = None
     ) -> None:
-        self._device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
+        self.device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
         self._fingerprint = model.fingerprint
         self._lock = Lock()
         arch = model.network.architecture
@@ -56,9 +56,9 @@ class CudaEngine:
             arithmetic = arithmetic or self._fastest(model)
             pack = partial(self._packed, arithmetic, keep_model)
             packed = [pack(block) for block in cast(Iterable[Block], model.network.blocks)]
-            self._runner = RaggedRunner(arch, packed, arithmetic, self._device)
-            self._ends = Ends(model.network, self.dtype, self._device)
-            self._transfers = Transfers(self._device)
+            self._runner = RaggedRunner(arch, packed, arithmetic, self.device)
+            self._ends = Ends(model.network, self.dtype, self.device)
+            self._transfers = Transfers(self.device)
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -145,12 +145,12 @@ class CudaEngine:
 
     def _fastest(self, model: Model) -> Arithmetic:
         arch = model.network.architecture
-        if self._device.type != "cuda":
+        if self.device.type != "cuda":
             return plain_arithmetic(arch, self.dtype, self.residual)
-        return fastest_arithmetic(arch, self.dtype, self.residual, self._device)
+        return fastest_arithmetic(arch, self.dtype, self.residual, self.device)
 
     def _packed(self, arithmetic: Arithmetic, keep: bool, block: Block) -> RaggedBlock:
-        weights = block_weights(block, self.dtype, self._device)
+        weights = block_weights(block, self.dtype, self.device)
         for linear in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
             release_weight(linear, keep)
         return RaggedBlock(weights, arithmetic.operations, arithmetic.attention, arithmetic.linear)
@@ -158,20 +158,20 @@ class CudaEngine:
     @contextmanager
     def _here(self) -> Iterator[None]:
         """Work on the device of the engine while no other thread does: a graph has one place for its tokens."""
-        with self._lock, torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+        with self._lock, torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             yield
 
     def _done(self, activations: list[Activation]) -> list[Activation]:
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
         return activations
 
     def _free(self) -> None:
         """Give back all memory that is not in use."""
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.synchronize()  # a graph that is dropped while it runs takes its memory with it
         self._runner.clear()
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
