@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from janus_vit.scheduling.estimate import BatchCosts, Correction
 from janus_vit.scheduling.job import Job
@@ -87,7 +87,7 @@ class DeadlineQueue:
         self._extra_s.insert(index, route.extra_s[offset])
         self._share_s.insert(index, route.share_s[offset])
         self.positions.insert(index, waiting.position)
-        self.standing[waiting.position] += 1
+        self._count(waiting.position, 1)
         self.jobs.insert(index, waiting)
 
     def remove(self, waiting: Waiting) -> None:
@@ -96,18 +96,21 @@ class DeadlineQueue:
         index = self._index(waiting)
         del self._keys[index], self._alone_s[index], self._extra_s[index], self._share_s[index]
         del self.positions[index], self.jobs[index]
-        self._leave(waiting.position)
+        self._count(waiting.position, -1)
 
-    def move(self, waiting: Waiting, position: int) -> None:
-        """Let a job stand at another block."""
-        self._leave(waiting.position)
-        self.standing[position] += 1
-        waiting.position = position
-        index, route, offset = self._index(waiting), waiting.route, position - waiting.job.entry
-        self._alone_s[index] = route.alone_s[offset]
-        self._extra_s[index] = route.extra_s[offset]
-        self._share_s[index] = route.share_s[offset]
-        self.positions[index] = position
+    def advance(self, members: Sequence[Waiting], position: int) -> None:
+        """Let jobs that stand at one block, earliest deadline first, stand at another one."""
+        self._count(members[0].position, -len(members))
+        self._count(position, len(members))
+        index = 0
+        for waiting in members:
+            waiting.position = position
+            index = bisect_left(self._keys, (waiting.due_s, waiting.job.id), index)
+            route, offset = waiting.route, position - waiting.job.entry
+            self._alone_s[index] = route.alone_s[offset]
+            self._extra_s[index] = route.extra_s[offset]
+            self._share_s[index] = route.share_s[offset]
+            self.positions[index] = position
 
     def wait_s(self, now_s: float, free_s: float) -> float:
         """What a job that came now would wait: until the engine is free, and for all jobs in full batches."""
@@ -173,9 +176,11 @@ class DeadlineQueue:
             start_s += factor * share_s
         return found
 
-    def _leave(self, position: int) -> None:
-        self.standing[position] -= 1
-        if not self.standing[position]:
+    def _count(self, position: int, more: int) -> None:
+        count = self.standing[position] + more
+        if count:
+            self.standing[position] = count
+        else:
             del self.standing[position]
 
     def _index(self, waiting: Waiting) -> int:

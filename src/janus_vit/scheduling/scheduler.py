@@ -137,8 +137,8 @@ class Scheduler:
             waiting.running = True
             if step.stop == self._depth:
                 self._queue.remove(waiting)
-            else:
-                self._queue.move(waiting, step.stop)
+        if step.stop < self._depth:
+            self._queue.advance(step.members, step.stop)
         return batch
 
     def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
