@@ -48,7 +48,7 @@ def run_in_process(measure: Callable[..., None], *arguments: object) -> Any:
     ours, theirs = context.Pipe()
     process = context.Process(target=measure, args=(theirs, *arguments))
     process.start()
-    theirs.close()  # otherwise recv would wait for ever if the process dies
+    theirs.close()  # otherwise recv would wait forever if the process dies
     result = ours.recv()
     process.join()
     return result

@@ -61,7 +61,7 @@ class Competitor:
         arguments = theirs, kind, name, str(folder), threads, before
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
-        theirs.close()  # otherwise recv would wait for ever if the process dies
+        theirs.close()  # otherwise recv would wait forever if the process dies
         self.times_ms: dict[Merges, list[float]] = {}
         self.logits: dict[Merges, Tensor] = {}
         self.resident_bytes = self.peak_bytes = 0

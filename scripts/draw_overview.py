@@ -84,7 +84,7 @@ def _blocks(x: float, style: str, first: int, end: int) -> Iterator[str]:
 def _rows() -> Iterator[str]:
     """The lower half: the plan on each link, drawn to scale in time."""
     end = LEFT + SLA_S * 1e3 * MS
-    yield _text(30, 282, "One plan for every frame: the most accuracy × probability to be in time", "ink big")
+    yield _text(30, 282, "One plan for every frame: the highest accuracy × probability of being in time", "ink big")
     for row, (name, rate_mbps, images_allowed) in enumerate(LINKS):
         plan, predicted = _choose(rate_mbps, images_allowed)
         y = 308 + 52 * row

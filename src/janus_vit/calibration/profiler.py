@@ -21,6 +21,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+from janus_vit.calibration.block_times import Clock, block_seconds
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.factory import make_engine
@@ -36,9 +37,7 @@ TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
 IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
 CLIP_FORMATS = ("tensor", "jpeg90", "jpeg75", "jpeg50", "h264q23", "h264q30")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
-Clock = Callable[[], float]  # seconds
 _PAUSE_S = 0.01
-_VISIT_S = 0.05  # limit of one visit, in which consecutive blocks are timed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def _block_samples(
     began_s = time.perf_counter()
     for repeat in range(effort.repeats + 1):
         for point, (tokens, (_, merged)) in enumerate(zip(states, points, strict=True)):
-            seconds = _block_seconds(model, engine, tokens, merged, repeat, clock)
+            seconds = block_seconds(model, engine, tokens, merged, repeat, clock)
             if repeat:  # the first round warms up
                 measured[point].append(seconds)
         progress(0.1 + 0.7 * (repeat + 1) / (effort.repeats + 1), f"blocks at {len(befores)} token counts")
@@ -146,24 +145,6 @@ def _block_samples(
         (int(before), int(before) - merged, statistics.median(times))
         for (before, merged), times in zip(points, measured, strict=True)
     )
-
-
-def _block_seconds(model: Model, engine: Engine, tokens: torch.Tensor, merged: int, first: int, clock: Clock) -> float:
-    """Return the mean time of a block over one visit. Each block gets the same tokens; `first` is the first block.
-
-    The last block is left out if it computes only the tokens that the head reads.
-    """
-    # After a merge, tokens stand for several patches, and attention adds a bias for their sizes.
-    sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
-    count = model.shape.blocks if model.shape.head_tokens is None else max(1, model.shape.blocks - 1)
-    blocks = [(first + step) % count for step in range(count)]
-    starts = [Activation(tokens, sizes, block, (merged,), model.fingerprint) for block in blocks]
-    time.sleep(_PAUSE_S)
-    began_s, visited, elapsed_s = clock(), 0, 0.0
-    while visited < len(starts) and elapsed_s < _VISIT_S:
-        engine.run(starts[visited], starts[visited].next_block + 1)
-        visited, elapsed_s = visited + 1, clock() - began_s
-    return elapsed_s / visited
 
 
 def _payload_costs(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from janus_vit.calibration.evaluator import Configuration
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy.points import UNMERGED, Point, carrier
+from janus_vit.planning.accuracy.points import UNMERGED, Point, accuracy_name
 from janus_vit.planning.accuracy.retention import falling_fit
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape, tokens_saved
@@ -163,7 +163,7 @@ class Search:
         return [point for point in points if point.payload == LOCAL]
 
     def _lossy(self) -> list[str]:
-        return [payload for payload in dict.fromkeys(map(carrier, self.payloads)) if payload != LOCAL]
+        return [payload for payload in dict.fromkeys(map(accuracy_name, self.payloads)) if payload != LOCAL]
 
     def _first_split(self, payload: str) -> int:
         return 1 if parse_payload(payload).of_tokens else 0

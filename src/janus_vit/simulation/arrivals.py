@@ -1,4 +1,4 @@
-"""Random requests of a fleet, an engine of known time, and what it could serve at most: inputs of a replay."""
+"""Inputs of a replay: random requests of a fleet, an engine with known times, and its largest possible throughput."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Traffic:
     """Requests that arrive at random.
 
     Attributes:
-        blocks: depth of the model.
-        tokens: of every frame, unmerged.
-        entries: blocks at which frames enter, each equally often.
-        deadlines_s: time that a frame has, each equally often.
-        clients: that send.
+        blocks: number of blocks of the model.
+        tokens: number of tokens of every frame; no frame merges.
+        entries: blocks at which frames enter, with equal probability.
+        deadlines_s: times allowed for a frame, with equal probability.
+        clients: number of clients.
     """
 
     blocks: int
@@ -30,7 +30,7 @@ class Traffic:
     clients: int = 64
 
     def jobs(self, rate_hz: float, seconds: float, seed: int) -> list[Job]:
-        """Poisson arrivals at a rate, for so long."""
+        """Draw Poisson arrivals at a rate, for the given number of seconds."""
         generator = random.Random(seed)
         jobs: list[Job] = []
         now_s = generator.expovariate(rate_hz)
@@ -43,7 +43,7 @@ class Traffic:
         return jobs
 
     def capacity_hz(self, engine: Callable[[Batch], float], frames: int) -> float:
-        """Frames a second if every batch is full, and frames join wherever others enter."""
+        """Return the frames per second if every batch is full and frames join at every entry block."""
         stops = sorted({*self.entries, self.blocks})
         engine_s = 0.0
         for start, stop in zip(stops[:-1], stops[1:], strict=True):
@@ -57,7 +57,7 @@ class Traffic:
 
 
 def table_engine(table: CostTable, blocks: int, most_frames: int) -> Callable[[Batch], float]:
-    """An engine that takes exactly as long as a cost table says, for batches of at most so many frames."""
+    """Make an engine that takes exactly the times of a cost table, for batches of at most `most_frames` frames."""
     costs = BatchCosts(table, blocks, most_frames)
 
     def seconds(batch: Batch) -> float:

@@ -15,7 +15,7 @@ _LOSSLESS = (LOCAL, "float32", "tensor", "png")
 _Z = 1.959964  # 95 % of a normal distribution lie within this many standard deviations
 
 
-def carrier(payload: str) -> str:
+def accuracy_name(payload: str) -> str:
     """Name under which a payload's accuracy is measured; all lossless payloads share one name."""
     base = payload.removesuffix(LOSSLESS_SUFFIX)
     return LOCAL if base in _LOSSLESS else base
@@ -30,7 +30,7 @@ def identity(family: str, saved: int, split: int, payload: str) -> tuple[str, in
         split: split point.
         payload: payload format.
     """
-    name = carrier(payload)
+    name = accuracy_name(payload)
     return (family if saved else UNMERGED, saved, -1 if name == LOCAL else split, name)
 
 

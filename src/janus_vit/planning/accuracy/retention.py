@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from janus_vit.planning.accuracy.points import UNMERGED, Point, carrier
+from janus_vit.planning.accuracy.points import UNMERGED, Point, accuracy_name
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.payloads import LOCAL
 
@@ -89,14 +89,14 @@ class Retention:
     """
 
     def __init__(self, points: Sequence[Point]) -> None:
-        whole = [point for point in points if carrier(point.payload) == LOCAL]
+        whole = [point for point in points if accuracy_name(point.payload) == LOCAL]
         self._curves = {  # family -> share by tokens saved, with a lossless payload
             family: _falling([point for point in whole if point.saved == 0 or point.family == family])
             for family in {UNMERGED, *(point.family for point in whole)}
         }
-        lossy = [point for point in points if carrier(point.payload) != LOCAL]
-        names = {carrier(point.payload) for point in lossy}
-        self._kept = {name: self._by_split([p for p in lossy if carrier(p.payload) == name]) for name in names}
+        lossy = [point for point in points if accuracy_name(point.payload) != LOCAL]
+        names = {accuracy_name(point.payload) for point in lossy}
+        self._kept = {name: self._by_split([p for p in lossy if accuracy_name(p.payload) == name]) for name in names}
 
     def inferred(self, family: str, saved: Floats, split: int, payload: str) -> Band:
         """Estimate the share of configurations.
@@ -110,7 +110,7 @@ class Retention:
         Returns:
             Shares, [levels]; the value is NaN where more is merged than was measured, or the payload was not measured.
         """
-        curve, name = self._curve(family), carrier(payload)
+        curve, name = self._curve(family), accuracy_name(payload)
         band, known = curve.along(saved), saved <= curve.at[-1]
         if name in self._kept:
             band = band.times(_stacked(self._kept[name], saved).along(split))

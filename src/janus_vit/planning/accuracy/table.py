@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy.points import UNMERGED, Point, carrier, identity, parse_point
+from janus_vit.planning.accuracy.points import UNMERGED, Point, accuracy_name, identity, parse_point
 from janus_vit.planning.accuracy.retention import Retention
 from janus_vit.planning.jsonfile import Section, parse_json, read_json, write_text
 from janus_vit.planning.latency import Floats
@@ -127,7 +127,7 @@ class AccuracyTable:
                 f"the accuracy table was measured for model {self.model!r}, not {table.shape.name!r}: measure this one"
             )
         rows = tuple((schedule.family, tokens_saved(schedule.applied)) for schedule in table.schedules)
-        columns = [self._shares(rows, option.split, carrier(option.payload)) for option in table.options]
+        columns = [self._shares(rows, option.split, accuracy_name(option.payload)) for option in table.options]
         return np.stack(columns, axis=1)
 
     def of_rescues(self, table: PlanTable) -> Floats:
@@ -157,7 +157,7 @@ class AccuracyTable:
         exact = self._measured.get(identity(plan.family, saved, plan.split, plan.payload))
         if exact is not None:
             low, high = exact.interval
-            share = share if carrier(plan.payload) == LOCAL else exact.share
+            share = share if accuracy_name(plan.payload) == LOCAL else exact.share
         return Estimate(share, low=min(low, share), high=max(high, share), measured=exact is not None)
 
     def share_of_answer(self, plan: Plan, finished_here: bool) -> float:
@@ -246,7 +246,7 @@ def _table(section: Section) -> AccuracyTable:
     points = tuple(parse_point(each) for each in listed)
     if len({len(point.merges) for point in points}) > 1:
         raise section.wrong("points", "have merges of different numbers of blocks")
-    if not points or points[0].saved or carrier(points[0].payload) != LOCAL:
+    if not points or points[0].saved or accuracy_name(points[0].payload) != LOCAL:
         raise section.wrong("points", "must begin with the configuration that merges and loses nothing")
     for each, point in zip(listed, points, strict=True):
         if (point.right is None) == (metric == RIGHT):

@@ -13,7 +13,8 @@ from janus_vit.planning.table import PlanTable
 class SmallestLevel:
     """The smallest pruning level that meets the SLA, at its fastest split (Algorithm 1).
 
-    If no level meets the SLA, the largest level at its fastest split.
+    If no level meets the SLA, the fastest level at its fastest split. In the paper that is always the largest one; on a
+    machine where merging costs more than it saves it is another one.
 
     Args:
         table: plans to choose from, levels ascending.
@@ -57,5 +58,6 @@ def smallest_level(total_s: Floats, sla_s: float) -> tuple[int, int]:
     """
     fastest_s = total_s.min(axis=1)
     meets = fastest_s <= sla_s
-    row = int(meets.argmax()) if meets.any() else len(fastest_s) - 1
+    last_fastest = len(fastest_s) - 1 - int(fastest_s[::-1].argmin())
+    row = int(meets.argmax()) if meets.any() else last_fastest
     return row, int(total_s[row].argmin())

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from janus_vit.planning.outcome import Outcome, Prediction
 from janus_vit.planning.plan import Plan
-from janus_vit.planning.policies.correction import Side
+from janus_vit.planning.policies.correction import MachineCorrection
 from janus_vit.planning.table import PlanTable
 
-AS_PROFILED = Side()  # a machine that computes exactly as fast as its profile says
+AS_PROFILED = MachineCorrection()  # a machine that computes exactly as fast as its profile says
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def predict(
     rate_mbps: float,
     rtt_s: float,
     queue_s: float,
-    device: Side = AS_PROFILED,
-    cloud: Side = AS_PROFILED,
+    device: MachineCorrection = AS_PROFILED,
+    cloud: MachineCorrection = AS_PROFILED,
     on_time: float | None = None,
     accuracy: float | None = None,
 ) -> Prediction:

@@ -15,7 +15,7 @@ _NEGLIGIBLE = 0.1  # of the SLA
 
 
 @dataclass
-class Side:
+class MachineCorrection:
     """How one machine's measured compute relates to its profile.
 
     Attributes:
@@ -62,8 +62,8 @@ class Correction:
         cloud: correction of the cloud.
     """
 
-    device: Side = field(default_factory=Side)
-    cloud: Side = field(default_factory=Side)
+    device: MachineCorrection = field(default_factory=MachineCorrection)
+    cloud: MachineCorrection = field(default_factory=MachineCorrection)
 
     def observe(self, outcome: Outcome) -> None:
         """Learn from a frame's predicted and measured compute."""
