@@ -1,16 +1,18 @@
 """--engine: what it runs with is what was measured with it, or the command says which of the two to change."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from janus_vit.cli.common.loading import load_engine
 from janus_vit.cli.main import main
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
-from janus_vit.model.engines import packed
+from janus_vit.model.engines import factory, packed
 from janus_vit.model.engines.base import Engine
 from janus_vit.runtime.connect import accuracy_for, connect
 
@@ -51,6 +53,14 @@ def test_an_unknown_engine_is_refused_by_every_command(capsys, monkeypatch, tmp_
     assert "engine 'warp' is unknown: use one of auto, auto-bf16, auto-int8, eager" in refused(
         capsys, [*command, "--engine", "warp"]
     )
+
+
+@pytest.mark.parametrize(("made", "measures"), [("eager", False), ("int8", True), ("gone", True)])
+def test_auto_takes_the_engine_of_a_profile_of_its_precision(monkeypatch, model, profile, made, measures):
+    measured = []
+    monkeypatch.setattr(factory, "fastest", lambda model, specs: measured.append(specs) or "eager")
+    assert load_engine(copy.deepcopy(model), "auto", Path(profile(engine=made))).name == "eager"
+    assert bool(measured) == measures
 
 
 def test_a_profile_says_what_it_was_made_with(capsys, tmp_path, rough_profiles):

@@ -88,7 +88,7 @@ def cloud(
     check_engine(engine)
     use_threads(threads)
     served = load_model_for_task(model, task, image_size)
-    runner = load_engine(served, engine)
+    runner = load_engine(served, engine, profile)
     measured = read_or_measure_profile(profile, served, runner)
     with wait_for_signal() as stop, Cloud(served, measured, listen, tls, runner, config) as server:
         say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")

@@ -131,7 +131,7 @@ def device(
     texts = load_text_vectors(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     samples = stream_for(loaded, source, stride, frames)
-    runner = load_engine(loaded, engine)
+    runner = load_engine(loaded, engine, profile)
     known = read_accuracy(accuracy, loaded, runner.precision)
     writer = None if records is None else RecordWriter(records, labels)
     measured = read_or_measure_profile(profile, loaded, runner, samples)

@@ -13,6 +13,8 @@ import typer
 from janus_vit.cli.common.console import warn
 from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
+from janus_vit.model.engines.registry import AUTOS, ENGINES
+from janus_vit.planning.latency import PlatformProfile, load_profile
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
@@ -69,15 +71,28 @@ def load_model_for_task(name: str, task: str | None, image_size: int | None) -> 
     return model
 
 
-def load_engine(model: Model, name: str) -> Engine:
+def load_engine(model: Model, name: str, profile: Path | None = None) -> Engine:
     """Load an engine, which takes over the model's weights. Warn if it cannot run here and another runs instead.
 
+    Args:
+        model: what the engine runs.
+        name: the name that the user gave.
+        profile: this machine's profile, if there is one. Instead of "auto", the engine that it was measured with runs.
+
     Raises:
-        InputError: the engine is unknown or not installed.
+        InputError: the engine is unknown or not installed, or the profile cannot be read.
     """
     from janus_vit.model.engines.factory import make_engine
 
+    if profile is not None and name in AUTOS:
+        name = _engine_of(load_profile(profile), name)
     return make_engine(model, name, keep_model=False, on_fallback=warn)
+
+
+def _engine_of(profile: PlatformProfile, auto: str) -> str:
+    """Return the engine that a profile was measured with, or `auto` if it has another precision or cannot run here."""
+    spec = ENGINES.get(str(profile.about.get("engine")))
+    return spec.name if spec and spec.precision == AUTOS[auto] and spec.runs_here else auto
 
 
 def check_source(spec: str) -> None:
