@@ -87,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors, whose class depends on its version
             raise
-        return _fail(f"{error.format_message().rstrip('.')}: see janus-vit --help")
+        command = getattr(getattr(error, "ctx", None), "command_path", "janus-vit")
+        return _fail(f"{error.format_message().rstrip('.')}: see {command} --help")
     if code == _EXIT_INTERRUPTED:
         print("janus-vit: interrupted", file=sys.stderr)
     return int(code)
