@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import HarmonicMean, RoundTrip
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.probing import ProbeTimer
 from janus_vit.planning.table import PlanTable
+
+_ROUNDING = 1e-9  # relative difference of sums that are equal but for their order
 
 
 class SmallestLevel:
@@ -58,6 +62,6 @@ def smallest_level(total_s: Floats, sla_s: float) -> tuple[int, int]:
     """
     fastest_s = total_s.min(axis=1)
     meets = fastest_s <= sla_s
-    last_fastest = len(fastest_s) - 1 - int(fastest_s[::-1].argmin())
-    row = int(meets.argmax()) if meets.any() else last_fastest
+    nearly_fastest = np.flatnonzero(fastest_s <= fastest_s.min() * (1 + _ROUNDING))
+    row = int(meets.argmax()) if meets.any() else int(nearly_fastest[-1])
     return row, int(total_s[row].argmin())
