@@ -83,17 +83,13 @@ class Dispatcher:
 
     def seconds(self, members: Sequence[Waiting], start: int, stop: int) -> float:
         """Uncorrected seconds of jobs from one block up to another."""
-        frames, costs = len(members), self._costs
-        seconds = costs.stem_s[frames] if start == 0 else 0.0
-        if stop > start:
-            work = merges = 0.0
-            for waiting in members:
-                route, first = waiting.route, start - waiting.job.entry
-                last = first + stop - start
-                work += route.work[last] - route.work[first]
-                merges += route.merges[last] - route.merges[first]
-            seconds += costs.stretch_s(frames, stop - start, work, merges)
-        return seconds + costs.head_s[frames] if stop == self._depth else seconds
+        work = merges = 0.0
+        for waiting in members:
+            route, first = waiting.route, start - waiting.job.entry
+            last = first + stop - start
+            work += route.work[last] - route.work[first]
+            merges += route.merges[last] - route.merges[first]
+        return self._costs.segment_s(len(members), start, stop, work, merges)
 
     def _preferred(self, wave: int, now_s: float) -> Step:
         counts = self._queue.standing
@@ -150,7 +146,7 @@ class Dispatcher:
         end_s = now_s + factor * self.seconds(step.members, start, until)
         complete = until == self._depth
         left = len(self._queue.jobs) - len(step.given_up) - complete * len(step.members)
-        fullness = self._fullness(left + arrivals_hz * (end_s - now_s))
+        fullness = self._costs.fullness(left + arrivals_hz * (end_s - now_s))
         missed = len(step.given_up)
         done_s = {waiting.job.id: waiting.share_s(start) for waiting in step.given_up}
         for waiting in step.members:
@@ -161,8 +157,3 @@ class Dispatcher:
                 missed += end_s + factor * waiting.rest_s(until, fullness) > waiting.limit_s
                 done_s[waiting.job.id] = waiting.share_s(start) - waiting.share_s(until)
         return missed, self._queue.endangered(end_s, fullness, done_s)
-
-    def _fullness(self, frames: float) -> float:
-        """How full a batch of so many jobs is: 0 with one, 1 at the largest."""
-        most = self._costs.max_frames
-        return max(0.0, min(frames, most) - 1) / max(1, most - 1)

@@ -48,12 +48,9 @@ class Route:
         self.share_s = [full / largest for full in full_s]
 
     def _rest_s(self, offset: int, frames: int, costs: BatchCosts) -> float:
-        blocks = len(self.work) - 1 - offset
-        seconds = costs.head_s[frames] + (costs.stem_s[frames] if blocks == costs.blocks else 0.0)
-        if not blocks:
-            return seconds
-        work, merges = self.work[-1] - self.work[offset], self.merges[-1] - self.merges[offset]
-        return seconds + costs.stretch_s(frames, blocks, frames * work, frames * merges)
+        last, depth = len(self.work) - 1, costs.blocks
+        work, merges = self.work[last] - self.work[offset], self.merges[last] - self.merges[offset]
+        return costs.segment_s(frames, depth - last + offset, depth, frames * work, frames * merges)
 
 
 class BatchCosts:
@@ -92,6 +89,25 @@ class BatchCosts:
                 self._routes.clear()
             route = self._routes[tokens] = Route(tokens, self)
         return route
+
+    def fullness(self, frames: float) -> float:
+        """How full a batch of so many frames is: 0 with one, 1 with the most or more."""
+        return max(0.0, min(frames, self.max_frames) - 1) / max(1, self.max_frames - 1)
+
+    def segment_s(self, frames: int, start: int, stop: int, work: float, merges: float) -> float:
+        """Seconds of so many frames from one block up to another, with the stem before 0 and the head at the depth.
+
+        Args:
+            frames: in the batch.
+            start: first block.
+            stop: block to stop before.
+            work: effective tokens, added up over frames and blocks.
+            merges: merges, added up over frames and blocks.
+        """
+        seconds = self.stretch_s(frames, stop - start, work, merges) if stop > start else 0.0
+        if start == 0:
+            seconds += self.stem_s[frames]
+        return seconds + self.head_s[frames] if stop == self.blocks else seconds
 
     def stretch_s(self, frames: int, blocks: int, work: float, merges: float) -> float:
         """Seconds of so many frames in so many blocks, at least 1, without stem and head.
@@ -170,8 +186,7 @@ class ArrivalRate:
 def full_batch_s(table: CostTable, shape: ModelShape, frames: int) -> float:
     """Seconds of a whole run of so many unmerged frames."""
     costs = BatchCosts(table, shape.blocks, frames)
-    blocks_s = costs.stretch_s(frames, shape.blocks, frames * shape.blocks * shape.tokens, merges=0.0)
-    return costs.stem_s[frames] + blocks_s + costs.head_s[frames]
+    return costs.segment_s(frames, 0, shape.blocks, frames * shape.blocks * shape.tokens, merges=0.0)
 
 
 def _interpolate(axis: Sequence[int], times: Sequence[float], count: int) -> float:

@@ -68,6 +68,7 @@ class DeadlineQueue:
     def __init__(self, costs: BatchCosts, correction: Correction) -> None:
         self._group = costs.max_frames
         self._loss = 1 + _MERGING_LOSS * (1 - 1 / self._group)
+        self._costs = costs
         self._correction = correction
         self._keys: list[tuple[float, int]] = []  # time at which it is due, id
         self._alone_s: list[float] = []
@@ -130,7 +131,8 @@ class DeadlineQueue:
         factor, index = self._correction.factor, self._index(waiting)
         if free_s + factor * self._alone_s[index] > waiting.due_s:
             return False
-        start_s, extra = free_s, factor * self._fullness()
+        idle = sum(not each.running for each in self.jobs)
+        start_s, extra = free_s, factor * self._costs.fullness(idle)
         for first in range(0, len(self.jobs), self._group):
             after = first + self._group
             if first and after > index:
@@ -145,11 +147,6 @@ class DeadlineQueue:
                     return False
             start_s += self._loss * factor * sum(self._share_s[first:after])
         return True
-
-    def _fullness(self) -> float:
-        """How full the batches will be in which jobs run that wait now: 0 with one frame, 1 with the most."""
-        waiting = len(self.jobs) - sum(waiting.running for waiting in self.jobs)
-        return max(0, min(waiting, self._group) - 1) / max(1, self._group - 1)
 
     def endangered(self, free_s: float, fullness: float, done_s: Mapping[int, float]) -> int:
         """How many jobs are not safe, of those that a batch leaves out.

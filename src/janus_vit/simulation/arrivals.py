@@ -61,15 +61,11 @@ def table_engine(table: CostTable, blocks: int, most_frames: int) -> Callable[[B
     costs = BatchCosts(table, blocks, most_frames)
 
     def seconds(batch: Batch) -> float:
-        frames, length = len(batch.jobs), batch.stop - batch.start
-        total_s = costs.stem_s[frames] if batch.start == 0 else 0.0
-        if length:
-            work = merges = 0.0
-            for job in batch.jobs:
-                route, first, last = costs.route(job.tokens), batch.start - job.entry, batch.stop - job.entry
-                work += route.work[last] - route.work[first]
-                merges += route.merges[last] - route.merges[first]
-            total_s += costs.stretch_s(frames, length, work, merges)
-        return total_s + (costs.head_s[frames] if batch.stop == blocks else 0.0)
+        work = merges = 0.0
+        for job in batch.jobs:
+            route, first, last = costs.route(job.tokens), batch.start - job.entry, batch.stop - job.entry
+            work += route.work[last] - route.work[first]
+            merges += route.merges[last] - route.merges[first]
+        return costs.segment_s(len(batch.jobs), batch.start, batch.stop, work, merges)
 
     return seconds
