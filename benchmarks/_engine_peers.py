@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from janus_vit.model.catalog import Model, load_model
-from janus_vit.model.export import PACKAGES, to_onnx, export_onnx
+from janus_vit.model.export import PACKAGES, export_onnx, to_onnx
 
 Runner = Callable[[Tensor, tuple[int, ...]], Tensor]  # pixels [1, 3, H, W] and merges of each block to logits
 EXPORTED = ("openvino-export",)

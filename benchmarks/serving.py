@@ -125,7 +125,8 @@ def serve_echo(pipe: Connection) -> None:
 
     async def serve() -> None:
         async def echo(requests: object, context: grpc.aio.ServicerContext) -> bytes:
-            return await context.read()
+            message: bytes = await context.read()
+            return message
 
         server = grpc.aio.server()
         handler = grpc.stream_unary_rpc_method_handler(echo)

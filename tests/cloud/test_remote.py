@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from janus_vit.cloud.backend import Finished, Frame
-from janus_vit.cloud.remote import Pipe, RemoteBackend, RemoteSession
-from janus_vit.cloud.shared_frames import SharedFrames, read_frame, slots_memory
+from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
+from janus_vit.cloud.processes.shared_frames import SharedFrames, read_frame, slots_memory
 from janus_vit.errors import Rejected
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer

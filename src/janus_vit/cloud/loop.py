@@ -113,6 +113,7 @@ class EngineLoop:
                 now_s = self._now()
                 late = self._pop(self._scheduler.expire(now_s))
                 batch = self._scheduler.next_batch(now_s)
+                late += self._pop(self._scheduler.expire(now_s))  # what was given up for that batch
                 if batch is None and not late:
                     self._changed.wait(self._idle_s(now_s))
             self._fail(late, DeadlineExceeded("the deadline passed while the request waited"))

@@ -10,10 +10,10 @@ from types import TracebackType
 from janus_vit.cloud.batch_runner import BatchRunner
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
-from janus_vit.cloud.ingest_pool import IngestPool, IngestSetup, PortReservation
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.measure import measure_costs
 from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
+from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortReservation
 from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.tls import ServerTls
 from janus_vit.model.catalog import Model

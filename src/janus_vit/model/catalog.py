@@ -111,9 +111,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:  # the name is too long, or a folder is not accessible
-        raise InputError(
-            f"model {str(path)[:80]!r} cannot be found ({error.strerror}): check the path"
-        ) from error
+        raise InputError(f"model {str(path)[:80]!r} cannot be found ({error.strerror}): check the path") from error
 
 
 def _builtin(name: str) -> Callable[[], Model]:

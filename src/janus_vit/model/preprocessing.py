@@ -63,9 +63,7 @@ class Preprocessing:
         if self.frames == 1:
             return self._crop_one(frame)
         if len(frame) != self.frames:
-            raise InputError(
-                f"the clip has {len(frame)} frames, the model takes {self.frames}: sample {self.frames}"
-            )
+            raise InputError(f"the clip has {len(frame)} frames, the model takes {self.frames}: sample {self.frames}")
         return np.stack([self._crop_one(one) for one in frame])
 
     def _crop_one(self, frame: Frame) -> Frame:

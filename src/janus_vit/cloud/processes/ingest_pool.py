@@ -23,9 +23,9 @@ from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.metrics import RequestRecord
-from janus_vit.cloud.remote import Pipe, RemoteBackend, RemoteSession
+from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
+from janus_vit.cloud.processes.shared_frames import slots_memory
 from janus_vit.cloud.service import CloudService
-from janus_vit.cloud.shared_frames import slots_memory
 from janus_vit.cloud.tls import ServerTls
 from janus_vit.errors import InputError, JanusError, Unreachable
 from janus_vit.planning.plan import ModelShape

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
 from janus_vit.cloud.metrics import RequestRecord
-from janus_vit.cloud.shared_frames import FrameRef, SharedFrames, read_frame
+from janus_vit.cloud.processes.shared_frames import FrameRef, SharedFrames, read_frame
 from janus_vit.errors import JanusError, Overloaded, Unreachable
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
