@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -16,11 +17,16 @@ from torch.nn import functional as F
 from janus_vit.model import ragged
 from janus_vit.model.engines.gpu.layout import Step
 
-_varlen_attn: Callable[..., Any] | None
-try:
-    from torch.nn.attention.varlen import varlen_attn as _varlen_attn
-except ImportError:  # before torch 2.10
-    _varlen_attn = None
+
+@cache
+def _varlen_attn() -> Callable[..., Any] | None:
+    """Import torch's attention over variable lengths. It takes seconds, so only where a GPU needs it."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:  # before torch 2.10
+        return None
+    found: Callable[..., Any] = varlen_attn
+    return found
 
 
 class Attention(Protocol):
@@ -59,7 +65,8 @@ class Flash:
     @staticmethod
     def unavailable_reason() -> str | None:
         """Why this torch does not have it, None if it has."""
-        if _varlen_attn is None or "num_splits" not in inspect.signature(_varlen_attn).parameters:
+        attend = _varlen_attn()
+        if attend is None or "num_splits" not in inspect.signature(attend).parameters:
             return f"torch {torch.__version__} has no attention over variable lengths with a fixed order of sums"
         return None
 
@@ -69,8 +76,9 @@ class Flash:
         lengths = first_queries, step.before, most_queries, step.rows.longest_before
         # Without splits a frame's result does not depend on the rest of its batch. It also keeps cuDNN out, which
         # makes a plan for each shape in tens of milliseconds.
-        assert _varlen_attn is not None
-        attended: Tensor = _varlen_attn(query, key, value, *lengths, scale=1.0, num_splits=1)
+        attend = _varlen_attn()
+        assert attend is not None
+        attended: Tensor = attend(query, key, value, *lengths, scale=1.0, num_splits=1)
         return attended
 
 
