@@ -103,18 +103,26 @@ def model() -> Model:
     return small_model()
 
 
-@pytest.fixture(scope="module", params=["class", "distilled", "mean", "conv", "registers", "embed", "clip"])
+MODEL_KINDS = {
+    "class": {},
+    "distilled": {"prefix": 2, "distilled": True},
+    "mean": {"pooling": "mean", "prefix": 0},
+    "conv": {"stem": "conv", "pooling": "mean", "prefix": 0},
+    "registers": {"prefix": 4, "layer_scale": True},
+    "embed": {"classes": 0, "pooling": "attention", "prefix": 0, "activation": "gelu_tanh"},
+    "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
+}
+
+
+@pytest.fixture(scope="module", params=MODEL_KINDS)
 def any_model(request) -> Model:
-    changes = {
-        "class": {},
-        "distilled": {"prefix": 2, "distilled": True},
-        "mean": {"pooling": "mean", "prefix": 0},
-        "conv": {"stem": "conv", "pooling": "mean", "prefix": 0},
-        "registers": {"prefix": 4, "layer_scale": True},
-        "embed": {"classes": 0, "pooling": "attention", "prefix": 0, "activation": "gelu_tanh"},
-        "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
-    }
-    return small_model(**changes[request.param])
+    return small_model(**MODEL_KINDS[request.param])
+
+
+@pytest.fixture(scope="module", params=MODEL_KINDS)
+def any_shallow_model(request) -> Model:
+    """Like `any_model`, with three blocks, for code that is slow here."""
+    return small_model(**MODEL_KINDS[request.param], depth=3)
 
 
 @pytest.fixture(scope="session")
