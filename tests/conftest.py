@@ -3,6 +3,7 @@
 import os
 import re
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -26,8 +27,10 @@ LONGEST_FIRST = ("test_readme.py", "test_memory.py", "test_engines.py")
 
 
 def pytest_configure():
-    """Compute with one thread: tests are small, run side by side, and more threads than cores wait for each other."""
+    """Compute with one thread, and let Hypothesis wait: tests share their cores with other workers."""
     torch.set_num_threads(1)
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items):
