@@ -1,6 +1,8 @@
 """The GPU's engines on a CPU where there is no GPU: the same blocks in plain PyTorch, and with Triton interpreted."""
 
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -228,6 +230,16 @@ def test_gelu_within_a_product_is_gelu_as_bfloat16_has_it(dtype):
         wanted = linear_then_activation(x, weight, bias, activation)
         found = arithmetics.linear_with_gelu(x, weight, bias, activation)
         torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-3)
+
+
+def test_without_a_gpu_the_benchmark_says_so_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    monkeypatch.setattr("sys.argv", ["gpu.py"])
+    with pytest.raises(SystemExit) as ended:
+        import_module("gpu").main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("there is no GPU to measure: torch finds no CUDA device")
 
 
 def layout_of(model, counts, plans, first=0, stop=6, rounded=True, masked=False):

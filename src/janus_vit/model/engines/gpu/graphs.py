@@ -27,7 +27,7 @@ from torch import Tensor
 
 from janus_vit.model.engines.trial import first_line
 
-GRAPHS = 32  # kept by an engine; each holds what its blocks write, some tens of MB at ViT-L
+GRAPHS = 64  # kept by an engine, as many as a thorough profile needs; each holds its inputs and outputs
 OFTEN = 3  # runs of one shape, from which on they are captured; the first ones let libraries choose their kernels
 _KEYS = 16 * GRAPHS  # of runs that are counted
 
