@@ -42,8 +42,11 @@ class RaggedTokens:
 
     def frames(self) -> list[tuple[Tensor, Tensor]]:
         """Tokens [1, T, C] and sizes [1, T] of each frame."""
-        parts = zip(torch.split(self.rows, [*self.counts]), torch.split(self.sizes, [*self.counts]), strict=True)
-        return [(rows[None], sizes[None]) for rows, sizes in parts]
+        counts = [*self.counts]
+        pairs = zip(
+            torch.split(self.rows[None], counts, dim=1), torch.split(self.sizes[None], counts, dim=1), strict=True
+        )
+        return list(pairs)
 
 
 def join(frames: Sequence[tuple[Tensor, Tensor]]) -> RaggedTokens:

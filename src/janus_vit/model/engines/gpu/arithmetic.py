@@ -104,16 +104,23 @@ def linear_with_gelu(x: Tensor, weight: Tensor, bias: Tensor, activation: str | 
 def _difference(arch: Architecture, candidate: Arithmetic, plain: Arithmetic, device: torch.device) -> float:
     """Largest difference after two blocks on frames that differ in length and merges, over the largest value."""
     generator = torch.Generator().manual_seed(0)
-    block = Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
-    for parameter in block.parameters():
-        spread = parameter.shape[-1] ** -0.5 if parameter.dim() > 1 else 0.1
-        parameter.data.normal_(generator=generator).mul_(spread)
-    weights = block_weights(block, plain.dtype, device)
+    weights = block_weights(_random_block(arch, generator), plain.dtype, device)
     counts = (arch.tokens, max(arch.prefix + 4, arch.tokens // 2), arch.prefix + 4)
     merges = (counts[0] // 4, 1, 0)
     frames = [_tokens(arch, *pair, generator) for pair in zip(counts, merges, strict=True)]
     found, wanted = (_two_blocks(arch, each, weights, frames, merges, device) for each in (candidate, plain))
     return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+def _random_block(arch: Architecture, generator: torch.Generator) -> Block:
+    with torch.device("meta"):  # which draws no random numbers of the process
+        block = Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
+    block.to_empty(device="cpu")
+    for name, parameter in block.named_parameters():
+        centre = 1.0 if name.endswith(("weight", "gamma")) and parameter.dim() == 1 else 0.0
+        spread = parameter.shape[-1] ** -0.5 if parameter.dim() > 1 else 0.1
+        parameter.data.normal_(generator=generator).mul_(spread).add_(centre)
+    return block
 
 
 def _tokens(arch: Architecture, count: int, merges: int, generator: torch.Generator) -> Tensor:
@@ -145,7 +152,7 @@ def _two_blocks(
     rows = Rows(x.to(device, arithmetic.residual), None, torch.ones(len(x), device=device))
     for step in layout.steps(layout.table().to(device)):
         rows = run(rows, step)
-    return rows.total()[: sum(layout.counts[-1])].float()
+    return rows.total()[: int(layout.counts[-1].sum())].float()
 
 
 def _warn(name: str, reason: str) -> None:

@@ -52,7 +52,7 @@ class FrameByFrame:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, step: Step) -> Tensor:
         """See `Attention`."""
-        queries, _, _ = step.queries
+        queries = step.counts_before if step.rows.head_tokens is None else step.counts_after
         return ragged.attend(query, key, value, queries, step.counts_before, None)
 
 
@@ -72,8 +72,7 @@ class Flash:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, step: Step) -> Tensor:
         """See `Attention`."""
-        _, first_queries, most_queries = step.queries
-        lengths = first_queries, step.before, most_queries, step.rows.longest_before
+        lengths = step.first_queries, step.before, step.most_queries, step.rows.longest_before
         # Without splits a frame's result does not depend on the rest of its batch. It also keeps cuDNN out, which
         # makes a plan for each shape in tens of milliseconds.
         attend = _varlen_attn()
@@ -99,7 +98,7 @@ class Padded:
         """See `Attention`."""
         if step.rows.each is not None:
             return _frames_of(step.rows.each, query, key, value, step)
-        _, first_queries, most_queries = step.queries
+        first_queries, most_queries = step.first_queries, step.most_queries
         places, missing = _places(step.before, step.rows.longest_before, len(key))
         key, value = (part[places].masked_fill_(missing[..., None, None], 0.0) for part in (key, value))
         key[..., self._head_width].masked_fill_(missing[..., None], ragged.MASKED)

@@ -125,11 +125,11 @@ class CudaEngine:
 
     def _joined(self, activations: Sequence[Activation]) -> RaggedTokens:
         """Rows of all frames on the device, copied in one piece if they are elsewhere."""
-        tokens, sizes = ([getattr(each, name)[0] for each in activations] for name in ("tokens", "sizes"))
-        counts = tuple(len(rows) for rows in tokens)
-        if len({rows.device for rows in tokens}) > 1:
+        tokens, sizes = [each.tokens for each in activations], [each.sizes for each in activations]
+        counts = tuple(rows.shape[1] for rows in tokens)
+        if len({part.device for part in tokens + sizes}) > 1:
             tokens, sizes = ([self._transfers.fetch(part) for part in parts] for parts in (tokens, sizes))
-        rows, all_sizes = (self._transfers.fetch(torch.cat(parts)) for parts in (tokens, sizes))
+        rows, all_sizes = (self._transfers.fetch(torch.cat(parts, dim=1)[0]) for parts in (tokens, sizes))
         return RaggedTokens(rows, all_sizes, counts)
 
     def _head(self, activations: Sequence[Activation]) -> list[Tensor]:
@@ -140,7 +140,7 @@ class CudaEngine:
             joined = self._joined([activations[index] for index in same])
             shape = len(same), count
             found = self._ends.logits(joined.rows.view(*shape, -1), joined.sizes.view(shape))
-            logits |= dict(zip(same, found.float(), strict=True))
+            logits |= dict(zip(same, found.float().unbind(), strict=True))
         return [logits[index] for index in range(len(activations))]
 
     def _fastest(self, model: Model) -> Arithmetic:

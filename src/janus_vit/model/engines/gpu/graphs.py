@@ -107,11 +107,13 @@ class Captures(Generic[_Kept]):
         self._asked: Counter[Hashable] = Counter()
         self._refused: set[Hashable] = set()
 
-    def get(self, key: Hashable, capture: Callable[[], _Kept]) -> _Kept | None:
+    def get(self, key: Hashable, capture: Callable[[], _Kept], full: Callable[[], bool]) -> _Kept | None:
         """The graph of that key; none while it is not asked for often, or if it cannot be captured.
 
         Args:
-            capture: makes it.
+            key: whatever a run depends on.
+            capture: makes the graph.
+            full: whether there is no memory for another one.
         """
         if key in self._graphs or key in self._refused:
             return self._graphs.get(key)
@@ -120,7 +122,7 @@ class Captures(Generic[_Kept]):
             if len(self._asked) > _KEYS:
                 self._asked.clear()
             return None
-        if len(self._graphs) == self._limit:
+        if len(self._graphs) == self._limit or (self._graphs and full()):
             self.clear()
             return None
         try:

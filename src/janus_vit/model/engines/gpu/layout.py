@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from janus_vit.model.vit import Architecture
@@ -41,34 +42,35 @@ class BlockRows:
     each: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The rows of a run.
 
     Attributes:
-        counts: tokens of each frame before the first block and after each one.
+        counts: tokens of each frame before the first block and after each one, [blocks + 1, F]; empty frames included.
         blocks: one a block.
     """
 
-    counts: tuple[Counts, ...]
+    counts: NDArray[np.int64]
     blocks: tuple[BlockRows, ...]
 
     @property
     def frames(self) -> int:
         """Frames, empty ones included."""
-        return len(self.counts[0])
+        return int(self.counts.shape[1])
 
     def table(self) -> Tensor:
         """First rows of the frames and the end, before the first block and after each one: int32, a row each."""
-        missing = -(self.frames + 1) % _ALIGN
-        rows = [[*accumulate(counts, initial=0), *[0] * missing] for counts in self.counts]
-        return torch.tensor(rows, dtype=torch.int32)
+        width = -(-(self.frames + 1) // _ALIGN) * _ALIGN
+        rows = np.zeros((len(self.counts), width), np.int32)
+        rows[:, 1 : self.frames + 1] = np.cumsum(self.counts, axis=1)
+        return torch.from_numpy(rows)
 
     def steps(self, table: Tensor) -> list[Step]:
         """The blocks with their part of the table, wherever that lies."""
         offsets = [row[: self.frames + 1] for row in table]
-        pairs = zip(self.counts, self.counts[1:], offsets, offsets[1:], strict=False)
-        return [Step(rows, *pair) for rows, pair in zip(self.blocks, pairs, strict=True)]
+        parts = zip(self.counts, self.counts[1:], offsets, offsets[1:], strict=False)
+        return [Step(rows, *part) for rows, part in zip(self.blocks, parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -77,24 +79,37 @@ class Step:
 
     Attributes:
         rows: how many.
-        counts_before: tokens of each frame that enters.
-        counts_after: tokens of each frame that leaves.
+        tokens_before: tokens of each frame that enters.
+        tokens_after: tokens of each frame that leaves.
         before: [F + 1] first row of each frame that enters, and the end.
         after: [F + 1] first row of each frame that leaves, and the end.
     """
 
     rows: BlockRows
-    counts_before: Counts
-    counts_after: Counts
+    tokens_before: NDArray[np.int64]
+    tokens_after: NDArray[np.int64]
     before: Tensor
     after: Tensor
 
     @property
-    def queries(self) -> tuple[Counts, Tensor, int]:
-        """Of the tokens that attend: how many each frame has, their first rows, and the most of a frame."""
-        if self.rows.head_tokens is None:
-            return self.counts_before, self.before, self.rows.longest_before
-        return self.counts_after, self.after, self.rows.longest_after
+    def counts_before(self) -> Counts:
+        """Tokens of each frame that enters."""
+        return tuple(self.tokens_before.tolist())
+
+    @property
+    def counts_after(self) -> Counts:
+        """Tokens of each frame that leaves."""
+        return tuple(self.tokens_after.tolist())
+
+    @property
+    def first_queries(self) -> Tensor:
+        """[F + 1] first row of each frame among the tokens that attend, and the end."""
+        return self.before if self.rows.head_tokens is None else self.after
+
+    @property
+    def most_queries(self) -> int:
+        """Tokens that attend in a frame, at most."""
+        return self.rows.longest_before if self.rows.head_tokens is None else self.rows.longest_after
 
     def head_rows(self) -> Tensor:
         """Rows, as they enter, of the leading tokens that leave: [F * head_tokens]."""
@@ -115,25 +130,27 @@ def make_layout(
             no tokens.
         masked: whether attention needs sizes as soon as frames differ, since it pads them.
     """
-    if rounded:
-        missing = (1 << (len(counts) - 1).bit_length()) - len(counts)
-        counts, merges = counts + (0,) * missing, [*merges, *[(0,) * (stop - first)] * missing]
+    empty = (1 << (len(counts) - 1).bit_length()) - len(counts) if rounded else 0
+    blocks = stop - first
+    planned = np.array(merges, np.int64).reshape(len(counts), -1)[:, :blocks]
+    planned = np.pad(planned, ((0, empty), (0, 0)))
+    tokens = np.empty((blocks + 1, len(planned)), np.int64)
+    tokens[0] = (*counts, *(0,) * empty)
+    tokens[1:] = tokens[0] - np.cumsum(planned, axis=1).T
+    head_tokens = arch.head_tokens if stop == arch.depth else None
+    if head_tokens is not None:
+        tokens[-1] = head_tokens
     size = round_up if rounded else int
-    all_counts, blocks = [counts], []
-    for index in range(first, stop):
-        head_tokens = arch.head_tokens if index == arch.depth - 1 else None
-        if head_tokens is not None:
-            after: Counts = (head_tokens,) * len(counts)
-        else:
-            after = tuple(count - plan[index - first] for count, plan in zip(counts, merges, strict=True))
-        each = counts[0] if masked and len(set(counts)) == 1 else None
-        proportional = any(0 < count < arch.tokens for count in counts) or (masked and each is None)
-        merging = head_tokens is None and after != counts
-        sizes = size(sum(counts)), size(sum(after)), size(max(counts)), size(max(after))
-        blocks.append(BlockRows(*sizes, proportional, merging, head_tokens, each))
-        all_counts.append(after)
-        counts = after
-    return Layout(tuple(all_counts), tuple(blocks))
+    sums, longest = ([size(int(each)) for each in part] for part in (tokens.sum(axis=1), tokens.max(axis=1)))
+    rows = []
+    for index, (before, after) in enumerate(zip(tokens, tokens[1:], strict=False)):
+        reads_head = head_tokens if index == blocks - 1 else None
+        each = int(before[0]) if masked and (before == before[0]).all() else None
+        fewer = bool(((before > 0) & (before < arch.tokens)).any())
+        merging = reads_head is None and bool((after < before).any())
+        numbers = sums[index], sums[index + 1], longest[index], longest[index + 1]
+        rows.append(BlockRows(*numbers, fewer or (masked and each is None), merging, reads_head, each))
+    return Layout(tokens, tuple(rows))
 
 
 def round_up(rows: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,9 +15,11 @@ from janus_vit.model.engines.gpu.layout import Counts, Layout, make_layout
 from janus_vit.model.ragged import RaggedTokens
 from janus_vit.model.vit import Architecture
 
-# Multiplications and additions of a block's products, beyond which a GPU computes for longer than its launches take:
-# at 400 TFLOP/s half a millisecond, five times what a dozen launches need.
-_LAUNCH_BOUND = 2e11
+_PLANS = 512  # layouts that are kept; frames of one plan come again and again
+# Multiplications and additions of a block's products, beyond which a GPU computes for longer than its launches take,
+# even where merging leaves a fifth: at 500 TFLOP/s a millisecond, five times what a dozen launches need.
+_LAUNCH_BOUND = 5e11
+_LEAST_FREE = 0.25  # of the GPU's memory, below which no more graphs are kept
 
 
 class RaggedRunner:
@@ -37,6 +40,7 @@ class RaggedRunner:
         self._arithmetic = arithmetic
         self._device = device
         self._captures: Captures[Graph] = Captures()
+        self._plan = lru_cache(_PLANS)(self._make_plan)
 
     @property
     def graphs(self) -> int:
@@ -50,19 +54,24 @@ class RaggedRunner:
             tokens: float32 on the device; they stay as they are.
             merges: of each frame, tokens to merge in each block from `first` on.
         """
-        options = self._arithmetic.capturable, self._arithmetic.attention.masks
-        layout = make_layout(self._arch, tokens.counts, merges, first, stop, *options)
+        layout, table = self._plan(tokens.counts, tuple(merges), first, stop)
         x, sizes = self._padded(tokens, layout.blocks[0].before)
-        table = layout.table()
-        if self._device.type == "cuda":
-            table = table.pin_memory().to(self._device, non_blocking=True)
         rows, sizes = self._graph_or_run(layout, first, x, sizes, table)
-        counts = layout.counts[-1][: len(tokens.counts)]
+        counts = tuple(layout.counts[-1, : len(tokens.counts)].tolist())
         return RaggedTokens(rows[: sum(counts)].float(), sizes[: sum(counts)], counts)
 
     def clear(self) -> None:
         """Drop all graphs. Nothing may be running."""
         self._captures.clear()
+
+    def _make_plan(self, counts: Counts, merges: tuple[Counts, ...], first: int, stop: int) -> tuple[Layout, Tensor]:
+        """The layout of a run, and its table on the device."""
+        options = self._arithmetic.capturable, self._arithmetic.attention.masks
+        layout = make_layout(self._arch, counts, merges, first, stop, *options)
+        table = layout.table()
+        if self._device.type == "cuda":
+            table = table.pin_memory().to(self._device, non_blocking=True)
+        return layout, table
 
     def _padded(self, tokens: RaggedTokens, rows: int) -> tuple[Tensor, Tensor]:
         """Tokens in the type of the residual stream and their sizes, with zeros and ones up to so many rows."""
@@ -83,8 +92,15 @@ class RaggedRunner:
             with CAPTURE:
                 return Graph(run, inputs, graph_memory(self._device))
 
-        graph = self._captures.get((first, layout.frames, layout.blocks), capture) if self._repeats(layout) else None
+        key = first, layout.frames, layout.blocks
+        graph = self._captures.get(key, capture, self._is_full) if self._repeats(layout) else None
         return (graph or run)(*inputs)
+
+    def _is_full(self) -> bool:
+        """Whether memory is short: what the driver has left, and what torch holds but does not use."""
+        free, total = torch.cuda.mem_get_info(self._device)
+        unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        return free + unused < _LEAST_FREE * total
 
     def _repeats(self, layout: Layout) -> bool:
         """Whether runs of this shape may be worth a graph."""
