@@ -1,10 +1,11 @@
 """What a GPU does: checks first, then throughput, merging, batches of different frames, and serving.
 
     python benchmarks/gpu.py [--models vit-base-224,vit-large-384] [--quick] [--no-serving]
-    python benchmarks/gpu.py --cpu-dry-run
+    python benchmarks/gpu.py --cpu-dry-run | --cpu-accuracy
 
 Takes less than five minutes on an H100. Without a GPU it says so and ends with status 2; --cpu-dry-run walks through
 the whole script with a tiny model on the CPU, so that it is known to run, and measures nothing of interest.
+--cpu-accuracy prints the first table alone, computed on the CPU in the types of the GPU.
 
 Times are the least of several calls that end when the GPU is done, from pixels on the GPU to logits on the CPU, or of
 the blocks alone. The limit is a product of bfloat16 matrices of 8,192 rows, measured in the same run, divided by the
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from _common import print_json, timed_ms
 from _engine_plans import operations
+from _gpu_accuracy import accuracy_rows
 from _gpu_checks import Bench, run_checks
 from _gpu_models import TINY, make_model
 from _gpu_peers import product_tflops, transformers_bfloat16
@@ -35,6 +37,7 @@ from janus_vit.model.stage import Activation
 from janus_vit.planning.schedules import levels, make_schedule
 
 Merges = tuple[int, ...]
+FRAMES = 1_000  # built-in frames of the table of accuracy
 MODELS = ("vit-base-224", "vit-large-384")
 BARS = {
     "vit-large-384: batch 32 of the limit": 0.60,
@@ -102,7 +105,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first model and three rounds")
     parser.add_argument("--no-serving", action="store_true", help="leave out the served cloud")
     parser.add_argument("--cpu-dry-run", action="store_true", help="try the script with a tiny model on the CPU")
+    parser.add_argument("--cpu-accuracy", action="store_true", help="the table of accuracy alone, on the CPU")
     options = parser.parse_args()
+    if options.cpu_accuracy:
+        report = Report()
+        accuracy_table("cpu", FRAMES, report)
+        print_json("gpu", 0, {**report.rows})
+        return
     if options.cpu_dry_run:
         torch.set_num_threads(1)
         setting = Setting("cpu", (TINY,), (1, 2), (1, 2), 1, (1, 2), 0.5)
@@ -116,6 +125,7 @@ def main() -> None:
         setting = replace(setting, serve_s=0.0)
     began_s, report = time.perf_counter(), Report()
     failed = not check(setting, report)
+    accuracy_table(setting.device, FRAMES if setting.device == "cuda" else 100, report)
     limit = product_tflops(setting.device, setting.rounds)
     print(f"\nlimit: bfloat16 products at {limit:.1f} TFLOP/s")
     for name in setting.models:
@@ -136,6 +146,12 @@ def check(setting: Setting, report: Report) -> bool:
         checks.append(each)
     report.rows["checks"] = [asdict(each) for each in checks]
     return all(each.passed for each in checks)
+
+
+def accuracy_table(device: str, frames: int, report: Report) -> None:
+    """What the precision costs."""
+    for row in accuracy_rows(device, frames):
+        report.add("janus-digits: accuracy", **row)
 
 
 def measure(name: str, setting: Setting, limit: float, report: Report) -> None:
