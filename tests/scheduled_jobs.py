@@ -7,7 +7,7 @@ from janus_vit.scheduling.scheduler import Scheduler
 
 BLOCKS = 12
 FIXED_S, PER_FRAME_S = 2e-3, 1e-4  # of a whole run
-OPEN = CloudConfig(safety_s=0.0, waiting_per_client=1_000, waiting_total=100_000)
+OPEN = CloudConfig(safety_s=0.0, least_segment_s=0.0, waiting_per_client=1_000, waiting_total=100_000)
 
 
 def make_job(number, deadline_s=1.0, *, client="a", arrived_s=0.0, entry=0, tokens=50):

@@ -58,6 +58,17 @@ def test_a_wave_stops_where_others_wait_between_entry_blocks():
     assert (ids(batch.jobs), batch.start, batch.stop) == ([1, 2], 4, 6)
 
 
+def test_a_stop_that_nobody_waits_at_is_left_out_where_the_segment_is_short():
+    short = make_scheduler(dataclasses.replace(ENTRIES, least_segment_s=1e9))
+    short.add(make_job(1), 0.0)
+    batch, _, done = run(short, 0.0)
+    assert (batch.start, batch.stop, done) == (0, 12, [1])
+    waited = make_scheduler(dataclasses.replace(ENTRIES, least_segment_s=1e9))
+    waited.add(make_job(1), 0.0)
+    waited.add(make_job(2, entry=6), 0.0)
+    assert run(waited, 0.0)[0].stop == 6
+
+
 def test_new_jobs_wait_for_the_running_wave():
     scheduler = make_scheduler(ENTRIES)
     scheduler.add(make_job(1), 0.0)

@@ -98,6 +98,8 @@ class BatchRunner:
 
     def _inputs(self, frames: Sequence[Frame]) -> Tensor:
         """The model's input [B, 3, ...] of frames that arrived as pixels or as tensors, on the engine's device."""
+        if len(frames) == 1:
+            return self._input(frames[0].pixels)
         if all(frame.pixels.dtype == torch.uint8 for frame in frames):
             return self._normalised(torch.stack([frame.pixels for frame in frames]))
         return torch.cat([self._input(frame.pixels) for frame in frames])

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -192,14 +191,14 @@ class GrpcServer:
 
     async def _infer(self, context: Context) -> bytes:
         message, receive_s = await _timed_message(context)
-        request = _within_call(parse_request(message), receive_s, context)
+        request, left_s = parse_request(message), _time_left_s(context)
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
 
         def on_reply(reply: Reply | JanusError) -> None:
             loop.call_soon_threadsafe(_settle, answered, reply)
 
-        pending = await self._begin(request, receive_s, on_reply)
+        pending = await self._begin(request, receive_s, left_s, on_reply)
         try:
             return serialise_reply(await answered)
         except asyncio.CancelledError:  # the device disconnected
@@ -207,29 +206,28 @@ class GrpcServer:
             raise
 
     async def _begin(
-        self, request: Request, receive_s: float, on_reply: Callable[[Reply | JanusError], None]
+        self, request: Request, receive_s: float, left_s: float, on_reply: Callable[[Reply | JanusError], None]
     ) -> Pending:
         """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
         if self._service.decodes_quickly(request):
-            return self._service.begin(request, receive_s, on_reply)
+            return self._service.begin(request, receive_s, on_reply, left_s)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply)
+        return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply, left_s)
 
 
-def _within_call(request: Request, receive_s: float, context: Context) -> Request:
-    """The request with the time that its call has left, if that is less than the device said.
+def _time_left_s(context: Context) -> float:
+    """Time until the call's deadline, which counts from its arrival in this process.
 
-    The call's deadline counts from its arrival in the process: a request that waited for a busy event loop has less
-    time, and one whose device has given up must not be decoded.
+    A request that waited for a busy event loop has less time than its message says, and one whose device has given up
+    must not be decoded.
 
     Raises:
         DeadlineExceeded: no time is left.
     """
-    left_s = context.time_remaining()
+    left_s: float = context.time_remaining()
     if left_s <= 0:
         raise DeadlineExceeded("the deadline passed before the request was read")
-    time_left_s = receive_s + left_s  # counted from the headers, as the device's is
-    return replace(request, time_left_s=time_left_s) if time_left_s < request.time_left_s else request
+    return left_s
 
 
 async def _end_tasks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -71,13 +72,14 @@ class CloudService:
         """Describe this cloud to a device that connects."""
         return self._greeting
 
-    def begin(self, request: Request, receive_s: float, on_reply: OnReply) -> Pending:
+    def begin(self, request: Request, receive_s: float, on_reply: OnReply, left_s: float = math.inf) -> Pending:
         """Start to answer a request.
 
         Args:
             request: the parsed request; its fields are not checked yet.
             receive_s: how long the request took to arrive. Its time left is counted from the start of sending.
             on_reply: called once, from any thread, with the reply or the error, unless the request is cancelled.
+            left_s: time until the call itself ends, if that is sooner.
 
         Raises:
             WireError: a field of the request is invalid.
@@ -91,7 +93,7 @@ class CloudService:
             if self._draining:
                 raise Unreachable("the cloud is shutting down")
             payload = self._ingest.check(request)
-            deadline_s = arrived_s - receive_s + request.time_left_s
+            deadline_s = arrived_s + min(request.time_left_s - receive_s, left_s)
             job = self._ingest.job(next(self._ids), request, arrived_s, deadline_s)
             self._backend.check(job)
             start = self._ingest.decode(request, payload)

@@ -15,7 +15,7 @@ _COUNTS = (
     "slots_per_process",
     "calls_at_once",
 )
-_SECONDS = ("drain_s", "safety_s", "longest_wait_s")
+_SECONDS = ("least_segment_s", "drain_s", "safety_s", "longest_wait_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class CloudConfig:
         max_batch_tokens: tokens in one batch, over all of its frames. A single frame with more still runs, alone.
         waiting_per_client: requests of one client that may wait or run at once.
         waiting_total: requests of all clients that may wait or run at once.
+        least_segment_s: time from which on a batch stops at an entry block where nobody waits yet; a stop takes a tenth
+            of a millisecond itself.
         entry_blocks: blocks at which a batch stops so that waiting frames can join; None: each third of the depth.
         ingest_processes: processes that receive and decode requests; 0 does it in the engine's process.
         slots_per_process: frames in shared memory, between arrival and answer, for each of these processes.
@@ -44,6 +46,7 @@ class CloudConfig:
     max_batch_tokens: int = 32_768
     waiting_per_client: int = 4
     waiting_total: int = 512
+    least_segment_s: float = 2e-3
     entry_blocks: tuple[int, ...] | None = None
     ingest_processes: int = 0
     slots_per_process: int = 64

@@ -46,6 +46,7 @@ class Dispatcher:
         correction: of the predictions.
         entries: blocks at which a batch stops, from 0 to the depth.
         max_tokens: in a batch.
+        least_segment_s: time from which on a segment stops at an entry where nobody waits.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Dispatcher:
         correction: Correction,
         entries: tuple[int, ...],
         max_tokens: int,
+        least_segment_s: float,
     ) -> None:
         self._queue = queue
         self._costs = costs
@@ -62,6 +64,7 @@ class Dispatcher:
         self._entries = entries
         self._depth = entries[-1]
         self._max_tokens = max_tokens
+        self._least_segment_s = least_segment_s
 
     def choose(self, wave: int, now_s: float, arrivals_hz: float) -> Step:
         """The next step.
@@ -95,14 +98,16 @@ class Dispatcher:
         counts = self._queue.standing
         full = [position for position, count in counts.items() if count >= self._costs.max_frames]
         position = max(full) if full else wave if wave and wave in counts else min(counts)
-        standing, stop = self._standing_at(position), self._stop(position)
+        standing = self._standing_at(position)
+        stop = self._stop(standing, position)
         given_up = self._missed(standing, now_s) if stop == self._depth else 0
         return Step(standing[given_up:], stop, stop, standing[:given_up])
 
     def _urgent(self, now_s: float) -> Iterator[Step]:
         """Steps at the position of the earliest deadline."""
         leader = self._queue.jobs[0]
-        standing, stop = self._standing_at(leader.position), self._stop(leader.position)
+        standing = self._standing_at(leader.position)
+        stop = self._stop(standing, leader.position)
         yield Step(self._most_in_time(standing, now_s), stop, self._depth)
         given_up = self._missed(standing, now_s)
         if given_up:
@@ -123,10 +128,18 @@ class Dispatcher:
             tokens -= chosen.pop().job.tokens_at(position)
         return chosen
 
-    def _stop(self, position: int) -> int:
-        """Where a batch from this block stops: at the next entry, or where others wait before it."""
-        entry = next((entry for entry in self._entries if entry > position), self._depth)
-        return min((at for at in self._queue.standing if position < at < entry), default=entry)
+    def _stop(self, members: Sequence[Waiting], position: int) -> int:
+        """Where a batch from this block stops: at the next entry that is worth it, or where others wait before it."""
+        others = min((at for at in self._queue.standing if at > position), default=self._depth)
+        for entry in self._entries:
+            if entry >= others:
+                break
+            if (
+                entry > position
+                and self._correction.factor * self.seconds(members, position, entry) >= self._least_segment_s
+            ):
+                return entry
+        return others
 
     def _in_time(self, members: Sequence[Waiting], now_s: float) -> bool:
         """Whether jobs that run now, without a pause, meet the first one's deadline."""

@@ -72,7 +72,12 @@ class Scheduler:
         self._queue = DeadlineQueue(self._costs, self._correction)
         self._admission = Admission(self._queue, self._correction, config)
         self._dispatcher = Dispatcher(
-            self._queue, self._costs, self._correction, self.entry_blocks, config.max_batch_tokens
+            queue=self._queue,
+            costs=self._costs,
+            correction=self._correction,
+            entries=self.entry_blocks,
+            max_tokens=config.max_batch_tokens,
+            least_segment_s=config.least_segment_s,
         )
         self._arrivals = ArrivalRate()
         self._jobs: dict[int, Waiting] = {}  # all that wait or run

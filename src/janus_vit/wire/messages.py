@@ -6,7 +6,7 @@ Knows no transport, and does not decode the body of a request. `request_check` c
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -166,7 +166,12 @@ def serialise_reply(reply: Reply) -> bytes:
         queue_s=reply.queue_s,
         compute_s=reply.compute_s,
         expected_queue_s=reply.expected_queue_s,
-        price=pb.Price(**asdict(reply.price)),
+        price=pb.Price(
+            stem_s=reply.price.stem_s,
+            head_s=reply.price.head_s,
+            frame_s=reply.price.frame_s,
+            token_s=reply.price.token_s,
+        ),
     ).SerializeToString()
 
 
