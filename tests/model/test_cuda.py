@@ -3,6 +3,7 @@
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ from conftest import small_model
 from janus_vit.model import ragged
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.gpu import arithmetic as arithmetics
+from janus_vit.model.engines.gpu import runner as runners
 from janus_vit.model.engines.gpu.arithmetic import Arithmetic, fastest_arithmetic, plain_arithmetic
 from janus_vit.model.engines.gpu.attention import FrameByFrame, Padded
 from janus_vit.model.engines.gpu.block import linear_then_activation
 from janus_vit.model.engines.gpu.engine import CudaEngine, CudaFloat32Engine
-from janus_vit.model.engines.gpu.graphs import Captures
+from janus_vit.model.engines.gpu.graphs import OFTEN, Captures
 from janus_vit.model.engines.gpu.layout import make_layout, round_up
 from janus_vit.model.engines.gpu.shortage import in_halves
 from janus_vit.model.engines.gpu.triton_operations import TritonOperations
@@ -157,6 +159,44 @@ def test_runs_that_repeat_themselves_give_the_same(model, often):
     assert all(map(torch.equal, first, kept))
     graphs = len(plans) if DEVICE == "cuda" and often == 5 else 0
     assert often < 5 or engine._runner.graphs == graphs
+
+
+class Replayed:
+    """A graph without a GPU: runs what was captured, as it was captured, on other inputs."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, run, inputs, memory):
+        self.run, self.inputs = run, [tensor.clone() for tensor in inputs]
+        self.made.append(self)
+
+    def __call__(self, *inputs):
+        for mine, given in zip(self.inputs, inputs, strict=True):
+            mine.copy_(given)
+        return tuple(output.clone() for output in self.run(*self.inputs))
+
+
+@INTERPRETED
+@pytest.mark.parametrize("changes", [{}, {"pooling": "mean", "prefix": 0}], ids=["class", "mean"])
+def test_a_captured_run_serves_other_frames_of_the_same_size(monkeypatch, changes):
+    """Frames that change places have other first rows, which a graph must not remember from its capture."""
+    model = small_model(depth=3, **changes)
+    engine = CudaFloat32Engine(model, device=DEVICE, arithmetic=with_triton(model))
+    Replayed.made.clear()
+    monkeypatch.setattr(runners, "Graph", Replayed)
+    monkeypatch.setattr(runners, "graph_memory", lambda device: None)
+    monkeypatch.setattr(engine._runner, "_repeats", lambda layout: True)
+    monkeypatch.setattr(engine._runner, "_is_full", lambda: False)
+    plans = [(0, 0, 0), (4, 2, 0), (6, 1, 1)]
+    for _ in range(OFTEN):
+        first = answers(engine, model, plans)
+    assert len(Replayed.made) == engine._runner.graphs == 1
+    for order in ((1, 2, 0), (2, 1, 0)):
+        some = [plans[index] for index in order]
+        wanted = alone(EagerEngine(model), model, some)
+        assert difference(answers(engine, model, some), wanted) < TOLERANCES[torch.float32]
+    assert torch.equal(answers(engine, model, plans), first)
+    assert len(Replayed.made) == 1
 
 
 def test_a_batch_that_does_not_fit_runs_in_parts(model, monkeypatch):
