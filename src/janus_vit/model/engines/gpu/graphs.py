@@ -1,10 +1,11 @@
 """CUDA graphs of runs that repeat: replaying one costs a single launch. Knows no model.
 
 The hazard. A captured product keeps the address of cuBLAS' workspace, which torch holds for each stream outside of any
-graph. Other users of CUDA graphs free all workspaces of the process, whoever needs them: `torch.compile(mode=
-"reduce-overhead")` does before and after each recording (`clear_cublas_cache` in `torch/_inductor/cudagraph_trees.py`).
-If the workspace was made before the capture, as by a warm-up on the capturing stream, it lies in ordinary memory. That
-is then given to other tensors or back to the driver, and the next replay reads and writes it: an illegal memory access.
+graph. Torch frees workspaces whoever needs them: all of the process before and after each recording of
+`torch.compile(mode="reduce-overhead")` (`clear_cublass_cache` in `torch/_inductor/cudagraph_trees.py`), and in newer
+versions those of a stream when any graph that was captured on it is dropped (pytorch issue 193402). If the workspace
+was made before the capture, as by a warm-up on the capturing stream, it lies in ordinary memory. That is then given to
+other tensors or back to the driver, and the next replay reads and writes it: an illegal memory access.
 
 So nothing but captures ever runs on the stream of `GraphMemory`. The workspace of that stream is made inside a capture
 and lies in the graphs' own pool of memory. One small graph, which is kept for ever, keeps that pool: workspaces that
