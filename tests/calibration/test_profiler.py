@@ -15,6 +15,8 @@ from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.planning.table import Option, build_table
 
+pytestmark = pytest.mark.usefixtures("rough_profiles")  # without pauses
+
 
 class Watched(EagerEngine):
     """An engine that notes which blocks are run alone."""
@@ -30,7 +32,7 @@ class Watched(EagerEngine):
 
 
 @pytest.mark.parametrize(("changes", "measured"), [({}, {0, 1, 2, 3, 4}), ({"pooling": "mean"}, {0, 1, 2, 3, 4, 5})])
-def test_blocks_are_timed_that_give_all_their_tokens(frames, rough_profiles, changes, measured):
+def test_blocks_are_timed_that_give_all_their_tokens(frames, changes, measured):
     model = small_model(**changes)
     engine = Watched(model)
     profile_machine(model, frames, engine, Effort(points=3, repeats=6, limit_s=60.0))

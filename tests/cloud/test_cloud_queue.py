@@ -61,8 +61,10 @@ def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monke
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
             until(lambda: heads)
-            late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.01), 10.0)
-            time.sleep(0.1)
+            sent_s = time.monotonic()
+            late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.3), 10.0)
+            until(lambda: cloud.load().waiting == 2)
+            until(lambda: time.monotonic() > sent_s + 0.4)
             release.set()
             assert first.result().answer.classes
             assert "passed while the request waited" in str(late.exception().__cause__.details())
