@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import grpc
 
 HTTP = "http"
-_SETTLE_S = 0.5
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 _OK = 200
 
@@ -248,7 +247,7 @@ class _Devices:
 
     async def _request(self, device: _Device, message: bytes) -> None:
         began_s = time.perf_counter()
-        failure = await device.request(message, self._load.deadline_s + _SETTLE_S)
+        failure = await device.request(message, self._load.deadline_s)
         if failure is None:
             self._latencies_s.append(time.perf_counter() - began_s)
         else:

@@ -3,8 +3,9 @@
     python benchmarks/serving.py
 
 64 devices in other processes send JPEGs of 224 px over loopback to a cloud whose engine takes 2 ms a batch and 0.1 ms a
-frame and computes nothing, so that all CPU time is that of serving. Peer: a bare gRPC echo of the same bytes, plus
-decoding the same JPEGs, in the same run. Load is relative to what the server answers when devices never pause.
+frame and computes nothing, so that all CPU time is that of serving. Peers: a bare gRPC echo of the same bytes, plus
+decoding the same JPEGs in a loop; and an echo that decodes each JPEG, whose caches are as cold as a server's. Load is
+relative to what the server answers when devices never pause.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from janus_vit.planning.payloads import parse_payload
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import constant_costs
 from janus_vit.wire.inputs import decode_pixels, encode_input
-from janus_vit.wire.messages import Request, serialise_request
+from janus_vit.wire.messages import Request, parse_request, serialise_request
 from janus_vit.wire.rpc import INFER
 
 SIDE, DEVICES, DEADLINE_S = 224, 64, 0.15
@@ -120,12 +121,15 @@ def serve_cloud(pipe: Connection, ingest: int) -> None:
         _answer(pipe, cloud.port, lambda: (cpu_s(), *_batches(cloud)))
 
 
-def serve_echo(pipe: Connection) -> None:
+def serve_echo(pipe: Connection, decodes: bool) -> None:
     """The peer's process: gRPC alone, with the same event loop."""
+    payload, shape = parse_payload("jpeg90"), (3, SIDE, SIDE)
 
     async def serve() -> None:
         async def echo(requests: object, context: grpc.aio.ServicerContext) -> bytes:
             message: bytes = await context.read()
+            if decodes:
+                decode_pixels(parse_request(message).body, payload, shape)
             return message
 
         server = grpc.aio.server()
@@ -241,39 +245,35 @@ def main() -> None:
         for share in (0.2, 0.5, 0.8):
             rate = share * rows[0].answered_per_s
             rows.append(measure(f"{share:.0%} load", cloud, INFER, messages, rate, options.seconds))
-    with running(serve_echo) as echo:
-        measure("warm-up", echo, ECHO, messages, None, 1.0)
-        echoes = [
-            measure(f"echo at {row.what}", echo, ECHO, messages, row.answered_per_s, options.seconds)
-            for row in rows[1:]
-        ]
+    echoes = measure_echo(messages, rows[1:], options.seconds, decodes=False)
+    decoders = measure_echo(messages, rows[1:], options.seconds, decodes=True)
     decoding_us = decode_us(model)
-    print_table(rows, echoes, decoding_us)
-    print_json("serving", 1, {"rows": [asdict(row) for row in rows + echoes], "decode_us": decoding_us})
+    print_table(rows, echoes, decoders, decoding_us)
+    found = [asdict(row) for row in rows + echoes + decoders]
+    print_json("serving", 1, {"rows": found, "decode_us": decoding_us})
 
 
-def print_table(rows: list[Row], echoes: list[Row], decoding_us: float) -> None:
+def measure_echo(messages: list[bytes], rows: list[Row], seconds: float, decodes: bool) -> list[Row]:
+    """The peer under the same loads."""
+    name = "decoding echo" if decodes else "echo"
+    with running(serve_echo, decodes) as echo:
+        measure("warm-up", echo, ECHO, messages, None, 1.0)
+        return [measure(f"{name} at {row.what}", echo, ECHO, messages, row.offered_per_s, seconds) for row in rows]
+
+
+def print_table(rows: list[Row], echoes: list[Row], decoders: list[Row], decoding_us: float) -> None:
     """For people."""
-    print(f"decoding a JPEG: {decoding_us:.0f} us of CPU time")
+    print(f"decoding a JPEG in a loop: {decoding_us:.0f} us of CPU time")
     head = (
-        "load",
-        "sent/s",
-        "answered/s",
-        "CPU us",
-        "decode + echo",
-        "ratio",
-        "mean batch",
-        "allowed",
-        "late %",
-        "p50 ms",
-        "p99 ms",
-    )
+        "load", "sent/s", "answered/s", "CPU us", "decode + echo", "ratio", "decoding echo", "ratio", "mean batch",
+        "allowed", "late %", "p50 ms", "p99 ms",
+    )  # fmt: skip
     print(("{:<10}" + "{:>14}" * (len(head) - 1)).format(*head))
-    for row, echo in zip(rows, [None, *echoes], strict=True):
-        bare = None if echo is None else decoding_us + echo.cpu_us
+    for row, echo, decoder in zip(rows, [None, *echoes], [None, *decoders], strict=True):
+        bare = [] if echo is None or decoder is None else [decoding_us + echo.cpu_us, decoder.cpu_us]
+        peers = [cell for peer in bare for cell in (f"{peer:.0f}", f"{row.cpu_us / peer:.2f}")] or [""] * 4
         cells = (
-            row.what, f"{row.offered_per_s:.0f}", f"{row.answered_per_s:.0f}", f"{row.cpu_us:.0f}",
-            "" if bare is None else f"{bare:.0f}", "" if bare is None else f"{row.cpu_us / bare:.2f}",
+            row.what, f"{row.offered_per_s:.0f}", f"{row.answered_per_s:.0f}", f"{row.cpu_us:.0f}", *peers,
             f"{row.mean_batch:.2f}", f"{row.batch_allowed:.2f}", f"{100 * row.late_share:.2f}",
             f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}",
         )  # fmt: skip
