@@ -15,7 +15,7 @@ RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 demo: $(VENV)/.installed
 	$(BIN)/janus-vit demo
 
-# One worker for each core, at most eight: each needs 1 GB. To run one file, call pytest without -n.
+# Three minutes on two cores. One worker for each core, at most eight: each needs 1.3 GB. To run one file, call pytest without -n.
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
