@@ -47,6 +47,7 @@ DEADLINE_S, DEADLINE_FRAMES = 0.3, 5
 BATCHINGS = (Batching(1, 0.0), Batching(8, 0.005))
 OURS, LITSERVE, RAY = NAMES = ("janus-vit", "litserve", "ray serve")
 PACKAGES = {LITSERVE: "litserve", RAY: "ray"}
+_REFUSALS = ("RESOURCE_EXHAUSTED", "503")
 _SETTLE_S = 0.5  # between two loads
 _ENGINE_S = 2.0
 _WARM_UP_S, _WARM_UP_LOAD = 2.0, 0.5
@@ -62,8 +63,8 @@ class Row:
         load: relative to the engine alone.
         sent: requests.
         in_time: share that was answered in time.
-        late: share that was answered late.
-        refused: share that got an error or no answer.
+        late: share that was accepted but not answered in time, or failed.
+        refused: share that was refused on arrival.
         p50_ms: median latency of the answers.
         p99_ms: 99th percentile of the latency of the answers.
         failures: errors by status.
@@ -161,7 +162,8 @@ def measure(contender: Contender, service: Service, loads: Sequence[float], seco
 
 def as_row(contender: Contender, load: float, outcomes: Outcomes) -> Row:
     """The figures of one load."""
-    sent, answered = max(1, outcomes.sent), len(outcomes.latencies_s)
+    sent = max(1, outcomes.sent)
+    refused = sum(count for status, count in outcomes.failures.items() if status in _REFUSALS)
     latencies_ms = 1e3 * np.array(outcomes.latencies_s or [np.nan])
     return Row(
         server=contender.name,
@@ -169,8 +171,8 @@ def as_row(contender: Contender, load: float, outcomes: Outcomes) -> Row:
         load=load,
         sent=outcomes.sent,
         in_time=outcomes.in_time / sent,
-        late=(answered - outcomes.in_time) / sent,
-        refused=(outcomes.sent - answered) / sent,
+        late=(outcomes.sent - outcomes.in_time - refused) / sent,
+        refused=refused / sent,
         p50_ms=float(np.median(latencies_ms)),
         p99_ms=float(np.percentile(latencies_ms, 99)),
         failures=outcomes.failures,
