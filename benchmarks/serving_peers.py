@@ -202,7 +202,7 @@ def print_table(rows: Sequence[Row]) -> None:
 def main() -> None:
     """Print the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=SIZES, default="vit-small", help="size of the model")
+    parser.add_argument("--model", choices=SIZES, default="vit-tiny", help="size of the model")
     parser.add_argument("--engine", default="packed", help="of all servers")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
     parser.add_argument("--quick", action="store_true", help="two loads, half as long")
