@@ -33,6 +33,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "links",
     "calibration",
     "simulation",
+    "fleet",
     "testbed",
     "reproduction",
     "report",
