@@ -15,6 +15,11 @@ Each message is one sentence: what is wrong, where (file, line, field), and how 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from janus_vit.planning.price import EnginePrice
+
 
 class JanusError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -53,8 +58,10 @@ class Overloaded(Rejected):
 
     Attributes:
         expected_wait_s: time that a request arriving now would wait.
+        price: what such a request would cost; None if the cloud did not tell.
     """
 
-    def __init__(self, message: str, expected_wait_s: float = 0.0) -> None:
+    def __init__(self, message: str, expected_wait_s: float = 0.0, price: EnginePrice | None = None) -> None:
         super().__init__(message)
         self.expected_wait_s = expected_wait_s
+        self.price = price

@@ -196,7 +196,7 @@ def test_server_survives_random_damage(model, address, transport):
 
 
 def test_link_is_measured_without_a_frame(transport):
-    seen = transport.probe(100_000, 5.0).result(timeout=5.0)
+    seen = transport.probe(100_000, 5.0).result(timeout=5.0).transfer
     assert seen.delivered
     assert seen.size_bytes == 100_000
     assert seen.send_s >= 0

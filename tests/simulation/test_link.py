@@ -73,4 +73,4 @@ def test_a_probe_is_done_when_the_clock_reaches_its_end():
     assert not probe.done()
     clock.advance(0.01 + RTT_S)
     assert probe.done()
-    assert probe.result().rate_mbps == pytest.approx(8.0)
+    assert probe.result().transfer.rate_mbps == pytest.approx(8.0)

@@ -75,5 +75,8 @@ class Backend(Protocol):
     def cancel(self, job_id: int) -> None:
         """Drop a job whose device no longer wants the answer."""
 
+    def load(self) -> Load:
+        """What a job that came now would find, as far as this process knows."""
+
     def close(self) -> None:
         """Stop after the running batch; waiting jobs fail with Unreachable."""

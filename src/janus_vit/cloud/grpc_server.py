@@ -28,17 +28,17 @@ from janus_vit.errors import (
 )
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.fields import LONGEST_WAIT_S, parse
+from janus_vit.wire.load_messages import serialise_price, serialise_probe_reply
 from janus_vit.wire.messages import (
     HEADER_BYTES,
-    LONGEST_WAIT_S,
     Reply,
     Request,
-    parse,
     parse_request,
     serialise_greeting,
     serialise_reply,
 )
-from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
+from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PRICE, PROBE, SERVICE
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _STATUS = (
@@ -175,7 +175,7 @@ class GrpcServer:
             return await _guarded(self._infer, context)
 
         async def probe(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            return await _guarded(_probe, context)
+            return await _guarded(self._probe, context)
 
         def name(path: str) -> str:
             return path.rsplit("/", 1)[1]
@@ -204,6 +204,11 @@ class GrpcServer:
         except asyncio.CancelledError:  # the device disconnected
             pending.cancel()
             raise
+
+    async def _probe(self, context: Context) -> bytes:
+        message, receive_s = await _timed_message(context)
+        parse(pb.ProbeRequest, message)
+        return serialise_probe_reply(receive_s, self._service.load())
 
     async def _begin(
         self, request: Request, receive_s: float, left_s: float, on_reply: Callable[[Reply | JanusError], None]
@@ -238,12 +243,6 @@ async def _end_tasks() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _probe(context: Context) -> bytes:
-    message, receive_s = await _timed_message(context)
-    parse(pb.ProbeRequest, message)
-    return pb.ProbeReply(receive_s=receive_s).SerializeToString()
-
-
 def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:
     if answered.done():  # the device has disconnected
         return
@@ -267,16 +266,22 @@ async def _timed_message(context: Context) -> tuple[bytes, float]:
 
 async def _guarded(method: Method, context: Context) -> bytes:
     """Turn our errors into gRPC statuses. Any other exception is a bug: it is logged, and its details stay here."""
-    wait: tuple[tuple[str, str], ...] = ()
+    load: tuple[tuple[str, str | bytes], ...] = ()
     try:
         return await method(context)
     except JanusError as error:
         _LOG.info("refused: %s", error)
         status, sentence = next(status for kind, status in _STATUS if isinstance(error, kind)), str(error)
         if isinstance(error, Overloaded):
-            wait = ((EXPECTED_WAIT, f"{error.expected_wait_s:.6f}"),)
+            load = _load_entries(error)
     except Exception:
         _LOG.exception("a request failed")
         status, sentence = grpc.StatusCode.INTERNAL, "the cloud failed on this request; its log says why"
-    await context.abort(status, sentence, wait)
+    await context.abort(status, sentence, load)
     raise AssertionError("abort raises")
+
+
+def _load_entries(error: Overloaded) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata of a refusal: the expected wait and, if known, the price."""
+    wait = (EXPECTED_WAIT, f"{error.expected_wait_s:.6f}")
+    return (wait,) if error.price is None else (wait, (PRICE, serialise_price(error.price)))

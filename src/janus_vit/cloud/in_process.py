@@ -13,6 +13,7 @@ from janus_vit.model.engines.base import Engine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.clock import Clock, WallClock
+from janus_vit.runtime.transport import Probed
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import profile_costs
 from janus_vit.scheduling.scheduler import Scheduler
@@ -44,11 +45,11 @@ class InProcess:
         """See `Transport.infer`."""
         return self._service.handle(request, receive_s=0.0)
 
-    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
-        seen: Future[Transfer] = Future()
-        seen.set_result(Transfer(self._clock.now(), size_bytes, 0.0, 0.0))
-        return seen
+        probed: Future[Probed] = Future()
+        probed.set_result(Probed(Transfer(self._clock.now(), size_bytes, 0.0, 0.0), self._service.load()))
+        return probed
 
     def close(self) -> None:
         """See `Transport.close`."""

@@ -73,7 +73,10 @@ class EngineLoop:
             self._work[job.id] = _Work(job, start, on_finished)
             dropped = self._pop(evicted)
             self._changed.notify()
-        self._fail(dropped, Overloaded("the queue is full, and this device has the most requests waiting"))
+        if dropped:
+            load = self.load()
+            reason = "the queue is full, and this device has the most requests waiting"
+            self._fail(dropped, Overloaded(reason, load.expected_wait_s, load.price))
 
     def cancel(self, job_id: int) -> None:
         """See `Backend.cancel`."""
@@ -82,7 +85,7 @@ class EngineLoop:
             self._work.pop(job_id, None)
 
     def load(self) -> Load:
-        """Expected wait and price of a request that arrives now."""
+        """See `Backend.load`."""
         with self._changed:
             return self._scheduler.load(self._now())
 

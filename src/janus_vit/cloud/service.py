@@ -13,6 +13,7 @@ from janus_vit.cloud.backend import Backend, Finished
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.metrics import CANCELLED, RequestRecord, outcome_of
 from janus_vit.errors import JanusError, Unreachable
+from janus_vit.planning.price import CloudLoad
 from janus_vit.scheduling.job import Job
 from janus_vit.wire.messages import Greeting, Reply, Request
 
@@ -71,6 +72,10 @@ class CloudService:
     def greeting(self) -> Greeting:
         """Describe this cloud to a device that connects."""
         return self._greeting
+
+    def load(self) -> CloudLoad:
+        """What a request that came now would find, for devices that probe the link."""
+        return self._backend.load().told
 
     def begin(self, request: Request, receive_s: float, on_reply: OnReply, left_s: float = math.inf) -> Pending:
         """Start to answer a request.

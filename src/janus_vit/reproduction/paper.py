@@ -25,7 +25,7 @@ from janus_vit.planning.table import Option, PlanTable, build_table
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, published_profile
 from janus_vit.simulation.results import Case, FrameResults, run_policy
 from janus_vit.simulation.simulate import simulate
-from janus_vit.wire.messages import LONGEST_WAIT_S
+from janus_vit.wire.fields import LONGEST_WAIT_S
 
 POLICIES = ("device-only", "cloud-only", "mixed", "janus")
 NAMES = ("Device-Only", "Cloud-Only", "Mixed", "Janus")

@@ -8,17 +8,19 @@ from types import TracebackType
 from typing import Any
 
 from janus_vit.errors import Overloaded, TransportError, WireError
-from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
-from janus_vit.runtime.transport import Transport
+from janus_vit.runtime.known_load import KnownLoad
+from janus_vit.runtime.transport import Probed, Transport
 from janus_vit.runtime.worker import EncodedPayload, Worker
-from janus_vit.wire.messages import LONGEST_WAIT_S, Reply, Request
+from janus_vit.wire.fields import LONGEST_WAIT_S
+from janus_vit.wire.messages import Reply, Request
 
 _HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
-_LONGEST_QUEUE_S = 10.0  # limit of a reported queueing delay: one absurd reply must not end offloading
+_LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ class Device:
         self._clock = clock or WallClock()
         self._probe_timeout_s = probe_timeout_s
         self._frames = 0
-        self._cloud_free_s = 0.0  # when the cloud's queue will be empty, by its last report
-        self._probe: Future[Transfer] | None = None
+        self._load = KnownLoad(name)
+        self._probe: Future[Probed] | None = None
         self._last_probe_s: float | None = None
 
     def infer(self, frame: Any, captured_s: float | None = None) -> Outcome:
@@ -146,12 +148,14 @@ class Device:
         self.close()
 
     def _situation(self, began_s: float) -> Situation:
+        self._finished_probe()
         now_s = self._clock.now()
         return Situation(
             now_s=now_s,
             time_left_s=began_s + self._sla_s - now_s,
-            cloud_queue_s=max(0.0, self._cloud_free_s - now_s),
+            cloud_queue_s=self._load.queue_s(now_s),
             last_probe_s=self._last_probe_s,
+            price=self._load.price(now_s),
         )
 
     def _chance_in_time(self, captured_s: float) -> float:
@@ -186,24 +190,20 @@ class Device:
         wait_s = min(float(patience), LONGEST_WAIT_S)
         size_bytes = len(payload.body)
         try:
-            reply = self._transport.infer(self._request(decision.plan, payload, wait_s), wait_s)
+            reply = self._transport.infer(self._request(decision, payload, wait_s), wait_s)
         except (TransportError, WireError) as error:
             now_s = self._clock.now()
             if isinstance(error, Overloaded):
-                self._expect_queue(now_s, error.expected_wait_s)
+                self._load.learn(error.expected_wait_s, error.price, now_s)
             failed = Transfer(now_s, size_bytes, send_s=now_s - sent_s, rtt_s=None)
             return self._fall_back(
                 decision, state, measured, deadline_s=deadline_s, failed=failed, reason=_reason(error)
             )
         now_s = self._clock.now()
-        self._expect_queue(now_s, reply.expected_queue_s)
+        self._load.learn(reply.expected_queue_s, reply.price, now_s)
         measured = _with_reply(measured, reply, now_s - sent_s)
         transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
         return _Result(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
-
-    def _expect_queue(self, now_s: float, wait_s: float) -> None:
-        """Store the queueing delay that the cloud reports, clamped; it counts down as time passes."""
-        self._cloud_free_s = now_s + min(wait_s, _LONGEST_QUEUE_S)
 
     def _fall_back(
         self,
@@ -233,7 +233,12 @@ class Device:
         in_time = (1 + 2 * expected.spread) * planned_s <= left_s
         return replace(decision.plan, rescue=None) if in_time else decision.plan
 
-    def _request(self, plan: Plan, payload: EncodedPayload, wait_s: float) -> Request:
+    def _request(self, decision: Decision, payload: EncodedPayload, wait_s: float) -> Request:
+        """The request; the time that it leaves to the cloud is the device's wait without the round trip.
+
+        Otherwise the cloud would count answers as in time that reach the device too late.
+        """
+        plan = decision.plan
         return Request(
             fingerprint=self._worker.fingerprint,
             payload=plan.payload,
@@ -241,7 +246,7 @@ class Device:
             merges=plan.merges[plan.split :],
             tokens=payload.tokens,
             width=payload.width,
-            time_left_s=wait_s,
+            time_left_s=max(_LEAST_TIME_TOLD_S, wait_s - _round_trip_s(decision.predicted)),
             device=self._name,
             body=payload.body,
         )
@@ -252,11 +257,21 @@ class Device:
             self._last_probe_s = now_s
             self._probe = self._transport.probe(size_bytes, self._probe_timeout_s)
 
-    def _take_finished_probe(self) -> tuple[Transfer, ...]:
+    def _finished_probe(self) -> Probed | None:
+        """The probe that has ended, if any. The load that it reports counts from now on."""
         if self._probe is None or not self._probe.done():
+            return None
+        probed = self._probe.result()
+        if probed.load is not None:
+            self._load.learn(probed.load.expected_wait_s, probed.load.price, probed.transfer.at_s)
+        return probed
+
+    def _take_finished_probe(self) -> tuple[Transfer, ...]:
+        probed = self._finished_probe()
+        if probed is None:
             return ()
-        seen, self._probe = self._probe.result(), None
-        return (seen,)
+        self._probe = None
+        return (probed.transfer,)
 
 
 def _with_reply(measured: Measured, reply: Reply, elapsed_s: float) -> Measured:
@@ -270,6 +285,13 @@ def _with_reply(measured: Measured, reply: Reply, elapsed_s: float) -> Measured:
         queue_s=reply.queue_s,
         cloud_s=reply.compute_s,
     )
+
+
+def _round_trip_s(predicted: Prediction) -> float:
+    """Expected round trip without the payload; 0 if the policy assumes no rate."""
+    if not predicted.rate_mbps:
+        return 0.0
+    return max(0.0, predicted.transfer_s - predicted.size_bytes * 8e-6 / predicted.rate_mbps)
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,10 @@ import grpc
 
 from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, TransportError, Unreachable, WireError
 from janus_vit.planning.outcome import Transfer
+from janus_vit.planning.price import EnginePrice
+from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.load_messages import parse_price, parse_probe_reply
 from janus_vit.wire.messages import (
     WIRE_VERSION,
     Greeting,
@@ -19,11 +22,10 @@ from janus_vit.wire.messages import (
     Reply,
     Request,
     parse_greeting,
-    parse_probe_reply,
     parse_reply,
     serialise_request,
 )
-from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, PROBE
+from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, PRICE, PROBE
 
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -69,27 +71,30 @@ class GrpcTransport:
         message = serialise_request(request)
         return parse_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
 
-    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
-        return self._background.submit(self.measure_link, size_bytes, timeout_s)
+        return self._background.submit(self._probe_now, size_bytes, timeout_s)
 
     def measure_link(self, size_bytes: int, timeout_s: float) -> Transfer:
         """Send bytes that the cloud discards, and return how long they took."""
-        message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
-        began_s = time.perf_counter()
-        try:
-            receive_s = parse_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
-        except (TransportError, WireError):
-            ended_s = time.perf_counter()
-            return Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None)
-        ended_s = time.perf_counter()
-        rtt_s = max(0.0, ended_s - began_s - receive_s)
-        return Transfer(ended_s, size_bytes, send_s=receive_s, rtt_s=rtt_s)
+        return self._probe_now(size_bytes, timeout_s).transfer
 
     def close(self) -> None:
         """See `Transport.close`."""
         self._channel.close()
         self._background.shutdown(cancel_futures=True)
+
+    def _probe_now(self, size_bytes: int, timeout_s: float) -> Probed:
+        message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
+        began_s = time.perf_counter()
+        try:
+            receive_s, load = parse_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
+        except (TransportError, WireError):
+            ended_s = time.perf_counter()
+            return Probed(Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None))
+        ended_s = time.perf_counter()
+        rtt_s = max(0.0, ended_s - began_s - receive_s)
+        return Probed(Transfer(ended_s, size_bytes, send_s=receive_s, rtt_s=rtt_s), load)
 
     def _call(self, call: Callable[[], bytes]) -> bytes:
         try:
@@ -105,7 +110,7 @@ class GrpcTransport:
             return Unreachable(f"{self._address} cannot be reached ({details})")
         refusal = f"{self._address} refused ({code.name.lower()}): {details}"
         wait_s = _expected_wait_s(error)
-        return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s)
+        return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s, _price(error))
 
 
 def _expected_wait_s(error: grpc.RpcError) -> float | None:
@@ -116,6 +121,15 @@ def _expected_wait_s(error: grpc.RpcError) -> float | None:
     except ValueError:
         return None
     return wait_s if wait_s >= 0 and math.isfinite(wait_s) else None
+
+
+def _price(error: grpc.RpcError) -> EnginePrice | None:
+    """Read the price from a refusal's trailers; None if it is missing or impossible."""
+    reported = [value for key, value in error.trailing_metadata() or () if key == PRICE]
+    try:
+        return parse_price(reported[0]) if reported else None
+    except WireError:
+        return None
 
 
 def check_address(address: str) -> None:

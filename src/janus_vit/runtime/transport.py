@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from janus_vit.planning.outcome import Transfer
+from janus_vit.planning.price import CloudLoad
 from janus_vit.wire.messages import Greeting, Reply, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe showed.
+
+    Attributes:
+        transfer: of the probe's bytes.
+        load: of the cloud; None if it did not answer, or does not report its load.
+    """
+
+    transfer: Transfer
+    load: CloudLoad | None = None
 
 
 class Transport(Protocol):
@@ -28,7 +43,7 @@ class Transport(Protocol):
             WireError: the reply cannot be read.
         """
 
-    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """Start sending bytes that only measure the link. The future never raises."""
 
     def close(self) -> None:

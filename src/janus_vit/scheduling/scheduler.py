@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from janus_vit.planning.price import EnginePrice
+from janus_vit.errors import Overloaded
+from janus_vit.planning.price import CloudLoad, EnginePrice
 from janus_vit.scheduling.admission import Admission
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable
@@ -35,6 +36,11 @@ class Load:
     price: EnginePrice
     waiting: int
     busy: bool
+
+    @property
+    def told(self) -> CloudLoad:
+        """The part that devices are told."""
+        return CloudLoad(self.expected_wait_s, self.price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class Scheduler:
             Rejected: as `add`.
         """
         waiting = self._waiting(job)
-        self._admission.admit(waiting, now_s, max(now_s, self._free_s))
+        self._admit(waiting, now_s)
         self._queue.remove(waiting)
 
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
@@ -108,7 +114,7 @@ class Scheduler:
             Overloaded: it cannot be in time given what is admitted, or too many wait.
         """
         waiting = self._waiting(job)
-        evicted = self._admission.admit(waiting, now_s, max(now_s, self._free_s))
+        evicted = self._admit(waiting, now_s)
         self._admission.shares.add(waiting)
         self._arrivals.count(now_s)
         self._jobs[job.id] = waiting
@@ -188,6 +194,14 @@ class Scheduler:
         wait_s = self._queue.wait_s(now_s, self._free_s)
         price = self._costs.price(max(1, round(self._mean_frames)))
         return Load(wait_s, price, len(self._jobs), self._running is not None)
+
+    def _admit(self, waiting: Waiting, now_s: float) -> Waiting | None:
+        """Put a job into the queue; a refusal tells the price. Returns the job that has to go for it."""
+        try:
+            return self._admission.admit(waiting, now_s, max(now_s, self._free_s))
+        except Overloaded as refusal:
+            refusal.price = self.load(now_s).price
+            raise
 
     def _waiting(self, job: Job) -> Waiting:
         limit_s = job.deadline_s - self._config.safety_s

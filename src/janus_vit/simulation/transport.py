@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 from janus_vit.errors import DeadlineExceeded
 from janus_vit.planning.outcome import Transfer
+from janus_vit.runtime.transport import Probed
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.cloud import SimulatedCloud
 from janus_vit.simulation.link import RecordedLink
@@ -49,27 +50,27 @@ class SimulatedTransport:
             SIMULATED_ANSWER, receive_s, times.decode_s, times.queue_s, times.compute_s, times.expected_queue_s
         )
 
-    def probe(self, size_bytes: int, timeout_s: float) -> Future[Transfer]:
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
         began_s, rtt_s = self._clock.now(), self._link.rtt_s
         send_s = self._link.send(began_s, size_bytes) - began_s
         if send_s + rtt_s > timeout_s:
             self._link.abandon(began_s + timeout_s)
-            return _FutureTransfer(Transfer(began_s + timeout_s, size_bytes, timeout_s, None), self._clock)
-        return _FutureTransfer(Transfer(began_s + send_s + rtt_s, size_bytes, send_s, rtt_s), self._clock)
+            return _FutureProbe(Transfer(began_s + timeout_s, size_bytes, timeout_s, None), self._clock)
+        return _FutureProbe(Transfer(began_s + send_s + rtt_s, size_bytes, send_s, rtt_s), self._clock)
 
     def close(self) -> None:
         """See `Transport.close`."""
 
 
-class _FutureTransfer(Future[Transfer]):
-    """A transfer whose result is known at once and is done when the virtual clock reaches its end."""
+class _FutureProbe(Future[Probed]):
+    """A probe whose result is known at once and is done when the virtual clock reaches its end."""
 
     def __init__(self, transfer: Transfer, clock: VirtualClock) -> None:
         super().__init__()
         self._end_s = transfer.at_s
         self._clock = clock
-        self.set_result(transfer)
+        self.set_result(Probed(transfer))
 
     def done(self) -> bool:
         """Return whether the transfer has ended."""

@@ -73,16 +73,18 @@ class InferReply(_message.Message):
     def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
 
 class Price(_message.Message):
-    __slots__ = ("stem_s", "head_s", "frame_s", "token_s")
+    __slots__ = ("stem_s", "head_s", "frame_s", "token_s", "answers_per_s")
     STEM_S_FIELD_NUMBER: _ClassVar[int]
     HEAD_S_FIELD_NUMBER: _ClassVar[int]
     FRAME_S_FIELD_NUMBER: _ClassVar[int]
     TOKEN_S_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_PER_S_FIELD_NUMBER: _ClassVar[int]
     stem_s: float
     head_s: float
     frame_s: float
     token_s: float
-    def __init__(self, stem_s: _Optional[float] = ..., head_s: _Optional[float] = ..., frame_s: _Optional[float] = ..., token_s: _Optional[float] = ...) -> None: ...
+    answers_per_s: float
+    def __init__(self, stem_s: _Optional[float] = ..., head_s: _Optional[float] = ..., frame_s: _Optional[float] = ..., token_s: _Optional[float] = ..., answers_per_s: _Optional[float] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("body",)
@@ -91,7 +93,11 @@ class ProbeRequest(_message.Message):
     def __init__(self, body: _Optional[bytes] = ...) -> None: ...
 
 class ProbeReply(_message.Message):
-    __slots__ = ("receive_s",)
+    __slots__ = ("receive_s", "expected_queue_s", "price")
     RECEIVE_S_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_QUEUE_S_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
     receive_s: float
-    def __init__(self, receive_s: _Optional[float] = ...) -> None: ...
+    expected_queue_s: float
+    price: Price
+    def __init__(self, receive_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...

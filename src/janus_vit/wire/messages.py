@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from google.protobuf.message import DecodeError
-from google.protobuf.message import Message as AnyMessage
-
-from janus_vit.errors import WireError
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.fields import parse, require_duration, require_field
+from janus_vit.wire.load_messages import checked_price, price_message
 
 WIRE_VERSION = 1
 HEADER_BYTES = 4096  # generous upper bound for everything in a request except its body
 _MAX_ENTRY_BLOCKS = 1_000
-Message = TypeVar("Message", bound=AnyMessage)
-LONGEST_WAIT_S = 60.0  # a request must not occupy the cloud for longer
 _REPLY_DURATIONS = ("receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s")
 
 
@@ -105,19 +100,6 @@ class Greeting:
     entry_blocks: tuple[int, ...] = ()
 
 
-def parse(kind: type[Message], data: bytes) -> Message:
-    """Parse bytes as a protobuf message of a kind.
-
-    Raises:
-        WireError: the bytes are not such a message.
-    """
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        name = kind.DESCRIPTOR.name
-        raise WireError(f"not a janus.v1 {name} message: is the other end a janus-vit of this version?") from error
-
-
 def serialise_request(request: Request) -> bytes:
     """Serialise a request as a protobuf message."""
     return pb.InferRequest(
@@ -166,12 +148,7 @@ def serialise_reply(reply: Reply) -> bytes:
         queue_s=reply.queue_s,
         compute_s=reply.compute_s,
         expected_queue_s=reply.expected_queue_s,
-        price=pb.Price(
-            stem_s=reply.price.stem_s,
-            head_s=reply.price.head_s,
-            frame_s=reply.price.frame_s,
-            token_s=reply.price.token_s,
-        ),
+        price=price_message(reply.price),
     ).SerializeToString()
 
 
@@ -188,21 +165,10 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
     message = parse(pb.InferReply, data)
     durations_s = {name: getattr(message, name) for name in _REPLY_DURATIONS}
     for name, seconds in durations_s.items():
-        _check_duration(name, seconds)
+        require_duration(name, seconds)
     answer = Answer(tuple(message.classes), tuple(message.probabilities), tuple(message.vector))
     _check_answer(answer, outputs)
-    return Reply(answer, **durations_s, price=_parse_price(message.price))
-
-
-def parse_probe_reply(data: bytes) -> float:
-    """Parse the reply to a probe, and return how long the probe took to arrive, in seconds.
-
-    Raises:
-        WireError: the bytes are not a probe's reply, or the time is negative or not finite.
-    """
-    receive_s = parse(pb.ProbeReply, data).receive_s
-    _check_duration("receive_s", receive_s)
-    return receive_s
+    return Reply(answer, **durations_s, price=checked_price(message.price))
 
 
 def serialise_greeting(greeting: Greeting) -> bytes:
@@ -244,35 +210,9 @@ def _check_answer(answer: Answer, outputs: Outputs) -> None:
     )
 
 
-def _check_duration(field: str, seconds: float) -> None:
-    require_field(math.isfinite(seconds) and seconds >= 0, field, f"is {seconds}, expected seconds of at least 0")
-
-
-def _parse_price(message: pb.Price) -> EnginePrice:
-    values = message.stem_s, message.head_s, message.frame_s, message.token_s
-    valid = all(0 <= value <= LONGEST_WAIT_S for value in values)
-    require_field(valid, "price", f"is {values}, expected times from 0 to {LONGEST_WAIT_S:g} seconds")
-    return EnginePrice(*values)
-
-
 def _check_version(version: int) -> None:
     require_field(
         version == WIRE_VERSION,
         "wire_version",
         f"is {version}, expected {WIRE_VERSION}: use the same version of janus-vit on both sides",
     )
-
-
-def require_field(holds: bool, field: str, problem: str) -> None:
-    """Refuse a message unless a condition holds.
-
-    Args:
-        holds: the condition.
-        field: name of the field in janus.proto.
-        problem: what is wrong with the field and what was expected.
-
-    Raises:
-        WireError: the condition does not hold.
-    """
-    if not holds:
-        raise WireError(f"field {field} {problem}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from janus_vit.errors import InputError, ModelMismatch, WireError
 from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
 from janus_vit.planning.plan import ModelShape
-from janus_vit.wire.messages import LONGEST_WAIT_S, Request, require_field
+from janus_vit.wire.fields import LONGEST_WAIT_S, require_field
+from janus_vit.wire.messages import Request
 
 _LONGEST_NAME = 64  # characters
 

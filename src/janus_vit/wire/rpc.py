@@ -8,6 +8,7 @@ INFER = f"/{SERVICE}/Infer"
 PROBE = f"/{SERVICE}/Probe"
 LARGEST_PROBE_BYTES = 1_000_000
 EXPECTED_WAIT = "janus-expected-wait-s"  # trailing metadata of a refusal, in seconds
+PRICE = "janus-price-bin"  # trailing metadata of a refusal, a serialised Price; "-bin" marks bytes
 
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),  # a mobile link can disappear without closing the connection

@@ -25,6 +25,7 @@ from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
 
 _SESSION_IDS = 1 << 40  # number of job ids reserved for each session
+_ASK_EVERY_S = 0.05  # devices need no news of the load more often
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,23 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AskLoad:
+    """Report the load."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """The load of the cloud."""
+
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Refuse new requests."""
 
 
-Message = Submit | Cancel | JobEnded | Drain | RequestRecord
+Message = Submit | Cancel | JobEnded | AskLoad | LoadReport | Drain | RequestRecord
 
 
 class Pipe:
@@ -105,6 +118,7 @@ class RemoteBackend:
         self._pipe = pipe
         self._frames = SharedFrames(memory)
         self._load = load
+        self._ask_again_s = 0.0
         self._on_drain = on_drain
         self._on_disconnect = on_disconnect
         self._waiting: dict[int, tuple[int, OnFinished | None]] = {}  # slot and callback; no callback once cancelled
@@ -120,6 +134,7 @@ class RemoteBackend:
                 f"the request cannot be in time: computing takes {1e3 * compute_s:.0f} ms, "
                 f"the expected wait is {1e3 * self._load.expected_wait_s:.0f} ms",
                 self._load.expected_wait_s,
+                self._load.price,
             )
 
     def submit(self, job: Job, start: Start, on_finished: OnFinished) -> None:
@@ -137,6 +152,14 @@ class RemoteBackend:
                 self._waiting[job_id] = (known[0], None)
         self._pipe.send(Cancel(job_id))
 
+    def load(self) -> Load:
+        """See `Backend.load`: the last report. Asks for another one, so that it is not old when nothing is computed."""
+        now_s = time.perf_counter()
+        if now_s >= self._ask_again_s:
+            self._ask_again_s = now_s + _ASK_EVERY_S
+            self._pipe.send(AskLoad())
+        return self._load
+
     def close(self) -> None:
         """See `Backend.close`."""
         self._pipe.close()
@@ -146,6 +169,8 @@ class RemoteBackend:
             if isinstance(message, JobEnded):
                 self._load = message.finished.load
                 self._settle(message)
+            elif isinstance(message, LoadReport):
+                self._load = message.load
             elif isinstance(message, Drain):
                 self._on_drain()
         self._on_disconnect()
@@ -204,6 +229,8 @@ class RemoteSession:
                 self._submit(message)
             elif isinstance(message, Cancel):
                 self._cancel(message.job_id)
+            elif isinstance(message, AskLoad):
+                self._pipe.send(LoadReport(self._load()))
             elif isinstance(message, RequestRecord):
                 self._on_record(message)
         self._pipe.close()

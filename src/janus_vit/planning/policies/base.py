@@ -12,8 +12,10 @@ from typing import Protocol
 from janus_vit.planning.outcome import Outcome, Prediction
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.correction import MachineCorrection
+from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
+FREE = EnginePrice()  # before the cloud has reported a price
 AS_PROFILED = MachineCorrection()  # a machine that computes exactly as fast as its profile says
 
 
@@ -26,12 +28,14 @@ class Situation:
         time_left_s: time until the frame's deadline.
         cloud_queue_s: queueing delay that the cloud reported last, less the time since then.
         last_probe_s: when the device last sent a probe, on its clock; None before the first one.
+        price: what the cloud's engine costs this device, as it knows it from the cloud's last report.
     """
 
     now_s: float
     time_left_s: float
     cloud_queue_s: float = 0.0
     last_probe_s: float | None = None
+    price: EnginePrice = FREE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,65 @@
+"""What a device knows about the load of its cloud: the last report, and how much it still counts."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import replace
+
+from janus_vit.planning.price import LARGEST_PRICE, LEAST_PRICE, EnginePrice
+
+_LONGEST_QUEUE_S = 10.0  # limit of a reported queueing delay: one absurd reply must not end offloading
+_FRESH_S = 1.0  # a device that uses or probes the link hears from its cloud twice in this time
+_HALF_LIFE_S = 3.0  # of a price without news: a cloud that is silent may have recovered
+_LARGEST_FACTOR = 1.25
+
+
+class KnownLoad:
+    """Remembers the last report of a cloud.
+
+    The device multiplies prices by a constant factor of its own, so that equal devices that hear of the same price do
+    not all leave the cloud, and later all return, at the same moment.
+
+    Args:
+        name: name of the device, from which its factor follows.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._factor = price_factor(name)
+        self._price = EnginePrice()
+        self._priced_s = -math.inf
+        self._told_s = -math.inf
+        self._free_s = -math.inf  # when the cloud's queue will be empty
+
+    def learn(self, wait_s: float, price: EnginePrice | None, told_s: float) -> None:
+        """Take in a report.
+
+        Args:
+            wait_s: queueing delay that the cloud reported; it counts down as time passes.
+            price: price that the cloud reported; None keeps the last one.
+            told_s: when it reported, on the device's clock. Reports that are older than the last one are ignored.
+        """
+        if told_s < self._told_s:
+            return
+        self._free_s, self._told_s = told_s + min(wait_s, _LONGEST_QUEUE_S), told_s
+        if price is not None:
+            answers_per_s = min(price.answers_per_s * self._factor, LARGEST_PRICE)
+            self._price, self._priced_s = replace(price, answers_per_s=answers_per_s), told_s
+
+    def queue_s(self, now_s: float) -> float:
+        """Queueing delay that is left of the one that the cloud reported."""
+        return max(0.0, self._free_s - now_s)
+
+    def price(self, now_s: float) -> EnginePrice:
+        """Price for this device; what an engine second is worth is forgotten with time."""
+        silent_s = now_s - self._priced_s - _FRESH_S
+        if silent_s <= 0 or self._price.answers_per_s == 0:
+            return self._price
+        left = self._price.answers_per_s * 0.5 ** (silent_s / _HALF_LIFE_S)
+        return replace(self._price, answers_per_s=left if left >= LEAST_PRICE else 0.0)
+
+
+def price_factor(name: str) -> float:
+    """Factor on prices for a device of this name: spread evenly in the logarithm, the same in every run."""
+    place = zlib.crc32(name.encode()) / 0xFFFFFFFF
+    return float(_LARGEST_FACTOR ** (2 * place - 1))
