@@ -215,10 +215,11 @@ def t4_profile(v100: PlatformProfile) -> PlatformProfile:
         "70 W and does not hold its peak",
         "v100": v100.about,
     }
-    ends_s = {"stem_s": rounded(slowed.stem_s), "head_s": rounded(slowed.head_s)}
-    return replace(
-        v100, **ends_s, line=rounded_curve(slowed.line), quadratic=rounded_curve(slowed.quadratic), about=about
+    quadratic, line = rounded_curve(slowed.quadratic), rounded_curve(slowed.line)
+    compute = replace(
+        v100, stem_s=rounded(slowed.stem_s), head_s=rounded(slowed.head_s), line=line, quadratic=quadratic
     )
+    return replace(compute, about=about)
 
 
 def one_by_one(profile: PlatformProfile, shape: ModelShape, why: str) -> CostTable:
