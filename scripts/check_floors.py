@@ -39,6 +39,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "report",
     "cli",
     "cli/common",
+    "cli/simulated",
 )
 ONE_FLOOR = ("planning", "model", "cloud", "cli")  # rooms of these may import each other, as long as there is no circle
 LARGEST_ROOM_LINES, LARGEST_FILE_LINES = 2_000, 300

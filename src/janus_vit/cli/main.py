@@ -13,7 +13,6 @@ from janus_vit import __version__
 from janus_vit.cli.bench import bench
 from janus_vit.cli.calibrate import calibrate
 from janus_vit.cli.cloud import cloud
-from janus_vit.cli.compare import compare
 from janus_vit.cli.demo import demo
 from janus_vit.cli.device import device
 from janus_vit.cli.export import export
@@ -21,6 +20,8 @@ from janus_vit.cli.models import models
 from janus_vit.cli.plan import plan
 from janus_vit.cli.profile import profile
 from janus_vit.cli.report import report
+from janus_vit.cli.simulated.compare import compare
+from janus_vit.cli.simulated.fleet import fleet
 from janus_vit.errors import JanusError
 
 # One function per command, in the order of --help.
@@ -32,6 +33,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     calibrate,
     plan,
     compare,
+    fleet,
     bench,
     report,
     export,

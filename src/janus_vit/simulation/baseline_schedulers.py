@@ -17,6 +17,9 @@ class _Unsegmented:
         self._waiting: list[Job] = []
         self.wake_s: float | None = None
 
+    def check(self, job: Job, now_s: float) -> None:
+        """Every job would be admitted."""
+
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
         """Admit the job."""
         self._waiting.append(job)
@@ -25,6 +28,12 @@ class _Unsegmented:
     def finish(self, batch: Batch, now_s: float, failed: Collection[int] = ()) -> tuple[Job, ...]:
         """Return the jobs of a batch, which are all complete."""
         return tuple(job for job in batch.jobs if job.id not in failed)
+
+    def cancel(self, job_id: int) -> bool:
+        """Drop a job that waits; one that runs is finished."""
+        waiting = len(self._waiting)
+        self._waiting = [job for job in self._waiting if job.id != job_id]
+        return len(self._waiting) < waiting
 
     def expire(self, now_s: float) -> tuple[Job, ...]:
         """Drop jobs that are late by now."""

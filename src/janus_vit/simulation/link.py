@@ -14,20 +14,24 @@ class RecordedLink:
         trace: the uplink's rate over time.
         rtt_s: round trip of an empty message.
         extra_bytes: sent with each payload, such as headers.
+        begin_s: place in the trace at time 0.
     """
 
-    def __init__(self, trace: Trace, rtt_s: float, extra_bytes: int = 0) -> None:
+    def __init__(self, trace: Trace, rtt_s: float, extra_bytes: int = 0, begin_s: float = 0.0) -> None:
         self.rtt_s = rtt_s
         self._trace = trace
         self._extra_bytes = extra_bytes
+        self._begin_s = begin_s
         self._free_s = 0.0  # when the link has sent everything that is queued
 
     def send(self, now_s: float, size_bytes: int) -> float:
         """Queue a payload and return when its last byte is sent."""
-        start_s = max(now_s, self._free_s)
-        self._free_s = self._trace.finish_time(start_s, size_bytes + self._extra_bytes)
+        self._free_s = self._finish_s(max(now_s, self._free_s), size_bytes + self._extra_bytes)
         return self._free_s
 
     def abandon(self, at_s: float) -> None:
         """Cancel the last transfer at that time. Bytes that are already buffered on the way are still sent."""
-        self._free_s = min(self._free_s, self._trace.finish_time(at_s, _BUFFERED_BYTES))
+        self._free_s = min(self._free_s, self._finish_s(at_s, _BUFFERED_BYTES))
+
+    def _finish_s(self, start_s: float, size_bytes: int) -> float:
+        return self._trace.finish_time(self._begin_s + start_s, size_bytes) - self._begin_s

@@ -13,6 +13,7 @@ from janus_vit.simulation.conditions import Overhead
 from janus_vit.simulation.costs import Costs
 
 SIMULATED_ANSWER = Answer((0,), (1.0,))
+_zeros = lru_cache(maxsize=4096)(bytes)  # payloads of the right length, shared by all workers
 
 
 class PredictedWorker:
@@ -32,7 +33,6 @@ class PredictedWorker:
         self._clock = clock
         self._overhead = overhead
         self._noise = noise
-        self._body = lru_cache(maxsize=4096)(bytes)  # zeros of the right length
 
     def prepare(self, frame: None) -> None:
         """See `Worker.prepare`; a simulated frame has no pixels."""
@@ -47,7 +47,7 @@ class PredictedWorker:
         """See `Worker.encode`."""
         costs = self._costs[plan]
         self._clock.advance(costs.encode_s)
-        return EncodedPayload(self._body(costs.size_bytes), self._costs.tokens_sent(plan), 0)
+        return EncodedPayload(_zeros(costs.size_bytes), self._costs.tokens_sent(plan), 0)
 
     def finish(self, state: Plan, plan: Plan) -> Answer:
         """See `Worker.finish`."""

@@ -1,0 +1,1 @@
+"""Commands that simulate: policies over links, and fleets."""

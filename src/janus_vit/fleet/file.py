@@ -1,0 +1,167 @@
+"""Reads a fleet from a JSON file. Every field is checked, and a field that is not known is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from janus_vit.errors import InputError
+from janus_vit.fleet.spec import DeviceKind, Fleet, FleetCloud
+from janus_vit.links.generator import CONSTANT, SCENARIOS
+from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
+from janus_vit.planning.jsonfile import Section, parse_json, read_json
+from janus_vit.planning.latency import PlatformProfile, load_profile
+from janus_vit.planning.plan import ModelShape
+from janus_vit.reproduction.published import SHAPES, assumed_accuracy, cloud_costs, published_profile
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import CostTable, load_costs
+
+SCHEMA = "janus-vit/fleet/1"
+_TOP = {"schema", "about", "model", "accuracy", "cloud", "devices"}
+_CLOUD = {"machine", "name", "profile", "costs", "entry_blocks", "max_batch_frames"}
+_KIND = {"name", "machine", "profile", "slowdown", "share", "sla_s", "period_s", "rtt_s", "links"}
+_MIXED = files("janus_vit") / "data" / "fleets" / "mixed.json"
+
+Value = TypeVar("Value")
+
+
+class KnownModel(NamedTuple):
+    """What a fleet needs to know of its model: the shape, and the accuracy of its configurations if known."""
+
+    shape: ModelShape
+    accuracy: AccuracyTable | None
+
+
+def published_model(name: str) -> KnownModel:
+    """A model of the paper.
+
+    Raises:
+        InputError: the paper has no such model.
+    """
+    if name not in SHAPES:
+        raise InputError(f"model {name!r} is unknown: use one of {', '.join(SHAPES)}")
+    return KnownModel(SHAPES[name], assumed_accuracy(name))
+
+
+def load_fleet(path: Path, find_model: Callable[[str], KnownModel] = published_model) -> Fleet:
+    """Read a fleet from its file. Paths in it are relative to the file.
+
+    Args:
+        path: the file.
+        find_model: finds the model that the file names.
+
+    Raises:
+        InputError: the file is damaged, or a field of it cannot be used; the message names both.
+    """
+    return _fleet(read_json(path, SCHEMA), path.parent, find_model)
+
+
+def mixed_fleet() -> Fleet:
+    """The built-in fleet: four kinds of devices on mobile and wireless links, with one V100."""
+    return _fleet(parse_json(_MIXED.read_text("utf-8"), _MIXED.name, SCHEMA), Path(), published_model)
+
+
+def published_cloud(machine: str, model: str, config: CloudConfig | None = None) -> FleetCloud:
+    """A cloud of a machine whose times come with this package.
+
+    Raises:
+        InputError: there is no such machine, or no cost table of it.
+    """
+    costs = cloud_costs(machine, model)
+    return FleetCloud(machine, published_profile(machine, model), costs, config or CloudConfig())
+
+
+def _fleet(section: Section, folder: Path, find_model: Callable[[str], KnownModel]) -> Fleet:
+    _refuse_unknown(section, _TOP)
+    name = section.text("model")
+    shape, accuracy = _in_field(section, "model", lambda: find_model(name))
+    if "accuracy" in section.values:
+        path = folder / section.text("accuracy")
+        accuracy = _in_field(section, "accuracy", lambda: load_accuracy(path))
+    if accuracy is None:
+        raise section.wrong("accuracy", f"is missing, and no accuracy of {name} is known: name a table of it")
+    kinds = tuple(_kind(each, folder, name) for each in section.sections("devices"))
+    if not kinds:
+        raise section.wrong("devices", "must list at least one kind of device")
+    names = [kind.name for kind in kinds]
+    if len(set(names)) < len(names):
+        raise section.wrong("devices", f"must have different names, not {', '.join(names)}")
+    return Fleet(shape, accuracy, _cloud(section.section("cloud"), folder, name), kinds)
+
+
+def _cloud(section: Section, folder: Path, model: str) -> FleetCloud:
+    _refuse_unknown(section, _CLOUD)
+    limits: dict[str, Any] = {}
+    if "entry_blocks" in section.values:
+        limits["entry_blocks"] = tuple(section.array("entry_blocks"))
+    if "max_batch_frames" in section.values:
+        limits["max_batch_frames"] = section.integer("max_batch_frames", 1)
+    config = _in_field(section, "entry_blocks", lambda: CloudConfig(**limits))
+    if "machine" in section.values:
+        machine = section.text("machine")
+        return _in_field(section, "machine", lambda: published_cloud(machine, model, config))
+    profile = _of_model(section, "profile", folder, load_profile, model)
+    costs = _of_model(section, "costs", folder, load_costs, model)
+    return FleetCloud(section.text("name"), profile, costs, config)
+
+
+def _kind(section: Section, folder: Path, model: str) -> DeviceKind:
+    _refuse_unknown(section, _KIND)
+    if "machine" in section.values:
+        machine = section.text("machine")
+        profile = _in_field(section, "machine", lambda: published_profile(machine, model))
+    else:
+        profile = _of_model(section, "profile", folder, load_profile, model)
+    if "slowdown" in section.values:
+        profile = profile.slowed(_positive(section, "slowdown"))
+    links = section.array("links")
+    if not links or not all(isinstance(link, str) for link in links):
+        raise section.wrong("links", "must list names or files of links, at least one")
+    return DeviceKind(
+        name=section.text("name"),
+        share=_positive(section, "share") if "share" in section.values else 1.0,
+        profile=profile,
+        sla_s=_positive(section, "sla_s"),
+        period_s=_positive(section, "period_s"),
+        links=tuple(_link(link, folder) for link in links),
+        rtt_s=section.number("rtt_s", 0.0),
+        source=f"{section.source}: field {section.path}",
+    )
+
+
+def _link(link: str, folder: Path) -> str:
+    """Scenarios and rates as they are; files relative to the fleet's file."""
+    return link if link in SCENARIOS or link.startswith(CONSTANT) else str(folder / link)
+
+
+def _of_model(section: Section, key: str, folder: Path, load: Callable[[Path], Value], model: str) -> Value:
+    """Load a file that was measured with the fleet's model."""
+    path = folder / section.text(key)
+    value = _in_field(section, key, lambda: load(path))
+    assert isinstance(value, PlatformProfile | CostTable), "both name their model"
+    if value.model != model:
+        raise section.wrong(key, f"was measured with model {value.model!r}, and the fleet runs {model!r}")
+    return value
+
+
+def _positive(section: Section, key: str) -> float:
+    value = section.number(key)
+    if value <= 0:
+        raise section.wrong(key, f"must be above 0, not {value:g}")
+    return value
+
+
+def _refuse_unknown(section: Section, known: set[str]) -> None:
+    for key in section.values:
+        if key not in known:
+            raise section.wrong(key, f"is unknown (known: {', '.join(sorted(known))})")
+
+
+def _in_field(section: Section, key: str, make: Callable[[], Value]) -> Value:
+    """Name the field in errors of what it stands for."""
+    try:
+        return make()
+    except InputError as error:
+        raise section.wrong(key, f"cannot be used ({error})") from error
