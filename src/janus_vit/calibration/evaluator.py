@@ -1,7 +1,6 @@
 """Runs configurations of a model on many frames and counts how often their answers are right, or agree.
 
-Every payload goes through the real wire format. An embedding agrees with the unmerged model if the nearest of all
-unmerged vectors is that of its own frame, as a search would find it; its divergence is 1 - cosine similarity.
+Every payload goes through the real wire format. `agreement` says when two answers agree.
 
 Frames run in batches; an answer does not depend on the batch. Payloads at the same split share the blocks before it:
 their activations are kept if they fit in memory.
@@ -12,18 +11,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from janus_vit.calibration.agreement import agreements, comparable, divergences, spread_of
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
-from janus_vit.model.tasks import EMBED
+from janus_vit.model.tasks import CLASSIFY
 from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.payloads import LOCAL, PayloadFormat, parse_payload
 from janus_vit.planning.schedules import Schedule
@@ -80,7 +80,7 @@ class Evaluator:
             on_read(len(labels))
         if not self._images:
             raise InputError("there is no frame to measure on: choose another source")
-        self.labels = None if None in labels or model.task == EMBED else np.array(labels)
+        self.labels = None if None in labels or model.task != CLASSIFY else np.array(labels)
         shape = model.shape
         self._unmerged = (0,) * shape.blocks
         self._batch = max(1, min(_BATCH_TOKENS // shape.tokens, _LARGEST_BATCH))
@@ -133,12 +133,10 @@ class Evaluator:
 
     def _add_batch(self, so_far: Point, start: int, outputs: Tensor, sizes: list[int]) -> Point:
         """Add a batch to a point: outputs [B, D] of the frames from `start`, and payload bytes of each."""
-        reference, answers = self._reference(start), self._comparable(outputs)
-        if self._model.task == EMBED:
-            divergence, agreeing = 1 - (reference * answers).sum(1), self._found_again(answers, start)
-        else:
-            divergence = (reference.exp() * (reference - answers)).sum(1)
-            agreeing = int((answers.argmax(1) == reference.argmax(1)).sum())
+        task, references = self._model.task, self._all_references
+        answers = comparable(outputs, task)
+        divergence = divergences(self._reference(start), answers, task, spread_of(references))
+        agreeing = int(agreements(references, answers, start, task).sum())
         before, frames = so_far.frames, so_far.frames + len(answers)
         right = so_far.right
         if self.labels is not None and right is not None:
@@ -152,21 +150,18 @@ class Evaluator:
             size_bytes=(so_far.size_bytes * before + sum(sizes)) / frames,
         )
 
-    def _found_again(self, vectors: Tensor, start: int) -> int:
-        """Count the vectors [B, D] whose nearest unmerged vector is that of their own frame, or of an equal frame."""
-        unmerged = torch.cat([self._reference(first) for first in range(0, self.frames, self._batch)])
-        similarity = vectors @ unmerged.T
-        own = similarity[torch.arange(len(vectors)), torch.arange(start, start + len(vectors))]
-        return int((own >= similarity.max(1).values - 1e-6).sum())
-
-    def _comparable(self, output: Tensor) -> Tensor:
-        """Turn logits into log-probabilities [B, classes], or embeddings into vectors [B, D] of length 1."""
-        return normalize(output.double()) if self._model.task == EMBED else output.double().log_softmax(1)
+    @cached_property
+    def _all_references(self) -> Tensor:
+        """Comparable outputs of the unmerged model for all frames, [N, D]."""
+        starts = range(0, self.frames, self._batch)
+        joined = torch.cat([self._reference(start) for start in starts])
+        self._references = {start: joined[start : start + self._batch] for start in starts}  # views, to save memory
+        return joined
 
     def _reference(self, start: int) -> Tensor:
         if start not in self._references:
             output = self._finish(self._engine.embed(self._pixels(start), self._unmerged))
-            self._references[start] = self._comparable(output)
+            self._references[start] = comparable(output, self._model.task)
         return self._references[start]
 
     def _run_batch(self, configuration: Configuration, start: int) -> tuple[Tensor, list[int]]:

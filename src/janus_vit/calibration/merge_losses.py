@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from janus_vit.calibration.agreement import comparable, divergences
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
-from janus_vit.model.tasks import EMBED
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.learned import Losses, learn
 from janus_vit.planning.schedules import Schedule
@@ -78,10 +77,8 @@ def measure_losses(
 
 
 def divergence(reference: Tensor, output: Tensor, task: str) -> float:
-    """Return the mean KL(reference || output) of logits [B, D]; for embeddings, the mean of 1 - cosine similarity."""
-    if task == EMBED:
-        return float((1 - F.cosine_similarity(reference, output)).mean())
-    return float(F.kl_div(output.log_softmax(1), reference.log_softmax(1), reduction="batchmean", log_target=True))
+    """Return the mean divergence of outputs [B, D] from those of the unmerged model; see `agreement.divergences`."""
+    return float(divergences(comparable(reference, task), comparable(output, task), task).mean())
 
 
 def _run_merging(engine: Engine, start: Activation, merged: int, blocks: int) -> Tensor:

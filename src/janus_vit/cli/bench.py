@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, progress, say, warn
+from janus_vit.cli.common.loading import threshold_for
 from janus_vit.cli.common.measure import measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -41,6 +42,7 @@ from janus_vit.planning.policies.presets import check_policy
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from janus_vit.model.catalog import Model
     from janus_vit.records.summary import Summary
     from janus_vit.testbed.gap_analysis import Comparison
     from janus_vit.testbed.paired import BenchSettings, PairedRuns
@@ -137,7 +139,7 @@ def bench(
                 runs = run_paired(rig, name, settings, source, lambda share: show(share, "live"))
             found.append(compare(runs, settings))
             if folder is not None:
-                _write_records(runs, folder, loaded.labels)
+                _write_records(runs, folder, loaded)
     _print_tables(found, console)
     if as_json:
         about = {"model": loaded.name, "trace": trace, "high_fidelity": high_fidelity, "slowdown": slowdown}
@@ -161,11 +163,11 @@ def _print_settings(
     say(console, f"device {slowdown:g} times slower than this machine, by waiting, in CPU time\n")
 
 
-def _write_records(runs: PairedRuns, folder: Path, labels: tuple[str, ...]) -> None:
+def _write_records(runs: PairedRuns, folder: Path, model: Model) -> None:
     from janus_vit.records.writer import RecordWriter
 
     name = re.sub(r"[^\w.-]+", "-", runs.policy)
-    with closing(RecordWriter(folder / f"{name}-live.jsonl", labels)) as writer:
+    with closing(RecordWriter(folder / f"{name}-live.jsonl", model.labels, threshold_for(model, None))) as writer:
         for outcome, label in zip(runs.live, runs.labels, strict=True):
             writer.write(outcome, truth=label)
     with closing(RecordWriter(folder / f"{name}-simulated.jsonl")) as writer:

@@ -23,6 +23,7 @@ from janus_vit.cli.common.options import (
 )
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
+from janus_vit.model.tasks import CLASSIFY
 from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.accuracy.table import METRICS, AccuracyTable, Estimate
 from janus_vit.planning.latency import PlatformProfile
@@ -111,7 +112,8 @@ def calibrate(
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
     check_budget(budget, len(names))  # before slow work
     profile_to_learn = _read_profile_to_learn(names, profile, loaded)
-    source = open_labelled(data, labels, loaded.labels, frames, warn, loaded.preprocessing.frames, stride)
+    classes = loaded.labels if loaded.task == CLASSIFY else ()
+    source = open_labelled(data, labels, classes, frames, warn, loaded.preprocessing.frames, stride)
     console = human_console(as_json)
     runner = load_engine(loaded, engine)
     with progress(f"calibrating {loaded.name}") as show:

@@ -27,11 +27,13 @@ from janus_vit.cli.common.loading import (
     Stride,
     Task,
     TextVectorFile,
+    Threshold,
     check_source,
     load_engine,
     load_model_for_task,
     load_text_vectors,
     stream_for,
+    threshold_for,
 )
 from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure_profile
 from janus_vit.cli.common.options import (
@@ -79,6 +81,7 @@ def device(
     image_size: ImageSize = None,
     stride: Stride = 4,
     text_vectors: TextVectorFile = None,
+    threshold: Threshold = None,
     policy: PolicyName = DEFAULT_POLICY,
     profile: ProfileFile = None,
     accuracy: AccuracyFile = None,
@@ -130,10 +133,11 @@ def device(
     loaded = load_model_for_task(model, task, image_size)
     texts = load_text_vectors(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
+    found_from = threshold_for(loaded, threshold)
     samples = stream_for(loaded, source, stride, frames)
     runner = load_engine(loaded, engine, profile)
     known = read_accuracy(accuracy, loaded, runner.precision)
-    writer = None if records is None else RecordWriter(records, labels)
+    writer = None if records is None else RecordWriter(records, labels, found_from)
     measured = read_or_measure_profile(profile, loaded, runner, samples)
     console = messages()
     config = DeviceConfig(
@@ -149,7 +153,7 @@ def device(
     if known is None and policy == DEFAULT_POLICY:
         say(console, NO_ACCURACY)
     say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
-    output = _Output(loaded, labels, writer, StreamView(labels, samples.length), as_json)
+    output = _Output(loaded, labels, found_from, writer, StreamView(labels, samples.length, found_from), as_json)
     with wait_for_signal() as stop:
         stream = _paced(samples, period_s, connected, stop)
         try:
@@ -181,6 +185,7 @@ class _Output:
     Args:
         model: the model, to compare answers with true labels.
         labels: names of the classes.
+        threshold: probability from which a label counts as found, for a multi-label model; None for others.
         writer: writes the records; None writes none.
         view: shows the stream on a terminal.
         as_json: True prints each record.
@@ -191,10 +196,17 @@ class _Output:
     """
 
     def __init__(
-        self, model: Model, labels: tuple[str, ...], writer: RecordWriter | None, view: StreamView, as_json: bool
+        self,
+        model: Model,
+        labels: tuple[str, ...],
+        threshold: float | None,
+        writer: RecordWriter | None,
+        view: StreamView,
+        as_json: bool,
     ) -> None:
         self._model = model
         self._labels = labels
+        self._threshold = threshold
         self._writer = writer
         self._as_json = as_json
         self.view = view
@@ -209,7 +221,8 @@ class _Output:
         if self._writer is not None:
             self._writer.write(outcome, sample.name, truth)
         if self._as_json:
-            print(json.dumps(to_record(outcome, self._labels, sample.name, truth)), flush=True)
+            record = to_record(outcome, self._labels, sample.name, truth, self._threshold)
+            print(json.dumps(record), flush=True)
         self.view.show(sample.name, outcome)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from janus_vit.model.tasks import EMBED
+from janus_vit.model.tasks import EMBED, MULTILABEL, REGRESS
 from janus_vit.planning.outcome import Answer
 
-_LISTED_CLASSES = 5
+LISTED_CLASSES = 5
+LISTED_LABELS = 100  # of a model whose labels do not exclude each other
 
 
 def answer_of(output: Tensor, task: str) -> Answer:
@@ -20,12 +21,17 @@ def answers_of(outputs: Tensor, task: str) -> list[Answer]:
     """Return one answer for each row of the outputs.
 
     Args:
-        outputs: [B, D] logits or embeddings.
-        task: "classify" lists the most probable classes; "embed" returns vectors of length 1.
+        outputs: [B, D] logits, numbers or embeddings.
+        task: "classify" lists the 5 most probable classes; "multilabel" the 100 most probable labels; "regress" returns
+            the numbers as they are; "embed" returns vectors of length 1.
     """
-    if task == EMBED:
-        vectors = torch.nn.functional.normalize(outputs, dim=1).tolist()
-        return [Answer((), (), tuple(vector)) for vector in vectors]
-    probabilities, classes = torch.softmax(outputs, dim=1).topk(min(_LISTED_CLASSES, outputs.shape[1]), dim=1)
-    pairs = zip(classes.tolist(), probabilities.tolist(), strict=True)
+    if task in (EMBED, REGRESS):
+        vectors = torch.nn.functional.normalize(outputs, dim=1) if task == EMBED else outputs
+        return [Answer((), (), tuple(vector)) for vector in vectors.tolist()]
+    if task == MULTILABEL:
+        listed, shares = LISTED_LABELS, torch.sigmoid(outputs)
+    else:
+        listed, shares = LISTED_CLASSES, torch.softmax(outputs, dim=1)
+    classes = outputs.topk(min(listed, outputs.shape[1]), dim=1).indices  # probabilities may be equal at 1.0
+    pairs = zip(classes.tolist(), shares.gather(1, classes).tolist(), strict=True)
     return [Answer(tuple(best), tuple(shares)) for best, shares in pairs]

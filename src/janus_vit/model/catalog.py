@@ -34,9 +34,9 @@ class Model:
         name: the name that users write.
         network: the weights, in evaluation mode.
         preprocessing: from frames to pixels.
-        labels: one name for each class; empty for an embedding model.
+        labels: one name for each class, or for each number of a model that regresses; empty for an embedding model.
         accuracy: measured accuracy of its configurations, None if it was not measured.
-        task: "classify" returns probabilities of labels, "embed" one vector.
+        task: one of `TASKS` in `model.tasks`.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of architecture, weights and preprocessing; both sides of a split must agree."""
-        return fingerprint(self.network, self.preprocessing)
+        """Identity of architecture, weights, preprocessing and task; both sides of a split must agree."""
+        return fingerprint(self.network, self.preprocessing, self.task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
         name: a name that `janus-vit models` lists; the file or folder of a checkpoint of janus-vit, timm or
             transformers; or `timm:NAME` or `hf:ORG/NAME` from the hub.
         image_size: run a checkpoint at this resolution instead of its own.
-        task: "classify" or "embed"; "embed" removes a classifier's last layer. None keeps the model's own task.
+        task: "classify", "multilabel", "regress" or "embed". "embed" removes a classifier's last layer; the others say
+            what its outputs mean if the checkpoint does not. None keeps the model's own task.
 
     Raises:
         InputError: the name is unknown, or the checkpoint cannot be used.

@@ -8,17 +8,20 @@ import torch
 
 from janus_vit.model.memory import release_pages
 from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.tasks import CLASSIFY, MULTILABEL, REGRESS
 from janus_vit.model.vit import VisionTransformer
 
 _SAMPLED_VALUES = 4096  # values of each tensor that are hashed: two trainings differ everywhere
 
 
-def fingerprint(network: VisionTransformer, preprocessing: Preprocessing) -> str:
-    """Return 16 hexadecimal digits that are equal for equal architecture, weights and preprocessing.
+def fingerprint(network: VisionTransformer, preprocessing: Preprocessing, task: str = CLASSIFY) -> str:
+    """Return 16 hexadecimal digits that are equal for equal architecture, weights, preprocessing and task.
 
     Drops the pages of the weights' file from memory; see `memory.release_pages`.
     """
     digest = hashlib.sha256(repr((network.architecture, preprocessing)).encode())
+    if task in (MULTILABEL, REGRESS):  # whether a model embeds shows in its architecture
+        digest.update(task.encode())
     for name, tensor in sorted(network.state_dict().items()):
         flat = tensor.detach().flatten()
         sample = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from janus_vit.planning.plan import Plan
 
+DEFAULT_THRESHOLD = 0.5  # probability from which a label of a multi-label model counts as found
 _RESCUE_MARGIN_S = 0.002  # timers and threads are late by about this much
 
 
@@ -123,14 +124,20 @@ class Answer:
     """The model's answer to a frame.
 
     Attributes:
-        classes: most probable classes, best first; empty for a model that embeds.
-        probabilities: probability of each of these classes.
-        vector: embedding with norm 1; empty for a model that classifies.
+        classes: most probable classes, best first; empty for a model that embeds or regresses.
+        probabilities: probability of each of these classes. They sum to at most 1 if the classes exclude each other;
+            those of a multi-label model are independent.
+        vector: embedding with norm 1, or the numbers of a model that regresses; empty for other models.
     """
 
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
     vector: tuple[float, ...] = ()
+
+    def above(self, threshold: float) -> tuple[int, ...]:
+        """Return the classes whose probability is at least the threshold: the labels that a multi-label model found."""
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return tuple(index for index, probability in pairs if probability >= threshold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.factory import engine_for
-from janus_vit.model.tasks import EMBED
+from janus_vit.model.tasks import EMBED, REGRESS
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.policies.presets import make_policy
@@ -67,7 +67,7 @@ def connect(
 def expected_outputs(model: Model) -> Outputs:
     """Size of the model's answers, to check replies against."""
     width = model.network.output_width
-    return Outputs(0, width) if model.task == EMBED else Outputs(width)
+    return Outputs(0, width) if model.task in (EMBED, REGRESS) else Outputs(width)
 
 
 def accuracy_for(model: Model, precision: str, table: AccuracyTable | None, source: str = "") -> AccuracyTable | None:

@@ -54,7 +54,10 @@ def open_labelled(
 
 def _check_labels_option(labels: Path, spec: str, classes: Sequence[str], clip_frames: int) -> None:
     if not classes:
-        raise InputError(f"--labels {labels} is for a model with classes, but this model has none: leave it out")
+        raise InputError(
+            f"--labels {labels} is for a model with classes that exclude each other, and this model has none: "
+            "leave it out"
+        )
     if spec == BUILTIN:
         raise InputError(f"--labels {labels} is not for the built-in frames, which have labels: leave it out")
     if clip_frames > 1:

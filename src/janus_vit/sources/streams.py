@@ -9,6 +9,7 @@ import numpy as np
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
+from janus_vit.model.tasks import CLASSIFY
 from janus_vit.sources.frames import BUILTIN, Sample, Source, open_source
 from janus_vit.sources.motion import MOTION_LABELS, STYLE, motion_clips
 
@@ -47,7 +48,8 @@ def open_stream(
 
 def true_label(sample: Sample, model: Model) -> int | None:
     """Return the true class of a built-in frame or clip, or None if the model has other classes than those."""
-    return sample.label if model.labels == builtin_labels(model.preprocessing.frames) else None
+    knows = model.task == CLASSIFY and model.labels == builtin_labels(model.preprocessing.frames)
+    return sample.label if knows else None
 
 
 def builtin_labels(clip_frames: int) -> tuple[str, ...]:

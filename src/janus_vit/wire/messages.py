@@ -76,7 +76,7 @@ class Outputs:
 
     Attributes:
         classes: number of classes of a model that classifies.
-        vector_width: number of values in the vector of a model that embeds.
+        vector_width: number of values in the vector of a model that embeds or regresses.
     """
 
     classes: int

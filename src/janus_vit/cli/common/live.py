@@ -23,10 +23,11 @@ class StreamView:
     Args:
         labels: names of the classes.
         length: expected number of frames; None if unknown.
+        threshold: probability from which a label counts as found, for a multi-label model; None for others.
     """
 
-    def __init__(self, labels: tuple[str, ...], length: int | None) -> None:
-        self._labels = labels
+    def __init__(self, labels: tuple[str, ...], length: int | None, threshold: float | None = None) -> None:
+        self._labels, self._threshold = labels, threshold
         self._seen = self._late = self._fallbacks = 0
         self._last_fallback = ""
         self._frames = Progress(
@@ -67,7 +68,7 @@ class StreamView:
     def _facts(self, name: str, outcome: Outcome) -> Iterator[tuple[str, Text]]:
         answer, plan = outcome.answer, outcome.plan
         yield "frame", Text(f"{outcome.frame + 1}  {name}")
-        yield "answer", Text(_answer(answer, self._labels), "bold")
+        yield "answer", Text(_answer(answer, self._labels, self._threshold), "bold")
         yield "plan", Text(f"{plan}  {outcome.size_bytes / 1e3:.1f} kB")
         yield "latency", _latency(outcome)
         yield "link", Text(_link(outcome))
@@ -75,9 +76,15 @@ class StreamView:
         yield "fallbacks", Text(f"{self._fallbacks}  {self._last_fallback}")
 
 
-def _answer(answer: Answer, labels: tuple[str, ...]) -> str:
+def _answer(answer: Answer, labels: tuple[str, ...], threshold: float | None) -> str:
+    if threshold is not None:
+        found = zip(answer.above(threshold), answer.probabilities, strict=False)
+        named = ", ".join(f"{labels[index]}  {probability:.0%}" for index, probability in found)
+        return named or f"no label from {threshold:.0%}"
     if answer.classes:
         return f"{labels[answer.classes[0]]}  {answer.probabilities[0]:.0%}"
+    if labels:  # the numbers of a model that regresses
+        return ", ".join(f"{label}  {value:.4g}" for label, value in zip(labels, answer.vector, strict=True))
     first = ", ".join(f"{value:.3f}" for value in answer.vector[:4])
     return f"vector of {len(answer.vector)}: {first}, ..."
 

@@ -15,6 +15,7 @@ from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTOS, ENGINES
 from janus_vit.planning.latency import PlatformProfile, load_profile
+from janus_vit.planning.outcome import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
@@ -30,7 +31,8 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="classify, embed (vectors, without a classifier's last layer) or video. Default: the model's own task.",
+        help="classify, multilabel (labels that do not exclude each other), regress (numbers), embed (vectors, without "
+        "a classifier's last layer) or video. Default: the model's own task.",
     ),
 ]
 ImageSize = Annotated[
@@ -39,6 +41,16 @@ ImageSize = Annotated[
 ]
 Stride = Annotated[
     int, typer.Option("--stride", metavar="N", min=1, help="Take every Nth frame into a clip (video models only).")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="Probability from which a label of a multi-label model counts as found. Default: 0.5.",
+    ),
 ]
 TextVectorFile = Annotated[
     Path | None,
@@ -135,5 +147,27 @@ def load_text_vectors(path: Path | None, model: Model) -> TextVectors | None:
     if path is None:
         return None
     if model.task != EMBED:
-        raise InputError(f"--text-vectors {path}: model {model.name!r} is a classifier: add --task embed")
+        raise InputError(f"--text-vectors {path}: model {model.name!r} has the task {model.task}: add --task embed")
     return read_text_vectors(path, model.network.output_width)
+
+
+def threshold_for(model: Model, threshold: float | None) -> float | None:
+    """Return the probability from which a label of a multi-label model counts as found; None for other models.
+
+    Args:
+        model: the model.
+        threshold: value of --threshold.
+
+    Raises:
+        InputError: there is a value, and the labels of the model exclude each other.
+    """
+    from janus_vit.model.tasks import MULTILABEL
+
+    if model.task == MULTILABEL:
+        return DEFAULT_THRESHOLD if threshold is None else threshold
+    if threshold is not None:
+        raise InputError(
+            f"--threshold {threshold:g} is for a multi-label model, and model {model.name!r} has the task "
+            f"{model.task}: leave it out"
+        )
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -83,28 +82,6 @@ def embeds(weights: Weights, config: Section | None) -> bool:
     if config is not None and config.values.get("model_type") in _PROJECTED:
         return True
     return not any(re.search(r"(^|\.)(head|classifier|cls_classifier)\.weight$", name) for name in weights.tensors)
-
-
-def read_labels(config: Section | None, classes: int) -> tuple[str, ...]:
-    """Read the names of the classes from either library's config; use numbers where there are none.
-
-    Raises:
-        InputError: the config names another number of labels than the head has.
-    """
-    values: Mapping[str, Any] = config.values if config is not None else {}
-    by_index, names = values.get("id2label"), values.get("label_names")
-    if isinstance(by_index, Mapping):
-        names = [by_index.get(str(index), f"class {index}") for index in range(max(classes, len(by_index)))]
-    names = list(map(str, names)) if isinstance(names, list) else None
-    descriptions = values.get("label_descriptions")
-    if isinstance(descriptions, Mapping) and isinstance(names, list):
-        names = [str(descriptions.get(name, name)).split(",")[0] for name in names]
-    if not isinstance(names, list):
-        return tuple(f"class {index}" for index in range(classes))
-    if len(names) != classes:
-        source = config.source if config is not None else "config.json"
-        raise InputError(f"{source}: names {len(names)} labels and the head has {classes}: copy both from one model")
-    return tuple(map(str, names))
 
 
 def _read_hugging_face_facts(weights: Weights, config: Section, with_head: bool) -> ConfigFacts:

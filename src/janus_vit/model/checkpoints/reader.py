@@ -16,7 +16,8 @@ from janus_vit.model.checkpoints.assemble import (
     interpolate_positions,
     to_float32,
 )
-from janus_vit.model.checkpoints.families import embeds, read_config_facts, read_labels
+from janus_vit.model.checkpoints.families import embeds, read_config_facts
+from janus_vit.model.checkpoints.heads import head_task, read_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
 from janus_vit.model.checkpoints.processors import (
     read_hugging_face_preprocessing,
@@ -39,7 +40,7 @@ class Checkpoint:
     Attributes:
         network: the network in evaluation mode, float32.
         preprocessing: conversion of frames to pixels.
-        labels: one name for each class; empty for an embedding model.
+        labels: one name for each class, or for each number of a model that regresses; empty for an embedding model.
         task: one of `TASKS`.
     """
 
@@ -55,7 +56,8 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
     Args:
         path: a weight file, or a folder with a weight file and its config files.
         image_size: run at this resolution instead of the checkpoint's own.
-        task: "embed" removes a classifier's last layer. None keeps the checkpoint's own task.
+        task: "embed" removes a classifier's last layer; another task says what the outputs mean if the config does not.
+            None keeps the checkpoint's own task.
 
     Raises:
         InputError: the file is missing, its family is not supported, or config and tensors do not fit together.
@@ -64,10 +66,14 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
     weights = read_weights(file)
     if "janus" in weights.metadata:
         found = _read_own(weights, image_size)
-        return _without_head(found) if task == EMBED and found.task == CLASSIFY else _checked_task(found, task, path)
+        if found.task == EMBED:
+            return _checked_embedding(found, task, path)
+        if task == EMBED:
+            return _without_head(found)
+        return replace(found, task=head_task(file, None, len(found.labels), task))
     config = _read_json_beside(file, "config.json")
-    own_task = EMBED if embeds(weights, config) else CLASSIFY
-    with_head = not (task == EMBED and own_task == CLASSIFY)
+    has_classifier = not embeds(weights, config)
+    with_head = not (task == EMBED and has_classifier)
     facts = read_config_facts(weights, config, with_head)
     preprocessing = _preprocessing(file, config, facts.frames)
     size = image_size or (preprocessing.image_size if preprocessing else None)
@@ -76,9 +82,10 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
     preprocessing = with_image_size(
         preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch.image_size
     )
-    if not with_head or own_task == EMBED:
-        return _checked_task(Checkpoint(network, preprocessing, (), EMBED), task, path)
-    return Checkpoint(network, preprocessing, read_labels(config, arch.classes), CLASSIFY)
+    if not with_head or not has_classifier:
+        return _checked_embedding(Checkpoint(network, preprocessing, (), EMBED), task, path)
+    task = head_task(file, config, arch.classes, task)
+    return Checkpoint(network, preprocessing, read_labels(config, arch.classes), task)
 
 
 def checkpoint_metadata(
@@ -139,11 +146,9 @@ def _without_head(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, labels=(), task=EMBED)
 
 
-def _checked_task(checkpoint: Checkpoint, task: str | None, path: Path) -> Checkpoint:
-    if task not in (None, checkpoint.task):
-        raise InputError(
-            f"{path}: this model can only {checkpoint.task}: leave out --task {task}, or use another model"
-        )
+def _checked_embedding(checkpoint: Checkpoint, task: str | None, path: Path) -> Checkpoint:
+    if task not in (None, EMBED):
+        raise InputError(f"{path}: this model can only embed: leave out --task {task}, or use another model")
     return checkpoint
 
 
