@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from janus_vit.errors import InputError
 from janus_vit.fleet.spec import DeviceKind, Fleet, FleetCloud
@@ -88,23 +89,31 @@ def _fleet(section: Section, folder: Path, find_model: Callable[[str], KnownMode
     names = [kind.name for kind in kinds]
     if len(set(names)) < len(names):
         raise section.wrong("devices", f"must have different names, not {', '.join(names)}")
-    return Fleet(shape, accuracy, _cloud(section.section("cloud"), folder, name), kinds)
+    return Fleet(shape, accuracy, _cloud(section.section("cloud"), folder, shape), kinds)
 
 
-def _cloud(section: Section, folder: Path, model: str) -> FleetCloud:
+def _cloud(section: Section, folder: Path, shape: ModelShape) -> FleetCloud:
     _refuse_unknown(section, _CLOUD)
-    limits: dict[str, Any] = {}
-    if "entry_blocks" in section.values:
-        limits["entry_blocks"] = tuple(section.array("entry_blocks"))
-    if "max_batch_frames" in section.values:
-        limits["max_batch_frames"] = section.integer("max_batch_frames", 1)
-    config = _in_field(section, "entry_blocks", lambda: CloudConfig(**limits))
+    config, model = _config(section, shape), shape.name
     if "machine" in section.values:
         machine = section.text("machine")
         return _in_field(section, "machine", lambda: published_cloud(machine, model, config))
     profile = _of_model(section, "profile", folder, load_profile, model)
     costs = _of_model(section, "costs", folder, load_costs, model)
     return FleetCloud(section.text("name"), profile, costs, config)
+
+
+def _config(section: Section, shape: ModelShape) -> CloudConfig:
+    config = CloudConfig()
+    if "max_batch_frames" in section.values:
+        config = replace(config, max_batch_frames=section.integer("max_batch_frames", 1))
+    if "entry_blocks" in section.values:
+        blocks = section.array("entry_blocks")
+        if not all(isinstance(block, int) and not isinstance(block, bool) for block in blocks):
+            raise section.wrong("entry_blocks", f"must list whole numbers, not {blocks!r}")
+        config = _in_field(section, "entry_blocks", lambda: replace(config, entry_blocks=tuple(blocks)))
+        _in_field(section, "entry_blocks", lambda: config.entries(shape.blocks))
+    return config
 
 
 def _kind(section: Section, folder: Path, model: str) -> DeviceKind:
