@@ -64,7 +64,7 @@ def test_a_fleet_is_what_its_file_says(tmp_path):
 
 def test_a_cloud_of_ones_own_has_a_profile_and_a_cost_table(tmp_path):
     published_profile("v100", "vit-large-384").save(tmp_path / "profile.json")
-    cloud_costs("v100", "vit-large-384").save(tmp_path / "costs.json")
+    cloud_costs("h100", "vit-large-384").save(tmp_path / "costs.json")
     own = {
         "name": "ours",
         "profile": "profile.json",
@@ -75,6 +75,12 @@ def test_a_cloud_of_ones_own_has_a_profile_and_a_cost_table(tmp_path):
     fleet = load_fleet(written(tmp_path, lambda values: values.update(cloud=own)))
     assert fleet.cloud.config.entries(24) == (0, 12, 24)
     assert fleet.cloud.config.max_batch_frames == 8
+
+
+def test_a_cloud_whose_batches_do_not_pay_runs_frames_one_by_one_and_lets_them_enter_anywhere():
+    one_by_one, batched = (published_cloud(machine, "vit-large-384").config for machine in ("v100", "h100"))
+    assert (one_by_one.max_batch_frames, one_by_one.announced(24)) == (1, ())
+    assert batched.announced(24) == batched.entries(24)
 
 
 def _set(*path_and_value):

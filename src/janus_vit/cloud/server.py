@@ -217,7 +217,7 @@ def _announced(scheduler: Scheduler, config: CloudConfig) -> tuple[int, ...]:
 
 def config_for(engine: Engine, config: CloudConfig) -> CloudConfig:
     """Adapt the limits to an engine: an engine that gains nothing from batches runs each frame alone to its end."""
-    return replace(config, max_batch_frames=1, entry_blocks=(0,)) if isinstance(engine, OneByOne) else config
+    return config.one_by_one() if isinstance(engine, OneByOne) else config
 
 
 def costs_of(model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig) -> CostTable:

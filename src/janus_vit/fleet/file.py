@@ -70,8 +70,7 @@ def published_cloud(machine: str, model: str, config: CloudConfig | None = None)
     Raises:
         InputError: there is no such machine, or no cost table of it.
     """
-    costs = cloud_costs(machine, model)
-    return FleetCloud(machine, published_profile(machine, model), costs, config or CloudConfig())
+    return _made(machine, published_profile(machine, model), cloud_costs(machine, model), config or CloudConfig())
 
 
 def _fleet(section: Section, folder: Path, find_model: Callable[[str], KnownModel]) -> Fleet:
@@ -100,7 +99,12 @@ def _cloud(section: Section, folder: Path, shape: ModelShape) -> FleetCloud:
         return _in_field(section, "machine", lambda: published_cloud(machine, model, config))
     profile = _of_model(section, "profile", folder, load_profile, model)
     costs = _of_model(section, "costs", folder, load_costs, model)
-    return FleetCloud(section.text("name"), profile, costs, config)
+    return _made(section.text("name"), profile, costs, config)
+
+
+def _made(name: str, profile: PlatformProfile, costs: CostTable, config: CloudConfig) -> FleetCloud:
+    """A cloud whose table holds single frames alone runs frames one by one, as the live one does."""
+    return FleetCloud(name, profile, costs, config if costs.frames[-1] > 1 else config.one_by_one())
 
 
 def _config(section: Section, shape: ModelShape) -> CloudConfig:

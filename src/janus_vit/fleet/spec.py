@@ -109,7 +109,7 @@ class Member:
             rate_mbps=self.trace.mean_mbps,
             rtt_s=self.kind.rtt_s,
             accuracy=fleet.accuracy,
-            entry_blocks=fleet.cloud.config.entries(fleet.shape.blocks),
+            entry_blocks=fleet.cloud.config.announced(fleet.shape.blocks),
         )
 
 

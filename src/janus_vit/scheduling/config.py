@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from janus_vit.errors import InputError
 
@@ -82,6 +82,15 @@ class CloudConfig:
         elif listed[-1] > blocks:
             raise InputError(f"entry_blocks lists block {listed[-1]}, and the model has {blocks} blocks: leave it out")
         return tuple(sorted({0, *listed, blocks}))
+
+
+    def announced(self, blocks: int) -> tuple[int, ...]:
+        """Entry blocks that devices keep to; empty where batches do not pay and frames may enter at every block."""
+        return self.entries(blocks) if self.max_batch_frames > 1 else ()
+
+    def one_by_one(self) -> CloudConfig:
+        """The same limits for an engine that runs no batches: a frame runs from its entry to the end."""
+        return replace(self, max_batch_frames=1, entry_blocks=(0,))
 
 
 def _require(name: str, value: object, low: int, high: int | None = None) -> None:
