@@ -107,7 +107,7 @@ def test_private_frames_never_leave_as_images(platforms):
 
 
 def test_unknown_policy_is_refused_with_the_known_ones(platforms):
-    with pytest.raises(InputError, match="adaptive, janus"):
+    with pytest.raises(InputError, match="adaptive, adaptive-fleet, janus"):
         make_policy("best", platforms)
 
 

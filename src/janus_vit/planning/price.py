@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Limits of `EnginePrice.answers_per_s`, in right answers per engine second. Between a frame of 70 ms whose other plans are
-# as good to a thousandth, and one of 0.1 ms that nothing else can answer, lie these prices.
+# Limits of `EnginePrice.answers_per_s`: from frames of 70 ms that another plan answers as well to a thousandth, to
+# frames of 0.1 ms that no other plan can answer.
 LEAST_PRICE, LARGEST_PRICE = 1e-2, 1e4
 
 

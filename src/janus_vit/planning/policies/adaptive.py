@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from janus_vit.planning.latency import Floats
@@ -14,8 +16,27 @@ from janus_vit.planning.policies.correction import Correction
 from janus_vit.planning.policies.probing import ProbeTimer
 from janus_vit.planning.table import PlanTable
 
-_HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
+HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
 _COARSE = 0.5  # a payload with a lower fidelity is not trusted without a measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """What a policy expects of every plan. Arrays have shape [levels, options].
+
+    Attributes:
+        time_left_s: time until the deadline.
+        before_s: time until the payload is encoded.
+        after_s: time from the arrival of the last byte to the answer.
+        on_time: probability of meeting the deadline.
+        worth: expected right answers in time, or what stands for them without measured accuracy.
+    """
+
+    time_left_s: float
+    before_s: Floats
+    after_s: Floats
+    on_time: Floats
+    worth: Floats
 
 
 class MostAccurateInTime:
@@ -79,12 +100,8 @@ class MostAccurateInTime:
         rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
         before_s = device.factor * self._device_s
         after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
-        answered, rescued = self._on_time(before_s, after_s, situation.time_left_s)
-        on_time = answered + rescued
-        total_s = before_s + after_s + self._megabits / self._link.rate_mbps
-        row, column = self._best(on_time, answered * self._value + rescued * self._rescued, total_s)
-        if on_time[row, column] < _HOPELESS:
-            row, column = self._most_answers_per_second(before_s, after_s, situation.time_left_s)
+        chances = self._chances(before_s, after_s, situation.time_left_s)
+        row, column = self._pick(situation, chances)
         predicted = predict(
             self._table,
             row,
@@ -94,11 +111,27 @@ class MostAccurateInTime:
             queue_s=situation.cloud_queue_s,
             device=device,
             cloud=cloud,
-            on_time=float(on_time[row, column]),
+            on_time=float(chances.on_time[row, column]),
             accuracy=self._measured_accuracy(row, column),
         )
         plan = self._table.plan(row, column)
         return Decision(plan, predicted, self._probes.bytes_due(plan, situation))
+
+    def _chances(self, before_s: Floats, after_s: Floats, time_left_s: float) -> Chances:
+        answered, rescued = self._on_time(before_s, after_s, time_left_s)
+        on_time = answered + rescued
+        if self._accuracy is None:
+            worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
+        else:
+            worth = answered * self._value + rescued * self._rescued
+        return Chances(time_left_s, before_s, after_s, on_time, worth)
+
+    def _pick(self, situation: Situation, chances: Chances) -> tuple[int, int]:
+        """Row and column of the best plan."""
+        row, column = self._best(chances)
+        if chances.on_time[row, column] < HOPELESS:
+            return self._most_answers_per_second(chances)
+        return row, column
 
     def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[Floats, Floats]:
         """Probability that each plan meets the deadline: with the cloud's answer, and with a fallback to the device.
@@ -121,28 +154,33 @@ class MostAccurateInTime:
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
         return np.asarray(in_time), np.asarray((1.0 - answered) * rescued)
 
-    def _most_answers_per_second(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[int, int]:
+    def _most_answers_per_second(self, chances: Chances) -> tuple[int, int]:
         """Row and column with the most right answers per second, so that later frames gain if this one is late.
 
         If no answer comes, a plan that sends takes as long as the wait and the fallback together.
         """
-        finish_s = self._correction.device.factor * self._table.finish_s
+        best = int((self._value / self._expected_s(chances)).argmax())
+        return best // self._value.shape[1], best % self._value.shape[1]
+
+    def _expected_s(self, chances: Chances) -> Floats:
+        """Expected time of each plan, the wait and the fallback included."""
+        before_s, after_s, device = chances.before_s, chances.after_s, self._correction.device
+        finish_s = device.factor * self._table.finish_s
         send_s = self._megabits / self._link.rate_mbps
-        wait_s = patience_s(time_left_s - before_s, finish_s, after_s + send_s, spread=self._correction.device.spread)
+        wait_s = patience_s(chances.time_left_s - before_s, finish_s, after_s + send_s, spread=device.spread)
         answered = self._link.on_time(self._megabits / np.maximum(wait_s - after_s, 1e-9))
         expected_s = before_s + answered * (after_s + send_s)
         expected_s += self._uses_link * (1.0 - answered) * (wait_s + finish_s)
-        best = int((self._value / expected_s).argmax())
-        return best // expected_s.shape[1], best % expected_s.shape[1]
+        return np.asarray(expected_s)
 
     def _measured_accuracy(self, row: int, column: int) -> float | None:
         if self._accuracy is None or np.isnan(self._accuracy[row, column]):
             return None
         return float(self._accuracy[row, column])
 
-    def _best(self, on_time: Floats, worth: Floats, total_s: Floats) -> tuple[int, int]:
-        if self._accuracy is None:
-            worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
+    def _best(self, chances: Chances) -> tuple[int, int]:
+        worth = chances.worth
+        total_s = chances.before_s + chances.after_s + self._megabits / self._link.rate_mbps
         equal = worth >= worth.max() - self._resolution - 1e-6
         row = int(np.where(equal.any(axis=1), self._saved, np.inf).argmin())
         return row, int(np.where(equal[row], total_s[row], np.inf).argmin())

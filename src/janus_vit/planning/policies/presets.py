@@ -13,12 +13,14 @@ from janus_vit.planning.policies.adaptive import MostAccurateInTime
 from janus_vit.planning.policies.algorithm1 import SmallestLevel
 from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.custom import custom_policy, is_custom, policy_class
+from janus_vit.planning.policies.fleet import MostRightForAll
 from janus_vit.planning.schedules import Schedule, clip, levels, make_schedule
 from janus_vit.planning.splits import all_splits, candidate_splits
 from janus_vit.planning.table import Option, PlanTable, build_table, make_options
 
 POLICIES = {
     "adaptive": "all plans; the largest product of measured accuracy and probability of being in time (the default)",
+    "adaptive-fleet": "as adaptive, but a plan also pays for the engine seconds that it takes from other devices",
     "janus": "the paper's Algorithm 1: the smallest pruning level that meets the SLA, float32 tokens",
     "device-only": "everything on the device, a fixed number of tokens merged in each block",
     "cloud-only": "the float32 input tensor to the cloud, merged as in device-only",
@@ -28,6 +30,7 @@ POLICIES = {
     "janus-compact": "Algorithm 1 with float8 tokens",
     "janus-all": "Algorithm 1 at the paper's splits with every format except int4",
 }
+_ADAPTIVE = {"adaptive": MostAccurateInTime, "adaptive-fleet": MostRightForAll}
 _CLOUD = "cloud-"
 _JPEG = "jpeg90"
 _ACCEPTABLE = 0.05  # accuracy that the rescue schedule may cost
@@ -63,12 +66,12 @@ def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
     """Make a new policy of that name that chooses from the plans of `table`."""
     if is_custom(name):
         return custom_policy(name, table, platforms)
-    if name != "adaptive":
+    if name not in _ADAPTIVE:
         return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
-    link, measured = RateForecast(platforms.rate_mbps), platforms.accuracy
+    make, link, measured = _ADAPTIVE[name], RateForecast(platforms.rate_mbps), platforms.accuracy
     if measured is None:
-        return MostAccurateInTime(table, link, platforms.rtt_s)
-    return MostAccurateInTime(
+        return make(table, link, platforms.rtt_s)
+    return make(
         table,
         link,
         platforms.rtt_s,
@@ -117,7 +120,7 @@ def _rescue_targets(schedules: Sequence[Schedule], platforms: Platforms) -> list
 
 
 def _uses_all_plans(name: str) -> bool:
-    return name == "adaptive" or is_custom(name)
+    return name in _ADAPTIVE or is_custom(name)
 
 
 def baseline_merges(shape: ModelShape) -> float:
