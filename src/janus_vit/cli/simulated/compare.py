@@ -81,7 +81,9 @@ def compare(
     cloud: Annotated[
         str,
         typer.Option(
-            "--cloud", metavar="PROFILE", help="Profile that 'janus-vit profile' wrote on the server, or v100."
+            "--cloud",
+            metavar="PROFILE",
+            help="Profile that 'janus-vit profile' wrote on the server, or v100, t4, h100, cpu.",
         ),
     ] = "v100",
     slowdown: ProfileSlowdown = 1.0,
