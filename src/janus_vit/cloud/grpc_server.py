@@ -1,57 +1,28 @@
-"""The cloud's end of gRPC: calls become `CloudService.begin`, errors become statuses. One event loop in a thread."""
+"""The cloud's end of gRPC: calls become `AsyncService` coroutines. One event loop in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from janus_vit.cloud.service import CloudService, Pending
-from janus_vit.errors import (
-    DeadlineExceeded,
-    InputError,
-    JanusError,
-    ModelMismatch,
-    Overloaded,
-    Rejected,
-    Unreachable,
-    WireError,
-)
+from janus_vit.cloud.async_service import AsyncService
+from janus_vit.cloud.calls import Context, end_call, result_of, time_left_s, timed_message, timed_probe
+from janus_vit.cloud.service import CloudService
+from janus_vit.errors import InputError
 from janus_vit.scheduling.config import CloudConfig
-from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.fields import LONGEST_WAIT_S, parse
-from janus_vit.wire.load_messages import serialise_price, serialise_probe_reply
-from janus_vit.wire.messages import (
-    HEADER_BYTES,
-    Reply,
-    Request,
-    parse_request,
-    serialise_greeting,
-    serialise_reply,
-)
-from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PRICE, PROBE, SERVICE
+from janus_vit.wire.messages import HEADER_BYTES
+from janus_vit.wire.rpc import HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
 
 _LOG = logging.getLogger("janus_vit.cloud")
-_STATUS = (
-    (ModelMismatch, grpc.StatusCode.FAILED_PRECONDITION),
-    (WireError, grpc.StatusCode.INVALID_ARGUMENT),
-    (Rejected, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (Unreachable, grpc.StatusCode.UNAVAILABLE),
-)
 _REPORT_S = 1.0  # longest wait until health checks know that the server goes away
-_DECODERS = 2  # threads for payloads that take long to decode
-Context: TypeAlias = Any  # grpc.aio.ServicerContext, which is not typed
-Method = Callable[[Context], Awaitable[bytes]]
 
 
 class GrpcServer:
@@ -84,7 +55,7 @@ class GrpcServer:
         self._config = config
         self._credentials = credentials
         self._shares_port = shares_port
-        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="janus-decode")
+        self._answers = AsyncService(service)
         self._loop = asyncio.new_event_loop()
         started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, args=(started,), name="janus-grpc", daemon=True)
@@ -113,7 +84,7 @@ class GrpcServer:
         with suppress(RuntimeError):  # the loop has ended already
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self._decoders.shutdown(cancel_futures=True)
+        self._answers.close()
 
     def _serve(self, started: Future[int]) -> None:
         asyncio.set_event_loop(self._loop)
@@ -169,13 +140,13 @@ class GrpcServer:
         """Handlers that take and return bytes, so that a message that cannot be parsed gets our own error message."""
 
         async def hello(request: bytes, context: Context) -> bytes:
-            return serialise_greeting(self._service.greeting())
+            return await self._answers.hello()
 
         async def infer(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            return await _guarded(self._infer, context)
+            return await end_call(context, await result_of(self._infer(context)))
 
         async def probe(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            return await _guarded(self._probe, context)
+            return await end_call(context, await result_of(self._probe(context)))
 
         def name(path: str) -> str:
             return path.rsplit("/", 1)[1]
@@ -190,49 +161,11 @@ class GrpcServer:
         )
 
     async def _infer(self, context: Context) -> bytes:
-        message, receive_s = await _timed_message(context)
-        request, left_s = parse_request(message), _time_left_s(context)
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Reply] = loop.create_future()
-
-        def on_reply(reply: Reply | JanusError) -> None:
-            loop.call_soon_threadsafe(_settle, answered, reply)
-
-        pending = await self._begin(request, receive_s, left_s, on_reply)
-        try:
-            return serialise_reply(await answered)
-        except asyncio.CancelledError:  # the device disconnected
-            pending.cancel()
-            raise
+        message, receive_s = await timed_message(context)
+        return await self._answers.infer(message, receive_s, time_left_s(context))
 
     async def _probe(self, context: Context) -> bytes:
-        message, receive_s = await _timed_message(context)
-        parse(pb.ProbeRequest, message)
-        return serialise_probe_reply(receive_s, self._service.load())
-
-    async def _begin(
-        self, request: Request, receive_s: float, left_s: float, on_reply: Callable[[Reply | JanusError], None]
-    ) -> Pending:
-        """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
-        if self._service.decodes_quickly(request):
-            return self._service.begin(request, receive_s, on_reply, left_s)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply, left_s)
-
-
-def _time_left_s(context: Context) -> float:
-    """Time until the call's deadline, which counts from its arrival in this process.
-
-    A request that waited for a busy event loop has less time than its message says, and one whose device has given up
-    must not be decoded.
-
-    Raises:
-        DeadlineExceeded: no time is left.
-    """
-    left_s: float = context.time_remaining()
-    if left_s <= 0:
-        raise DeadlineExceeded("the deadline passed before the request was read")
-    return left_s
+        return await self._answers.probe(await timed_probe(context))
 
 
 async def _end_tasks() -> None:
@@ -241,47 +174,3 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:
-    if answered.done():  # the device has disconnected
-        return
-    if isinstance(reply, JanusError):
-        answered.set_exception(reply)
-    else:
-        answered.set_result(reply)
-
-
-async def _timed_message(context: Context) -> tuple[bytes, float]:
-    """Read the stream's only message; return it with the time from the call's headers to the message's last byte."""
-    headers_s = time.perf_counter()
-    time_left_s = context.time_remaining()
-    if time_left_s is None or time_left_s > LONGEST_WAIT_S + 1:  # an idle stream would stay open forever
-        raise WireError(f"the call has no deadline within {LONGEST_WAIT_S:.0f} s: set one")
-    message = await context.read()
-    if message is grpc.aio.EOF:
-        raise WireError("the call ended without a message")
-    return message, time.perf_counter() - headers_s
-
-
-async def _guarded(method: Method, context: Context) -> bytes:
-    """Turn our errors into gRPC statuses. Any other exception is a bug: it is logged, and its details stay here."""
-    load: tuple[tuple[str, str | bytes], ...] = ()
-    try:
-        return await method(context)
-    except JanusError as error:
-        _LOG.info("refused: %s", error)
-        status, sentence = next(status for kind, status in _STATUS if isinstance(error, kind)), str(error)
-        if isinstance(error, Overloaded):
-            load = _load_entries(error)
-    except Exception:
-        _LOG.exception("a request failed")
-        status, sentence = grpc.StatusCode.INTERNAL, "the cloud failed on this request; its log says why"
-    await context.abort(status, sentence, load)
-    raise AssertionError("abort raises")
-
-
-def _load_entries(error: Overloaded) -> tuple[tuple[str, str | bytes], ...]:
-    """Trailing metadata of a refusal: the expected wait and, if known, the price."""
-    wait = (EXPECTED_WAIT, f"{error.expected_wait_s:.6f}")
-    return (wait,) if error.price is None else (wait, (PRICE, serialise_price(error.price)))

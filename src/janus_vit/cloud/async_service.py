@@ -1,0 +1,81 @@
+"""A `CloudService` for an event loop: serialised requests in, serialised answers out. Knows no gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from janus_vit.cloud.service import CloudService, Pending
+from janus_vit.errors import JanusError
+from janus_vit.wire.load_messages import serialise_probe_reply
+from janus_vit.wire.messages import Reply, Request, parse_request, serialise_greeting, serialise_reply
+
+_DECODERS = 2  # threads for payloads that take long to decode
+
+
+class AsyncService:
+    """Answers serialised requests; a request whose task is cancelled leaves the queue.
+
+    Args:
+        service: answers the requests.
+    """
+
+    def __init__(self, service: CloudService) -> None:
+        self._service = service
+        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="janus-decode")
+
+    async def hello(self) -> bytes:
+        """The greeting that devices get when they connect."""
+        return serialise_greeting(self._service.greeting())
+
+    async def probe(self, receive_s: float) -> bytes:
+        """The reply to a probe that took that long to arrive."""
+        return serialise_probe_reply(receive_s, self._service.load())
+
+    async def infer(self, message: bytes, receive_s: float, left_s: float) -> bytes:
+        """Answer a request.
+
+        Args:
+            message: the serialised request.
+            receive_s: how long it took to arrive.
+            left_s: time until its call ends.
+
+        Raises:
+            JanusError: see `CloudService.begin`.
+        """
+        request = parse_request(message)
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Reply] = loop.create_future()
+
+        def on_reply(reply: Reply | JanusError) -> None:
+            loop.call_soon_threadsafe(_settle, answered, reply)
+
+        pending = await self._begin(request, receive_s, left_s, on_reply)
+        try:
+            return serialise_reply(await answered)
+        except asyncio.CancelledError:  # the device disconnected
+            pending.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the decoders."""
+        self._decoders.shutdown(cancel_futures=True)
+
+    async def _begin(
+        self, request: Request, receive_s: float, left_s: float, on_reply: Callable[[Reply | JanusError], None]
+    ) -> Pending:
+        """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
+        if self._service.decodes_quickly(request):
+            return self._service.begin(request, receive_s, on_reply, left_s)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply, left_s)
+
+
+def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:
+    if answered.done():  # the device has disconnected
+        return
+    if isinstance(reply, JanusError):
+        answered.set_exception(reply)
+    else:
+        answered.set_result(reply)

@@ -1,0 +1,135 @@
+"""One gRPC call: time its message, check its deadline, turn an error into a status. Knows no model and no engine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+
+from janus_vit.errors import (
+    DeadlineExceeded,
+    JanusError,
+    ModelMismatch,
+    Overloaded,
+    Rejected,
+    Unreachable,
+    WireError,
+)
+from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.fields import LONGEST_WAIT_S, parse
+from janus_vit.wire.load_messages import serialise_price
+from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE
+
+_LOG = logging.getLogger("janus_vit.cloud")
+_STATUS = (
+    (ModelMismatch, grpc.StatusCode.FAILED_PRECONDITION),
+    (WireError, grpc.StatusCode.INVALID_ARGUMENT),
+    (Rejected, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (Unreachable, grpc.StatusCode.UNAVAILABLE),
+)
+Context: TypeAlias = Any  # grpc.aio.ServicerContext, which is not typed
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call ends that has no answer.
+
+    Attributes:
+        status: status code of the call.
+        details: one sentence for the device.
+        trailers: trailing metadata.
+    """
+
+    status: grpc.StatusCode
+    details: str
+    trailers: tuple[tuple[str, str | bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """How a call ends.
+
+    Attributes:
+        body: the serialised answer; empty after a failure.
+        failure: why there is no answer; None if there is one.
+    """
+
+    body: bytes
+    failure: Failure | None = None
+
+
+async def timed_message(context: Context) -> tuple[bytes, float]:
+    """Read the stream's only message; return it with the time from the call's headers to the message's last byte.
+
+    Raises:
+        WireError: the call has no deadline within a minute, or no message.
+    """
+    headers_s = time.perf_counter()
+    left_s = context.time_remaining()
+    if left_s is None or left_s > LONGEST_WAIT_S + 1:  # an idle stream would stay open forever
+        raise WireError(f"the call has no deadline within {LONGEST_WAIT_S:.0f} s: set one")
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        raise WireError("the call ended without a message")
+    return message, time.perf_counter() - headers_s
+
+
+async def timed_probe(context: Context) -> float:
+    """Read a probe, and return how long it took to arrive, in seconds.
+
+    Raises:
+        WireError: see `timed_message`; or the message is not a probe.
+    """
+    message, receive_s = await timed_message(context)
+    parse(pb.ProbeRequest, message)
+    return receive_s
+
+
+def time_left_s(context: Context) -> float:
+    """Time until the call's deadline, which counts from its arrival in this process.
+
+    A request that waited for a busy event loop has less time than its message says, and one whose device has given up
+    must not be decoded.
+
+    Raises:
+        DeadlineExceeded: no time is left.
+    """
+    left_s: float = context.time_remaining()
+    if left_s <= 0:
+        raise DeadlineExceeded("the deadline passed before the request was read")
+    return left_s
+
+
+async def result_of(answer: Awaitable[bytes]) -> CallResult:
+    """Wait for an answer. An error becomes a failure; one that is not ours is a bug: its details stay in the log."""
+    try:
+        return CallResult(await answer)
+    except JanusError as error:
+        _LOG.info("refused: %s", error)
+        status = next(status for kind, status in _STATUS if isinstance(error, kind))
+        return CallResult(b"", Failure(status, str(error), _trailers(error)))
+    except Exception:
+        _LOG.exception("a request failed")
+        details = "the cloud failed on this request; its log says why"
+        return CallResult(b"", Failure(grpc.StatusCode.INTERNAL, details))
+
+
+async def end_call(context: Context, result: CallResult) -> bytes:
+    """Return the answer to send, or end the call with the status of the failure."""
+    failure = result.failure
+    if failure is not None:
+        await context.abort(failure.status, failure.details, failure.trailers)
+    return result.body
+
+
+def _trailers(error: JanusError) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata of a refusal for lack of time: the expected wait and, if known, the price."""
+    if not isinstance(error, Overloaded):
+        return ()
+    wait = (EXPECTED_WAIT, f"{error.expected_wait_s:.6f}")
+    return (wait,) if error.price is None else (wait, (PRICE, serialise_price(error.price)))
