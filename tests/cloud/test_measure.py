@@ -2,8 +2,9 @@
 
 from conftest import small_model
 
+from janus_vit.cloud.engine_half import Capacity
 from janus_vit.cloud.measure import measure_costs
-from janus_vit.cloud.server import Capacity, Cloud
+from janus_vit.cloud.server import Cloud
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.known_time import KnownTimeEngine
 from janus_vit.scheduling.config import CloudConfig

@@ -4,62 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 
-from janus_vit.cloud.batch_runner import BatchRunner
+from janus_vit.cloud.engine_half import Capacity, EngineHalf
 from janus_vit.cloud.grpc_server import GrpcServer
-from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.measure import measure_costs
 from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
 from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortReservation
-from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.tls import ServerTls
 from janus_vit.model.catalog import Model
-from janus_vit.model.engines.base import Engine, OneByOne
-from janus_vit.model.engines.factory import engine_for
+from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.registry import AUTO
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.scheduling.config import CloudConfig
-from janus_vit.scheduling.costs import CostTable, profile_costs
-from janus_vit.scheduling.estimate import full_batch_s
-from janus_vit.scheduling.scheduler import Load, Scheduler
+from janus_vit.scheduling.costs import CostTable
+from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire.messages import Greeting
 
 _POLL_S = 0.02
 _GRACE_S = 1.0  # time for answers that are being sent
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """Throughput of an engine.
-
-    Attributes:
-        engine: name of the engine.
-        device: CPU or GPU that it runs on.
-        precision: precision that it computes in.
-        batch_frames: number of frames in its fastest batch.
-        frames_per_s: unmerged frames per second in such batches.
-    """
-
-    engine: str
-    device: str
-    precision: str
-    batch_frames: int
-    frames_per_s: float
-
-    @classmethod
-    def of(cls, model: Model, engine: Engine, costs: CostTable, max_frames: int) -> Capacity:
-        """Compute the throughput from the engine's cost table."""
-        rates = {frames: frames / full_batch_s(costs, model.shape, frames) for frames in range(1, max_frames + 1)}
-        best = max(rates, key=rates.__getitem__)
-        return cls(engine.name, str(engine.device), engine.precision, best, rates[best])
-
-    def __str__(self) -> str:
-        batch = f"in batches of {self.batch_frames}" if self.batch_frames > 1 else "one by one"
-        rate = f"{self.frames_per_s:,.0f} frames/s {batch}"
-        return f"engine {self.engine} on {self.device} in {self.precision}, {rate}"
 
 
 class Cloud:
@@ -88,25 +52,20 @@ class Cloud:
         config: CloudConfig | None = None,
         costs: CostTable | None = None,
     ) -> None:
-        runner = engine_for(model, engine)
-        self._config = config_for(runner, config or CloudConfig())
         self._closed = threading.Event()
         self.metrics = CloudMetrics()
-        batches = BatchRunner(model, runner)
-        batches.warm_up()
-        table = costs or costs_of(model, runner, profile, self._config)
-        self._capacity = Capacity.of(model, runner, table, self._config.max_batch_frames)
-        scheduler = Scheduler(table, model.shape.blocks, self._config)
-        self._loop = EngineLoop(scheduler, batches, self.metrics.batch_ran)
-        blocks = _announced(scheduler, self._config)
-        self._greeting = Greeting(model.name, model.fingerprint, profile.to_json(), blocks)
+        self._engine = EngineHalf(model, profile, engine, config or CloudConfig(), costs, self.metrics.batch_ran)
+        self._config, self._loop = self._engine.config, self._engine.loop
         host = listen.rpartition(":")[0]
         port = self._config.metrics_port
         try:
             self._page = None if port is None else MetricsPage(self.metrics, host.strip("[]"), port)
-            front = _ManyProcesses if self._config.ingest_processes else _OneProcess
-            setup = IngestSetup(self._greeting, model.shape, listen, self._config, tls, self._loop.load())
-            self._front = front(setup, self._loop, self.metrics)
+            self._front: _OneProcess | _ManyProcesses
+            if self._config.ingest_processes:
+                setup = IngestSetup(self.greeting(), model.shape, listen, self._config, tls, self._loop.load())
+                self._front = _ManyProcesses(setup, self._loop, self.metrics)
+            else:
+                self._front = _OneProcess(self._engine, listen, tls, self.metrics)
         except BaseException:
             self._loop.close()
             raise
@@ -116,7 +75,7 @@ class Cloud:
     @property
     def capacity(self) -> Capacity:
         """Throughput of the engine, for display."""
-        return self._capacity
+        return self._engine.capacity
 
     @property
     def metrics_port(self) -> int | None:
@@ -130,7 +89,7 @@ class Cloud:
 
     def greeting(self) -> Greeting:
         """The greeting that devices get when they connect."""
-        return self._greeting
+        return self._engine.greeting
 
     def load(self) -> Load:
         """Expected wait and price of a request that arrives now."""
@@ -171,10 +130,9 @@ class Cloud:
 class _OneProcess:
     """Run gRPC in the engine's process."""
 
-    def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
-        ingest = Ingest(setup.shape, setup.greeting.fingerprint)
-        self._service = CloudService(setup.greeting, ingest, loop, metrics.request_ended)
-        self._server = GrpcServer(self._service, setup.address, setup.config, setup.tls and setup.tls.credentials())
+    def __init__(self, engine: EngineHalf, listen: str, tls: ServerTls | None, metrics: CloudMetrics) -> None:
+        self._service = engine.service(metrics.request_ended)
+        self._server = GrpcServer(self._service, listen, engine.config, tls and tls.credentials())
         self.port = self._server.port
         self.process_ids: list[int] = []
 
@@ -208,20 +166,3 @@ class _ManyProcesses:
     def close(self) -> None:
         self._pool.close()
         self._reserved.close()
-
-
-def _announced(scheduler: Scheduler, config: CloudConfig) -> tuple[int, ...]:
-    """Entry blocks to announce; none if the engine runs frames one by one, so that shared blocks gain nothing."""
-    return scheduler.entry_blocks if config.max_batch_frames > 1 else ()
-
-
-def config_for(engine: Engine, config: CloudConfig) -> CloudConfig:
-    """Adapt the limits to an engine: an engine that gains nothing from batches runs each frame alone to its end."""
-    return config.one_by_one() if isinstance(engine, OneByOne) else config
-
-
-def costs_of(model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig) -> CostTable:
-    """Times of batches on an engine: from the profile if it runs frames one by one, otherwise measured."""
-    if isinstance(engine, OneByOne):
-        return profile_costs(profile, model.shape)
-    return measure_costs(model, engine, config.max_batch_frames)
