@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, progress, say, warn
-from janus_vit.cli.common.loading import threshold_for
+from janus_vit.cli.common.loading import load_model_for_task, threshold_for
 from janus_vit.cli.common.measure import measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -101,7 +101,6 @@ def bench(
     from janus_vit.links.generator import trace_from
     from janus_vit.links.netns import check_machine
     from janus_vit.links.tunnel import Tunnel
-    from janus_vit.model.catalog import load_model
     from janus_vit.model.engines.factory import make_engine
     from janus_vit.sources.frames import BUILTIN
     from janus_vit.sources.streams import open_stream
@@ -120,7 +119,7 @@ def bench(
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     folder = None if records is None else make_folder(records)
     use_threads(1)  # one core per side
-    loaded = load_model(model)
+    loaded = load_model_for_task(model, None, None)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
     runner = make_engine(loaded, engine, on_fallback=warn)
     profile = measure_profile(loaded, runner, None, quick=True, clock=time.thread_time)

@@ -37,6 +37,7 @@ class Model:
         labels: one name for each class, or for each number of a model that regresses; empty for an embedding model.
         accuracy: measured accuracy of its configurations, None if it was not measured.
         task: one of `TASKS` in `model.tasks`.
+        notes: sentences about what was changed while its checkpoint was read.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Model:
     labels: tuple[str, ...]
     accuracy: AccuracyTable | None = None
     task: str = CLASSIFY
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def shape(self) -> ModelShape:
@@ -130,7 +132,7 @@ def _builtin(name: str) -> Callable[[], Model]:
 
 def _from_checkpoint(name: str, path: Path, image_size: int | None = None, task: str | None = None) -> Model:
     found = read_checkpoint(path, image_size, task)
-    return Model(name, found.network, found.preprocessing, found.labels, task=found.task)
+    return Model(name, found.network, found.preprocessing, found.labels, task=found.task, notes=found.notes)
 
 
 # Size -> width, depth, heads (Dosovitskiy et al. 2021; tiny and small from Touvron et al. 2021).

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.common.console import warn
+from janus_vit.cli.common.console import messages, say, warn
 from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTOS, ENGINES
@@ -63,7 +63,7 @@ TextVectorFile = Annotated[
 
 
 def load_model_for_task(name: str, task: str | None, image_size: int | None) -> Model:
-    """Load the model that the options --model, --task and --image-size choose.
+    """Load the model that the options --model, --task and --image-size choose. Print what was changed on reading it.
 
     Args:
         name: value of --model.
@@ -75,10 +75,13 @@ def load_model_for_task(name: str, task: str | None, image_size: int | None) -> 
     """
     from janus_vit.model.catalog import load_model
 
-    if task != VIDEO:
-        return load_model(name, image_size, task)
-    model = load_model(DEFAULT_VIDEO_MODEL if name == DEFAULT_MODEL else name, image_size)
-    if model.preprocessing.frames == 1:
+    is_video = task == VIDEO
+    if is_video and name == DEFAULT_MODEL:
+        name = DEFAULT_VIDEO_MODEL
+    model = load_model(name, image_size, None if is_video else task)
+    for note in model.notes:
+        say(messages(), note)
+    if is_video and model.preprocessing.frames == 1:
         raise InputError(f"model {model.name!r} takes images, not clips: use {DEFAULT_VIDEO_MODEL} or a VideoMAE model")
     return model
 

@@ -12,7 +12,7 @@ The common names are those of `VisionTransformer`. Where it joins several tensor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _Rule = tuple[str, str]
 
@@ -81,11 +81,22 @@ def is_hugging_face(names: Iterable[str]) -> bool:
 def common_names(names: Iterable[str]) -> dict[str, str]:
     """Map each common name to the name in the checkpoint. Drop unused tensors, keep unknown names as they are."""
     found = list(names)
-    rules = _TIMM if is_timm(found) else _HUGGING_FACE
-    return {_renamed(name, rules): name for name in found if not _UNUSED.search(name)}
+    translate = translator(found)
+    return {translate(name): name for name in found if not is_unused(name)}
 
 
-def _renamed(name: str, rules: tuple[_Rule, ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
+def is_unused(name: str) -> bool:
+    """Whether a tensor is not needed for inference on images."""
+    return _UNUSED.search(name) is not None
+
+
+def translator(names: Iterable[str]) -> Callable[[str], str]:
+    """Return the function that translates names of a checkpoint which has these names."""
+    rules = _TIMM if is_timm(names) else _HUGGING_FACE
+
+    def translate(name: str) -> str:
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    return translate

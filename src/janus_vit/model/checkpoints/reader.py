@@ -17,6 +17,7 @@ from janus_vit.model.checkpoints.assemble import (
     to_float32,
 )
 from janus_vit.model.checkpoints.families import embeds, read_config_facts
+from janus_vit.model.checkpoints.files import OpenedCheckpoint, open_checkpoint
 from janus_vit.model.checkpoints.heads import head_task, read_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
 from janus_vit.model.checkpoints.processors import (
@@ -24,11 +25,10 @@ from janus_vit.model.checkpoints.processors import (
     read_timm_preprocessing,
     with_image_size,
 )
-from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
 from janus_vit.model.preprocessing import Preprocessing
-from janus_vit.model.tasks import CLASSIFY, EMBED
+from janus_vit.model.tasks import EMBED
 from janus_vit.model.vit import Architecture, VisionTransformer
-from janus_vit.planning.jsonfile import Section, parse_json, read_json
+from janus_vit.planning.jsonfile import parse_json
 
 METADATA_SCHEMA = "janus-vit/model/1"
 
@@ -42,12 +42,14 @@ class Checkpoint:
         preprocessing: conversion of frames to pixels.
         labels: one name for each class, or for each number of a model that regresses; empty for an embedding model.
         task: one of `TASKS`.
+        notes: sentences about what was changed while reading.
     """
 
     network: VisionTransformer
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     task: str
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, image_size: int | None = None, task: str | None = None) -> Checkpoint:
@@ -62,20 +64,17 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
     Raises:
         InputError: the file is missing, its family is not supported, or config and tensors do not fit together.
     """
-    file = find_weights(path)
-    weights = read_weights(file)
-    if "janus" in weights.metadata:
-        found = _read_own(weights, image_size)
-        if found.task == EMBED:
-            return _checked_embedding(found, task, path)
-        if task == EMBED:
-            return _without_head(found)
-        return replace(found, task=head_task(file, None, len(found.labels), task))
-    config = _read_json_beside(file, "config.json")
+    opened = open_checkpoint(path)
+    read = _read_own if "janus" in opened.weights.metadata else _read_foreign
+    return replace(read(opened, image_size, task), notes=opened.weights.notes)
+
+
+def _read_foreign(opened: OpenedCheckpoint, image_size: int | None, task: str | None) -> Checkpoint:
+    weights, config = opened.weights, opened.config
     has_classifier = not embeds(weights, config)
     with_head = not (task == EMBED and has_classifier)
     facts = read_config_facts(weights, config, with_head)
-    preprocessing = _preprocessing(file, config, facts.frames)
+    preprocessing = _preprocessing(opened, facts.frames)
     size = image_size or (preprocessing.image_size if preprocessing else None)
     network = assemble(weights, facts, size)
     arch = network.architecture
@@ -83,8 +82,8 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
         preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch.image_size
     )
     if not with_head or not has_classifier:
-        return _checked_embedding(Checkpoint(network, preprocessing, (), EMBED), task, path)
-    task = head_task(file, config, arch.classes, task)
+        return _checked_embedding(Checkpoint(network, preprocessing, (), EMBED), task, weights.path)
+    task = head_task(weights.path, config, arch.classes, task)
     return Checkpoint(network, preprocessing, read_labels(config, arch.classes), task)
 
 
@@ -112,7 +111,8 @@ def checkpoint_metadata(
     return {"janus": json.dumps(values)}
 
 
-def _read_own(weights: Weights, image_size: int | None) -> Checkpoint:
+def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None) -> Checkpoint:
+    weights = opened.weights
     source = f"{weights.path}: metadata"
     section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
     trained = parse_architecture(section.section("architecture"))
@@ -126,16 +126,20 @@ def _read_own(weights: Weights, image_size: int | None) -> Checkpoint:
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = build_network(architecture, tensors, weights, {})
-    return Checkpoint(
-        network, with_image_size(preprocessing, architecture.image_size), labels, CLASSIFY if labels else EMBED
-    )
+    found = Checkpoint(network, with_image_size(preprocessing, architecture.image_size), labels, EMBED)
+    if not labels:
+        return _checked_embedding(found, task, weights.path)
+    if task == EMBED:
+        return _without_head(found)
+    return replace(found, task=head_task(weights.path, None, len(labels), task))
 
 
-def _preprocessing(file: Path, config: Section | None, frames: int) -> Preprocessing | None:
+def _preprocessing(opened: OpenedCheckpoint, frames: int) -> Preprocessing | None:
     """Read the preprocessing from the files beside the weights, None if there are none."""
+    config = opened.config
     if config is not None and "pretrained_cfg" in config.values:
         return read_timm_preprocessing(config.section("pretrained_cfg"))
-    processor = _read_json_beside(file, "preprocessor_config.json") or _read_json_beside(file, "processor_config.json")
+    processor = opened.read_json("preprocessor_config.json") or opened.read_json("processor_config.json")
     return None if processor is None else read_hugging_face_preprocessing(processor, frames)
 
 
@@ -143,15 +147,10 @@ def _without_head(checkpoint: Checkpoint) -> Checkpoint:
     network = checkpoint.network
     network.architecture = replace(network.architecture, classes=0)
     network.head, network.head_dist = nn.Identity(), None
-    return replace(checkpoint, labels=(), task=EMBED)
+    return replace(checkpoint, labels=())
 
 
 def _checked_embedding(checkpoint: Checkpoint, task: str | None, path: Path) -> Checkpoint:
     if task not in (None, EMBED):
         raise InputError(f"{path}: this model can only embed: leave out --task {task}, or use another model")
     return checkpoint
-
-
-def _read_json_beside(file: Path, name: str) -> Section | None:
-    path = file.parent / name
-    return read_json(path, None) if path.is_file() else None

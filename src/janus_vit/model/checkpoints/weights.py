@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from janus_vit.errors import InputError
+from janus_vit.model.checkpoints.wrappers import unwrap
 
-PYTORCH_SUFFIXES = (".bin", ".pth", ".pt")
+PYTORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_NESTED = ("state_dict", "model", "model_ema")  # keys under which training scripts put the weights
+_NESTED = ("state_dict", "model", "model_state_dict", "model_ema")  # keys under which training scripts put the weights
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Weights:
         path: the file, for error messages.
         tensors: tensors by name, in the file's own type. A safetensors file is mapped and read on first use.
         metadata: texts in the header of a safetensors file.
+        notes: sentences about what was changed while reading.
     """
 
     path: Path
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def find_weights(path: Path) -> Path:
@@ -55,11 +58,17 @@ def find_weights(path: Path) -> Path:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read a file, or all files that an index names.
+    """Read a file, or all files that an index names. Take off the prefixes of training frameworks.
 
     Raises:
         InputError: the file cannot be read, is damaged, or holds code.
     """
+    found = _read(path)
+    tensors, notes = unwrap(path, found.tensors)
+    return replace(found, tensors=tensors, notes=notes)
+
+
+def _read(path: Path) -> Weights:
     if path.name.endswith(".index.json"):
         return _read_shards(path)
     if path.suffix == ".safetensors":
@@ -111,5 +120,5 @@ def _read_shards(path: Path) -> Weights:
             raise InputError(f"{path}: field weight_map names {name!r}, which is outside the folder: copy it again")
         if not (path.parent / name).is_file():
             raise InputError(f"{path}: its part {name} is missing: copy the whole folder")
-        tensors |= read_weights(path.parent / name).tensors
+        tensors |= _read(path.parent / name).tensors
     return Weights(path, tensors, {})
