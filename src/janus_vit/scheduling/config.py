@@ -83,7 +83,6 @@ class CloudConfig:
             raise InputError(f"entry_blocks lists block {listed[-1]}, and the model has {blocks} blocks: leave it out")
         return tuple(sorted({0, *listed, blocks}))
 
-
     def announced(self, blocks: int) -> tuple[int, ...]:
         """Entry blocks that devices keep to; empty where batches do not pay and frames may enter at every block."""
         return self.entries(blocks) if self.max_batch_frames > 1 else ()

@@ -121,12 +121,12 @@ class BatchCosts:
         seconds = self._block_s(self._rows[frames], work / (frames * blocks))
         return blocks * (seconds + self._merging_s(merges / blocks)) if merges else blocks * seconds
 
-    def price(self, frames: int) -> EnginePrice:
-        """What each of so many frames in a batch costs."""
+    def price(self, frames: int, answers_per_s: float = 0.0) -> EnginePrice:
+        """What each of so many frames in a batch costs, if an engine second is worth so many right answers."""
         first, last, row = self._tokens[0], self._tokens[-1], self._rows[frames]
         token_s = (row[-1] - row[0]) / (last - first) / frames if last > first else 0.0
         frame_s = max(0.0, row[0] / frames - token_s * first)
-        return EnginePrice(self.stem_s[frames] / frames, self.head_s[frames] / frames, frame_s, token_s)
+        return EnginePrice(self.stem_s[frames] / frames, self.head_s[frames] / frames, frame_s, token_s, answers_per_s)
 
     def _block_s(self, row: Sequence[float], tokens: float) -> float:
         """Seconds of one block that does not merge; beyond what was measured in proportion to its tokens."""

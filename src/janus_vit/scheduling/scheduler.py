@@ -17,6 +17,7 @@ from janus_vit.scheduling.dispatch import Dispatcher
 from janus_vit.scheduling.estimate import ArrivalRate, BatchCosts, Correction
 from janus_vit.scheduling.job import Batch, Job
 from janus_vit.scheduling.queue import DeadlineQueue, Waiting
+from janus_vit.scheduling.shadow_price import ShadowPrice
 
 _NEWEST_BATCH = 0.2  # weight of the newest batch in the mean size of batches
 
@@ -86,6 +87,7 @@ class Scheduler:
             least_segment_s=config.least_segment_s,
         )
         self._arrivals = ArrivalRate()
+        self._shadow_price = ShadowPrice()
         self._jobs: dict[int, Waiting] = {}  # all that wait or run
         self._given_up: list[Job] = []
         self._running: _Running | None = None
@@ -100,7 +102,11 @@ class Scheduler:
             Rejected: as `add`.
         """
         waiting = self._waiting(job)
-        self._admit(waiting, now_s)
+        try:
+            self._admit(waiting, now_s)
+        except Overloaded:
+            self._count(waiting, now_s)
+            raise
         self._queue.remove(waiting)
 
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
@@ -114,6 +120,7 @@ class Scheduler:
             Overloaded: it cannot be in time given what is admitted, or too many wait.
         """
         waiting = self._waiting(job)
+        self._count(waiting, now_s)
         evicted = self._admit(waiting, now_s)
         self._admission.shares.add(waiting)
         self._arrivals.count(now_s)
@@ -192,7 +199,7 @@ class Scheduler:
     def load(self, now_s: float) -> Load:
         """What a job that came now would find."""
         wait_s = self._queue.wait_s(now_s, self._free_s)
-        price = self._costs.price(max(1, round(self._mean_frames)))
+        price = self._costs.price(max(1, round(self._mean_frames)), self._shadow_price.at(now_s))
         return Load(wait_s, price, len(self._jobs), self._running is not None)
 
     def _admit(self, waiting: Waiting, now_s: float) -> Waiting | None:
@@ -202,6 +209,12 @@ class Scheduler:
         except Overloaded as refusal:
             refusal.price = self.load(now_s).price
             raise
+
+    def _count(self, waiting: Waiting, now_s: float) -> None:
+        """Count a job as demand, unless even an idle engine could not answer it in time."""
+        factor = self._correction.factor
+        if now_s + factor * waiting.rest_s(waiting.position, 0.0) <= waiting.limit_s:
+            self._shadow_price.count(factor * waiting.share_s(waiting.position), now_s)
 
     def _waiting(self, job: Job) -> Waiting:
         limit_s = job.deadline_s - self._config.safety_s
