@@ -34,8 +34,8 @@ DATA = Path(__file__).parents[1] / "src" / "janus_vit" / "data" / "platforms"
 COMMAND = "python scripts/derive_clouds.py"
 MODELS = ("vit-large-384", "vit-base-224")
 
-V100_TFLOPS, V100_GBPS = 125.0, 900.0  # peak of float16 tensor cores (112 as a PCIe card), memory bandwidth
-T4_TFLOPS, T4_GBPS = 65.0, 320.0  # the same; 70 W
+# Peak of float16 tensor cores (112 for a V100 as a PCIe card) and memory bandwidth
+V100_TFLOPS, V100_GBPS, T4_TFLOPS, T4_GBPS = 125.0, 900.0, 65.0, 320.0
 T4_FACTOR = max(V100_TFLOPS / T4_TFLOPS, V100_GBPS / T4_GBPS)
 LEVELS = ("unmerged", "a third of the levels", "two thirds of the levels", "largest level")
 
@@ -167,11 +167,8 @@ def fits(table: CostTable, shape: ModelShape) -> list[dict[str, Any]]:
         for frames, times_ms in measured.levels_ms.items()
         for name, schedule, ms in zip(LEVELS, schedules(shape), times_ms, strict=True)
     ]
-    unmerged = schedules(shape)[0]
-    found += [
-        (f"batch of {each}, frames per second", each, unmerged, 1e3 * each / rate)
-        for each, rate in measured.frames_per_s.items()
-    ]
+    for frames, rate in measured.frames_per_s.items():
+        found.append((f"batch of {frames}, frames per second", frames, schedules(shape)[0], 1e3 * frames / rate))
     rows = []
     for number, frames, schedule, ms in found:
         work, merges = work_of(schedule)
@@ -229,7 +226,7 @@ def one_by_one(profile: PlatformProfile, shape: ModelShape, why: str) -> CostTab
 
 
 def rounded(value: float) -> float:
-    """Round to six significant digits, which are the same on every machine."""
+    """Round to six digits, which are the same on every machine."""
     return float(f"{value:.6g}")
 
 
