@@ -260,9 +260,9 @@ def measure_cpu(folder: Path) -> None:
         model = load_model(name)
         engine = make_engine(model, "auto-bf16")
         frames = photos(SHAPES[name].input_shape[-1], 1)
-        profile_machine(model, frames, engine, FULL, f"{COMMAND} --measure-cpu", clock=time.thread_time).save(
-            folder / f"cpu_{name}.json"
-        )
+        measured = profile_machine(model, frames, engine, FULL, f"{COMMAND} --measure-cpu", clock=time.thread_time)
+        about = {**measured.about, "clock": "CPU time of one thread"}
+        replace(measured, about=about).save(folder / f"cpu_{name}.json")
 
 
 def derive(folder: Path) -> None:
