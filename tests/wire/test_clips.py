@@ -25,9 +25,9 @@ from clip_payloads import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from janus_vit.errors import InputError, WireError
+from janus_vit.errors import DeadlineExceeded, InputError, WireError
 from janus_vit.planning.payloads import parse_payload
-from janus_vit.wire.clips import Clip
+from janus_vit.wire.clips import Clip, decode_clip
 from janus_vit.wire.images import encode_image
 from janus_vit.wire.lossless import compress
 
@@ -254,3 +254,23 @@ def test_a_pyav_that_only_decodes_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError, match="needs PyAV with libx264"):
         encode(H264)
     assert decode(data, H264).shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+@all_names
+def test_decoding_stops_before_a_frame_when_the_caller_says_so(name: str) -> None:
+    asked = []
+
+    def stop_at_the_third() -> None:
+        asked.append(len(asked))
+        if len(asked) == 3:
+            raise DeadlineExceeded("too late")
+
+    with pytest.raises(DeadlineExceeded, match="too late"):
+        decode_clip(encode(name), parse_payload(name), FRAMES, HEIGHT, WIDTH, stop_at_the_third)
+    assert asked == [0, 1, 2]
+
+
+@plain_names
+def test_a_body_that_is_longer_than_any_valid_clip_is_refused(name: str) -> None:
+    with pytest.raises(WireError, match="expected at most"):
+        decode(bytes(2_000_000), name)

@@ -130,3 +130,19 @@ def test_frames_that_the_decoder_drops_are_missed() -> None:
     files[5] = files[5][:5]
     with pytest.raises(WireError, match="field body"):
         decode(body_of(files), H264)
+
+
+@pytest.mark.parametrize("flood", [b"\0\0\1\x67" * 8_000, b"\0\0\1" * 10_000])
+@pytest.mark.parametrize("place", [0, 5])
+def test_a_flood_of_units_is_refused_before_it_is_taken_apart(flood: bytes, place: int) -> None:
+    files = files_of(encode(H264))
+    files[place] = flood
+    with pytest.raises(WireError, match=f"frame {place} has more than 32 start codes"):
+        decode(body_of(files), H264)
+
+
+def test_zeros_after_a_frame_are_refused() -> None:
+    files = files_of(encode(H264))
+    files[3] += bytes(50_000)
+    with pytest.raises(WireError, match="frame 3 has more than 32 start codes or ends with zeros"):
+        decode(body_of(files), H264)

@@ -14,7 +14,7 @@ H.264 needs PyAV, the extra `janus-vit[video]`. The other formats do not.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from janus_vit.errors import InputError, WireError
+from janus_vit.errors import InputError, JanusError, WireError
 from janus_vit.planning.payloads import PayloadFormat
 from janus_vit.wire.images import decode_image, encode_image
 from janus_vit.wire.lossless import compress, decompress
@@ -34,6 +34,7 @@ _PRESET = "veryfast"
 _START_CODE = b"\0\0\1"
 _SLICE, _KEY_SLICE, _SEQUENCE_SET, _PICTURE_SET = 1, 5, 7, 8  # nal_unit_type
 _KEY_FRAME_UNITS, _LATER_FRAME_UNITS = [_SEQUENCE_SET, _PICTURE_SET, _KEY_SLICE], [_SLICE]
+_MAX_START_CODES = 32  # far more than a plain stream has in one frame
 _HIGH_PROFILE = 100  # profile_idc
 _MACROBLOCK_PIXELS = 16
 _HEADER_BYTES = 64  # about three times what the fields that we read need
@@ -59,8 +60,23 @@ def encode_clip(clip: Clip, payload: PayloadFormat) -> bytes:
     return compress(body) if payload.lossless_stage else body
 
 
-def decode_clip(data: bytes | memoryview, payload: PayloadFormat, frames: int, height: int, width: int) -> Clip:
+def decode_clip(
+    data: bytes | memoryview,
+    payload: PayloadFormat,
+    frames: int,
+    height: int,
+    width: int,
+    before_frame: Callable[[], None] = lambda: None,
+) -> Clip:
     """Decode a body into a writable clip, uint8 [frames, height, width, 3].
+
+    Args:
+        data: what `encode_clip` wrote.
+        payload: format of the data.
+        frames: expected number of frames.
+        height: expected height of each frame.
+        width: expected width of each frame.
+        before_frame: called before each frame is decoded; an exception stops the decoding.
 
     Raises:
         WireError: the payload is not a clip format, or the data is not one complete clip of that format, number of
@@ -69,10 +85,16 @@ def decode_clip(data: bytes | memoryview, payload: PayloadFormat, frames: int, h
     """
     _require_clip_payload(payload)
     max_bytes = 4 + frames * (2 * 3 * height * width + _FRAME_SLACK_BYTES)
+    if memoryview(data).nbytes > max_bytes:
+        raise WireError(f"field body has {memoryview(data).nbytes} bytes, expected at most {max_bytes}")
     files = _split_body(decompress(data, max_bytes) if payload.lossless_stage else bytes(data), frames)
     if payload.of_clips:
-        return _decode_h264(files, height, width)
-    return np.stack([decode_image(file, _frame_format(payload), height, width) for file in files])
+        return _decode_h264(files, height, width, before_frame)
+    clip = np.empty((frames, height, width, 3), np.uint8)
+    for frame, file in zip(clip, files, strict=True):
+        before_frame()
+        frame[:] = decode_image(file, _frame_format(payload), height, width)
+    return clip
 
 
 def _require_clip_payload(payload: PayloadFormat) -> None:
@@ -133,7 +155,7 @@ def _strip_metadata(access_unit: bytes) -> bytes:
     return b"".join(_START_CODE + unit for unit in _nal_units(access_unit) if _nal_type(unit) in needed)
 
 
-def _decode_h264(access_units: Sequence[bytes], height: int, width: int) -> Clip:
+def _decode_h264(access_units: Sequence[bytes], height: int, width: int, before_frame: Callable[[], None]) -> Clip:
     av = _import_pyav()
     even = height + height % 2, width + width % 2
     _check_stream(access_units, *even)
@@ -141,14 +163,17 @@ def _decode_h264(access_units: Sequence[bytes], height: int, width: int) -> Clip
         decoder = av.CodecContext.create("h264", "r")
         decoder.thread_count = 1
         decoder.options = {"err_detect": "explode"}
-        pictures = [picture for unit in access_units for picture in decoder.decode(av.Packet(unit))]
+        pictures = []
+        for unit in access_units:
+            before_frame()
+            pictures += decoder.decode(av.Packet(unit))
         pictures += decoder.decode(None)
         for picture in pictures:
             if (picture.height, picture.width, picture.format.name) != (*even, "yuv420p") or picture.is_corrupt:
                 raise WireError("field body has a damaged H.264 frame")
         convert = av.video.reformatter.VideoReformatter().reformat
         clip = [convert(picture, format="rgb24").to_ndarray()[:height, :width] for picture in pictures]
-    except WireError:
+    except JanusError:
         raise
     except Exception as error:  # PyAV raises its own exception types and some of Python's
         raise WireError("field body is not a readable H.264 stream") from error
@@ -160,6 +185,11 @@ def _decode_h264(access_units: Sequence[bytes], height: int, width: int) -> Clip
 def _check_stream(access_units: Sequence[bytes], height: int, width: int) -> None:
     """Refuse every stream that `encode_clip` would not have written, before the decoder sees it."""
     for index, unit in enumerate(access_units):
+        if unit.count(_START_CODE) > _MAX_START_CODES or unit.endswith(b"\0"):
+            raise WireError(
+                f"field body is not a plain H.264 stream: frame {index} has more than {_MAX_START_CODES} start codes "
+                "or ends with zeros"
+            )
         types = [_nal_type(part) for part in _nal_units(unit)]
         if not unit.startswith(_START_CODE) or types != (_LATER_FRAME_UNITS if index else _KEY_FRAME_UNITS):
             raise WireError(f"field body is not a plain H.264 stream: frame {index} has NAL units of types {types[:8]}")

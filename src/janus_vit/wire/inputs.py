@@ -53,13 +53,19 @@ def decode_input(
     return decoded[None] if isinstance(decoded, Tensor) else normalise(decoded)
 
 
-def decode_pixels(data: bytes | memoryview, payload: PayloadFormat, input_shape: tuple[int, ...]) -> Pixels | Tensor:
+def decode_pixels(
+    data: bytes | memoryview,
+    payload: PayloadFormat,
+    input_shape: tuple[int, ...],
+    before_frame: Callable[[], None] = lambda: None,
+) -> Pixels | Tensor:
     """Decode bytes into pixels, or into a float32 tensor that is already normalised.
 
     Args:
         data: what `encode_input` wrote.
         payload: format of the data.
         input_shape: (3, height, width) for an image, (3, frames, height, width) for a clip.
+        before_frame: called before each frame of a clip; an exception stops the decoding.
 
     Returns:
         Pixels, uint8 [H, W, 3] or [T, H, W, 3]; for the format "tensor" float32 of `input_shape`.
@@ -71,5 +77,5 @@ def decode_pixels(data: bytes | memoryview, payload: PayloadFormat, input_shape:
         return decode_tensor(data, input_shape, lossless_stage=payload.lossless_stage)
     _, *frames, height, width = input_shape
     if frames:
-        return decode_clip(data, payload, frames[0], height, width)
+        return decode_clip(data, payload, frames[0], height, width, before_frame)
     return decode_image(data, payload, height, width)

@@ -12,6 +12,8 @@ Bytes = npt.NDArray[np.uint8]
 
 LEVEL = 1  # level 3 is slower and saves nothing on byte planes of tokens
 _SMALLEST_WINDOW = 1 << 10  # zstd's own minimum, in bytes
+_FEW_BLOCKS = 16
+_BLOCK_BYTES = 1 << 10  # encoders put far more into each block, on average
 
 
 def compress(body: bytes, level: int = LEVEL) -> bytes:
@@ -22,15 +24,17 @@ def compress(body: bytes, level: int = LEVEL) -> bytes:
 def decompress(data: bytes | memoryview, max_bytes: int) -> bytes:
     """Decompress exactly one zstd frame of at most `max_bytes` bytes of content.
 
-    The header is checked before anything is allocated. No frame can make this allocate more than `max_bytes` plus
-    zstd's working memory, which has the same bound.
+    The headers are checked before anything is allocated. No frame can make this allocate more than `max_bytes` plus
+    zstd's working memory, which has the same bound, or build tables for more blocks than its content needs.
 
     Raises:
-        WireError: the data is not one complete frame, has bytes after it, or declares no size or one above `max_bytes`.
+        WireError: the data is not one complete frame with content, has bytes after it, has too many blocks, or declares
+            no size or one above `max_bytes`.
     """
     try:
         header = zstandard.get_frame_parameters(data)
-    except zstandard.ZstdError as error:
+        blocks_at = zstandard.frame_header_size(data)
+    except (zstandard.ZstdError, ValueError) as error:
         raise WireError(f"field body has no zstd frame: {error}") from error
     if header.content_size > max_bytes:
         raise WireError(
@@ -38,11 +42,25 @@ def decompress(data: bytes | memoryview, max_bytes: int) -> bytes:
         )
     if header.window_size > max(max_bytes, _SMALLEST_WINDOW):
         raise WireError(f"field body asks for a zstd window of {header.window_size} bytes, more than its content")
+    if not header.content_size:  # zstd would not look at the rest
+        raise WireError("field body has a zstd frame without content")
+    _check_blocks(data, blocks_at, _FEW_BLOCKS + header.content_size // _BLOCK_BYTES)
     try:
         body: bytes = zstandard.ZstdDecompressor().decompress(data, max_output_size=max_bytes, allow_extra_data=False)
     except (zstandard.ZstdError, ValueError) as error:
         raise WireError(f"field body has a damaged zstd frame: {error}") from error
     return body
+
+
+def _check_blocks(data: bytes | memoryview, at: int, most: int) -> None:
+    """Limit the number of blocks, each of which may carry its own tables (RFC 8878, 3.1.1.2)."""
+    for _ in range(most):
+        header = int.from_bytes(data[at : at + 3], "little")
+        is_run = header >> 1 & 3 == 1  # one byte, repeated
+        at += 3 + (1 if is_run else header >> 3)
+        if header & 1 or at > len(data):  # the last block, or one that is cut off
+            return
+    raise WireError(f"field body has a zstd frame of more than {most} blocks, more than its content needs")
 
 
 def read_body(data: bytes | memoryview, expected: int, *, lossless_stage: bool) -> Bytes:
