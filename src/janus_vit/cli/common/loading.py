@@ -13,8 +13,8 @@ import typer
 from janus_vit.cli.common.console import messages, say, warn
 from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
-from janus_vit.model.engines.registry import AUTOS, ENGINES
-from janus_vit.planning.latency import PlatformProfile, load_profile
+from janus_vit.model.engines.registry import engine_for_profile
+from janus_vit.planning.latency import load_profile
 from janus_vit.planning.outcome import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
@@ -99,15 +99,9 @@ def load_engine(model: Model, name: str, profile: Path | None = None) -> Engine:
     """
     from janus_vit.model.engines.factory import make_engine
 
-    if profile is not None and name in AUTOS:
-        name = _engine_of(load_profile(profile), name)
+    if profile is not None:
+        name = engine_for_profile(name, load_profile(profile))
     return make_engine(model, name, keep_model=False, on_fallback=warn)
-
-
-def _engine_of(profile: PlatformProfile, auto: str) -> str:
-    """Return the engine that a profile was measured with, or `auto` if it has another precision or cannot run here."""
-    spec = ENGINES.get(str(profile.about.get("engine")))
-    return spec.name if spec and spec.precision == AUTOS[auto] and spec.runs_here else auto
 
 
 def check_source(spec: str) -> None:

@@ -13,6 +13,7 @@ from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32, INT8
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
     from janus_vit.model.engines.base import Engine
+    from janus_vit.planning.latency import PlatformProfile
 
 AUTO = "auto"
 AUTOS = {AUTO: FLOAT32, "auto-bf16": BFLOAT16, "auto-int8": INT8}  # the fastest engine of that precision
@@ -101,6 +102,17 @@ def check_engine(name: str) -> None:
     spec = ENGINES[name]
     if not spec.installed:
         raise InputError(f"engine {name!r} needs {spec.package}: pip install 'janus-vit[{spec.extra}]'")
+
+
+def engine_for_profile(name: str, profile: PlatformProfile) -> str:
+    """Choose the engine to run with a profile: the one that it was measured with, instead of an automatic choice.
+
+    Returns:
+        `name`, unless it stands for the fastest engine of a precision, and the profile's engine has that precision and
+        runs here.
+    """
+    spec = ENGINES.get(str(profile.about.get("engine")))
+    return spec.name if name in AUTOS and spec and spec.precision == AUTOS[name] and spec.runs_here else name
 
 
 def precision_of(engine: Engine | str) -> str:
