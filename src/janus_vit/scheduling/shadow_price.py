@@ -15,14 +15,14 @@ _TICK_S = 0.02  # the price is computed anew this often, whenever it is asked fo
 _MEMORY_S = 0.5  # of the load: a frame period of slow cameras, so that one period does not look like a change
 _RISE_PER_S = 1.5  # by which the logarithm of the price rises in a second at an error of 1
 _LARGEST_ERROR = 2.0  # one second of a crowd, or of silence, must not change the price a millionfold
-_FIRST_ANSWERS = 0.003  # what a mean frame costs at the first price: below what devices can tell apart
+_FIRST_ANSWERS = 0.0003  # what a mean frame costs at the first price: below what devices can tell apart
 _NEWEST_FRAME = 0.02  # weight of the newest frame in the mean frame
 
 # Devices follow the price up to a second or two later. Where many of them are equal, a step that suits others makes all
-# of them leave and return: each time that the load has crossed the target, steps become smaller. Once it stays on one
-# side for longer than devices take to follow, they grow again.
-_SHRINK, _LEAST_GAIN = 0.4, 0.05
-_PATIENCE_S, _GROWTH_S = 2.5, 1.0
+# of them leave and return: if the load crosses the target twice in a short time, steps become smaller. Once it stays on
+# one side for longer than devices take to follow, they grow again.
+_SWING_S, _SHRINK, _LEAST_GAIN = 6.0, 0.4, 0.05
+_PATIENCE_S, _GROWTH_S = 3.0, 1.0
 _CROSSED = 0.15  # error from which on the load counts as above or below the target
 
 
@@ -36,8 +36,8 @@ class ShadowPrice:
         self._load = 0.0  # engine seconds per second
         self._level: float | None = None  # integral part, a logarithm; None while the price is 0
         self._gain = 1.0
-        self._side = 0  # 1 if the load was last above the target, -1 if below
-        self._crossed_s = 0.0
+        self._side = 1  # 1 if the load was last above the target, -1 if below
+        self._crossed_s = -math.inf
 
     def count(self, engine_s: float, now_s: float) -> None:
         """Count a request, taken or refused.
@@ -65,9 +65,8 @@ class ShadowPrice:
 
     def _advance(self, now_s: float) -> None:
         last = int(now_s / _TICK_S)
-        if self._level is None and self._arrived_s == 0 and self._load < _TARGET:  # no tick would change the price
-            self._load *= _KEPT ** max(0, last - self._tick)
-            self._tick = max(self._tick, last)
+        if self._level is None and self._arrived_s == 0 and last - self._tick > _IDLE_TICKS:
+            self._tick, self._load, self._gain, self._side = last, 0.0, 1.0, 1  # as new
         while self._tick < last:
             self._tick += 1
             self._load = _KEPT * self._load + (1 - _KEPT) * self._arrived_s / _TICK_S
@@ -76,11 +75,11 @@ class ShadowPrice:
 
     def _step(self, now_s: float) -> None:
         error = self._error
+        self._adapt_gain(error, now_s)
         if self._level is None:
             if error > 0:
-                self._level, self._gain, self._side, self._crossed_s = self._least_level, 1.0, 1, now_s
+                self._level = self._least_level
             return
-        self._adapt_gain(error, now_s)
         level = self._level + self._gain * _RISE_PER_S * _TICK_S * error
         self._level = None if level < self._least_level else min(level, math.log(LARGEST_PRICE))
 
@@ -88,9 +87,12 @@ class ShadowPrice:
         if abs(error) < _CROSSED:
             return
         side = 1 if error > 0 else -1
-        if side != self._side:
+        if self._level is None and side < 0:  # the price follows nothing
+            self._side = side
+        elif side != self._side:
+            if now_s - self._crossed_s < _SWING_S:
+                self._gain = max(_LEAST_GAIN, _SHRINK * self._gain)
             self._side, self._crossed_s = side, now_s
-            self._gain = max(_LEAST_GAIN, _SHRINK * self._gain)
         elif now_s - self._crossed_s > _PATIENCE_S:
             self._gain = min(1.0, self._gain * math.exp(_TICK_S / _GROWTH_S))
 
@@ -100,4 +102,5 @@ class ShadowPrice:
         return math.log(max(LEAST_PRICE, _FIRST_ANSWERS / self._frame_s))
 
 
+_IDLE_TICKS = round(60 / _TICK_S)
 _KEPT = math.exp(-_TICK_S / _MEMORY_S)  # of the load, from tick to tick

@@ -12,7 +12,7 @@ from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
-_HASTE = 0.1  # what the whole time left counts among equal plans, if merging everything counts 1
+_HASTE = 1.0  # what the whole time left counts among equal plans, if merging everything counts 1
 
 
 class EngineSeconds:
