@@ -30,6 +30,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "runtime",
     "cloud",
     "cloud/processes",
+    "cloud/ray",
     "links",
     "calibration",
     "simulation",
@@ -43,7 +44,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
 )
 ONE_FLOOR = ("planning", "model", "cloud", "cli")  # rooms of these may import each other, as long as there is no circle
 LARGEST_ROOM_LINES, LARGEST_FILE_LINES = 2_000, 300
-HEAVY = ("torch", "grpc", "PIL", "safetensors", "google", "typer", "rich")
+HEAVY = ("torch", "grpc", "PIL", "safetensors", "google", "typer", "rich", "ray")
 LIGHT = ("planning", "planning/accuracy", "planning/policies", "scheduling")  # numpy alone
 
 

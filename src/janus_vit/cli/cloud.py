@@ -13,6 +13,7 @@ import typer
 from janus_vit.cli.common.console import messages, say, wait_for_signal
 from janus_vit.cli.common.loading import ImageSize, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import read_or_measure_profile
+from janus_vit.cli.common.on_ray import check_unused, serve_on_ray
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -64,6 +65,22 @@ def cloud(
     tls_key: Annotated[
         Path | None, typer.Option("--tls-key", metavar="FILE", help="Private key of the certificate (PEM).")
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray",
+            help="Serve with replicas on Ray Serve, which routes requests to them and replaces those that die. "
+            "Needs --profile, and pip install 'janus-vit\\[ray]'.",
+        ),
+    ] = False,
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            "--replicas",
+            metavar="N",
+            help="Replicas on Ray Serve, such as 2, or 1-4 to scale with the load. Default: 1 to the number of GPUs.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a model to any number of devices, in batches across devices.
 
@@ -75,7 +92,15 @@ def cloud(
     Example:        janus-vit cloud --listen 0.0.0.0:50051 --model my-model/
     A GPU server:   janus-vit cloud --listen 0.0.0.0:50051 --engine auto-bf16 --ingest 8 --metrics-port 9090
     With TLS:       janus-vit cloud --tls-cert cert.pem --tls-key key.pem
+    Several GPUs:   janus-vit cloud --listen 0.0.0.0:50051 --profile cloud.json --ray
     """
+    never_with_ray = {"--ingest": ingest, "--metrics-port": metrics_port, "--tls-cert": tls_cert, "--tls-key": tls_key}
+    check_unused(ray, {"--replicas": replicas}, never_with_ray)
+    check_engine(engine)
+    if ray:
+        arguments = {"model": model, "task": task, "image_size": image_size, "profile": profile, "engine": engine}
+        serve_on_ray(listen, {**arguments, "threads": threads, "max_batch": max_batch, "replicas": replicas}, as_json)
+        return
     from janus_vit.cloud.server import Cloud
     from janus_vit.runtime.grpc_client import check_address
     from janus_vit.scheduling.config import CloudConfig
@@ -85,7 +110,6 @@ def cloud(
         check_address(listen)
     config = CloudConfig(ingest_processes=ingest, max_batch_frames=max_batch, metrics_port=metrics_port)
     tls = _tls(tls_cert, tls_key)
-    check_engine(engine)
     use_threads(threads)
     served = load_model_for_task(model, task, image_size)
     runner = load_engine(served, engine, profile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -63,6 +64,18 @@ class CallResult:
     failure: Failure | None = None
 
 
+class CallFailed(Exception):
+    """Another process answered a call with a failure.
+
+    Attributes:
+        failure: how the call ends.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.details)
+        self.failure = failure
+
+
 async def timed_message(context: Context) -> tuple[bytes, float]:
     """Read the stream's only message; return it with the time from the call's headers to the message's last byte.
 
@@ -91,7 +104,7 @@ async def timed_probe(context: Context) -> float:
 
 
 def time_left_s(context: Context) -> float:
-    """Time until the call's deadline, which counts from its arrival in this process.
+    """Time until the call's deadline, which counts from its arrival in this process; infinite if it has none.
 
     A request that waited for a busy event loop has less time than its message says, and one whose device has given up
     must not be decoded.
@@ -99,7 +112,9 @@ def time_left_s(context: Context) -> float:
     Raises:
         DeadlineExceeded: no time is left.
     """
-    left_s: float = context.time_remaining()
+    left_s: float | None = context.time_remaining()
+    if left_s is None:
+        return math.inf
     if left_s <= 0:
         raise DeadlineExceeded("the deadline passed before the request was read")
     return left_s
@@ -109,6 +124,8 @@ async def result_of(answer: Awaitable[bytes]) -> CallResult:
     """Wait for an answer. An error becomes a failure; one that is not ours is a bug: its details stay in the log."""
     try:
         return CallResult(await answer)
+    except CallFailed as failed:
+        return CallResult(b"", failed.failure)
     except JanusError as error:
         _LOG.info("refused: %s", error)
         status = next(status for kind, status in _STATUS if isinstance(error, kind))
