@@ -17,6 +17,7 @@ from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.presets import policy_over, policy_table
 from janus_vit.planning.price import CloudLoad
 from janus_vit.planning.table import PlanTable
+from janus_vit.scheduling.job import Batch
 from janus_vit.scheduling.scheduler import Scheduler
 from janus_vit.simulation.arrivals import table_engine
 from janus_vit.simulation.baseline_schedulers import FixedDelay, OneAtATime
@@ -98,10 +99,21 @@ def contender(name: str) -> Contender:
     return CONTENDERS[name]
 
 
-def make_cloud(chosen: Contender, fleet: Fleet, world: World) -> ServedCloud:
-    """Make the fleet's cloud with the contender's scheduler."""
+def make_cloud(chosen: Contender, fleet: Fleet, world: World, noise: Callable[[], float]) -> ServedCloud:
+    """Make the fleet's cloud with the contender's scheduler.
+
+    Args:
+        chosen: how it schedules.
+        fleet: has its costs.
+        world: its time.
+        noise: called for each batch; returns the factor on its time.
+    """
     blocks, cloud = fleet.shape.blocks, fleet.cloud
-    engine = table_engine(cloud.costs, blocks, cloud.config.max_batch_frames)
+    exact = table_engine(cloud.costs, blocks, cloud.config.max_batch_frames)
+
+    def engine(batch: Batch) -> float:
+        return exact(batch) * noise()
+
     if chosen.serving is Serving.LIVE:
         scheduler = Scheduler(cloud.costs, blocks, cloud.config)
 

@@ -56,7 +56,10 @@ class FleetFrames:
 
     def since(self, from_s: float) -> FleetFrames:
         """The frames that were captured from then on."""
-        kept = self.captured_s >= from_s
+        return self.only(self.captured_s >= from_s)
+
+    def only(self, kept: NDArray[np.bool_]) -> FleetFrames:
+        """Some of the frames."""
         return FleetFrames(*(getattr(self, field.name)[kept] for field in fields(self)))
 
     @property

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from janus_vit.fleet.contenders import Contender, Maker, jpeg_plan, make_cloud, policy_maker
 from janus_vit.fleet.results import FleetFrames, collect
 from janus_vit.fleet.spec import Fleet, Member
-from janus_vit.fleet.streams import Stream, run_device, run_plain_client
+from janus_vit.fleet.streams import OnOutcome, Stream, run_device, run_plain_client
 from janus_vit.fleet.world import World
+from janus_vit.simulation.conditions import EXACT, Conditions
 from janus_vit.simulation.costs import Costs
 
 _REPORTS = 100  # of the progress
@@ -40,6 +41,8 @@ def simulate_fleet(
     chosen: Contender,
     warm_up_s: float = 0.0,
     progress: Callable[[float], None] = lambda share: None,
+    conditions: Conditions = EXACT,
+    on_outcome: OnOutcome = lambda member, outcome: None,
 ) -> FleetRun:
     """Run all devices until their cameras end. The same devices give the same run.
 
@@ -49,9 +52,11 @@ def simulate_fleet(
         chosen: how devices plan and how the cloud schedules.
         warm_up_s: frames that are captured earlier are left out of the results.
         progress: called with the share of the time that has passed.
+        conditions: how the fleet differs from its profiles; plain clients do not.
+        on_outcome: called for each frame that the live device loop runs.
     """
     world = World()
-    cloud = make_cloud(chosen, fleet, world)
+    cloud = make_cloud(chosen, fleet, world, conditions.noise.cloud_factor())
     streams = [Stream(member) for member in drawn]
     known: dict[str, tuple[Costs, Maker | None]] = {}
     for stream in streams:
@@ -62,7 +67,7 @@ def simulate_fleet(
         if maker is None:
             run_plain_client(stream, jpeg_plan(platforms), fleet, costs, cloud, world)
         else:
-            run_device(stream, maker(platforms), fleet, costs, cloud, world)
+            run_device(stream, maker(platforms), fleet, costs, cloud, world, conditions, on_outcome)
     duration_s = max(member.active[-1][1] for member in drawn)
     for step in range(1, _REPORTS + 1):
         world.at(step / _REPORTS * duration_s, lambda share=step / _REPORTS: progress(share))  # type: ignore[misc]

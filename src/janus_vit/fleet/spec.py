@@ -91,6 +91,7 @@ class Member:
         begin_s: place in the trace at which the run begins.
         phase_s: when its camera takes the first frame.
         active: times from and to which its camera runs.
+        seen: rate in Mbps and round trip in seconds that it measured when it connected; None: those of its link.
     """
 
     name: str
@@ -99,15 +100,17 @@ class Member:
     begin_s: float
     phase_s: float
     active: tuple[tuple[float, float], ...]
+    seen: tuple[float, float] | None = None
 
     def platforms(self, fleet: Fleet) -> Platforms:
         """What the device knows before its first frame."""
+        rate_mbps, rtt_s = self.seen or (self.trace.mean_mbps, self.kind.rtt_s)
         return Platforms(
             shape=fleet.shape,
             device=self.kind.profile,
             cloud=fleet.cloud.profile,
-            rate_mbps=self.trace.mean_mbps,
-            rtt_s=self.kind.rtt_s,
+            rate_mbps=rate_mbps,
+            rtt_s=rtt_s,
             accuracy=fleet.accuracy,
             entry_blocks=fleet.cloud.config.announced(fleet.shape.blocks),
         )

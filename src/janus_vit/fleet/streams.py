@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from janus_vit.errors import TransportError
@@ -16,13 +16,14 @@ from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.pacing import captures
 from janus_vit.simulation.clock import VirtualClock
-from janus_vit.simulation.conditions import NO_OVERHEAD
+from janus_vit.simulation.conditions import Conditions, DelayedPolicy
 from janus_vit.simulation.costs import Costs
 from janus_vit.simulation.link import RecordedLink
 from janus_vit.simulation.worker import PredictedWorker
 from janus_vit.wire.messages import Request
 
 _CLOSEST_S = 1e-9
+OnOutcome = Callable[[Member, Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,39 @@ class Stream:
     frames: list[FrameRecord] = field(default_factory=list)
 
 
-def run_device(stream: Stream, policy: Policy, fleet: Fleet, costs: Costs, cloud: ServedCloud, world: World) -> None:
-    """Run a member with the live device loop; starts as a stream of the world."""
-    member = stream.member
+def run_device(
+    stream: Stream,
+    policy: Policy,
+    fleet: Fleet,
+    costs: Costs,
+    cloud: ServedCloud,
+    world: World,
+    conditions: Conditions,
+    on_outcome: OnOutcome,
+) -> None:
+    """Run a member with the live device loop; starts as a stream of the world.
+
+    `on_outcome` is called for each frame.
+    """
+    member, overhead = stream.member, conditions.overhead
     clock = VirtualClock()
-    link = RecordedLink(member.trace, member.kind.rtt_s, begin_s=member.begin_s)
+    rtt_s = member.kind.rtt_s + overhead.request_s + overhead.queue_s
+    link = RecordedLink(member.trace, rtt_s, overhead.request_bytes, member.begin_s)
     transport = FleetTransport(world, clock, link, cloud, fleet.shape, costs)
-    worker = PredictedWorker(costs, clock, NO_OVERHEAD, lambda: 1.0)
-    device = Device(worker, transport, _Remembering(policy), member.kind.sla_s, name=member.name, clock=clock)
+    worker = PredictedWorker(costs, clock, overhead, conditions.noise.of_device(member.name).device_factor())
+    chosen: Policy = _Remembering(policy)
+    if overhead.plan_s:
+        chosen = DelayedPolicy(chosen, clock, overhead.plan_s)
+    device = Device(worker, transport, chosen, member.kind.sla_s, name=member.name, clock=clock)
 
     def run() -> None:
         for start_s, stop_s in _spans(member):
             clock.advance(max(0.0, start_s - clock.now()))
             length_s, period_s = stop_s - clock.now(), member.kind.period_s
             for captured_s in captures(clock.now, clock.advance, length_s, period_s, device.skip_if_hopeless):
-                stream.frames.append(_record(device.infer(None, captured_s)))
+                outcome = device.infer(None, captured_s)
+                on_outcome(member, outcome)
+                stream.frames.append(frame_record(outcome, captured_s))
 
     world.start(run)
 
@@ -125,8 +144,9 @@ def ticks_s(member: Member) -> list[float]:
     return [each for start_s, stop_s in _spans(member) for each in _ticks(start_s, stop_s, member)]
 
 
-def _record(outcome: Outcome) -> FrameRecord:
-    return FrameRecord(outcome.at_s, outcome.measured.total_s, outcome.plan, outcome.fallback is not None)
+def frame_record(outcome: Outcome, captured_s: float) -> FrameRecord:
+    """The part of an outcome that the results need."""
+    return FrameRecord(captured_s, outcome.measured.total_s, outcome.plan, outcome.fallback is not None)
 
 
 def _spans(member: Member) -> Iterator[tuple[float, float]]:

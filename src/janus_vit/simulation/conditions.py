@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from janus_vit.errors import InputError
 from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.simulation.clock import VirtualClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class Noise:
         seed: seed of the random draws; the same seed gives the same draws.
     """
 
-    device: tuple[float, ...]
-    cloud: tuple[float, ...]
-    seed: int
+    device: tuple[float, ...] = ()
+    cloud: tuple[float, ...] = ()
+    seed: int = 0
 
     @classmethod
     def of_profiles(cls, platforms: Platforms, seed: int) -> Noise:
@@ -60,6 +63,10 @@ class Noise:
         device, cloud = (tuple(profile.residuals().tolist()) for profile in sides)
         return cls(device, cloud, seed)
 
+    def of_device(self, name: str) -> Noise:
+        """The same noise with draws of its own, for one of many devices."""
+        return replace(self, seed=zlib.crc32(f"{name} {self.seed}".encode()))
+
     def device_factor(self) -> Callable[[], float]:
         """Return a function that draws the device's next factor."""
         return _drawing_from(self.device, f"device {self.seed}")
@@ -67,6 +74,43 @@ class Noise:
     def cloud_factor(self) -> Callable[[], float]:
         """Return a function that draws the cloud's next factor."""
         return _drawing_from(self.cloud, f"cloud {self.seed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How a run differs from its profiles. By default it does not.
+
+    Attributes:
+        overhead: time and bytes that the runtime adds to a frame.
+        noise: how compute differs from the profiles.
+    """
+
+    overhead: Overhead = NO_OVERHEAD
+    noise: Noise = field(default_factory=Noise)
+
+
+EXACT = Conditions()
+
+
+class DelayedPolicy:
+    """A policy whose decisions take virtual time.
+
+    Args:
+        policy: decides.
+        clock: advanced by each decision.
+        plan_s: time of one decision.
+    """
+
+    def __init__(self, policy: Policy, clock: VirtualClock, plan_s: float) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._plan_s = plan_s
+        self.observe = policy.observe
+
+    def choose(self, situation: Situation) -> Decision:
+        """See `Policy.choose`."""
+        self._clock.advance(self._plan_s)
+        return self._policy.choose(situation)
 
 
 def _drawing_from(factors: Sequence[float], seed: str) -> Callable[[], float]:

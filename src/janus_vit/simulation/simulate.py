@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.platforms import Platforms
-from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.planning.policies.base import Policy
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.pacing import captures
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.cloud import IdleCloud
-from janus_vit.simulation.conditions import NO_OVERHEAD, Noise, Overhead
+from janus_vit.simulation.conditions import NO_OVERHEAD, DelayedPolicy, Noise, Overhead
 from janus_vit.simulation.costs import Costs
 from janus_vit.simulation.link import RecordedLink
 from janus_vit.simulation.transport import SimulatedTransport
@@ -56,21 +56,6 @@ def simulate(
     link = RecordedLink(trace, platforms.rtt_s + overhead.request_s, overhead.request_bytes)
     cloud = IdleCloud(costs, overhead.queue_s, noise.cloud_factor())
     transport = SimulatedTransport(link, cloud, clock)
-    device = Device(worker, transport, _DelayedPolicy(policy, clock, overhead.plan_s), sla_s, clock=clock)
+    device = Device(worker, transport, DelayedPolicy(policy, clock, overhead.plan_s), sla_s, clock=clock)
     for captured_s in captures(clock.now, clock.advance, duration_s, period_s, device.skip_if_hopeless):
         yield device.infer(None, captured_s)
-
-
-class _DelayedPolicy:
-    """A policy whose decisions take virtual time."""
-
-    def __init__(self, policy: Policy, clock: VirtualClock, plan_s: float) -> None:
-        self._policy = policy
-        self._clock = clock
-        self._plan_s = plan_s
-        self.observe = policy.observe
-
-    def choose(self, situation: Situation) -> Decision:
-        """See `Policy.choose`."""
-        self._clock.advance(self._plan_s)
-        return self._policy.choose(situation)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
 from itertools import cycle, islice
 
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.platforms import Platforms
-from janus_vit.simulation.conditions import Noise, Overhead
+from janus_vit.simulation.conditions import Conditions, Noise, Overhead
 from janus_vit.sources.frames import Source
 from janus_vit.testbed.gap_analysis import compute_ratios
 from janus_vit.testbed.rig import Rig
@@ -20,19 +19,6 @@ _PAUSE_S = 0.01  # between frames, the same as the profiler's
 _LOCAL_POLICY, _SENDING_POLICY = "device-only", "cloud-jpeg"
 _LONG_SLA_S = 30.0  # no request times out
 _REQUEST_BYTES = 120  # the message's other fields and gRPC's headers, as counted by the emulated link
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """Conditions of a run, measured just before it with a few frames without a link.
-
-    Attributes:
-        overhead: time and bytes that the runtime adds to a frame.
-        noise: how compute differs from the profiles.
-    """
-
-    overhead: Overhead
-    noise: Noise
 
 
 def measure_conditions(rig: Rig, policy: str, sla_s: float, images_allowed: bool, source: Source) -> Conditions:

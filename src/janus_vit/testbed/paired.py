@@ -13,9 +13,10 @@ from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.records.summary import Summary, expected_in_time, summarise
 from janus_vit.runtime.pacing import frames_taken
+from janus_vit.simulation.conditions import Conditions
 from janus_vit.simulation.simulate import simulate
 from janus_vit.sources.frames import Source
-from janus_vit.testbed.conditions import Conditions, measure_conditions
+from janus_vit.testbed.conditions import measure_conditions
 from janus_vit.testbed.gap_analysis import Comparison, compute_ratios, late_gap, time_gap
 from janus_vit.testbed.rig import Rig
 
