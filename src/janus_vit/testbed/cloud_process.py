@@ -2,84 +2,126 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import torch
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import JanusError, Unreachable
+from janus_vit.errors import JanusError
 from janus_vit.links.netns import enter_namespace
 from janus_vit.model.catalog import load_model
+from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.latency import PlatformProfile
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.costs import CostTable
+from janus_vit.testbed.child_process import ChildProcess, serve_until_closed
+from janus_vit.testbed.slowed_engine import SlowedEngine, Slowing
 
 _START_TIMEOUT_S = 120.0
-_STOP_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 10.0
 
 
-class CloudProcess:
-    """Starts a cloud with one thread and waits until it serves.
+@dataclass(frozen=True, slots=True)
+class CloudSetup:
+    """A cloud that runs with one thread.
 
-    Args:
+    Attributes:
         model: name of the model, which the process loads.
-        profile: profile of this machine; the cloud sends it to devices.
+        profile: profile of the cloud, which it sends to devices.
         engine: name of the engine.
         host: address to listen on; the system chooses the port.
         namespace: path of the network namespace to listen in; None is the current one.
+        slowing: how much slower it is than this machine; None runs the engine as it is.
+        config: limits; None for the default.
+        costs: times of batches; None to measure them, or to take them from the profile.
+    """
+
+    model: str
+    profile: PlatformProfile
+    engine: str
+    host: str = "127.0.0.1"
+    namespace: str | None = None
+    slowing: Slowing | None = None
+    config: CloudConfig | None = None
+    costs: CostTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloudUsage:
+    """What a slowed cloud has used since its start.
+
+    Attributes:
+        busy_s: time in which its engine ran.
+        frames_s: frames in a batch times its seconds, added up.
+        cpu_s: CPU time of its process.
+    """
+
+    busy_s: float
+    frames_s: float
+    cpu_s: float
+
+    def since(self, before: CloudUsage) -> CloudUsage:
+        """What was used after an earlier moment."""
+        return CloudUsage(self.busy_s - before.busy_s, self.frames_s - before.frames_s, self.cpu_s - before.cpu_s)
+
+
+class CloudProcess:
+    """Starts a cloud and waits until it serves.
+
+    Args:
+        setup: the cloud.
 
     Raises:
         JanusError: the cloud did not start; the message says why.
     """
 
-    def __init__(self, model: str, profile: PlatformProfile, engine: str, host: str, namespace: str | None) -> None:
-        context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
-        self._pipe, theirs = context.Pipe()
-        arguments = theirs, model, profile, engine, host, namespace
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+    def __init__(self, setup: CloudSetup) -> None:
+        self._child = ChildProcess("the cloud process", _serve, setup)
         try:
-            self.port = self._wait_for_port()
+            self.port: int = self._child.receive(_START_TIMEOUT_S)
         except BaseException:
             self.close()
             raise
 
+    def usage(self) -> CloudUsage:
+        """Ask what it has used so far. For a slowed cloud only.
+
+        Raises:
+            Unreachable: the process has ended.
+        """
+        self._child.send(None)
+        usage: CloudUsage = self._child.receive(_ANSWER_TIMEOUT_S)
+        return usage
+
     def close(self) -> None:
         """Stop the process."""
-        self._pipe.close()
-        self._process.join(timeout=_STOP_TIMEOUT_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
-    def _wait_for_port(self) -> int:
-        """Return the port when the cloud serves; raise the error that the process sent instead."""
-        if not self._pipe.poll(_START_TIMEOUT_S):
-            raise Unreachable("the cloud process did not start in time")
-        try:
-            answer: int | JanusError = self._pipe.recv()
-        except EOFError as error:
-            raise Unreachable("the cloud process stopped while it started") from error
-        if isinstance(answer, JanusError):
-            raise answer
-        return answer
+        self._child.close()
 
 
-def _serve(
-    pipe: Connection, name: str, profile: PlatformProfile, engine: str, host: str, namespace: str | None
-) -> None:
+def _serve(pipe: Connection, setup: CloudSetup) -> None:
     """Run the cloud until the other end of the pipe is closed. Sends the port, or the error that stopped the start."""
     torch.set_num_threads(1)
     try:
-        model = load_model(name)
-        if namespace is not None:
-            enter_namespace(namespace)  # all threads that gRPC starts from this one are in it too
-        with Cloud(model, profile, f"{host}:0", engine=engine) as cloud:
+        model = load_model(setup.model)
+        engine = make_engine(model, setup.engine)
+        slowed = None if setup.slowing is None else SlowedEngine(engine, setup.slowing)
+        if setup.namespace is not None:
+            enter_namespace(setup.namespace)  # all threads that gRPC starts from this one are in it too
+        with Cloud(
+            model, setup.profile, f"{setup.host}:0", engine=slowed or engine, config=setup.config, costs=setup.costs
+        ) as cloud:
             pipe.send(cloud.port)
-            pipe.poll(None)
+            serve_until_closed(pipe, lambda _: _usage(slowed))
     except JanusError as error:
         with suppress(BrokenPipeError):  # the parent has ended
             pipe.send(error)
     except (KeyboardInterrupt, BrokenPipeError):
         return
+
+
+def _usage(engine: SlowedEngine | None) -> CloudUsage:
+    assert engine is not None, "only a slowed engine counts its time"
+    return CloudUsage(engine.busy_s, engine.frames_s, time.process_time())

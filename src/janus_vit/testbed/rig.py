@@ -27,7 +27,7 @@ from janus_vit.runtime.pacing import captures
 from janus_vit.runtime.worker import warm_up
 from janus_vit.sources.frames import Sample
 from janus_vit.sources.streams import true_label
-from janus_vit.testbed.cloud_process import CloudProcess
+from janus_vit.testbed.cloud_process import CloudProcess, CloudSetup
 from janus_vit.testbed.network import Link, Network
 from janus_vit.testbed.slowed_worker import SlowedWorker
 
@@ -105,7 +105,7 @@ class Rig:
         self._profile = profile.slowed(slowdown)
         self._precision = engine.precision
         self._worker = SlowedWorker(LocalWorker(model, engine), slowdown)
-        self._cloud = CloudProcess(name, profile, engine.name, network.host, network.namespace)
+        self._cloud = CloudProcess(CloudSetup(name, profile, engine.name, network.host, network.namespace))
 
     @property
     def address(self) -> str:

@@ -52,8 +52,13 @@ class SlowedWorker:
         return self._slowed(lambda: self._worker.finish(state, plan))
 
     def _slowed(self, work: Callable[[], Result]) -> Result:
-        began_s, cpu_began_s = time.perf_counter(), time.thread_time()
-        result = work()
-        end_s = began_s + self._factor * (time.thread_time() - cpu_began_s)
-        time.sleep(max(0.0, end_s - time.perf_counter()))
-        return result
+        return run_slowed(work, self._factor)[0]
+
+
+def run_slowed(work: Callable[[], Result], factor: float) -> tuple[Result, float]:
+    """Run a function and wait until `factor` times its CPU time has passed. Return its result and the time passed."""
+    began_s, cpu_began_s = time.perf_counter(), time.thread_time()
+    result = work()
+    end_s = began_s + factor * (time.thread_time() - cpu_began_s)
+    time.sleep(max(0.0, end_s - time.perf_counter()))
+    return result, time.perf_counter() - began_s

@@ -1,0 +1,77 @@
+"""A process of a live run: start it, exchange messages with it, stop it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from janus_vit.errors import JanusError, Unreachable
+
+_STOP_TIMEOUT_S = 5.0
+
+
+class ChildProcess:
+    """Runs a function in a new process until its pipe is closed.
+
+    The function gets its end of the pipe before its other arguments, and should return when `recv` raises EOFError. So
+    it ends, too, if this process is killed.
+
+    Args:
+        name: for error messages.
+        target: a function of a module.
+        *arguments: its other arguments, which are pickled.
+    """
+
+    def __init__(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+        self._name = name
+        context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def send(self, message: object) -> None:
+        """Send a message.
+
+        Raises:
+            Unreachable: the process has ended.
+        """
+        try:
+            self._pipe.send(message)
+        except OSError as error:
+            raise Unreachable(f"{self._name} has stopped") from error
+
+    def receive(self, timeout_s: float) -> Any:
+        """Wait for a message.
+
+        Raises:
+            JanusError: the process sent it instead.
+            Unreachable: the process has ended, or sent nothing in time.
+        """
+        try:
+            if not self._pipe.poll(timeout_s):
+                raise Unreachable(f"{self._name} did not answer within {timeout_s:g} s")
+            message = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise Unreachable(f"{self._name} has stopped") from error
+        if isinstance(message, JanusError):
+            raise message
+        return message
+
+    def close(self) -> None:
+        """Stop the process. A second call does nothing."""
+        self._pipe.close()
+        self._process.join(timeout=_STOP_TIMEOUT_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def serve_until_closed(pipe: Connection, answer: Callable[[Any], object]) -> None:
+    """Answer messages of the other process until it closes the pipe."""
+    with suppress(EOFError, OSError):
+        while True:
+            pipe.send(answer(pipe.recv()))
