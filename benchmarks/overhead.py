@@ -29,7 +29,7 @@ from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.wire.messages import Outputs
+from janus_vit.wire.answer_check import Outputs
 
 SIDE = 92  # 3 * 92 * 92 * 4 = 101,568 bytes
 ROUNDS, WARM_UP = 400, 50

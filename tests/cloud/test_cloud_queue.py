@@ -17,7 +17,8 @@ from janus_vit.errors import Rejected
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
-from janus_vit.wire.messages import Outputs, serialise_request
+from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.messages import serialise_request
 from janus_vit.wire.rpc import INFER
 
 

@@ -10,7 +10,8 @@ from janus_vit.model.engines.known_time import KnownTimeEngine
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import constant_costs
-from janus_vit.wire.messages import Outputs, serialise_request
+from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.messages import serialise_request
 from janus_vit.wire.rpc import INFER
 
 FIXED_S, FRAME_S = 0.02, 1e-3

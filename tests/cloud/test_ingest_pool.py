@@ -14,7 +14,7 @@ from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, Rejected, Unreachable
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
-from janus_vit.wire.messages import Outputs
+from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.rpc import SERVICE
 
 PATIENCE_S = 60.0

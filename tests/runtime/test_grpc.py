@@ -14,7 +14,8 @@ from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.messages import Greeting, Outputs, serialise_greeting, serialise_request
+from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.messages import Greeting, serialise_greeting, serialise_request
 from janus_vit.wire.rpc import HELLO, INFER, PROBE, SERVICE
 
 

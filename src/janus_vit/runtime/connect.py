@@ -17,7 +17,7 @@ from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.handshake import shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.worker import warm_up
-from janus_vit.wire.messages import Outputs
+from janus_vit.wire.answer_check import Outputs
 
 
 def connect(
@@ -65,9 +65,9 @@ def connect(
 
 
 def expected_outputs(model: Model) -> Outputs:
-    """Size of the model's answers, to check replies against."""
+    """Size and meaning of the model's answers, to check replies against."""
     width = model.network.output_width
-    return Outputs(0, width) if model.task in (EMBED, REGRESS) else Outputs(width)
+    return Outputs(0, width, model.task) if model.task in (EMBED, REGRESS) else Outputs(width, task=model.task)
 
 
 def accuracy_for(model: Model, precision: str, table: AccuracyTable | None, source: str = "") -> AccuracyTable | None:

@@ -14,11 +14,11 @@ from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.load_messages import parse_price, parse_probe_reply
 from janus_vit.wire.messages import (
     WIRE_VERSION,
     Greeting,
-    Outputs,
     Reply,
     Request,
     parse_greeting,

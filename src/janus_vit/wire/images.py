@@ -23,7 +23,7 @@ from janus_vit.errors import WireError
 from janus_vit.planning.payloads import PayloadFormat
 from janus_vit.wire.containers import check_webp, plain_jpeg, plain_png
 from janus_vit.wire.lossless import compress, decompress, read_body
-from janus_vit.wire.tokens import require_finite
+from janus_vit.wire.tokens import LARGEST_VALUE, require_finite
 
 Frame = npt.NDArray[np.uint8]
 
@@ -93,11 +93,11 @@ def decode_tensor(data: bytes | memoryview, shape: tuple[int, ...], *, lossless_
         lossless_stage: whether the data is a zstd frame.
 
     Raises:
-        WireError: the length is wrong, the zstd frame is damaged, or a value is not finite.
+        WireError: the length is wrong, the zstd frame is damaged, or a value is not finite or above `LARGEST_VALUE`.
     """
     body = read_body(data, 4 * math.prod(shape), lossless_stage=lossless_stage)
     values = torch.from_numpy(body.view("<f4").astype(np.float32)).view(shape)
-    require_finite(values, "field body")
+    require_finite(values, "field body", LARGEST_VALUE)
     return values
 
 

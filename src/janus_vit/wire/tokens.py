@@ -29,6 +29,7 @@ from janus_vit.errors import WireError
 from janus_vit.planning.payloads import SCALE_BYTES, SIZE_BYTES, TOKEN_FORMATS, PayloadFormat
 from janus_vit.wire.lossless import Bytes, compress, join_planes, read_body, split_planes
 
+LARGEST_VALUE = 1e9  # of tokens and pixels in a request: far beyond real ones, and no sum or square of it overflows
 _LARGEST_SIZE = 2**16 - 1
 _FLOAT32 = torch.finfo(torch.float32)
 _LARGEST_FLOAT16 = torch.finfo(torch.float16).max
@@ -101,7 +102,9 @@ def encode_tokens(tokens: Tensor, sizes: Tensor, payload: PayloadFormat) -> byte
     return compress(b"".join(part.data for part in [*parts, planes]))
 
 
-def decode_tokens(data: bytes | memoryview, payload: PayloadFormat, tokens: int, width: int) -> tuple[Tensor, Tensor]:
+def decode_tokens(
+    data: bytes | memoryview, payload: PayloadFormat, tokens: int, width: int, largest: float = _FLOAT32.max
+) -> tuple[Tensor, Tensor]:
     """Decode a body into tokens, float32 [tokens, width], and their sizes, float32 [tokens], both writable.
 
     All returned values are finite.
@@ -111,10 +114,11 @@ def decode_tokens(data: bytes | memoryview, payload: PayloadFormat, tokens: int,
         payload: format of the data.
         tokens: expected number of tokens, at least 1. The caller limits it, because it decides how much is allocated.
         width: expected number of values per token, at least 1, limited in the same way.
+        largest: largest magnitude of a value.
 
     Raises:
         WireError: the length is wrong, the zstd frame is damaged, a size is 0, a scale is negative or not finite, a
-            value is not finite, or the payload is an image format.
+            value is not finite or too large, or the payload is an image format.
     """
     _require_token_payload(payload)
     body = read_body(data, payload.token_bytes(tokens, width), lossless_stage=payload.lossless_stage)
@@ -127,23 +131,27 @@ def decode_tokens(data: bytes | memoryview, payload: PayloadFormat, tokens: int,
     values = codec.decode(torch.from_numpy(codes).view(tokens, -1))[:, :width].contiguous()
     if codec.peak:
         values.mul_(_decode_scales(body[scales_at:codes_at]))
-    require_finite(values, "field body")
+    require_finite(values, "field body", largest)
     return values, sizes
 
 
-def require_finite(values: Tensor, source: str) -> None:
-    """Check that all values of a non-empty tensor are finite.
+def require_finite(values: Tensor, source: str, largest: float = _FLOAT32.max) -> None:
+    """Check that all values of a non-empty tensor are finite and not too large.
 
     Args:
         values: tensor of any shape.
         source: what the error message calls the tensor.
+        largest: largest magnitude of a value.
 
     Raises:
-        WireError: a value is not finite.
+        WireError: a value is not finite, or its magnitude is above `largest`.
     """
-    low, high = torch.aminmax(values)  # both are NaN if any value is; ten times faster than isfinite().all()
+    # Both are NaN if any value is. Ten times faster than isfinite().all().
+    low, high = map(float, torch.aminmax(values))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise WireError(f"{source} holds a value that is not finite")
+    if max(-low, high) > largest:
+        raise WireError(f"{source} holds a value of magnitude {max(-low, high):.3g}, expected at most {largest:g}")
 
 
 def _scales(values: Tensor, peak: float) -> Tensor:
