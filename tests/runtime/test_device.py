@@ -8,7 +8,7 @@ from conftest import ROUGH
 
 from janus_vit.calibration.profiler import profile_machine
 from janus_vit.cloud.in_process import InProcess, local_service
-from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable, WireError
+from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, Unreachable, WireError
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.outcome import Prediction, patience_s
 from janus_vit.planning.plan import Plan
@@ -175,3 +175,46 @@ def test_less_predictable_compute_makes_the_device_fall_back_earlier():
 def test_device_waits_at_least_for_the_deadline_if_the_plan_is_a_bet_on_the_cloud():
     assert patience_s(time_left_s=0.3, finish_s=0.28, remote_s=0.05, spread=0.05) == 0.3
     assert patience_s(time_left_s=-0.1, finish_s=0.5, remote_s=0.05, spread=0.05) == 0.5
+
+
+class Remembers(InProcess):
+    """A transport that keeps the requests and how long the device waits for them, and refuses or answers."""
+
+    def __init__(self, service, error=None):
+        super().__init__(service)
+        self.error = error
+        self.asked = []
+
+    def infer(self, request, timeout_s):
+        self.asked.append((request, timeout_s))
+        if self.error is not None:
+            raise self.error
+        return super().infer(request, timeout_s)
+
+
+class WithLink(Always):
+    """A policy with one plan that expects a rate, a round trip and a long way to finish on the device."""
+
+    def choose(self, situation):
+        predicted = Prediction(0.01, 0.0, 0.05, 0.0, 0.0, 0.01, finish_s=9.0, size_bytes=1000.0, rate_mbps=0.2)
+        return Decision(self.plan, predicted)
+
+
+def test_a_request_tells_when_its_answer_is_late_and_how_long_the_device_waits(model, engine, service, frames):
+    transport = Remembers(service)
+    Device(LocalWorker(model, engine), transport, WithLink(plan_at(model, 0)), sla_s=2.0).infer(frames[0])
+    ((request, waits_s),) = transport.asked
+    rtt_s = 0.01  # 50 ms less the 40 ms that 1000 bytes take
+    assert waits_s == pytest.approx(9.0)  # a fallback takes that long
+    assert request.time_left_s == pytest.approx(waits_s - rtt_s)
+    assert 1.0 < request.in_time_s < 2.0 - rtt_s
+
+
+def test_a_refusal_shows_that_the_link_delivered(model, engine, service, frames):
+    policy, worker = WithLink(plan_at(model, 0)), LocalWorker(model, engine)
+    refusal = Overloaded("too many requests", 0.5)
+    outcome = Device(worker, Remembers(service, refusal), policy, sla_s=2.0).infer(frames[0])
+    assert outcome.fallback == "Overloaded: too many requests"
+    assert [transfer.delivered for transfer in outcome.transfers] == [True]
+    lost = Device(worker, Remembers(service, DeadlineExceeded("no answer")), policy, sla_s=2.0).infer(frames[0])
+    assert [transfer.delivered for transfer in lost.transfers] == [False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -14,8 +15,8 @@ from janus_vit.planning.plan import ModelShape, tokens_after_blocks
 from janus_vit.scheduling.job import Job
 from janus_vit.wire.inputs import decode_pixels
 from janus_vit.wire.messages import Request
-from janus_vit.wire.request_check import check_request, largest_body_bytes
-from janus_vit.wire.tokens import decode_tokens
+from janus_vit.wire.request_check import check_request, check_sizes, largest_body_bytes
+from janus_vit.wire.tokens import LARGEST_VALUE, decode_tokens
 
 _QUICK_VALUES = 3 * 384 * 384  # a payload of an input this large decodes in about a millisecond
 
@@ -46,23 +47,41 @@ class Ingest:
         """Whether decoding takes about a millisecond at most."""
         return request.split > 0 or math.prod(self._shape.input_shape) <= _QUICK_VALUES
 
-    def job(self, job_id: int, request: Request, arrived_s: float, deadline_s: float) -> Job:
-        """Describe a checked request to the scheduler."""
+    def job(self, job_id: int, request: Request, sent_s: float, arrived_s: float, ends_s: float) -> Job:
+        """Describe a checked request to the scheduler.
+
+        Args:
+            job_id: unique number.
+            request: from the device.
+            sent_s: when the device began to send it, on this machine's clock.
+            arrived_s: when its last byte arrived.
+            ends_s: when the call ends.
+        """
         tokens = request.tokens if request.split else self._shape.tokens
         left = tokens_after_blocks(tokens, request.merges)
-        return Job(job_id, request.device, arrived_s, deadline_s, request.split, left)
+        abandoned_s = min(sent_s + request.time_left_s, ends_s)
+        deadline_s = min(sent_s + (request.in_time_s or request.time_left_s), abandoned_s)
+        return Job(job_id, request.device, arrived_s, deadline_s, request.split, left, abandoned_s)
 
-    def decode(self, request: Request, payload: PayloadFormat) -> Start:
+    def decode(
+        self, request: Request, payload: PayloadFormat, before_frame: Callable[[], None] = lambda: None
+    ) -> Start:
         """Decode the frame or activation in the body of a checked request.
 
+        Args:
+            request: the request.
+            payload: format of its body.
+            before_frame: called before each frame of a clip; an exception stops the decoding.
+
         Raises:
-            WireError: the body is not a payload of the stated format and shape.
+            WireError: the body is not a payload of the stated format and shape, or its values cannot be a model's.
         """
         if payload.of_tokens:
-            tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width)
+            tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width, LARGEST_VALUE)
+            check_sizes(sizes, request.split, self._shape)
             return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
         try:
-            pixels = decode_pixels(request.body, payload, self._shape.input_shape)
+            pixels = decode_pixels(request.body, payload, self._shape.input_shape, before_frame)
         except InputError as error:  # H.264 where PyAV is not installed
             raise WireError(f"field payload: {error}") from error
         return Frame(pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels), request.merges)

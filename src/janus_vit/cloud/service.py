@@ -12,7 +12,7 @@ from itertools import count
 from janus_vit.cloud.backend import Backend, Finished
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.metrics import CANCELLED, RequestRecord, outcome_of
-from janus_vit.errors import JanusError, Unreachable
+from janus_vit.errors import DeadlineExceeded, JanusError, Unreachable
 from janus_vit.planning.price import CloudLoad
 from janus_vit.scheduling.job import Job
 from janus_vit.wire.messages import Greeting, Reply, Request
@@ -25,6 +25,31 @@ class Pending:
     """A request that waits or runs; call `cancel` when its device disconnects."""
 
     cancel: Callable[[], None]
+
+
+class Call:
+    """A call whose request has arrived.
+
+    Attributes:
+        arrived_s: when the request had arrived, on the clock of `time.perf_counter`.
+        ended: set to True when the device disconnects.
+    """
+
+    def __init__(self) -> None:
+        self.arrived_s = time.perf_counter()
+        self.ended = False
+
+    def check(self, deadline_s: float) -> None:
+        """Require that somebody still waits for the answer.
+
+        Raises:
+            Unreachable: the call has ended.
+            DeadlineExceeded: the deadline has passed.
+        """
+        if self.ended:
+            raise Unreachable("the device disconnected while its request was decoded")
+        if time.perf_counter() > deadline_s:
+            raise DeadlineExceeded("the deadline passed while the request was decoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +102,37 @@ class CloudService:
         """What a request that came now would find, for devices that probe the link."""
         return self._backend.load().told
 
-    def begin(self, request: Request, receive_s: float, on_reply: OnReply, left_s: float = math.inf) -> Pending:
-        """Start to answer a request.
+    def begin(
+        self, request: Request, receive_s: float, on_reply: OnReply, left_s: float = math.inf, call: Call | None = None
+    ) -> Pending:
+        """Start to answer a request. Stops decoding when the deadline passes or the call ends.
 
         Args:
             request: the parsed request; its fields are not checked yet.
             receive_s: how long the request took to arrive. Its time left is counted from the start of sending.
             on_reply: called once, from any thread, with the reply or the error, unless the request is cancelled.
             left_s: time until the call itself ends, if that is sooner.
+            call: the call; default: one that arrives now.
 
         Raises:
             WireError: a field of the request is invalid.
             ModelMismatch: the request is for another model.
             Rejected: the request cannot be in time, or its device has too many requests waiting.
-            Unreachable: the cloud is shutting down.
+            DeadlineExceeded: the deadline passed while the request was decoded.
+            Unreachable: the cloud is shutting down, or the device disconnected.
         """
-        arrived_s = time.perf_counter()
+        call = call or Call()
+        arrived_s = call.arrived_s
         job: Job | None = None
         try:
             if self._draining:
                 raise Unreachable("the cloud is shutting down")
             payload = self._ingest.check(request)
-            deadline_s = arrived_s + min(request.time_left_s - receive_s, left_s)
-            job = self._ingest.job(next(self._ids), request, arrived_s, deadline_s)
+            sent_s, ends_s = arrived_s - receive_s, arrived_s + left_s
+            job = self._ingest.job(next(self._ids), request, sent_s, arrived_s, ends_s)
             self._backend.check(job)
-            start = self._ingest.decode(request, payload)
+            abandoned_s = job.abandoned_s
+            start = self._ingest.decode(request, payload, lambda: call.check(abandoned_s))
             decoded_s = time.perf_counter()
             times = _Times(receive_s, arrived_s, decoded_s)
             self._backend.submit(job, start, lambda result: on_reply(self._ended(request, result, times)))

@@ -118,9 +118,11 @@ class FleetTransport:
     def _job(self, request: Request, sent: _Sent, arrives_s: float) -> Job:
         """As `cloud.service` and `cloud.ingest` make it."""
         tokens = request.tokens if request.split else self._shape.tokens
-        deadline_s = arrives_s + request.time_left_s - (sent.sent_s - sent.began_s)
+        began_s = arrives_s - (sent.sent_s - sent.began_s)  # as the cloud sees it
+        abandoned_s = began_s + request.time_left_s
+        deadline_s = min(began_s + (request.in_time_s or request.time_left_s), abandoned_s)
         left = tokens_after_blocks(tokens, request.merges)
-        return Job(self._cloud.next_id(), request.device, arrives_s, deadline_s, request.split, left)
+        return Job(self._cloud.next_id(), request.device, arrives_s, deadline_s, request.split, left, abandoned_s)
 
     def _serve(self, job: Job, sent: _Sent) -> Served | None:
         """Wait for the cloud's answer as long as it can reach the device in time."""

@@ -8,16 +8,17 @@ from types import TracebackType
 from typing import Any
 
 from janus_vit.errors import Overloaded, TransportError, WireError
-from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer, patience_s
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
 from janus_vit.runtime.known_load import KnownLoad
+from janus_vit.runtime.measuring import round_trip_s, transfer_of, with_reply
 from janus_vit.runtime.transport import Probed, Transport
 from janus_vit.runtime.worker import EncodedPayload, Worker
 from janus_vit.wire.fields import LONGEST_WAIT_S
-from janus_vit.wire.messages import Reply, Request
+from janus_vit.wire.messages import Request
 
 _HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
 _LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
@@ -190,18 +191,18 @@ class Device:
         wait_s = min(float(patience), LONGEST_WAIT_S)
         size_bytes = len(payload.body)
         try:
-            reply = self._transport.infer(self._request(decision, payload, wait_s), wait_s)
+            reply = self._transport.infer(self._request(decision, payload, wait_s, deadline_s - sent_s), wait_s)
         except (TransportError, WireError) as error:
             now_s = self._clock.now()
             if isinstance(error, Overloaded):
                 self._load.learn(error.expected_wait_s, error.price, now_s)
-            failed = Transfer(now_s, size_bytes, send_s=now_s - sent_s, rtt_s=None)
+            failed = transfer_of(error, decision.predicted, now_s, now_s - sent_s, size_bytes)
             return self._fall_back(
                 decision, state, measured, deadline_s=deadline_s, failed=failed, reason=_reason(error)
             )
         now_s = self._clock.now()
         self._load.learn(reply.expected_queue_s, reply.price, now_s)
-        measured = _with_reply(measured, reply, now_s - sent_s)
+        measured = with_reply(measured, reply, now_s - sent_s)
         transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
         return _Result(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
 
@@ -220,7 +221,7 @@ class Device:
         return _Result(
             plan=plan,
             answer=answer,
-            measured=replace(measured, waited_s=failed.send_s, fallback_s=finishing.seconds),
+            measured=replace(measured, waited_s=failed.send_s + (failed.rtt_s or 0.0), fallback_s=finishing.seconds),
             size_bytes=failed.size_bytes,
             fallback=reason,
             transfers=(failed,),
@@ -233,12 +234,19 @@ class Device:
         in_time = (1 + 2 * expected.spread) * planned_s <= left_s
         return replace(decision.plan, rescue=None) if in_time else decision.plan
 
-    def _request(self, decision: Decision, payload: EncodedPayload, wait_s: float) -> Request:
-        """The request; the time that it leaves to the cloud is the device's wait without the round trip.
+    def _request(self, decision: Decision, payload: EncodedPayload, wait_s: float, left_s: float) -> Request:
+        """The request; the times that it leaves to the cloud are without the round trip.
 
         Otherwise the cloud would count answers as in time that reach the device too late.
+
+        Args:
+            decision: how the frame runs.
+            payload: what is sent.
+            wait_s: how long the device waits for the answer.
+            left_s: time until the frame's deadline.
         """
-        plan = decision.plan
+        plan, rtt_s = decision.plan, round_trip_s(decision.predicted)
+        time_left_s = max(_LEAST_TIME_TOLD_S, wait_s - rtt_s)
         return Request(
             fingerprint=self._worker.fingerprint,
             payload=plan.payload,
@@ -246,9 +254,10 @@ class Device:
             merges=plan.merges[plan.split :],
             tokens=payload.tokens,
             width=payload.width,
-            time_left_s=max(_LEAST_TIME_TOLD_S, wait_s - _round_trip_s(decision.predicted)),
+            time_left_s=time_left_s,
             device=self._name,
             body=payload.body,
+            in_time_s=min(time_left_s, max(_LEAST_TIME_TOLD_S, left_s - rtt_s)),
         )
 
     def _start_probe(self, size_bytes: int, now_s: float) -> None:
@@ -272,26 +281,6 @@ class Device:
             return ()
         self._probe = None
         return (probed.transfer,)
-
-
-def _with_reply(measured: Measured, reply: Reply, elapsed_s: float) -> Measured:
-    """Add the times that a reply reports: round trip = elapsed - transfer - server time."""
-    server_s = reply.decode_s + reply.queue_s + reply.compute_s
-    return replace(
-        measured,
-        send_s=reply.receive_s,
-        rtt_s=max(0.0, elapsed_s - reply.receive_s - server_s),
-        decode_s=reply.decode_s,
-        queue_s=reply.queue_s,
-        cloud_s=reply.compute_s,
-    )
-
-
-def _round_trip_s(predicted: Prediction) -> float:
-    """Expected round trip without the payload; 0 if the policy assumes no rate."""
-    if not predicted.rate_mbps:
-        return 0.0
-    return max(0.0, predicted.transfer_s - predicted.size_bytes * 8e-6 / predicted.rate_mbps)
 
 
 def _reason(error: Exception) -> str:

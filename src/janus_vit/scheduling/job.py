@@ -13,9 +13,10 @@ class Job:
         id: unique within the cloud.
         client: who sent it.
         arrived_s: time of arrival.
-        deadline_s: time at which its answer is worthless.
+        deadline_s: time at which its answer is late.
         entry: next block to run; 0 begins with the stem, the depth of the model with the head.
         tokens: before each remaining block and after the last one: `depth - entry + 1` numbers.
+        abandoned_s: time at which nobody waits for its answer any more, if that is later than the deadline.
     """
 
     id: int
@@ -24,6 +25,7 @@ class Job:
     deadline_s: float
     entry: int
     tokens: tuple[int, ...]
+    abandoned_s: float = 0.0
 
     def tokens_at(self, block: int) -> int:
         """Tokens before a block from `entry` to the depth."""

@@ -101,12 +101,8 @@ class Scheduler:
         Raises:
             Rejected: as `add`.
         """
-        waiting = self._waiting(job)
-        try:
-            self._admit(waiting, now_s)
-        except Overloaded:
-            self._count(waiting, now_s)
-            raise
+        waiting = self._waiting(job, now_s)
+        self._admit(waiting, now_s)
         self._queue.remove(waiting)
 
     def add(self, job: Job, now_s: float) -> tuple[Job, ...]:
@@ -119,9 +115,9 @@ class Scheduler:
             Rejected: its client holds its limit.
             Overloaded: it cannot be in time given what is admitted, or too many wait.
         """
-        waiting = self._waiting(job)
-        self._count(waiting, now_s)
+        waiting = self._waiting(job, now_s)
         evicted = self._admit(waiting, now_s)
+        self._count(waiting, now_s)
         self._admission.shares.add(waiting)
         self._arrivals.count(now_s)
         self._jobs[job.id] = waiting
@@ -203,21 +199,33 @@ class Scheduler:
         return Load(wait_s, price, len(self._jobs), self._running is not None)
 
     def _admit(self, waiting: Waiting, now_s: float) -> Waiting | None:
-        """Put a job into the queue; a refusal tells the price. Returns the job that has to go for it."""
+        """Put a job into the queue; a refusal counts and tells the price. Returns the job that has to go for it."""
         try:
             return self._admission.admit(waiting, now_s, max(now_s, self._free_s))
         except Overloaded as refusal:
+            self._count(waiting, now_s, refused=True)
             refusal.price = self.load(now_s).price
             raise
 
-    def _count(self, waiting: Waiting, now_s: float) -> None:
+    def _count(self, waiting: Waiting, now_s: float, refused: bool = False) -> None:
         """Count a job as demand, unless even an idle engine could not answer it in time."""
         factor = self._correction.factor
         if now_s + factor * waiting.rest_s(waiting.position, 0.0) <= waiting.limit_s:
-            self._shadow_price.count(factor * waiting.share_s(waiting.position), now_s)
+            self._shadow_price.count(factor * waiting.share_s(waiting.position), now_s, refused)
 
-    def _waiting(self, job: Job) -> Waiting:
-        limit_s = job.deadline_s - self._config.safety_s
+    def _waiting(self, job: Job, now_s: float) -> Waiting:
+        """Take a job that will be late as if its client's patience were its deadline, but only while nobody else waits.
+
+        For a client that still waits, a late answer is better than none. It must not make others late.
+        """
+        waiting = self._until(job.deadline_s, job)
+        if self._jobs or job.abandoned_s <= job.deadline_s:
+            return waiting
+        ends_s = now_s + self._correction.factor * waiting.rest_s(waiting.position, 0.0)
+        return waiting if ends_s <= waiting.limit_s else self._until(job.abandoned_s, job)
+
+    def _until(self, time_s: float, job: Job) -> Waiting:
+        limit_s = time_s - self._config.safety_s
         return Waiting(job, limit_s, min(limit_s, job.arrived_s + self._config.longest_wait_s), self._costs)
 
     def _forget(self, waiting: Waiting) -> None:

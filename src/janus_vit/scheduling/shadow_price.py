@@ -13,6 +13,7 @@ from janus_vit.planning.price import LARGEST_PRICE, LEAST_PRICE
 _TARGET = 0.9  # of the engine's time: the rest is for arrivals that come close together
 _TICK_S = 0.02  # the price is computed anew this often, whenever it is asked for
 _MEMORY_S = 0.5  # of the load: a frame period of slow cameras, so that one period does not look like a change
+_REFUSED = 4.0  # weight of refused work: deadlines refuse it before the engine is full, and it has cost its device time
 _RISE_PER_S = 1.5  # by which the logarithm of the price rises in a second at an error of 1
 _LARGEST_ERROR = 2.0  # one second of a crowd, or of silence, must not change the price a millionfold
 _FIRST_ANSWERS = 0.0003  # what a mean frame costs at the first price: below what devices can tell apart
@@ -39,15 +40,16 @@ class ShadowPrice:
         self._side = 1  # 1 if the load was last above the target, -1 if below
         self._crossed_s = -math.inf
 
-    def count(self, engine_s: float, now_s: float) -> None:
-        """Count a request, taken or refused.
+    def count(self, engine_s: float, now_s: float, refused: bool = False) -> None:
+        """Count a request.
 
         Args:
             engine_s: engine seconds that it takes in a full batch.
             now_s: time of its arrival.
+            refused: whether it is not taken.
         """
         self._advance(now_s)
-        self._arrived_s += engine_s
+        self._arrived_s += (_REFUSED if refused else 1.0) * engine_s
         self._frame_s += (_NEWEST_FRAME if self._frame_s else 1.0) * (engine_s - self._frame_s)
 
     def at(self, now_s: float) -> float:

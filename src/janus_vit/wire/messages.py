@@ -5,12 +5,12 @@ Knows no transport, and does not decode the body of a request. `request_check` c
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.answer_check import Outputs, checked_answer
 from janus_vit.wire.fields import parse, require_duration, require_field
 from janus_vit.wire.load_messages import checked_price, price_message
 
@@ -34,6 +34,8 @@ class Request:
         time_left_s: seconds until the device no longer needs the answer.
         device: name of the sender.
         body: the encoded tokens or image.
+        in_time_s: seconds until the answer is late, if that is sooner: the device still takes a late one, which a busy
+            cloud refuses. 0: answers are in time as long as the device needs them.
     """
 
     fingerprint: str
@@ -45,6 +47,7 @@ class Request:
     time_left_s: float
     device: str
     body: bytes
+    in_time_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +71,6 @@ class Reply:
     compute_s: float
     expected_queue_s: float
     price: EnginePrice = field(default_factory=EnginePrice)
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Size of a model's answer. One of the two is 0.
-
-    Attributes:
-        classes: number of classes of a model that classifies.
-        vector_width: number of values in the vector of a model that embeds or regresses.
-    """
-
-    classes: int
-    vector_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +103,7 @@ def serialise_request(request: Request) -> bytes:
         time_left_s=request.time_left_s,
         device=request.device,
         body=request.body,
+        in_time_s=request.in_time_s,
     ).SerializeToString()
 
 
@@ -120,10 +111,12 @@ def parse_request(data: bytes) -> Request:
     """Parse a request. Call `check_request` before you use its fields.
 
     Raises:
-        WireError: the bytes are not a request, or one of another version.
+        WireError: the bytes are not a request, one of another version, or one with too many bytes besides its body.
     """
     message = parse(pb.InferRequest, data)
     _check_version(message.wire_version)
+    header_bytes = len(data) - len(message.body)
+    require_field(header_bytes <= HEADER_BYTES, "body", f"comes with {header_bytes} bytes of other fields")
     return Request(
         fingerprint=message.fingerprint,
         payload=message.payload,
@@ -134,6 +127,7 @@ def parse_request(data: bytes) -> Request:
         time_left_s=message.time_left_s,
         device=message.device,
         body=message.body,
+        in_time_s=message.in_time_s,
     )
 
 
@@ -157,7 +151,7 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
 
     Args:
         data: the reply's bytes.
-        outputs: size of the answer that the model gives.
+        outputs: size and meaning of the answer that the model gives.
 
     Raises:
         WireError: the bytes are not a reply, or a field is out of range; the message names it.
@@ -166,8 +160,7 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
     durations_s = {name: getattr(message, name) for name in _REPLY_DURATIONS}
     for name, seconds in durations_s.items():
         require_duration(name, seconds)
-    answer = Answer(tuple(message.classes), tuple(message.probabilities), tuple(message.vector))
-    _check_answer(answer, outputs)
+    answer = checked_answer(message, outputs)
     return Reply(answer, **durations_s, price=checked_price(message.price))
 
 
@@ -192,22 +185,6 @@ def parse_greeting(data: bytes) -> Greeting:
     _check_version(message.wire_version)
     blocks = tuple(message.entry_blocks[:_MAX_ENTRY_BLOCKS])
     return Greeting(message.model, message.fingerprint, message.profile_json, blocks)
-
-
-def _check_answer(answer: Answer, outputs: Outputs) -> None:
-    width, classes = outputs.vector_width, outputs.classes
-    require_field(len(answer.vector) == width, "vector", f"has {len(answer.vector)} values, expected {width}")
-    require_field(all(map(math.isfinite, answer.vector)), "vector", "has a value that is not finite")
-    consistent = (classes > 0) == bool(answer.classes) and len(answer.classes) == len(answer.probabilities)
-    require_field(consistent, "classes", "does not match the model, or has another length than probabilities")
-    require_field(
-        all(index < classes for index in answer.classes),
-        "classes",
-        f"has an index that is too large for the model's {classes} classes",
-    )
-    require_field(
-        all(0 <= value <= 1.001 for value in answer.probabilities), "probabilities", "has a value outside 0 to 1"
-    )
 
 
 def _check_version(version: int) -> None:

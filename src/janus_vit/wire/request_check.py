@@ -1,6 +1,8 @@
-"""Check a request from the network against the model that would run it. Does not decode the body."""
+"""Check a request from the network, and its decoded sizes, against the model that would run it. Decodes nothing."""
 
 from __future__ import annotations
+
+from torch import Tensor
 
 from janus_vit.errors import InputError, ModelMismatch, WireError
 from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
@@ -35,13 +37,40 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
         f"is {request.time_left_s}, expected more than 0 and at most {LONGEST_WAIT_S:g} seconds",
     )
     require_field(
+        0 <= request.in_time_s <= LONGEST_WAIT_S,
+        "in_time_s",
+        f"is {request.in_time_s}, expected 0 to {LONGEST_WAIT_S:g} seconds",
+    )
+    require_field(
         request.split <= shape.blocks, "split", f"is {request.split}, but the model has {shape.blocks} blocks"
     )
     payload = _check_payload(request, shape)
     if payload.of_tokens:
         _check_tokens(request, shape)
+    else:
+        for name, count in (("tokens", request.tokens), ("width", request.width)):
+            require_field(count == 0, name, f"is {count}, expected 0 for {payload.name}, which carries no tokens")
     _check_merges(request, shape)
     return payload
+
+
+def check_sizes(sizes: Tensor, split: int, shape: ModelShape) -> None:
+    """Check that decoded tokens stand for the model's patches: each patch for once, and protected tokens for one each.
+
+    Args:
+        sizes: [T] number of patches that each token stands for.
+        split: number of blocks that have run.
+        shape: shape of the model.
+
+    Raises:
+        WireError: they do not.
+    """
+    protected, total = sizes[: shape.protected], int(sizes.sum())
+    require_field(
+        bool((protected == 1).all()), "body", f"has sizes other than 1 for the first {shape.protected} tokens"
+    )
+    expected = shape.tokens_at(split, shape.tokens)
+    require_field(total == expected, "body", f"has sizes that add up to {total}, expected {expected}")
 
 
 def largest_body_bytes(shape: ModelShape) -> int:

@@ -84,7 +84,7 @@ def fleet(
         check_writable(csv_file)
     chosen = mixed_fleet() if file is None else load_fleet(file, _find_model)
     if cloud is not None:
-        chosen = replace(chosen, cloud=published_cloud(cloud, chosen.shape.name, chosen.cloud.config))
+        chosen = replace(chosen, cloud=published_cloud(cloud, chosen.shape.name))
     drawn = {count: members(chosen, count, _WARM_UP_S + seconds, seed) for count in counts}
     rows: list[Row] = []
     lines: list[str] = []

@@ -129,7 +129,8 @@ class RemoteBackend:
     def check(self, job: Job) -> None:
         """See `Backend.check`. Uses the load reported with the last answer; the scheduler decides after `submit`."""
         compute_s = self._load.price.of_frame(job.entry, job.tokens)
-        if time.perf_counter() + compute_s > job.deadline_s:
+        last_s = job.deadline_s if self._load.waiting else max(job.deadline_s, job.abandoned_s)
+        if time.perf_counter() + compute_s > last_s:
             raise Overloaded(
                 f"the request cannot be in time: computing takes {1e3 * compute_s:.0f} ms, "
                 f"the expected wait is {1e3 * self._load.expected_wait_s:.0f} ms",
