@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ def _for_replicas(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _serve(settings: RaySettings, model: Model, port: int, as_json: bool) -> None:
     from janus_vit.cloud.ray.local import deploy, local_ray, local_scale
+    from janus_vit.cloud.ray.replica import load_service
     from janus_vit.wire.messages import HEADER_BYTES
     from janus_vit.wire.request_check import largest_body_bytes
     from janus_vit.wire.rpc import LARGEST_PROBE_BYTES
@@ -98,7 +100,7 @@ def _serve(settings: RaySettings, model: Model, port: int, as_json: bool) -> Non
     largest_bytes = max(largest_body_bytes(model.shape), LARGEST_PROBE_BYTES) + HEADER_BYTES
     say(messages(), f"starting Ray Serve with {scale} of {model.name}")
     with local_ray(port, largest_bytes, cores):
-        deploy(settings, scale)
+        deploy(partial(load_service, settings), scale, port)
         with wait_for_signal() as stop:
             say(messages(), f"serving {model.name} on 0.0.0.0:{port}; Ctrl-C stops it")
             if as_json:

@@ -1,5 +1,16 @@
-"""The cloud on Ray Serve: one replica a GPU, behind Ray Serve's own gRPC proxy. `app` builds the application."""
+"""The cloud on Ray Serve: one replica a GPU, behind Ray Serve's own gRPC proxy.
 
-from janus_vit.cloud.ray.application import app
+`serve run janus_vit.cloud.ray:app` finds the application here. Only `application` and `local` import Ray.
+"""
 
-__all__ = ["app"]
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from janus_vit.cloud.ray.application import app
+
+    return app

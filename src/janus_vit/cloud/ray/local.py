@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from typing import TYPE_CHECKING
 
+import grpc
 import ray
 from ray import serve
 
-from janus_vit.cloud.ray.application import Scale, replicas_of
+from janus_vit.cloud.ray.application import replicas_of
 from janus_vit.cloud.ray.proxy import APPLICATION, add_janus_service
-from janus_vit.cloud.ray.replica import make_service
+from janus_vit.cloud.ray.scale import Scale
 from janus_vit.cloud.ray.settings import RaySettings
 from janus_vit.errors import InputError, Unreachable
+from janus_vit.wire.rpc import HELLO
 
+if TYPE_CHECKING:
+    from janus_vit.cloud.service import CloudService
+
+_START_S = 60.0  # until the proxy answers once the replicas run
+_LOGS = "see the logs of Ray Serve"
 _PROXY = f"{add_janus_service.__module__}.{add_janus_service.__name__}"
 
 
@@ -48,8 +55,8 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
     os.environ["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"] = str(largest_message_bytes)
-    logging.getLogger("ray").setLevel(logging.WARNING)
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level="warning")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would tell each step
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         serve.start(
             http_options={"host": "127.0.0.1", "port": 0},  # without it there is no gRPC proxy
@@ -62,17 +69,25 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
         ray.shutdown()
 
 
-def deploy(settings: RaySettings, scale: Scale) -> None:
-    """Start the application and wait until its replicas serve.
+def deploy(make_service: Callable[[], CloudService], scale: Scale, port: int) -> None:
+    """Start the application and wait until it answers.
+
+    Args:
+        make_service: makes the service in each replica's process.
+        scale: the replicas to start.
+        port: port of the proxy.
 
     Raises:
-        Unreachable: a replica could not start; the message says why.
+        Unreachable: a replica could not start, or the proxy does not answer; the message says why.
     """
-    make = partial(make_service, settings, settings.threads or scale.cpus)
     try:
-        serve.run(replicas_of(make, scale), name=APPLICATION)
+        serve.run(replicas_of(make_service, scale), name=APPLICATION)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            channel.unary_unary(HELLO)(b"", wait_for_ready=True, timeout=_START_S)
     except RuntimeError as error:
-        raise Unreachable(f"Ray Serve cannot start the cloud: {_last_line(str(error))}") from error
+        raise Unreachable(f"Ray Serve cannot start the cloud: {_last_line(str(error))} ({_LOGS})") from error
+    except grpc.RpcError as error:
+        raise Unreachable(f"the gRPC proxy of Ray Serve does not answer: {error.details()} ({_LOGS})") from error
 
 
 def _last_line(text: str) -> str:

@@ -43,12 +43,8 @@ class Replica:
         return await _answer(self._answers.probe(call.receive_s))
 
 
-def make_service(settings: RaySettings, threads: int) -> CloudService:
+def load_service(settings: RaySettings) -> CloudService:
     """Load the model and its engine, and start the engine's thread.
-
-    Args:
-        settings: arguments of the application.
-        threads: CPU threads of the engine.
 
     Raises:
         InputError: the model, the profile or the engine cannot be used.
@@ -62,7 +58,8 @@ def make_service(settings: RaySettings, threads: int) -> CloudService:
     from janus_vit.planning.latency import load_profile
     from janus_vit.scheduling.config import CloudConfig
 
-    torch.set_num_threads(threads)
+    if settings.threads is not None:  # otherwise as many as the cores that Ray reserves, by OMP_NUM_THREADS
+        torch.set_num_threads(settings.threads)
     profile = load_profile(Path(settings.profile))
     model = load_model(settings.model, settings.image_size, settings.task)
     if profile.model != model.name:

@@ -23,7 +23,7 @@ class RaySettings:
         task: the model's task; None is its own.
         image_size: pixels of the model's input; None is its own size.
         engine: name of the engine.
-        threads: CPU threads of a replica without a GPU; None divides the cores by the largest number of replicas.
+        threads: CPU threads of a replica. None: one with a GPU; without, the cores divided by the most replicas.
         max_batch: frames that run together at most.
         replicas: number of replicas, such as "2", or "1-4" to scale with the load; None is 1 to the number of GPUs.
     """

@@ -1,0 +1,253 @@
+"""What happens to a device's call in Ray Serve's proxy. Ray's part is played by functions; the calls are real."""
+
+import asyncio
+import threading
+from dataclasses import replace
+
+import grpc
+import pytest
+from cloud_requests import image_request
+
+from janus_vit.cloud.calls import CallResult
+from janus_vit.cloud.in_process import local_service
+from janus_vit.cloud.ray.messages import ReplicaAnswer
+from janus_vit.cloud.ray.proxy import APPLICATION, add_janus_service
+from janus_vit.cloud.ray.replica import Replica
+from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, Unreachable
+from janus_vit.planning.outcome import Answer
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.wire.messages import Outputs, Reply, parse_request, serialise_reply
+from janus_vit.wire.rpc import HELLO, INFER
+
+ANSWER = Reply(Answer((1,), (0.5,)), 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class RayServer:
+    """The server of Ray's proxy: replaces every handler by one that calls `replica`, and serves until the end."""
+
+    def __init__(self, replica):
+        self.replica = replica
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def add_generic_rpc_handlers(self, handlers):
+        routed = {
+            path: handler._replace(response_serializer=None, unary_unary=self.replica)
+            for path, handler in handlers[0]._method_handlers.items()
+        }
+        handlers[0]._method_handlers = routed
+        self._server.add_generic_rpc_handlers(handlers)
+
+    async def _serve(self):
+        self._server = grpc.aio.server()
+        add_janus_service(Replica, self)
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        self._ready.set()
+        await self._stop.wait()
+        await self._server.stop(None)
+
+    def close(self):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def ask():
+    """Send requests to a proxy whose replicas are played by a function."""
+    opened = []
+
+    def connected(replica):
+        server = RayServer(replica)
+        transport = GrpcTransport(f"127.0.0.1:{server.port}", Outputs(7))
+        opened.extend([transport, server])
+        return transport
+
+    yield connected
+    for each in opened:
+        each.close()
+
+
+def dies(context):
+    """What Ray Serve does when a replica dies."""
+    context.set_code(grpc.StatusCode.INTERNAL)
+    context.set_details("The actor died unexpectedly before finishing this task.\n\tpid: 7")
+    return b""
+
+
+def answers(call):
+    return ReplicaAnswer(CallResult(serialise_reply(replace(ANSWER, receive_s=call.receive_s)))).SerializeToString()
+
+
+def test_a_replica_gets_the_message_and_how_long_it_took_and_the_time_that_is_left(model, ask):
+    calls = []
+
+    async def replica(call, context):
+        calls.append(call)
+        return answers(call)
+
+    request = image_request(model)
+    reply = ask(replica).infer(request, 5.0)
+    assert reply.answer == ANSWER.answer
+    (call,) = calls
+    assert parse_request(call.message) == request
+    assert 0 <= call.receive_s == reply.receive_s < 5.0
+    assert 0 < call.left_s < 5.0
+
+
+def test_another_replica_answers_if_the_first_one_dies(model, ask):
+    calls = []
+
+    async def replica(call, context):
+        calls.append(call)
+        return dies(context) if len(calls) == 1 else answers(call)
+
+    assert ask(replica).infer(image_request(model), 5.0).answer == ANSWER.answer
+    first, second = calls
+    assert second.message == first.message
+    assert second.receive_s == first.receive_s
+    assert second.left_s < first.left_s
+
+
+def test_two_deaths_end_the_request(model, ask):
+    calls = []
+
+    async def replica(call, context):
+        calls.append(call)
+        return dies(context)
+
+    with pytest.raises(Unreachable, match="two replicas died while they worked on this request"):
+        ask(replica).infer(image_request(model), 5.0)
+    assert len(calls) == 2
+
+
+def test_no_second_replica_is_asked_without_time(model, ask):
+    calls = []
+
+    async def replica(call, context):
+        calls.append(call)
+        while context.time_remaining() > 0:
+            await asyncio.sleep(0.01)
+        return dies(context)
+
+    with pytest.raises(DeadlineExceeded):
+        ask(replica).infer(image_request(model), 0.1)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "says"),
+    [
+        (grpc.StatusCode.NOT_FOUND, Unreachable, "runs no application 'janus-vit'"),
+        (grpc.StatusCode.UNAVAILABLE, Unreachable, "no replica of the cloud can be started"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Rejected, "too many requests wait for a replica"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, "did not answer in time"),
+    ],
+)
+def test_what_ray_serve_reports_reaches_the_device_at_once(model, ask, code, error, says):
+    calls = []
+
+    async def replica(call, context):
+        calls.append(call)
+        context.set_code(code)
+        context.set_details("a traceback of Ray")
+        return b""
+
+    with pytest.raises(error, match=says):
+        ask(replica).infer(image_request(model), 5.0)
+    assert len(calls) == 1
+
+
+def test_a_device_cannot_choose_the_application(ask):
+    seen = []
+
+    async def replica(call, context):
+        seen.append(context.invocation_metadata())
+        return answers(call)
+
+    with grpc.insecure_channel(ask(replica)._address) as channel:
+        channel.unary_unary(HELLO)(b"", timeout=5.0, metadata=[("application", "other"), ("session_id", "7")])
+    assert seen == [(("application", APPLICATION),)]
+
+
+def test_a_replica_that_is_asked_in_vain_is_told(model, ask):
+    cancelled = threading.Event()
+
+    async def replica(call, context):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:  # Ray Serve cancels the replica's coroutine, and catches the error
+            cancelled.set()
+        context.set_code(grpc.StatusCode.CANCELLED)
+        return b""
+
+    with pytest.raises(DeadlineExceeded):
+        ask(replica).infer(image_request(model), 0.1)
+    assert cancelled.wait(5)
+
+
+@pytest.fixture
+def replica(model, engine, make_profile):
+    """A replica with a real service, called in the proxy's process."""
+    service = local_service(model, engine, make_profile(1e-3, model="small"))
+    held = Replica(lambda: service)
+    methods = {"Hello": held.Hello, "Infer": held.Infer, "Probe": held.Probe}
+
+    async def call(call, context):
+        return (await methods[held_method(call)](call)).SerializeToString()
+
+    def held_method(call):
+        return "Infer" if call.message else "Probe" if call.receive_s else "Hello"
+
+    yield call
+    service.close()
+
+
+def test_refusals_of_a_replica_are_those_of_our_own_server(model, ask, replica):
+    transport = ask(replica)
+    assert transport.hello(5.0).fingerprint == model.fingerprint
+    assert transport.infer(image_request(model), 5.0).answer.classes
+    with pytest.raises(Overloaded, match="resource_exhausted") as refusal:
+        transport.infer(image_request(model, time_left_s=1e-3), 5.0)
+    assert refusal.value.expected_wait_s >= 0
+    assert refusal.value.price is not None
+    with pytest.raises(Rejected, match=r"failed_precondition.*start both sides with the same model"):
+        transport.infer(image_request(model, fingerprint="other"), 5.0)
+    with pytest.raises(Rejected, match=r"invalid_argument.*field merges"):
+        transport.infer(image_request(model, merges=(1,)), 5.0)
+
+
+def test_a_probe_is_timed_by_the_proxy_and_told_the_load(ask, replica):
+    probed = ask(replica).probe(64_000, 5.0).result()
+    assert probed.transfer.delivered
+    assert probed.load is not None
+
+
+def test_what_is_not_a_request_gets_a_sentence(ask, replica):
+    with grpc.insecure_channel(ask(replica)._address) as channel:
+        call = channel.stream_unary(INFER)
+        with pytest.raises(grpc.RpcError) as error:
+            call(iter([b"nothing"]), timeout=5.0)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(grpc.RpcError, match="has no deadline within 60 s"):
+            call(iter([b"nothing"]))
+
+
+def test_a_bug_in_a_replica_keeps_its_details(model, ask):
+    class Broken:
+        async def infer(self, message, receive_s, left_s):
+            raise ValueError("secret")
+
+    held = Replica.__new__(Replica)
+    held._answers = Broken()
+
+    async def replica(call, context):
+        return (await held.Infer(call)).SerializeToString()
+
+    with pytest.raises(Rejected, match=r"\(internal\): the cloud failed on this request; its log says why"):
+        ask(replica).infer(image_request(model), 5.0)
