@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +11,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.scheduling.config import CloudConfig
 
+_REPLICAS = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 _COUNTS = ("image_size", "threads", "max_batch")
 
 
@@ -69,10 +71,11 @@ class RaySettings:
         """
         if self.replicas is None:
             return 1, max(1, gpus)
-        low, _, high = self.replicas.partition("-")
-        if not (low.isdecimal() and (high or low).isdecimal() and 1 <= int(low) <= int(high or low)):
+        match = _REPLICAS.fullmatch(self.replicas)
+        fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= fewest <= most:
             raise InputError(f"replicas {self.replicas!r} is neither a number nor a range: write one such as 2 or 1-4")
-        return int(low), int(high or low)
+        return fewest, most
 
 
 def _count(name: str, value: object) -> int:
