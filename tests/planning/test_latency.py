@@ -128,6 +128,19 @@ def test_plan_that_splits_after_the_last_block_sends_what_the_head_reads(make_pr
         (lambda v: v.update(samples=[[1, 2, float("inf")]]), r"field samples\[0\]"),
         (lambda v: v.update(stem_s=10**400), "field stem_s must be a finite number"),
         (lambda v: v.update(schema="janus-vit/profile/9"), "field schema"),
+        (lambda v: v.update(stem_s=1.7e308), "field stem_s must be at most 3600, not 1.7e\\+308"),
+        (lambda v: v["line"].update(b_s=-1e308), "field line.b_s must be at least -3600"),
+        (lambda v: v["quadratic"].update(correlation=1e9), "field quadratic.correlation must be at most 1"),
+        (lambda v: v["merge"].update(per_value_s=-1e-9), "field merge.per_value_s must be at least 0"),
+        (lambda v: v["decode"]["float32"].update(fixed_s=1e300), "field decode.float32.fixed_s must be at most 3600"),
+        (lambda v: v["image_bytes"].update(png=1e300), "field image_bytes.png must be at most 1e\\+12"),
+        (
+            lambda v: v["lossless_ratio"].update({"float8+zstd": 1e300}),
+            "field lossless_ratio.float8.zstd must be at most",
+        ),
+        (lambda v: v.update(samples=[[1, 2, 1e300]]), r"field samples\[0\]"),
+        (lambda v: v.update(samples=[[1e300, 2, 1e-3]]), r"field samples\[0\]"),
+        (lambda v: v.update(samples=[[-1, 2, 1e-3]]), r"field samples\[0\]"),
     ],
 )
 def test_damaged_profile_names_its_field(make_profile, change, message):

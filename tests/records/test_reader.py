@@ -1,6 +1,7 @@
 """Records are read as they were written; damage is named."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,13 @@ def test_line_that_lacks_only_its_line_break_is_complete(tmp_path):
         (lambda record: record["plan"].update(split=5), "field plan.split must be at most"),
         (lambda record: record["plan"].update(merges=[1, -1]), "field plan.merges must be whole numbers"),
         (lambda record: record["answer"].update(classes=["cat"]), "field answer.classes must be whole numbers"),
+        (lambda record: record["answer"].update(classes=[10**400, 1]), "field answer.classes must be whole numbers"),
+        (lambda record: record["plan"].update(merges=[10**400, 0, 0]), "field plan.merges must be whole numbers"),
+        (lambda record: record["plan"].update(rescue=[10**400]), "field plan.rescue must be whole numbers"),
+        (lambda record: record.update(frame=10**400), "field frame must be a finite number"),
+        (lambda record: record.update(sla_s=1e-300), "field sla_s must be above zero"),
+        (lambda record: record.update(name="\ud800"), "field name holds half of a character"),
+        (lambda record: record.update(about={"a": [0, {"b": 1e13}]}), r"field about.a\[1\].b must be at most 1e\+12"),
         (lambda record: record["answer"].update(probabilities=[1]), "field answer.probabilities must be as many"),
         (
             lambda record: record["transfers"][1].update(rtt_s="-"),
@@ -147,6 +155,30 @@ def test_other_files_are_refused(tmp_path, data, named):
     path = tmp_path / "bad.jsonl"
     path.write_bytes(data)
     with pytest.raises(InputError, match=rf"bad\.jsonl: {named}"):
+        read_records(path)
+
+
+def test_a_number_deep_below_long_keys_needs_no_memory_for_their_paths(tmp_path):
+    record = to_record(OUTCOME)
+    record["x" * 100_000] = [[1] * 1_000] * 50
+    record["y"] = deep = {}
+    for _ in range(60):
+        deep["z" * 10_000] = deep = {"w": [1]}
+    path = tmp_path / "deep.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    tracemalloc.start()
+    read_records(path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 8 * path.stat().st_size
+
+
+@pytest.mark.parametrize("depth", [65, 900, 100_000])
+@pytest.mark.parametrize(("opens", "closes"), [('{"a23456789012345678":', "}"), ("[", "]")])
+def test_values_nested_deeply_are_refused(tmp_path, depth, opens, closes):
+    path = tmp_path / "deep.jsonl"
+    path.write_text('{"schema": "janus-vit/record/1", "x": ' + opens * depth + "1" + closes * depth + "}\n")
+    with pytest.raises(InputError, match=r"deep\.jsonl: line 1: (nests values|holds a number or nesting)"):
         read_records(path)
 
 

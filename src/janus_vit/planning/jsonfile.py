@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
+
+_LARGEST_FILE_BYTES = 1 << 28
+_MAX_DEPTH = 64  # objects and lists inside each other
+_LONGEST_NAME = 200  # of a field, in an error message
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring, _SHOWN.maxlong, _SHOWN.maxother = 80, 40, 80
+
+
+def shown(value: object) -> str:
+    """Describe a value in an error message, however long or deeply nested it is."""
+    return _SHOWN.repr(value)
 
 
 def is_number(value: object) -> bool:
@@ -18,6 +30,15 @@ def is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= sys.float_info.max  # False for NaN and infinity too
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8. JSON can also escape one half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -34,27 +55,31 @@ class Section:
     path: str
     values: Mapping[str, Any]
 
-    def number(self, key: str, low: float = -math.inf) -> float:
-        """Return a finite number that is at least `low`."""
+    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
+        """Return a finite number from `low` to `high`."""
         value = self._get(key)
         if not is_number(value):
-            raise self.wrong(key, f"must be a finite number, not {value!r}")
+            raise self.wrong(key, f"must be a finite number, not {shown(value)}")
         if value < low:
-            raise self.wrong(key, f"must be at least {low:g}, not {value!r}")
+            raise self.wrong(key, f"must be at least {low:g}, not {shown(value)}")
+        if value > high:
+            raise self.wrong(key, f"must be at most {high:g}, not {shown(value)}")
         return float(value)
 
-    def integer(self, key: str, low: int = 0) -> int:
-        """Return a whole number that is at least `low`."""
-        value = self.number(key, low)
+    def integer(self, key: str, low: int = 0, high: float = math.inf) -> int:
+        """Return a whole number from `low` to `high`."""
+        value = self.number(key, low, high)
         if value != int(value):
-            raise self.wrong(key, f"must be a whole number, not {value!r}")
+            raise self.wrong(key, f"must be a whole number, not {shown(value)}")
         return int(value)
 
     def text(self, key: str) -> str:
         """Return a string."""
         value = self._get(key)
         if not isinstance(value, str):
-            raise self.wrong(key, f"must be a string, not {value!r}")
+            raise self.wrong(key, f"must be a string, not {shown(value)}")
+        if not is_text(value):
+            raise self.wrong(key, "holds half of a character, which no file can hold")
         return value
 
     def section(self, key: str) -> Section:
@@ -64,10 +89,10 @@ class Section:
             raise self.wrong(key, f"must be an object, not {type(value).__name__}")
         return Section(self.source, self._name(key), value)
 
-    def numbers(self, key: str, low: float = -math.inf) -> dict[str, float]:
-        """Return a nested object of finite numbers."""
+    def numbers(self, key: str, low: float = -math.inf, high: float = math.inf) -> dict[str, float]:
+        """Return a nested object of finite numbers from `low` to `high`."""
         inner = self.section(key)
-        return {name: inner.number(name, low) for name in inner.values}
+        return {name: inner.number(name, low, high) for name in inner.values}
 
     def array(self, key: str) -> list[Any]:
         """Return a list."""
@@ -94,7 +119,9 @@ class Section:
 
     def wrong(self, key: str, what: str) -> InputError:
         """Make the error for a field of this object that cannot be used."""
-        return InputError(f"{self.source}: field {self._name(key)} {what}: make the file again")
+        name = self._name(key)
+        short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+        return InputError(f"{self.source}: field {short} {what}: make the file again")
 
 
 def parse_json(text: str, source: str, schema: str | None) -> Section:
@@ -118,25 +145,45 @@ def parse_json(text: str, source: str, schema: str | None) -> Section:
         raise InputError(
             f"{source}: holds a number or nesting that is too large ({error}): make the file again"
         ) from error
+    _check_depth(values, source)
     if not isinstance(values, dict):
         raise InputError(f"{source}: must hold a JSON object, not {type(values).__name__}: make the file again")
     section = Section(source, "", values)
     if schema is not None and section.text("schema") != schema:
         raise InputError(
-            f"{source}: field schema is {values['schema']!r} and {schema!r} is needed: make the file again "
+            f"{source}: field schema is {shown(values['schema'])} and {schema!r} is needed: make the file again "
             "with this version"
         )
     return section
 
 
+def _check_depth(values: object, source: str) -> None:
+    """Refuse values that are nested deeper than any file of ours, because a walk through them needs memory."""
+    level = [values]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for value in level for inner in _items(value) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise InputError(f"{source}: nests values more than {_MAX_DEPTH} levels deep: make the file again")
+
+
+def _items(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
 def read_json(path: Path, schema: str | None) -> Section:
     """Read a JSON file and check its schema, see `parse_json`."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text: make the file again") from error
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    if len(data) > _LARGEST_FILE_BYTES:
+        raise InputError(f"{path}: has more than {_LARGEST_FILE_BYTES} bytes: is it a JSON file of this package?")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text: make the file again") from error
     return parse_json(text, str(path), schema)
 
 

@@ -7,7 +7,6 @@ relative error also follows the quadratic cost of attention and the flat start a
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from janus_vit.errors import InputError
 from janus_vit.planning.jsonfile import Section, is_number, parse_json, read_json, write_text
 
 SCHEMA = "janus-vit/profile/1"
+_LONGEST_S = 3600.0  # of one step, or per token
 Floats = NDArray[np.float64]
 
 
@@ -248,23 +248,24 @@ def parse_profile(text: str, source: str) -> PlatformProfile:
 def _profile(section: Section) -> PlatformProfile:
     return PlatformProfile(
         model=section.text("model"),
-        stem_s=section.number("stem_s", 0),
-        head_s=section.number("head_s", 0),
+        stem_s=section.number("stem_s", 0, _LONGEST_S),
+        head_s=section.number("head_s", 0, _LONGEST_S),
         line=_curve(section.section("line")),
         quadratic=_curve(section.section("quadratic")),
         merge=_cost(section.section("merge")),
         encode=_costs(section.section("encode")),
         decode=_costs(section.section("decode")),
-        image_bytes=section.numbers("image_bytes", 0),
-        lossless_ratio=section.numbers("lossless_ratio", 0),
+        image_bytes=section.numbers("image_bytes", 0, 1e12),
+        lossless_ratio=section.numbers("lossless_ratio", 0, 1e3),
         about=dict(section.section("about").values),
         samples=_samples(section),
     )
 
 
 def _curve(section: Section) -> Curve:
-    smallest = {"a_s": -math.inf, "b_s": -math.inf, "c_s": -math.inf, "correlation": -1.0}  # 0 for all others
-    return Curve(**{each.name: section.number(each.name, smallest.get(each.name, 0.0)) for each in fields(Curve)})
+    bounds = dict.fromkeys(("a_s", "b_s", "c_s"), (-_LONGEST_S, _LONGEST_S)) | {"correlation": (-1.0, 1.0)}
+    usual = 0.0, _LONGEST_S  # errors too: they are ratios
+    return Curve(**{each.name: section.number(each.name, *bounds.get(each.name, usual)) for each in fields(Curve)})
 
 
 def _costs(section: Section) -> dict[str, Cost]:
@@ -272,13 +273,14 @@ def _costs(section: Section) -> dict[str, Cost]:
 
 
 def _cost(section: Section) -> Cost:
-    return Cost(section.number("fixed_s", 0), section.number("per_value_s"))
+    return Cost(section.number("fixed_s", 0, _LONGEST_S), section.number("per_value_s", 0, _LONGEST_S))
 
 
 def _samples(section: Section) -> tuple[tuple[int, int, float], ...]:
     found = []
     for index, row in enumerate(section.array("samples")):
-        if not isinstance(row, list) or len(row) != 3 or not all(map(is_number, row)):
+        numbers = isinstance(row, list) and len(row) == 3 and all(map(is_number, row))
+        if not numbers or min(row) < 0 or max(row[:2]) > 1e6 or row[2] > _LONGEST_S:
             raise section.wrong(f"samples[{index}]", "must be [tokens before, tokens after, seconds]")
         found.append((int(row[0]), int(row[1]), float(row[2])))
     return tuple(found)

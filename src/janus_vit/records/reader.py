@@ -20,6 +20,7 @@ _Value = TypeVar("_Value")
 _PREDICTED = ("device_s", "encode_s", "transfer_s", "queue_s", "decode_s", "cloud_s", "finish_s", "size_bytes")
 _MEASURED = tuple(Measured.__dataclass_fields__)
 _SHOW_EVERY = 500  # lines
+_SHORTEST_S = 1e-6  # of a time that others are divided by
 _LARGEST = 1e12  # seconds, bytes, tokens: larger numbers are damage
 
 
@@ -99,7 +100,7 @@ def parse_record(section: Section) -> Record:
     Raises:
         InputError: a field is missing or impossible; the message names it.
     """
-    _check_sizes(section, "", section.values)
+    _check_sizes(section)
     answer = section.section("answer")
     outcome = Outcome(
         frame=section.integer("frame"),
@@ -194,8 +195,8 @@ def _parse_prediction(section: Section) -> Prediction:
 
 def _parse_answer(section: Section) -> Answer:
     classes, probabilities, vector = (section.array(key) for key in ("classes", "probabilities", "vector"))
-    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in classes):
-        raise section.wrong("classes", "must be whole numbers from 0 upwards")
+    if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST for value in classes):
+        raise section.wrong("classes", f"must be whole numbers from 0 to {_LARGEST:g}")
     for key, values in (("probabilities", probabilities), ("vector", vector)):
         if not all(map(is_number, values)):
             raise section.wrong(key, "must be finite numbers")
@@ -218,22 +219,35 @@ def _optional(section: Section, key: str, read: Callable[[str], _Value]) -> _Val
     return None if section.values.get(key) is None else read(key)
 
 
-def _check_sizes(section: Section, name: str, value: object) -> None:
+def _check_sizes(section: Section) -> None:
     """Require numbers that are small enough for sums to stay finite."""
+    place = _too_large(section.values)
+    if place is not None:
+        raise section.wrong(place.lstrip("."), f"must be at most {_LARGEST:g}")
+
+
+def _too_large(value: object) -> str | None:
+    """Place of the first number that is too large, such as ".plan.merges[3]"; None if there is none.
+
+    Only this place is written as text: of all places together, the text can be far longer than the file.
+    """
     if isinstance(value, dict):
         for key, each in value.items():
-            _check_sizes(section, f"{name}.{key}" if name else str(key), each)
+            if (inner := _too_large(each)) is not None:
+                return f".{key}{inner}"
     elif isinstance(value, list):
         for index, each in enumerate(value):
-            _check_sizes(section, f"{name}[{index}]", each)
+            if (inner := _too_large(each)) is not None:
+                return f"[{index}]{inner}"
     elif is_number(value) and abs(float(value)) > _LARGEST:  # type: ignore[arg-type]
-        raise section.wrong(name, f"must be at most {_LARGEST:g}")
+        return ""
+    return None
 
 
 def _positive(section: Section, key: str) -> float:
     value = section.number(key, 0.0)
-    if value == 0:
-        raise section.wrong(key, "must be above zero")
+    if value < _SHORTEST_S:
+        raise section.wrong(key, f"must be above zero, at least {_SHORTEST_S:g}")
     return value
 
 

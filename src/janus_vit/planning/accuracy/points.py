@@ -10,6 +10,9 @@ from janus_vit.planning.jsonfile import Section
 from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, parse_payload
 from janus_vit.planning.plan import tokens_saved
 
+MOST_TOKENS, MOST_BLOCKS = 65_535, 1_000  # of one model; the wire format holds no more tokens
+_MOST_FRAMES = 10**12
+_LARGEST_LEVEL, _LARGEST_KL, _LARGEST_BYTES = 1e6, 1e6, 1e12
 UNMERGED = "none"  # family of a configuration that merges nothing
 _LOSSLESS = (LOCAL, "float32", "tensor", "png")
 _Z = 1.959964  # 95 % of a normal distribution lie within this many standard deviations
@@ -109,19 +112,19 @@ def parse_point(section: Section) -> Point:
     Raises:
         InputError: a field is missing or impossible; the message names it.
     """
-    frames = section.integer("frames", 1)
-    right = None if section.values.get("right") is None else section.integer("right")
+    frames = section.integer("frames", 1, _MOST_FRAMES)
+    right = None if section.values.get("right") is None else section.integer("right", 0, _MOST_FRAMES)
     point = Point(
         family=section.text("family"),
-        level=section.number("level", 0.0),
+        level=section.number("level", 0.0, _LARGEST_LEVEL),
         merges=parse_merges(section),
-        split=section.integer("split"),
+        split=section.integer("split", 0, MOST_BLOCKS + 1),
         payload=section.text("payload"),
         frames=frames,
-        agreeing=section.integer("agreeing"),
+        agreeing=section.integer("agreeing", 0, _MOST_FRAMES),
         right=right,
-        kl=section.number("kl", 0.0),
-        size_bytes=section.number("size_bytes", 0.0),
+        kl=section.number("kl", 0.0, _LARGEST_KL),
+        size_bytes=section.number("size_bytes", 0.0, _LARGEST_BYTES),
     )
     for key, count in (("agreeing", point.agreeing), ("right", point.right or 0)):
         if count > frames:
@@ -141,6 +144,11 @@ def parse_merges(section: Section, key: str = "merges") -> tuple[int, ...]:
         InputError: the field is missing or not a list of whole numbers.
     """
     values = section.array(key)
-    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
-        raise section.wrong(key, "must be whole numbers from 0 upwards, one for each block")
+    whole = all(
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS for value in values
+    )
+    if not whole or len(values) > MOST_BLOCKS:
+        raise section.wrong(
+            key, f"must be whole numbers from 0 to {MOST_TOKENS}, one for each of at most {MOST_BLOCKS} blocks"
+        )
     return tuple(values)
