@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,10 @@ from janus_vit.planning.outcome import Answer
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import ModelShape
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.messages import (
     HEADER_BYTES,
     Greeting,
-    Outputs,
     Reply,
     Request,
     parse_greeting,
@@ -25,7 +26,7 @@ from janus_vit.wire.messages import (
     serialise_reply,
     serialise_request,
 )
-from janus_vit.wire.request_check import check_request, largest_body_bytes
+from janus_vit.wire.request_check import check_request, check_sizes, largest_body_bytes
 
 SHAPE = ModelShape("example", 4, 20, 1, 8, (3, 16, 16))
 TIME_S = st.floats(0, 100)
@@ -118,8 +119,8 @@ def test_a_reply_of_a_model_that_embeds_is_checked_too(fields):
 
 
 def test_an_embedding_survives_its_bytes():
-    reply = Reply(Answer((), (), (0.5, -0.5, 0.25)), 0.0, 0.0, 0.0, 0.0, 0.0)
-    assert parse_reply(serialise_reply(reply), Outputs(0, 3)) == reply
+    reply = Reply(Answer((), (), (0.5, -0.5, 0.5, -0.5)), 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert parse_reply(serialise_reply(reply), Outputs(0, 4)) == reply
 
 
 def test_another_version_is_refused_with_the_remedy():
@@ -141,6 +142,37 @@ def test_the_header_never_needs_more_than_its_bound():
         body=b"",
     )
     assert len(serialise_request(widest)) < HEADER_BYTES
+
+
+@pytest.mark.parametrize("fields", [{"merges": [1] * 5000}, {"device": "x" * 5000}, {"fingerprint": "x" * 5000}])
+def test_other_fields_that_outgrow_their_bound_are_refused(fields):
+    message = pb.InferRequest(wire_version=1, body=b"body", **fields)
+    with pytest.raises(WireError, match=r"field body comes with 50\d\d bytes of other fields"):
+        parse_request(message.SerializeToString())
+
+
+@pytest.mark.parametrize("name", ["tokens", "width"])
+def test_an_image_with_tokens_is_refused(name):
+    request = Request("abc", "jpeg90", 0, (0,) * 4, 0, 0, 1.0, "", b"")
+    check_request(request, SHAPE, "abc")
+    with pytest.raises(WireError, match=f"field {name} is 999, expected 0 for jpeg90"):
+        check_request(replace(request, **{name: 999}), SHAPE, "abc")
+
+
+def test_sizes_must_stand_for_each_patch_once():
+    check_sizes(torch.tensor([1.0, 15.0, 4.0]), 2, SHAPE)
+    for sizes in ([1.0, 15.0, 3.0], [1.0] * 21, [2.0, 15.0, 3.0]):
+        with pytest.raises(WireError, match="field body has sizes"):
+            check_sizes(torch.tensor(sizes), 2, SHAPE)
+
+
+def test_only_the_tokens_of_the_head_come_after_the_last_block():
+    shape = replace(SHAPE, head_tokens=1)
+    check_sizes(torch.tensor([1.0]), 4, shape)
+    with pytest.raises(WireError, match="field body has sizes that add up to 1, expected 20"):
+        check_sizes(torch.tensor([1.0]), 3, shape)
+    with pytest.raises(WireError, match="sizes other than 1 for the first 1 tokens"):
+        check_sizes(torch.tensor([20.0]), 4, shape)
 
 
 def test_the_largest_body_is_unmerged_float32_or_the_float32_input():

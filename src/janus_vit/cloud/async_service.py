@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from janus_vit.cloud.service import CloudService, Pending
+from janus_vit.cloud.service import Call, CloudService, Pending
 from janus_vit.errors import JanusError
 from janus_vit.wire.load_messages import serialise_probe_reply
 from janus_vit.wire.messages import Reply, Request, parse_request, serialise_greeting, serialise_reply
@@ -68,8 +68,20 @@ class AsyncService:
         """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
         if self._service.decodes_quickly(request):
             return self._service.begin(request, receive_s, on_reply, left_s)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, self._service.begin, request, receive_s, on_reply, left_s)
+        call = Call()
+        begun = self._decoders.submit(self._service.begin, request, receive_s, on_reply, left_s, call)
+        try:
+            return await asyncio.wrap_future(begun)
+        except asyncio.CancelledError:  # the device disconnected
+            call.ended = True
+            begun.add_done_callback(_cancel_begun)
+            raise
+
+
+def _cancel_begun(begun: Future[Pending]) -> None:
+    """Drop a request that was decoded although its device had disconnected."""
+    if not begun.cancelled() and begun.exception() is None:
+        begun.result().cancel()
 
 
 def _settle(answered: asyncio.Future[Reply], reply: Reply | JanusError) -> None:

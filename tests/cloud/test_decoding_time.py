@@ -1,0 +1,145 @@
+"""Decoding ends when nobody waits for its answer any more."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from janus_vit.cloud.async_service import AsyncService
+from janus_vit.cloud.ingest import Ingest
+from janus_vit.cloud.service import CloudService
+from janus_vit.errors import DeadlineExceeded, Overloaded
+from janus_vit.planning.payloads import parse_payload
+from janus_vit.planning.plan import ModelShape
+from janus_vit.wire import clips
+from janus_vit.wire.clips import encode_clip
+from janus_vit.wire.messages import Greeting, Request, serialise_request
+
+FRAMES, SIDE, FRAME_S = 16, 224, 0.01
+SHAPE = ModelShape("video", 4, 1569, 1, 8, (3, FRAMES, SIDE, SIDE))
+BODY = encode_clip(np.zeros((FRAMES, SIDE, SIDE, 3), np.uint8), parse_payload("png"))
+
+
+class Backend:
+    """Takes every job that is not late, and answers none."""
+
+    def __init__(self):
+        self.submitted, self.cancelled, self.refused = [], [], 0
+
+    def check(self, job):
+        if time.perf_counter() > job.deadline_s:
+            self.refused += 1
+            raise Overloaded("late")
+
+    def submit(self, job, start, on_finished):
+        self.submitted.append(job.id)
+
+    def cancel(self, job_id):
+        self.cancelled.append(job_id)
+
+
+@pytest.fixture
+def backend():
+    return Backend()
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The frames that were decoded, each in 10 ms."""
+    frames = []
+    decode_image = clips.decode_image
+
+    def slowly(*args):
+        time.sleep(FRAME_S)
+        frames.append(threading.current_thread().name)
+        return decode_image(*args)
+
+    monkeypatch.setattr(clips, "decode_image", slowly)
+    return frames
+
+
+@pytest.fixture
+def service(backend):
+    service = AsyncService(CloudService(Greeting("video", "abc", "{}"), Ingest(SHAPE, "abc"), backend))
+    yield service
+    service.close()
+
+
+def message(time_left_s=5.0):
+    return serialise_request(Request("abc", "png", 0, (0,) * 4, 0, 0, time_left_s, "test", BODY))
+
+
+async def ended(call):
+    try:
+        return await call
+    except (asyncio.CancelledError, DeadlineExceeded, Overloaded) as error:
+        return error
+
+
+def test_decoding_stops_at_the_deadline(service, backend, decoded):
+    with pytest.raises(DeadlineExceeded, match="passed while the request was decoded"):
+        asyncio.run(service.infer(message(time_left_s=5 * FRAME_S), 0.0, 9.0))
+    assert 0 < len(decoded) < FRAMES
+    assert not backend.submitted
+
+
+def test_decoding_stops_at_the_end_of_the_call(service, backend, decoded):
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(service.infer(message(), 0.0, left_s=5 * FRAME_S))
+    assert 0 < len(decoded) < FRAMES
+
+
+def test_decoding_stops_when_the_device_disconnects(service, backend, decoded):
+    async def disconnect():
+        call = asyncio.create_task(service.infer(message(), 0.0, 9.0))
+        while not decoded:
+            await asyncio.sleep(FRAME_S / 4)
+        call.cancel()
+        assert isinstance(await ended(call), asyncio.CancelledError)
+
+    asyncio.run(disconnect())
+    service.close()
+    assert len(decoded) < FRAMES
+    assert not backend.submitted
+
+
+def test_a_request_that_was_decoded_for_nobody_leaves_the_queue(service, backend, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    submit = backend.submit
+
+    def held(*args):
+        begun.set()
+        go_on.wait()
+        submit(*args)
+
+    monkeypatch.setattr(backend, "submit", held)
+
+    async def disconnect():
+        call = asyncio.create_task(service.infer(message(), 0.0, 9.0))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        call.cancel()
+        await ended(call)
+        go_on.set()
+
+    asyncio.run(disconnect())
+    service.close()
+    assert backend.cancelled == backend.submitted == [0]
+
+
+def test_a_request_whose_deadline_passed_before_a_decoder_was_free_is_not_decoded(service, backend, decoded):
+    async def crowd():
+        first = [asyncio.create_task(service.infer(message(), 0.0, 9.0)) for _ in range(2)]
+        late = [asyncio.create_task(service.infer(message(time_left_s=3 * FRAME_S), 0.0, 9.0)) for _ in range(20)]
+        refusals = await asyncio.gather(*map(ended, late))
+        for call in first:
+            call.cancel()
+        await asyncio.gather(*map(ended, first))
+        return refusals
+
+    refusals = asyncio.run(crowd())
+    assert {type(refusal) for refusal in refusals} == {Overloaded}
+    assert backend.refused == 20
+    assert len(decoded) <= 2 * FRAMES
