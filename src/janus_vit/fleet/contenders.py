@@ -11,8 +11,10 @@ from janus_vit.fleet.served_cloud import FleetScheduler, ServedCloud
 from janus_vit.fleet.spec import Fleet
 from janus_vit.fleet.world import World
 from janus_vit.planning.latency import Floats
+from janus_vit.planning.link import RateForecast
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.adaptive import MostAccurateInTime
 from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.presets import policy_over, policy_table
 from janus_vit.planning.price import CloudLoad
@@ -137,6 +139,9 @@ def policy_maker(chosen: Contender, platforms: Platforms) -> Maker:
     table = policy_table(name, platforms)
     if chosen.keeps is not None:
         table = chosen.keeps(table)
+    first = policy_over(table, name, platforms)
+    if isinstance(first, MostAccurateInTime):  # thousands of devices share its arrays
+        return lambda own: first.twin(RateForecast(own.rate_mbps), own.rtt_s)
     return lambda own: policy_over(table, name, own)
 
 

@@ -6,7 +6,7 @@ Everything that does not depend on the link is computed once, so that a decision
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -61,9 +61,15 @@ class PlanTable:
     finish_s: Floats
     size_bytes: Floats
     rescue: Rescue
+    _made: dict[tuple[int, int], Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def plan(self, row: int, column: int) -> Plan:
-        """Return the plan in one cell."""
+        """Return the plan in one cell; always the same object."""
+        if (row, column) not in self._made:
+            self._made[row, column] = self._make(row, column)
+        return self._made[row, column]
+
+    def _make(self, row: int, column: int) -> Plan:
         schedule, option = self.schedules[row], self.options[column]
         rescue = None if option.payload == LOCAL else self.rescue.merges(row, option.split)
         return Plan(

@@ -43,8 +43,8 @@ class KnownLoad:
             return
         self._free_s, self._told_s = told_s + min(wait_s, _LONGEST_QUEUE_S), told_s
         if price is not None:
-            answers_per_s = min(price.answers_per_s * self._factor, LARGEST_PRICE)
-            self._price, self._priced_s = replace(price, answers_per_s=answers_per_s), told_s
+            own = min(price.answers_per_s * self._factor, LARGEST_PRICE)
+            self._price, self._priced_s = replace(price, answers_per_s=own) if own else price, told_s
 
     def queue_s(self, now_s: float) -> float:
         """Queueing delay that is left of the one that the cloud reported."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from janus_vit.planning.table import PlanTable
 
 HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
 _COARSE = 0.5  # a payload with a lower fidelity is not trusted without a measurement
+
+
+_Policy = TypeVar("_Policy", bound="MostAccurateInTime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,18 @@ class MostAccurateInTime:
         self._value = _paper_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
         self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
 
+    def twin(self: _Policy, link: RateForecast, rtt_s: float) -> _Policy:
+        """Make a fresh policy for another device with the same plans; both share the arrays.
+
+        Args:
+            link: forecast of that device's uplink rate.
+            rtt_s: round trip before any observation.
+        """
+        other = copy(self)
+        other._link, other._rtt = link, RoundTrip(rtt_s)
+        other._probes, other._correction = ProbeTimer(self._table), Correction()
+        return other
+
     def observe(self, outcome: Outcome) -> None:
         """Learn from the frame's transfers and its measured compute."""
         for transfer in outcome.transfers:
@@ -142,17 +159,23 @@ class MostAccurateInTime:
             time_left_s: time until the deadline.
         """
         device, cloud = self._correction.device, self._correction.cloud
+        # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
+        possible = np.flatnonzero((before_s < time_left_s) | (self._megabits == 0))
+        megabits, before_s, after_s = (each.take(possible) for each in (self._megabits, before_s, after_s))
+        cloud_s = cloud.factor * self._cloud_s.take(possible)
         left_s = time_left_s - before_s
-        finish_s = device.factor * self._table.finish_s
-        wait_s = patience_s(left_s, finish_s, after_s + self._megabits / self._link.rate_mbps, spread=device.spread)
+        finish_s = device.factor * self._table.finish_s.take(possible)
+        wait_s = patience_s(left_s, finish_s, after_s + megabits / self._link.rate_mbps, spread=device.spread)
         slack_s = np.minimum(wait_s, left_s) - after_s
-        answered = self._link.on_time(self._megabits / np.maximum(slack_s, 1e-9))
-        answered[(slack_s <= 0) & (self._megabits > 0)] = 0.0
-        compute_s = before_s + cloud.factor * self._cloud_s
-        spread = np.hypot(device.spread * before_s, cloud.spread * cloud.factor * self._cloud_s) / compute_s
-        in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud.factor * self._cloud_s), spread)
+        answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9))
+        answered[(slack_s <= 0) & (megabits > 0)] = 0.0
+        compute_s = before_s + cloud_s
+        spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s
+        in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud_s), spread)
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
-        return np.asarray(in_time), np.asarray((1.0 - answered) * rescued)
+        chances = np.zeros((2, *self._megabits.shape))
+        chances.reshape(2, -1)[:, possible] = in_time, (1.0 - answered) * rescued
+        return chances[0], chances[1]
 
     def _most_answers_per_second(self, chances: Chances) -> tuple[int, int]:
         """Row and column with the most right answers per second, so that later frames gain if this one is late.
