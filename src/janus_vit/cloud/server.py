@@ -58,6 +58,7 @@ class Cloud:
         self._config, self._loop = self._engine.config, self._engine.loop
         host = listen.rpartition(":")[0]
         port = self._config.metrics_port
+        self._page: MetricsPage | None = None
         try:
             self._page = None if port is None else MetricsPage(self.metrics, host.strip("[]"), port)
             self._front: _OneProcess | _ManyProcesses
@@ -68,6 +69,8 @@ class Cloud:
                 self._front = _OneProcess(self._engine, listen, tls, self.metrics)
         except BaseException:
             self._loop.close()
+            if self._page is not None:
+                self._page.close()
             raise
         self.port = self._front.port
         self.metrics.ready(True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from janus_vit.errors import Overloaded, TransportError, WireError
+from janus_vit.errors import InputError, Overloaded, TransportError, WireError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
@@ -83,6 +84,8 @@ class Device:
         self._load = KnownLoad(name)
         self._probe: Future[Probed] | None = None
         self._last_probe_s: float | None = None
+        self._closed = False
+        self._process = os.getpid()
 
     def infer(self, frame: Any, captured_s: float | None = None) -> Outcome:
         """Answer one frame; if the cloud does not answer in time, the device finishes the frame itself.
@@ -92,8 +95,9 @@ class Device:
             captured_s: time of capture on the device's clock, from which the SLA counts; default: now.
 
         Raises:
-            InputError: the frame has another shape or type.
+            InputError: the frame has another shape or type, or the device is closed or that of a forked process.
         """
+        self._require_open()
         began_s = self._clock.now() if captured_s is None else captured_s
         with Stopwatch(self._clock) as preparing:
             prepared = self._worker.prepare(frame)
@@ -137,7 +141,8 @@ class Device:
         return self._chance_in_time(captured_s) < _HOPELESS and self._chance_in_time(self._clock.now()) > _PROMISING
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection. A frame that runs in another thread is finished on the device."""
+        self._closed = True
         self._transport.close()
 
     def __enter__(self) -> Device:
@@ -147,6 +152,12 @@ class Device:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InputError("the device is closed: connect again")
+        if os.getpid() != self._process:  # threads do not survive a fork
+            raise InputError("the device was connected in another process: connect in this one")
 
     def _situation(self, began_s: float) -> Situation:
         self._finished_probe()

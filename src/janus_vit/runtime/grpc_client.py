@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.fields import require_field
 from janus_vit.wire.load_messages import parse_price, parse_probe_reply
 from janus_vit.wire.messages import (
     WIRE_VERSION,
@@ -32,6 +34,8 @@ _RECONNECT = [
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
+_CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
+_LONGEST_DETAILS = 500  # characters
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 
 
@@ -50,6 +54,7 @@ class GrpcTransport:
     def __init__(self, address: str, outputs: Outputs, credentials: grpc.ChannelCredentials | None = None) -> None:
         check_address(address)
         self._address = address
+        self._process = os.getpid()
         self._outputs = outputs
         options = [*KEEPALIVE, *_RECONNECT, *_OWN_CONNECTION, ("grpc.max_send_message_length", -1)]
         if credentials is None:
@@ -69,11 +74,21 @@ class GrpcTransport:
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once if there is no connection."""
         message = serialise_request(request)
-        return parse_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
+        began_s = time.perf_counter()
+        reply = parse_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
+        cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
+        _require_past("receive_s", cloud_s, time.perf_counter() - began_s)
+        return reply
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
-        return self._background.submit(self._probe_now, size_bytes, timeout_s)
+        self._require_own_process()
+        try:
+            return self._background.submit(self._probe_now, size_bytes, timeout_s)
+        except RuntimeError:  # closed
+            failed: Future[Probed] = Future()
+            failed.set_result(Probed(Transfer(time.perf_counter(), size_bytes, send_s=0.0, rtt_s=None)))
+            return failed
 
     def measure_link(self, size_bytes: int, timeout_s: float) -> Transfer:
         """Send bytes that the cloud discards, and return how long they took."""
@@ -89,6 +104,7 @@ class GrpcTransport:
         began_s = time.perf_counter()
         try:
             receive_s, load = parse_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
+            _require_past("receive_s", receive_s, time.perf_counter() - began_s)
         except (TransportError, WireError):
             ended_s = time.perf_counter()
             return Probed(Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None))
@@ -96,14 +112,22 @@ class GrpcTransport:
         rtt_s = max(0.0, ended_s - began_s - receive_s)
         return Probed(Transfer(ended_s, size_bytes, send_s=receive_s, rtt_s=rtt_s), load)
 
+    def _require_own_process(self) -> None:
+        """Refuse calls in a forked process, where gRPC's threads are missing: they would wait forever."""
+        if os.getpid() != self._process:
+            raise InputError(f"the connection to {self._address} is that of another process: connect after the fork")
+
     def _call(self, call: Callable[[], bytes]) -> bytes:
+        self._require_own_process()
         try:
             return call()
         except grpc.RpcError as error:
             raise self._translated(error) from error
+        except ValueError as error:  # closed
+            raise Unreachable(f"the connection to {self._address} is closed") from error
 
     def _translated(self, error: grpc.RpcError) -> TransportError:
-        code, details = error.code(), error.details()
+        code, details = error.code(), _printable(error.details() or "")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{self._address} did not answer in time")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
@@ -111,6 +135,29 @@ class GrpcTransport:
         refusal = f"{self._address} refused ({code.name.lower()}): {details}"
         wait_s = _expected_wait_s(error)
         return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s, _price(error))
+
+
+def _printable(details: str) -> str:
+    """Shorten what a cloud says, and replace what would control a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in details[:_LONGEST_DETAILS])
+
+
+def _require_past(field: str, cloud_s: float, elapsed_s: float) -> None:
+    """Refuse times that a cloud cannot have taken.
+
+    Args:
+        field: first field that counts.
+        cloud_s: how long the cloud says that it took.
+        elapsed_s: how long the call took.
+
+    Raises:
+        WireError: the cloud took longer than the call.
+    """
+    require_field(
+        cloud_s <= _CLOCKS * elapsed_s + _CLOCK_SLACK_S,
+        field,
+        f"and the cloud's other times are {cloud_s:.3g} s, but the call took {elapsed_s:.3g} s",
+    )
 
 
 def _expected_wait_s(error: grpc.RpcError) -> float | None:

@@ -17,6 +17,7 @@ from janus_vit.wire.load_messages import checked_price, price_message
 WIRE_VERSION = 1
 HEADER_BYTES = 4096  # generous upper bound for everything in a request except its body
 _MAX_ENTRY_BLOCKS = 1_000
+_LONGEST_NAME = 1_000  # characters
 _REPLY_DURATIONS = ("receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s")
 
 
@@ -179,10 +180,14 @@ def parse_greeting(data: bytes) -> Greeting:
     """Parse a cloud's greeting.
 
     Raises:
-        WireError: the bytes are not a greeting, or one of another version.
+        WireError: the bytes are not a greeting, or one of another version; or a name in it cannot be shown.
     """
     message = parse(pb.HelloReply, data)
     _check_version(message.wire_version)
+    for name in ("model", "fingerprint"):
+        text = getattr(message, name)
+        printable = text.isprintable() and len(text) <= _LONGEST_NAME
+        require_field(printable, name, f"is not at most {_LONGEST_NAME} printable characters")
     blocks = tuple(message.entry_blocks[:_MAX_ENTRY_BLOCKS])
     return Greeting(message.model, message.fingerprint, message.profile_json, blocks)
 

@@ -1,0 +1,163 @@
+"""A cloud that lies cannot mislead a device: what cannot be is refused by field, and the frame is finished here."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from cloud_requests import image_request
+
+from janus_vit.errors import InputError, JanusError, Rejected, WireError
+from janus_vit.records.summary import Tally
+from janus_vit.runtime.connect import connect
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.messages import Greeting, serialise_greeting
+from janus_vit.wire.rpc import HELLO, INFER, PROBE, SERVICE
+
+HONEST = {"classes": [3, 1], "probabilities": [0.6, 0.3]}
+
+
+class LyingCloud:
+    """Answers every call with the message that a test wants."""
+
+    def __init__(self, greeting):
+        self.greeting = serialise_greeting(greeting)
+        self.reply = pb.InferReply(**HONEST)
+        self.probe = pb.ProbeReply()
+        self.refusal = None
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler
+        handlers = {HELLO: unary(self._hello), INFER: stream(self._infer), PROBE: stream(self._probe)}
+        named = {path.rsplit("/", 1)[1]: handler for path, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, named),))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def close(self):
+        self._server.stop(None).wait()
+
+    def _hello(self, request, context):
+        return self.greeting
+
+    def _infer(self, requests, context):
+        list(requests)
+        if self.refusal is not None:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.refusal)
+        return self.reply.SerializeToString()
+
+    def _probe(self, requests, context):
+        list(requests)
+        return self.probe.SerializeToString()
+
+
+@pytest.fixture
+def profile(make_profile):
+    return make_profile(1e-5, model="small")
+
+
+@pytest.fixture
+def cloud(model, profile):
+    cloud = LyingCloud(Greeting("small", model.fingerprint, profile.to_json()))
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture
+def device(model, cloud, profile):
+    with connect(model, cloud.address, profile, sla_s=1.0, policy="cloud-only", name="device") as device:
+        yield device
+
+
+def test_an_honest_reply_is_taken(cloud, device, frames):
+    assert device.infer(frames[0]).answer.classes == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("lie", "field"),
+    [
+        ({"probabilities": [1.0, 1.0]}, "probabilities"),
+        ({"probabilities": [0.0, 0.0]}, "probabilities"),
+        ({"probabilities": [0.3, 0.6]}, "probabilities"),
+        ({"probabilities": [float("nan"), 0.1]}, "probabilities"),
+        ({"classes": [3, 3]}, "classes"),
+        ({"classes": [3, 7]}, "classes"),
+        ({"classes": [3] * 200_000, "probabilities": [0.1] * 200_000}, "classes"),
+        ({"vector": [1.0]}, "vector"),
+        ({"receive_s": 1e308}, "receive_s"),
+        ({"compute_s": 3600.0}, "receive_s"),
+        ({"queue_s": -1.0}, "queue_s"),
+        ({"decode_s": float("inf")}, "decode_s"),
+    ],
+)
+def test_a_reply_that_cannot_be_is_refused_and_counted_and_the_frame_is_finished_here(
+    model, cloud, device, frames, lie, field
+):
+    tally = Tally()
+    cloud.reply = pb.InferReply(**(HONEST | lie))
+    for frame in frames:
+        outcome = device.infer(frame)
+        assert outcome.fallback.startswith(f"WireError: field {field} ")
+        assert len(outcome.fallback) < 200
+        assert outcome.answer.classes != (3, 1) or outcome.answer.probabilities != (0.6, 0.3)
+        tally.add(outcome)
+    assert tally.summary().fallbacks == len(frames)
+    cloud.reply = pb.InferReply(**HONEST)
+    assert device.infer(frames[0]).answer.classes == (3, 1)
+
+
+@pytest.mark.parametrize("receive_s", [3600.0, 1e308, -1.0, float("nan")])
+def test_a_probe_that_took_longer_than_its_call_says_nothing_about_the_link(cloud, receive_s):
+    cloud.probe = pb.ProbeReply(receive_s=receive_s)
+    transport = GrpcTransport(cloud.address, Outputs(7))
+    transfer = transport.measure_link(1_000, 5.0)
+    transport.close()
+    assert not transfer.delivered
+    assert 0 <= transfer.send_s < 5.0
+
+
+def test_an_embedding_that_is_no_direction_is_refused(model, cloud):
+    transport = GrpcTransport(cloud.address, Outputs(0, 4))
+    for vector in ([0.0] * 4, [1.0] * 4):
+        cloud.reply = pb.InferReply(vector=vector)
+        with pytest.raises(WireError, match="field vector has length"):
+            transport.infer(image_request(model), 5.0)
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"stem_s": 1.7e308},
+        {"line": {}},
+        {"samples": [[1, 1, 1e308]]},
+        {"image_bytes": {"png": 1e308}},
+        {"model": "\ud800"},
+        {"schema": "x" * 1_000_000},
+    ],
+)
+def test_an_absurd_profile_is_refused_when_connecting(model, cloud, profile, lie):
+    values = json.loads(profile.to_json()) | lie
+    cloud.greeting = serialise_greeting(Greeting("small", model.fingerprint, json.dumps(values)))
+    with pytest.raises(InputError, match=f"profile of {cloud.address}: field ") as refused:
+        connect(model, cloud.address, profile)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "x" * 1_001, "a\nb"])
+def test_a_name_that_cannot_be_shown_is_refused_when_connecting(model, cloud, profile, name):
+    for greeting in (Greeting(name, "0" * 16, "{}"), Greeting("small", name, "{}")):
+        cloud.greeting = serialise_greeting(greeting)
+        with pytest.raises(JanusError, match=r"field (model|fingerprint) is not at most 1000 printable") as refused:
+            connect(model, cloud.address, profile)
+        assert str(refused.value).isprintable()
+
+
+def test_a_refusal_cannot_control_a_terminal(cloud, device, frames):
+    cloud.refusal = "\x1b[2J" + "x" * 5_000
+    outcome = device.infer(frames[0])
+    assert outcome.fallback.isprintable()
+    assert len(outcome.fallback) < 700
+    assert "refused (resource_exhausted): \ufffd[2Jxxx" in outcome.fallback
+    assert Rejected.__name__ in outcome.fallback
