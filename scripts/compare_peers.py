@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from torch import Tensor
 
 from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
-from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES
+from janus_vit.planning.accuracy.table import FLOAT32
 
 sys.path.insert(0, "tests")
 DOCUMENT = Path("docs/models.md")
@@ -31,11 +34,11 @@ HEAD = """# Models
 This page lists the supported checkpoints, compared with the libraries that made them.
 `python scripts/compare_peers.py` wrote it with torch {torch}, transformers {transformers} and timm {timm}, from small
 checkpoints with random weights and {pictures} pictures for each. *Difference* is the largest difference of a logit or
-embedding, relative to the largest value, over the uncut model and cuts at every block. *Grey levels* is the largest
-difference of a pixel after resizing, cropping and normalising.
+embedding, relative to the largest value, over the uncut model and cuts at every block, in each engine that computes in
+float32 ({engines}). *Grey levels* is the largest difference of a pixel after resizing, cropping and normalising.
 
-| kind | output | blocks | tokens | difference | grey levels |
-|---|---|---|---|---|---|
+| kind | compared with | output | blocks | tokens | difference | grey levels |
+|---|---|---|---|---|---|---|
 """
 TIMM = f"""
 ## Architectures of timm
@@ -48,6 +51,7 @@ read by their tensors alone. Use them only if they belong to one of these archit
 {", ".join(f"`{name}`" for name in sorted(COMPARED_NAMES))}.
 """
 PICTURES = 4
+ENGINE_NAMES = [spec.name for spec in ENGINES.values() if spec.precision == FLOAT32 and spec.on_cpu and spec.runs_here]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Row:
 
     Attributes:
         kind: name of the kind.
+        original: class or architecture of the original library.
         output: what the model returns.
         model: the loaded model.
         difference: largest difference of logits or embeddings, relative to the largest value.
@@ -63,6 +68,7 @@ class Row:
     """
 
     kind: str
+    original: str
     output: str
     model: Model
     difference: float
@@ -71,7 +77,7 @@ class Row:
     def __str__(self) -> str:
         shape = self.model.shape
         numbers = f"{shape.blocks} | {shape.tokens} | {self.difference:.0e} | {self.grey_levels:.1f}"
-        return f"| {self.kind} | {self.output} | {numbers} |"
+        return f"| {self.kind} | `{self.original}` | {self.output} | {numbers} |"
 
 
 def compare(kind: str, peer: Any) -> Row:
@@ -82,7 +88,7 @@ def compare(kind: str, peer: Any) -> Row:
         peer: the checkpoint and its original library, see tests/peers.py.
     """
     model = load_model(str(peer.folder))
-    engine, preprocessing = EagerEngine(model), model.preprocessing
+    engines, preprocessing = [make_engine(model, name) for name in ENGINE_NAMES], model.preprocessing
     rng = np.random.default_rng(0)
     difference = grey_levels = 0.0
     for _ in range(PICTURES):
@@ -91,15 +97,15 @@ def compare(kind: str, peer: Any) -> Row:
         picture = clip if preprocessing.frames > 1 else clip[0]
         pixels = in_our_order(peer.preprocess(picture), model)
         ours = preprocessing.normalise(preprocessing.crop(picture))
-        std = torch.tensor(preprocessing.std).view(3, *(1,) * (pixels.dim() - 2))
+        std = torch.tensor(preprocessing.std[: pixels.shape[1]]).view(-1, *(1,) * (pixels.dim() - 2))
         grey_levels = max(grey_levels, float(((ours - pixels) * std * 255).abs().max()))
         wanted = peer.forward(peer.preprocess(picture))
         unmerged = (0,) * model.shape.blocks
-        for split in range(model.shape.blocks + 1):
+        for engine, split in product(engines, range(model.shape.blocks + 1)):
             begun = engine.run(engine.embed(pixels, unmerged), split)
             found = engine.head(engine.run(begun, model.shape.blocks))
             difference = max(difference, float((found - wanted).abs().max() / wanted.abs().max()))
-    return Row(kind, peer.output, model, difference, grey_levels)
+    return Row(kind, peer.original, peer.output, model, difference, grey_levels)
 
 
 def in_our_order(pixels: Tensor, model: Model) -> Tensor:
@@ -116,7 +122,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     versions = {name: version(name) for name in ("torch", "transformers", "timm")}
-    lines = [HEAD.format(**versions, pictures=PICTURES)]
+    lines = [HEAD.format(**versions, pictures=PICTURES, engines=", ".join(ENGINE_NAMES))]
     for kind, make in sorted(FAMILIES.items()):
         with tempfile.TemporaryDirectory() as folder:
             row = compare(kind, make(Path(folder)))

@@ -110,7 +110,7 @@ def compare(name: str, change: str = "", arguments: dict[str, Any] | None = None
         supported = _is_supported(config)
         try:
             weights = read_weights(Path(folder) / "model.safetensors")
-            ours = assemble(weights, read_timm_facts(weights, config, with_head=True), size)
+            ours = assemble(weights, read_timm_facts(weights, config, with_head=True), (size, size))
         except InputError as error:
             return Comparison(name, change, False, None, str(error).partition(": ")[2])
         pixels = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

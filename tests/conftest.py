@@ -96,7 +96,9 @@ def small_model(**changes) -> Model:
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3 if parameter.dim() > 1 else 0.1)
     labels = tuple(f"label {index}" for index in range(arch.classes))
-    preprocessing = Preprocessing(arch.image_size, frames=arch.frames)
+    preprocessing = Preprocessing(
+        arch.image_size, frames=arch.frames, image_width=arch.image_width, channels=arch.channels
+    )
     task = "classify" if arch.classes else "embed"
     return Model("small", network.eval().requires_grad_(False), preprocessing, labels, task=task)
 
@@ -114,6 +116,8 @@ MODEL_KINDS = {
     "registers": {"prefix": 4, "layer_scale": True},
     "embed": {"classes": 0, "pooling": "attention", "prefix": 0, "activation": "gelu_tanh"},
     "clip": {"frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "pooled_norm": True, "patch_size": 16},
+    "wide": {"channels": 1, "image_width": 48, "last_norm": False, "pooling": "mean"},
+    "unfilled": {"image_size": 37, "last_norm": False},
 }
 
 

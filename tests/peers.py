@@ -27,6 +27,7 @@ class Peer:
 
     family: str
     folder: Path
+    original: str  # the library's name of its class or architecture
     output: str  # "logits" or "embedding"
     preprocess: Callable[[Pixels], Tensor]  # [H, W, 3] to [1, 3, H, W]; a video [T, H, W, 3] to [1, T, 3, H, W]
     forward: Forward  # to [1, classes] or [1, width]; an embedding is not normalised
@@ -98,6 +99,20 @@ def _pictures(pixels: Pixels) -> Any:
     return Image.fromarray(pixels) if pixels.ndim == 3 else [Image.fromarray(frame) for frame in pixels]
 
 
+class _Grey:
+    """An image processor that gets grey images, as a model of one channel needs."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, pictures: Any, **options: Any) -> Any:
+        grey = np.asarray(pictures.convert("L"))
+        return self._processor(grey[..., None], input_data_format="channels_last", **options)
+
+    def save_pretrained(self, folder: Path) -> None:
+        self._processor.save_pretrained(folder)
+
+
 # Hugging Face transformers
 
 Parts = tuple[Any, Any, Forward]  # model, image processor, and the model's answer
@@ -136,7 +151,7 @@ def _hf_peer(family: str, folder: Path, output: str, make: Maker) -> Peer:
     def preprocess(pixels: Pixels) -> Tensor:
         return processor(_pictures(pixels), return_tensors="pt")["pixel_values"]
 
-    return Peer(family, folder, output, _quiet(preprocess), _quiet(forward))
+    return Peer(family, folder, type(model).__name__, output, _quiet(preprocess), _quiet(forward))
 
 
 def _squashed(size: int, resample: int) -> dict[str, Any]:
@@ -229,6 +244,77 @@ def _vit_mae(hf: Any) -> Parts:
     return model, hf.ViTImageProcessorPil(**_squashed(48, BICUBIC)), forward
 
 
+@_hf("hf-siglip-unfilled", "embedding")
+def _siglip_unfilled(hf: Any) -> Parts:
+    """As SO400M/14 at 384 pixels: the last pixels do not fill a patch."""
+    model = hf.SiglipVisionModel(hf.SiglipVisionConfig(**{**SIGLIP, "image_size": 52, "patch_size": 14}))
+    return model, hf.SiglipImageProcessorPil(**_squashed(52, BICUBIC)), lambda pixels: model(pixels).pooler_output
+
+
+@_hf("hf-siglip-without-head", "embedding")
+def _siglip_without_head(hf: Any) -> Parts:
+    """Without its pooling head: the mean of the patches, as in its classifier and in timm's gap variants."""
+    model = hf.SiglipVisionModel(hf.SiglipVisionConfig(**SIGLIP, vision_use_head=False))
+    processor = hf.SiglipImageProcessorPil(**_squashed(48, BICUBIC))
+    return model, processor, lambda pixels: model(pixels).last_hidden_state.mean(1)
+
+
+@_hf("hf-clip-classifier", "logits")
+def _clip_classifier(hf: Any) -> Parts:
+    config = hf.CLIPConfig(text_config={**TEXT, "projection_dim": 20}, vision_config=CLIP, num_labels=5)
+    model = hf.CLIPForImageClassification(config)
+    return model, hf.CLIPImageProcessorPil(**_cropped(37, 32)), lambda pixels: model(pixels).logits
+
+
+@_hf("hf-clip-without-projection", "embedding")
+def _clip_without_projection(hf: Any) -> Parts:
+    model = hf.CLIPVisionModel(hf.CLIPVisionConfig(**CLIP))
+    return model, hf.CLIPImageProcessorPil(**_cropped(37, 32)), lambda pixels: model(pixels).pooler_output
+
+
+@_hf("hf-ijepa", "embedding")
+def _ijepa(hf: Any) -> Parts:
+    model = hf.IJepaModel(hf.IJepaConfig(**VIT, image_size=56, patch_size=14))
+    processor = hf.ViTImageProcessorPil(**_squashed(56, BICUBIC))
+    return model, processor, lambda pixels: model(pixels).last_hidden_state.mean(1)
+
+
+@_hf("hf-ijepa-classifier", "logits")
+def _ijepa_classifier(hf: Any) -> Parts:
+    model = hf.IJepaForImageClassification(hf.IJepaConfig(**VIT, **NAMED, image_size=56, patch_size=14))
+    return model, hf.ViTImageProcessorPil(**_squashed(56, BICUBIC)), lambda pixels: model(pixels).logits
+
+
+@_hf("hf-vit-msn", "embedding")
+def _vit_msn(hf: Any) -> Parts:
+    model = hf.ViTMSNModel(hf.ViTMSNConfig(**VIT, image_size=32, patch_size=8))
+    processor = hf.ViTImageProcessorPil(**_squashed(32, BILINEAR))
+    return model, processor, lambda pixels: model(pixels).last_hidden_state[:, 0]
+
+
+@_hf("hf-vit-msn-classifier", "logits")
+def _vit_msn_classifier(hf: Any) -> Parts:
+    model = hf.ViTMSNForImageClassification(hf.ViTMSNConfig(**VIT, **NAMED, image_size=32, patch_size=8))
+    return model, hf.ViTImageProcessorPil(**_squashed(32, BILINEAR)), lambda pixels: model(pixels).logits
+
+
+@_hf("hf-vit-wide", "logits")
+def _vit_wide(hf: Any) -> Parts:
+    """Not square: 64 x 96 pixels."""
+    model = hf.ViTForImageClassification(hf.ViTConfig(**VIT, **NAMED, image_size=[64, 96], patch_size=16))
+    settings = {**_squashed(64, BILINEAR), "size": {"height": 64, "width": 96}}
+    return model, hf.ViTImageProcessorPil(**settings), lambda pixels: model(pixels).logits
+
+
+@_hf("hf-vit-grey", "logits")
+def _vit_grey(hf: Any) -> Parts:
+    """One channel."""
+    model = hf.ViTForImageClassification(hf.ViTConfig(**VIT, **NAMED, image_size=32, patch_size=8, num_channels=1))
+    settings = {**_squashed(32, BILINEAR), "image_mean": MEAN[:1], "image_std": STD[:1]}
+    processor = hf.ViTImageProcessorPil(**settings)
+    return model, _Grey(processor), lambda pixels: model(pixels).logits
+
+
 @_hf("hf-videomae", "logits")
 def _videomae(hf: Any) -> Parts:
     video = {"image_size": 32, "patch_size": 8, "num_frames": 8, "tubelet_size": 2, "use_mean_pooling": True}
@@ -253,9 +339,10 @@ def _timm_peer(family: str, folder: Path, name: str, args: dict[str, Any], data:
     output = "logits" if model.num_classes else "embedding"
 
     def preprocess(pixels: Pixels) -> Tensor:
-        return transform(_pictures(pixels)).unsqueeze(0)
+        picture = _pictures(pixels)
+        return transform(picture.convert("L") if args.get("in_chans") == 1 else picture).unsqueeze(0)
 
-    return Peer(family, folder, output, _quiet(preprocess), _quiet(lambda pixels: model(pixels)))
+    return Peer(family, folder, name, output, _quiet(preprocess), _quiet(lambda pixels: model(pixels)))
 
 
 def _timm(family: str, name: str, size: int, classes: int, args: dict[str, Any] | None = None, **data: Any) -> None:
@@ -271,6 +358,15 @@ _timm("timm-dinov2-reg", "vit_small_patch14_reg4_dinov2", 56, 7, crop_pct=0.9)
 _timm("timm-dinov2-giant", "vit_giant_patch14_reg4_dinov2", 42, 5, interpolation="bilinear")
 _timm("timm-clip", "vit_base_patch16_clip_quickgelu_224.openai", 48, 6)
 _timm("timm-siglip", "vit_base_patch16_siglip_224", 48, 0, crop_mode="squash")
+_timm("timm-siglip-gap", "vit_base_patch16_siglip_gap_224", 48, 0, crop_mode="squash")
+_timm("timm-gap-registers", "vit_medium_patch16_reg4_gap_256", 48, 5)
+_timm("timm-so400m-unfilled", "vit_so400m_patch14_siglip_384", 52, 0, crop_mode="squash")
+_timm("timm-intern", "vit_intern300m_patch14_448", 42, 5)
+_timm("timm-vit-wide", "vit_tiny_patch16_224", 64, 7, {"img_size": (64, 96)}, input_size=(3, 64, 96), crop_pct=0.9)
+_timm("timm-vit-wide-squashed", "vit_tiny_patch16_224", 64, 7, {"img_size": (64, 96)}, input_size=(3, 64, 96),
+      crop_mode="squash")  # fmt: skip
+_timm("timm-vit-grey", "vit_tiny_patch16_224", 48, 7, {"in_chans": 1}, input_size=(1, 48, 48), mean=MEAN[:1],
+      std=STD[:1])  # fmt: skip
 
 
 def _timm_as_on_hub(folder: Path) -> Peer:

@@ -11,6 +11,7 @@ from janus_vit.model.engines.eager import EagerEngine
 def test_losses_are_nothing_without_merging_and_the_same_in_any_batch(any_model, frames):
     engine = EagerEngine(any_model)
     pictures = frames if any_model.preprocessing.frames == 1 else [np.stack(frames)]
+    pictures = [any_model.preprocessing.crop(picture) for picture in pictures]
     shares = []
     losses = measure_losses(any_model, engine, pictures, shares.append)
     assert losses.by_block.shape == (any_model.shape.blocks, len(SHARES))

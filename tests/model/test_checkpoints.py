@@ -7,7 +7,17 @@ from peers import FAMILIES
 
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.eager import EagerEngine
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES
+from janus_vit.planning.accuracy.table import FLOAT32
 from janus_vit.planning.schedules import levels, make_schedule
+
+# Engines that compute in float32 on this machine, beside the plain one.
+FLOAT32_ENGINES = [
+    spec
+    for spec in ENGINES.values()
+    if spec.precision == FLOAT32 and spec.on_cpu and spec.runs_here and spec.name != "eager"
+]
 
 
 @pytest.fixture(scope="session", params=sorted(FAMILIES))
@@ -62,6 +72,17 @@ def test_answers_agree_with_the_library_unsplit_and_split_anywhere(peer, picture
         assert close(run(engine, pixels, unmerged), wanted)
         for split in range(model.shape.blocks + 1):
             assert close(run(engine, pixels, unmerged, [split]), wanted)
+
+
+@pytest.mark.parametrize("spec", FLOAT32_ENGINES, ids=lambda spec: spec.name)
+def test_answers_agree_with_the_library_in_every_engine(peer, pictures, spec):
+    model = load_model(str(peer.folder))
+    engine, unmerged = make_engine(model, spec.name), (0,) * model.shape.blocks
+    theirs = peer.preprocess(pictures[0])
+    wanted = peer.forward(theirs)
+    pixels = theirs.transpose(1, 2) if model.preprocessing.frames > 1 else theirs
+    for splits in ((), *((split,) for split in range(model.shape.blocks + 1))):
+        assert close(run(engine, pixels, unmerged, splits), wanted)
 
 
 def test_merged_runs_split_anywhere_equal_unsplit_runs(peer, pictures):

@@ -113,7 +113,6 @@ def test_a_tag_behind_the_name_is_allowed():
         {"qk_norm": True},
         {"act_layer": "relu"},
         {"pool_include_prefix": True},
-        {"final_norm": False},
         {"pos_embed": "none"},
         {"an_argument_of_a_newer_timm": 1},
     ],

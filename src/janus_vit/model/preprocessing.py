@@ -29,14 +29,18 @@ class Preprocessing:
     """Resize, crop the centre, normalise.
 
     Attributes:
-        image_size: height and width of the model's input in pixels.
+        image_size: height of the model's input in pixels; also its width, unless `image_width` is set.
         mean: of each channel, for values in 0..1.
         std: of each channel, for values in 0..1.
-        resize: length of the shorter side before the crop, in pixels; `image_size` if None.
-        squash: whether both sides get that length and the aspect ratio is lost, as in transformers' ViT processor.
+        resize: length of the shorter side before the crop, in pixels; None if it is the input's. With `resize_width`:
+            height of the area that the frame covers before the crop.
+        squash: whether both sides get these lengths and the aspect ratio is lost, as in transformers' ViT processor.
         interpolation: a key of `INTERPOLATIONS`.
         rounds_crop: whether half of an odd margin is rounded to even (torchvision, timm), not down (transformers).
         frames: frames of a clip; 1 for images.
+        image_width: width of the model's input in pixels; None if it is `image_size`.
+        resize_width: width of the area that the frame covers before the crop; None if only the shorter side counts.
+        channels: number of channels of the model's input: 3 for colour, 1 for grey.
     """
 
     image_size: int
@@ -47,9 +51,19 @@ class Preprocessing:
     interpolation: str = "bicubic"
     rounds_crop: bool = False
     frames: int = 1
+    image_width: int | None = None
+    resize_width: int | None = None
+    channels: int = 3
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's input in pixels."""
+        return self.image_size, self.image_width or self.image_size
 
     def crop(self, frame: Frame) -> Frame:
-        """Resize and crop a frame [H, W, 3] uint8 to [image_size, image_size, 3], or each frame of a clip [T, H, W, 3].
+        """Resize and crop a frame [H, W, 3] uint8 to [height, width, 3], or each frame of a clip [T, H, W, 3].
+
+        The three channels are equal if the model reads one.
 
         Raises:
             InputError: the frame is not uint8 RGB, or the clip has another number of frames.
@@ -67,29 +81,56 @@ class Preprocessing:
         return np.stack([self._crop_one(one) for one in frame])
 
     def _crop_one(self, frame: Frame) -> Frame:
-        size = self.image_size
+        if self.channels == 1:
+            frame = np.repeat(np.asarray(Image.fromarray(frame).convert("L"))[..., None], 3, axis=2)
         height, width = frame.shape[:2]
-        scale_to, shorter = self.resize or size, min(height, width)
-        if self.squash:
-            new_height = new_width = scale_to
-        else:
-            new_height, new_width = (int(scale_to * side / shorter) for side in (height, width))
+        new_height, new_width = self._resized(height, width)
         if (new_height, new_width) != (height, width):
             how = INTERPOLATIONS[self.interpolation]
             frame = np.asarray(Image.fromarray(frame).resize((new_width, new_height), how))
-        top, left = (self._margin(side - size) for side in (new_height, new_width))
-        return np.ascontiguousarray(frame[top : top + size, left : left + size])
+        top, left = (self._margin(side - part) for side, part in zip((new_height, new_width), self.size, strict=True))
+        return np.ascontiguousarray(frame[top : top + self.size[0], left : left + self.size[1]])
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a frame before the crop."""
+        area = (self.resize or self.size[0], self.resize_width or self.resize or self.size[1])
+        if self.squash:
+            return area
+        is_square = self.size[0] == self.size[1]
+        if self.resize_width is None and (is_square or self.resize is not None):  # as torchvision and transformers
+            shorter = min(height, width)
+            return int(area[0] * height / shorter), int(area[0] * width / shorter)
+        ratio = min(height / area[0], width / area[1])  # as timm
+        return round(height / ratio), round(width / ratio)
 
     def _margin(self, spare: int) -> int:
         return round(spare / 2) if self.rounds_crop else spare // 2
 
     def normalise(self, image: Frame) -> Tensor:
-        """Turn a cropped frame into float32 pixels [1, 3, image_size, image_size], a clip into [1, 3, T, ...]."""
+        """Turn a cropped frame into float32 pixels [1, channels, height, width], a clip into [1, channels, T, ...]."""
         return self.normalise_batch(torch.from_numpy(np.array(image))[None])
 
     def normalise_batch(self, frames: Tensor) -> Tensor:
-        """Turn cropped frames uint8 [B, H, W, 3], or clips, into float32 pixels [B, 3, H, W] on the same device."""
-        pixels = frames.movedim(-1, 1).float()  # [B, 3, ...]
-        shape = (3, *(1,) * (pixels.dim() - 2))
-        mean, std = (255 * torch.tensor(values, device=frames.device).view(shape) for values in (self.mean, self.std))
+        """Turn cropped frames or clips into the model's input on the same device.
+
+        Args:
+            frames: uint8 [B, H, W, 3] or [B, T, H, W, 3]. One channel instead of three is taken as it is.
+
+        Returns:
+            float32 pixels [B, channels, H, W] or [B, channels, T, H, W].
+        """
+        if self.channels == 1 and frames.shape[-1] == 3:
+            frames = _grey(frames)
+        pixels = frames.movedim(-1, 1).float()  # [B, channels, ...]
+        shape = (self.channels, *(1,) * (pixels.dim() - 2))
+        mean, std = (
+            255 * torch.tensor(values[: self.channels], device=frames.device).view(shape)
+            for values in (self.mean, self.std)
+        )
         return (pixels - mean) / std
+
+
+def _grey(frames: Tensor) -> Tensor:
+    """Turn RGB, uint8 [..., 3], into luma [..., 1], as Pillow does (ITU-R 601-2). Equal channels keep their value."""
+    red, green, blue = (frames[..., channel].int() for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16)[..., None]

@@ -24,7 +24,8 @@ class Architecture:
     """The shape of a Vision Transformer.
 
     Attributes:
-        image_size: height and width of the input in pixels.
+        image_size: height of the input in pixels; also its width, unless `image_width` is set. Pixels at the right and
+            at the bottom that do not fill a patch are left out.
         patch_size: height and width of a patch; a convolutional stem needs a power of two.
         width: number of values in one token.
         depth: number of blocks.
@@ -44,6 +45,9 @@ class Architecture:
         pooled_norm: whether the last norm comes after pooling instead of before.
         norm_eps: epsilon of the layer norms.
         last_norm_eps: epsilon of the last norm; None if it is `norm_eps`.
+        last_norm: whether there is a last norm.
+        image_width: width of the input in pixels; None if it is `image_size`.
+        channels: number of channels of the input: 3 for colour, 1 for grey.
     """
 
     image_size: int
@@ -65,11 +69,26 @@ class Architecture:
     pooled_norm: bool = False
     norm_eps: float = 1e-6
     last_norm_eps: float | None = None
+    last_norm: bool = True
+    image_width: int | None = None
+    channels: int = 3
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self.image_size, self.image_width or self.image_size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Number of rows and columns of patches."""
+        height, width = self.size
+        return height // self.patch_size, width // self.patch_size
 
     @property
     def patches(self) -> int:
         """Number of patch tokens."""
-        return (self.image_size // self.patch_size) ** 2 * (self.frames // self.tubelet)
+        rows, columns = self.grid
+        return rows * columns * (self.frames // self.tubelet)
 
     @property
     def tokens(self) -> int:
@@ -83,23 +102,22 @@ class Architecture:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input: (3, height, width), or (3, frames, height, width) for clips."""
-        size = (self.image_size, self.image_size)
-        return (3, *size) if self.frames == 1 else (3, self.frames, *size)
+        """Shape of one input: (channels, height, width), or (channels, frames, height, width) for clips."""
+        return (self.channels, *self.size) if self.frames == 1 else (self.channels, self.frames, *self.size)
 
 
 def patch_stem(arch: Architecture) -> nn.Module:
     """Make a stem of one convolution without overlap."""
     if arch.frames > 1:
         kernel = (arch.tubelet, arch.patch_size, arch.patch_size)
-        return Conv3d(3, arch.width, kernel, stride=kernel)
-    return Conv2d(3, arch.width, arch.patch_size, stride=arch.patch_size)
+        return Conv3d(arch.channels, arch.width, kernel, stride=kernel)
+    return Conv2d(arch.channels, arch.width, arch.patch_size, stride=arch.patch_size)
 
 
 def conv_stem(arch: Architecture) -> nn.Module:
     """Make a stem of 3x3 convolutions of stride 2 down to the patch grid, then 1x1 (Xiao et al., NeurIPS 2021)."""
     halvings = arch.patch_size.bit_length() - 1
-    widths = [3, *(arch.width // 2 ** (halvings - i) for i in range(1, halvings + 1))]
+    widths = [arch.channels, *(arch.width // 2 ** (halvings - i) for i in range(1, halvings + 1))]
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
         layers += [Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
@@ -123,7 +141,8 @@ class VisionTransformer(nn.Module):
             Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
             for _ in range(arch.depth)
         )
-        self.norm = nn.LayerNorm(arch.width, eps=arch.last_norm_eps or arch.norm_eps)
+        eps = arch.last_norm_eps or arch.norm_eps
+        self.norm = nn.LayerNorm(arch.width, eps=eps) if arch.last_norm else nn.Identity()
         pooled = 2 * arch.width if arch.pooling == "class+mean" else arch.width
         if arch.pooling == "attention":
             self.pool = AttentionPool(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.norm_eps)

@@ -52,7 +52,7 @@ class Worker(Protocol):
 def warm_up(worker: Worker, shape: ModelShape) -> None:
     """Run one black frame, so that the first real frame does not pay for memory and thread pools."""
     schedule = make_schedule("fixed", 1.0, shape)
-    channels, *size = shape.input_shape
+    size = shape.input_shape[1:]
     plan = Plan(schedule.family, schedule.level, schedule.applied, split=shape.blocks + 1, payload=LOCAL)
-    prepared = worker.prepare(np.zeros((*size, channels), np.uint8))
+    prepared = worker.prepare(np.zeros((*size, 3), np.uint8))
     worker.finish(worker.compute(prepared, plan), plan)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.names import common_names
+from janus_vit.model.checkpoints.positions import interpolate_positions, place_positions, trained_size, with_size
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
 from janus_vit.model.vit import Architecture, VisionTransformer
@@ -29,6 +28,8 @@ class ConfigFacts:
         pooling: as in `Architecture`.
         frames: as in `Architecture`.
         image_size: height and width of the training images in pixels, None if unknown.
+        size_is_exact: whether the positions must be those of `image_size`.
+        last_norm: False if there is no last norm, or if the head does not read it.
         antialias: whether the family's own code antialiases positions when it interpolates them.
         with_head: False removes the last layer, so that the model embeds.
     """
@@ -39,18 +40,20 @@ class ConfigFacts:
     activation: str = "gelu"
     pooling: str = "class"
     frames: int = 1
-    image_size: int | None = None
+    image_size: tuple[int, int] | None = None
+    size_is_exact: bool = False
+    last_norm: bool = True
     antialias: bool = False
     with_head: bool = True
 
 
-def assemble(weights: Weights, facts: ConfigFacts, image_size: int | None = None) -> VisionTransformer:
+def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None = None) -> VisionTransformer:
     """Build the network in evaluation mode.
 
     Args:
         weights: the tensors of the checkpoint.
         facts: facts from its config.
-        image_size: the size to run at; position embeddings of another size are interpolated. None keeps the size.
+        size: height and width to run at; position embeddings of another size are interpolated. None keeps the size.
 
     Raises:
         InputError: tensors are missing, surplus or of another shape; the message lists them all.
@@ -62,26 +65,30 @@ def assemble(weights: Weights, facts: ConfigFacts, image_size: int | None = None
         parts = {name: part for name, part in parts.items() if not name.startswith("pool.")}
     if not facts.with_head:
         parts = {name: part for name, part in parts.items() if not name.startswith(("head.", "head_dist."))}
+    if not facts.last_norm:
+        parts = {name: part for name, part in parts.items() if not name.startswith("norm.")}
     tensors = _fuse(parts, trained)
-    tensors |= _positions(tensors, trained)
-    architecture = replace(trained, image_size=image_size or trained.image_size)
-    check_image_size(weights.path, architecture)
+    tensors |= place_positions(tensors, trained)
+    architecture = trained if size is None else with_size(trained, size)
+    if 0 in architecture.grid:
+        check_image_size(weights.path, architecture)
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture, facts.antialias)
     return build_network(architecture, tensors, weights, origin)
 
 
 def check_image_size(path: Path, arch: Architecture) -> None:
-    """Check that the image is a whole number of patches wide.
+    """Check that the image is a whole number of patches wide and high.
 
     Raises:
         InputError: it is not; the message names the checkpoint at `path`.
     """
-    if arch.image_size < arch.patch_size or arch.image_size % arch.patch_size:
-        raise InputError(
-            f"{path}: an image size of {arch.image_size} is not a multiple of the patch size {arch.patch_size}: "
-            "choose a multiple"
-        )
+    for side in arch.size:
+        if side < arch.patch_size or side % arch.patch_size:
+            raise InputError(
+                f"{path}: an image size of {side} is not a multiple of the patch size {arch.patch_size}: "
+                "choose a multiple"
+            )
 
 
 def build_network(
@@ -118,33 +125,12 @@ def build_network(
     return network.eval().requires_grad_(False)
 
 
-def interpolate_positions(
-    positions: Tensor, trained: Architecture, wanted: Architecture, antialias: bool = False
-) -> Tensor:
-    """Interpolate positions [1, patches, C] to another resolution, bicubic as in transformers, each time step alone."""
-    if trained.image_size == wanted.image_size:
-        return positions
-    side, new_side = (arch.image_size // arch.patch_size for arch in (trained, wanted))
-    grids = positions.reshape(-1, side, side, trained.width).permute(0, 3, 1, 2)
-    resized = F.interpolate(grids, size=(new_side, new_side), mode="bicubic", align_corners=False, antialias=antialias)
-    return resized.permute(0, 2, 3, 1).reshape(1, -1, trained.width)
-
-
 def to_float32(tensor: Tensor) -> Tensor:
     """Convert to float32. If that makes a copy, drop the original's file pages from memory."""
     converted = tensor.float()
     if converted is not tensor:
         release_pages(tensor)
     return converted
-
-
-def sinusoids(positions: int, width: int) -> Tensor:
-    """Return the fixed position embeddings of VideoMAE (Vaswani et al., 2017), [1, positions, width]."""
-    angles = torch.arange(positions, dtype=torch.float64)[:, None] / 10000 ** (
-        2 * torch.div(torch.arange(width), 2, rounding_mode="floor").double() / width
-    )
-    angles[:, 0::2], angles[:, 1::2] = angles[:, 0::2].sin(), angles[:, 1::2].cos()
-    return angles.float()[None]
 
 
 def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights) -> Architecture:
@@ -169,7 +155,7 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
         )
     gated = "blocks.0.mlp.gate.weight" in parts or (fc1 is not None and fc1.shape[0] == 2 * fc2.shape[1])
     arch = Architecture(
-        image_size=facts.image_size or 0,
+        image_size=0,
         patch_size=patch_size,
         width=width,
         depth=len({name.split(".")[1] for name in parts if name.startswith("blocks.")}),
@@ -187,53 +173,19 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
         pooled_norm="fc_norm.weight" in parts,
         norm_eps=facts.norm_eps,
         last_norm_eps=facts.last_norm_eps,
+        last_norm=facts.last_norm,
+        channels=stem.shape[1],
     )
+    if arch.channels not in (1, 3):
+        raise InputError(
+            f"{weights.path}: its patch embedding reads {arch.channels} channels: only colour (3) and grey (1) are "
+            "supported"
+        )
     if width % arch.heads:
         raise InputError(
             f"{weights.path}: {arch.heads} heads do not divide the width of {width}: check its config.json"
         )
-    return replace(arch, image_size=_trained_size(parts, arch, weights))
-
-
-def _trained_size(parts: dict[str, Tensor], arch: Architecture, weights: Weights) -> int:
-    """Return the image size that has as many patches as there are positions. Prefix tokens may have positions too."""
-    if "pos" not in parts:
-        if arch.image_size:
-            return arch.image_size
-        raise InputError(
-            f"{weights.path}: the image size is in neither the positions nor a config.json: add its config.json"
-        )
-    positions = parts["pos"].reshape(-1, arch.width).shape[0]
-    times = arch.frames // arch.tubelet
-    sides = [
-        math.isqrt(left // times)
-        for left in sorted({positions - skip for skip in _prefix_positions(parts, arch)}, reverse=True)
-        if left > 0 and math.isqrt(left // times) ** 2 * times == left
-    ]
-    stated = arch.image_size // arch.patch_size
-    if not sides:
-        raise InputError(
-            f"{weights.path}: {positions} positions do not form a square grid of patches: use a model for square images"
-        )
-    return (stated if stated in sides else sides[0]) * arch.patch_size
-
-
-def _prefix_positions(parts: dict[str, Tensor], arch: Architecture) -> set[int]:
-    """Return how many positions may belong to prefix tokens: none, class (and distillation), or all."""
-    return {0, sum(name in parts for name in ("cls", "dist")), arch.prefix}
-
-
-def _positions(tensors: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """Return the positions of the patches, and the prefix tokens with their positions added."""
-    width = arch.width
-    prefix = [tensors.pop(name).reshape(-1, width) for name in ("cls", "dist", "reg") if name in tensors]
-    positions = tensors.pop("pos").reshape(-1, width) if "pos" in tensors else sinusoids(arch.patches, width)[0]
-    spare = len(positions) - arch.patches
-    placed = {"pos_embed": positions[spare:][None]}
-    if prefix:
-        rows = torch.cat(prefix)
-        placed["prefix_tokens"] = torch.cat([rows[:spare] + positions[:spare], rows[spare:]])[None]
-    return placed
+    return with_size(arch, trained_size(parts, arch, facts.image_size, facts.size_is_exact, weights.path))
 
 
 def _fuse(parts: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:

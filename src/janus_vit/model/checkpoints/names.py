@@ -18,7 +18,7 @@ _Rule = tuple[str, str]
 
 # transformers 4 and 5 name tensors differently; files on the hub have either names.
 _HUGGING_FACE: tuple[_Rule, ...] = (
-    (r"^(vit|deit|dinov2|dinov2_with_registers|videomae|vision_model)\.", ""),
+    (r"^(vit|deit|dinov2|dinov2_with_registers|ijepa|videomae|vision_model)\.", ""),
     (r"^(?:encoder\.)?layers?\.(\d+)\.", r"blocks.\1."),
     (r"^(blocks\.\d+)\.(?:attention\.attention|attention|self_attn)\.([qkv])_bias$", r"\1.\2.bias"),
     (r"^(blocks\.\d+)\.attention\.attention\.(q)uery\.", r"\1.\2."),

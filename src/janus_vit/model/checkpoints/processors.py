@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
+from janus_vit.model.vit import Architecture
 from janus_vit.planning.jsonfile import Section, is_number
 
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
+_Channels = tuple[float, float, float]
 _SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose `size`, if one number, is that of the shorter side
 
 
@@ -23,20 +26,32 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
     if "image_processor" in processor.values:
         processor = processor.section("image_processor")
     if processor.values.get("do_normalize") is False:
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        channels, mean, std = 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     else:
-        mean, std = _channels(processor, "image_mean"), _channels(processor, "image_std")
+        channels, mean, std = _mean_and_std(processor, "image_mean", "image_std")
     squash, resize = _size(processor)
     crops = bool(processor.values.get("do_center_crop", False)) and "crop_size" in processor.values
-    image_size = _square(processor, "crop_size") if crops else resize
-    if resize < image_size:
+    height, width = _sides(processor, "crop_size") if crops else resize
+    if resize[0] < height or resize[1] < width:
         raise InputError(
-            f"{processor.source}: crops {image_size} pixels from images of {resize}: make crop_size at most size"
+            f"{processor.source}: crops {_named(height, width)} pixels from images of {_named(*resize)}: make "
+            "crop_size at most size"
         )
     number = processor.values.get("resample", 2)
     if not isinstance(number, int) or not 0 <= number < len(_FILTERS):
         raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
-    return Preprocessing(image_size, mean, std, resize, squash, _FILTERS[number], frames=frames)
+    return Preprocessing(
+        height,
+        mean,
+        std,
+        resize[0],
+        squash,
+        _FILTERS[number],
+        frames=frames,
+        image_width=None if width == height else width,
+        resize_width=resize[1] if squash and resize[0] != resize[1] else None,
+        channels=channels,
+    )
 
 
 def read_timm_preprocessing(pretrained: Section) -> Preprocessing:
@@ -46,14 +61,7 @@ def read_timm_preprocessing(pretrained: Section) -> Preprocessing:
         InputError: a field is missing, or its value is not supported.
     """
     values = pretrained.values
-    size = pretrained.array("input_size")
-    if (
-        len(size) != 3
-        or not all(is_number(side) and side == int(side) and side > 0 for side in size)
-        or size[1] != size[2]
-    ):
-        raise InputError(f"{pretrained.source}: field input_size is {size!r}: only [3, N, N] is supported")
-    image_size = int(size[1])
+    _, height, width = read_input_size(pretrained)
     mode = values.get("crop_mode") or "center"
     if mode not in ("center", "squash"):
         raise InputError(f"{pretrained.source}: field crop_mode is {mode!r}: supported are center and squash")
@@ -61,50 +69,104 @@ def read_timm_preprocessing(pretrained: Section) -> Preprocessing:
     fraction = pretrained.number("crop_pct", 0.1) if values.get("crop_pct") else 0.875
     if fraction > 1:
         raise InputError(f"{pretrained.source}: field crop_pct is {fraction:g}: it must be at most 1")
+    channels, mean, std = _mean_and_std(pretrained, "mean", "std")
+    is_square = width == height
     return Preprocessing(
-        image_size,
-        _channels(pretrained, "mean"),
-        _channels(pretrained, "std"),
-        math.floor(image_size / fraction),
+        height,
+        mean,
+        std,
+        math.floor(height / fraction),
         mode == "squash",
         interpolation if interpolation in INTERPOLATIONS else "bilinear",
         rounds_crop=True,
+        image_width=None if is_square else width,
+        resize_width=None if is_square else math.floor(width / fraction),
+        channels=channels,
     )
 
 
-def with_image_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
-    """Change the resolution. The cropped margin keeps its share of the image."""
-    if preprocessing.image_size == image_size:
+def read_input_size(pretrained: Section) -> tuple[int, int, int]:
+    """Read channels, height and width of the images from timm's pretrained_cfg.
+
+    Raises:
+        InputError: the field is missing or has another form.
+    """
+    size = pretrained.array("input_size")
+    if len(size) != 3 or not all(is_number(side) and side == int(side) and side > 0 for side in size):
+        raise InputError(f"{pretrained.source}: field input_size is {size!r}: write [channels, height, width]")
+    return int(size[0]), int(size[1]), int(size[2])
+
+
+def fit_preprocessing(preprocessing: Preprocessing, arch: Architecture, path: Path) -> Preprocessing:
+    """Adapt the preprocessing to the network's resolution and channels. A cropped margin keeps its share of the image.
+
+    Args:
+        preprocessing: what the files beside the checkpoint state.
+        arch: architecture of the network.
+        path: the checkpoint, for error messages.
+
+    Raises:
+        InputError: the network reads one channel, and mean or std differ between channels.
+    """
+    if preprocessing.channels != arch.channels:
+        if arch.channels == 3 or max(len(set(preprocessing.mean)), len(set(preprocessing.std))) > 1:
+            raise InputError(
+                f"{path}: the model reads {arch.channels} channels, and the mean and std beside it are for "
+                f"{preprocessing.channels}: correct them in preprocessor_config.json or config.json"
+            )
+        preprocessing = replace(preprocessing, channels=arch.channels)
+    if preprocessing.size == arch.size:
         return preprocessing
-    resize = preprocessing.resize
-    scaled = None if resize is None else round(resize * image_size / preprocessing.image_size)
-    return replace(preprocessing, image_size=image_size, resize=scaled)
+    (old_height, old_width), (height, width) = preprocessing.size, arch.size
+    resize, resize_width = preprocessing.resize, preprocessing.resize_width
+    return replace(
+        preprocessing,
+        image_size=height,
+        image_width=arch.image_width,
+        resize=None if resize is None else round(resize * height / old_height),
+        resize_width=None if resize_width is None else round(resize_width * width / old_width),
+    )
 
 
-def _size(processor: Section) -> tuple[bool, int]:
-    """Return whether both sides get the same length, and that length."""
+def _size(processor: Section) -> tuple[bool, tuple[int, int]]:
+    """Return whether the frame gets exactly these sides, and the sides: height and width, or twice the shorter side."""
     size: Any = processor.values.get("size")
     if isinstance(size, dict) and "shortest_edge" in size:
-        return False, processor.section("size").integer("shortest_edge", 1)
+        edge = processor.section("size").integer("shortest_edge", 1)
+        return False, (edge, edge)
     name = str(processor.values.get("image_processor_type") or processor.values.get("feature_extractor_type") or "")
     if isinstance(size, int):
-        return not name.startswith(_SHORTER_SIDE), size
-    return True, _square(processor, "size")
+        return not name.startswith(_SHORTER_SIDE), (size, size)
+    return True, _sides(processor, "size")
 
 
-def _square(section: Section, field: str) -> int:
+def _sides(section: Section, field: str) -> tuple[int, int]:
     if isinstance(section.values.get(field), int):
-        return section.integer(field, 1)
+        side = section.integer(field, 1)
+        return side, side
     inner = section.section(field)
-    height, width = inner.integer("height", 1), inner.integer("width", 1)
-    if height != width:
-        raise InputError(f"{section.source}: field {field} is {height} x {width}: only square inputs are supported")
-    return height
+    return inner.integer("height", 1), inner.integer("width", 1)
 
 
-def _channels(section: Section, field: str) -> tuple[float, float, float]:
+def _named(height: int, width: int) -> str:
+    return f"{height}" if height == width else f"{height} x {width}"
+
+
+def _mean_and_std(section: Section, mean: str, std: str) -> tuple[int, _Channels, _Channels]:
+    """Return the number of channels, and mean and std; of one channel repeated three times."""
+    values = _channels(section, mean), _channels(section, std)
+    if len(values[0]) != len(values[1]):
+        raise InputError(f"{section.source}: fields {mean} and {std} have different numbers of channels: correct them")
+    first, second = ((each[0], each[-1] if len(each) == 1 else each[1], each[-1]) for each in values)
+    return len(values[0]), first, second
+
+
+def _channels(section: Section, field: str) -> list[float]:
     values = section.array(field)
     positive = not field.endswith("std") or all(is_number(value) and value > 0 for value in values)
-    if len(values) != 3 or not all(map(is_number, values)) or not positive:
-        raise InputError(f"{section.source}: field {field} must be three numbers, one for each of red, green and blue")
-    return float(values[0]), float(values[1]), float(values[2])
+    if len(values) not in (1, 3) or not all(map(is_number, values)) or not positive:
+        raise InputError(
+            f"{section.source}: field {field} must be three numbers, one for each of red, green and blue, or one for "
+            "grey"
+        )
+    return [float(value) for value in values]

@@ -13,17 +13,17 @@ from janus_vit.model.checkpoints.assemble import (
     assemble,
     build_network,
     check_image_size,
-    interpolate_positions,
     to_float32,
 )
-from janus_vit.model.checkpoints.families import embeds, read_config_facts
+from janus_vit.model.checkpoints.families import check_config, embeds, read_config_facts
 from janus_vit.model.checkpoints.files import OpenedCheckpoint, open_checkpoint
 from janus_vit.model.checkpoints.heads import head_task, read_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
+from janus_vit.model.checkpoints.positions import interpolate_positions, with_size
 from janus_vit.model.checkpoints.processors import (
+    fit_preprocessing,
     read_hugging_face_preprocessing,
     read_timm_preprocessing,
-    with_image_size,
 )
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.tasks import EMBED
@@ -75,16 +75,17 @@ def _read_foreign(opened: OpenedCheckpoint, image_size: int | None, task: str | 
     with_head = not (task == EMBED and has_classifier)
     facts = read_config_facts(weights, config, with_head)
     preprocessing = _preprocessing(opened, facts.frames)
-    size = image_size or (preprocessing.image_size if preprocessing else None)
-    network = assemble(weights, facts, size)
+    size = preprocessing.size if preprocessing else None
+    network = assemble(weights, facts, size if image_size is None else (image_size, image_size))
     arch = network.architecture
-    preprocessing = with_image_size(
-        preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch.image_size
-    )
+    check_config(weights, config, arch)
+    if image_size is not None:
+        check_image_size(weights.path, arch)
+    fitted = fit_preprocessing(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch, weights.path)
     if not with_head or not has_classifier:
-        return _checked_embedding(Checkpoint(network, preprocessing, (), EMBED), task, weights.path)
+        return _checked_embedding(Checkpoint(network, fitted, (), EMBED), task, weights.path)
     task = head_task(weights.path, config, arch.classes, task)
-    return Checkpoint(network, preprocessing, read_labels(config, arch.classes), task)
+    return Checkpoint(network, fitted, read_labels(config, arch.classes), task)
 
 
 def checkpoint_metadata(
@@ -120,13 +121,13 @@ def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None
     labels = tuple(map(str, section.array("labels")))
     if labels and len(labels) != trained.classes:
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
-    architecture = replace(trained, image_size=image_size or trained.image_size)
+    architecture = trained if image_size is None else with_size(trained, (image_size, image_size))
     check_image_size(weights.path, architecture)
     tensors = {name: to_float32(tensor) for name, tensor in weights.tensors.items()}
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = build_network(architecture, tensors, weights, {})
-    found = Checkpoint(network, with_image_size(preprocessing, architecture.image_size), labels, EMBED)
+    found = Checkpoint(network, fit_preprocessing(preprocessing, architecture, weights.path), labels, EMBED)
     if not labels:
         return _checked_embedding(found, task, weights.path)
     if task == EMBED:

@@ -7,6 +7,8 @@ import re
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
+from janus_vit.model.checkpoints.hugging_face import read_sides
+from janus_vit.model.checkpoints.processors import read_input_size
 from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
@@ -17,13 +19,14 @@ _HEADS = {
     192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
     1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
 }  # fmt: skip
+_WITHOUT_LAST_NORM = ("vit_intern300m_patch14_448",)
 _TANH_GELU = re.compile(r"large_patch16_siglip.*_512$|patch32_siglip|so400m_patch16_siglip|giantopt")
 # Arguments of timm's VisionTransformer that the weights show, that this module reads, or that only training uses.
 _SUPPORTED_ARGUMENTS = frozenset({
     "img_size", "patch_size", "in_chans", "num_classes", "global_pool", "embed_dim", "depth", "num_heads", "mlp_ratio",
     "qkv_bias", "init_values", "class_token", "no_embed_class", "reg_tokens", "pre_norm", "fc_norm", "dynamic_img_size",
     "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate",
-    "weight_init", "fix_init",
+    "weight_init", "fix_init", "final_norm",
 })  # fmt: skip
 
 
@@ -75,6 +78,8 @@ def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -
         norm_eps=1e-5 if "_clip_" in name else 1e-6,
         activation=_activation(name),
         pooling=_pooling(weights, config, arguments),
+        image_size=_stated_size(config, arguments),
+        last_norm=_has_last_norm(name, arguments),
         antialias=True,
         with_head=with_head,
     )
@@ -82,6 +87,20 @@ def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -
 
 def _model_args(config: Section) -> Section | None:
     return config.section("model_args") if config.values.get("model_args") else None
+
+
+def _stated_size(config: Section | None, arguments: Section | None) -> tuple[int, int] | None:
+    """Return height and width of the images from model_args, or from pretrained_cfg; None if neither states them."""
+    if arguments is not None and "img_size" in arguments.values:
+        return read_sides(arguments, "img_size")
+    if config is None or not config.values.get("pretrained_cfg"):
+        return None
+    return read_input_size(config.section("pretrained_cfg"))[1:]
+
+
+def _has_last_norm(name: str, arguments: Section | None) -> bool:
+    stated = None if arguments is None else arguments.values.get("final_norm")
+    return name not in _WITHOUT_LAST_NORM if stated is None else bool(stated)
 
 
 def _heads(weights: Weights, name: str, arguments: Section | None) -> int:
