@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_vit.errors import InputError
+from janus_vit.model.array_files import read_arrays
 from janus_vit.planning.outcome import Answer
 
 _SCALE = 100.0  # multiplies cosine similarities before the softmax, as in CLIP
+_LARGEST_SCALE = 1e4
 _ANSWERS = 5
+_SURROGATES = 0xD800, 0xDFFF  # no characters by themselves
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +52,29 @@ def read_text_vectors(path: Path, width: int) -> TextVectors:
     Raises:
         InputError: the file is missing, or an array does not fit; the message names the array.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("labels", "vectors", "scale") if name in arrays.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file: check the path") from error
-    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(
-            f"{path}: not a readable .npz file: make it with numpy.savez(FILE, labels=..., vectors=...)"
-        ) from error
+    found = read_arrays(path, ("labels", "vectors", "scale"))
     labels, vectors = found.get("labels"), found.get("vectors")
     if labels is None or labels.ndim != 1 or labels.dtype.kind != "U" or len(labels) == 0:
         raise InputError(f"{path}: array labels must be a list of texts: make the file again")
     if vectors is None or vectors.dtype.kind != "f" or vectors.shape != (len(labels), width):
         shape = "missing" if vectors is None else f"{vectors.dtype} {list(vectors.shape)}"
         raise InputError(f"{path}: array vectors is {shape}; the model needs {len(labels)} x {width} numbers")
-    vectors = vectors.astype(np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # infinite lengths are refused
+        vectors = vectors.astype(np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
         raise InputError(f"{path}: array vectors holds a row without a direction (zero or not finite): make it again")
     scale = np.asarray(found.get("scale", _SCALE))
-    if scale.size != 1 or scale.dtype.kind not in "fiu" or not np.isfinite(scale).all() or scale.min() <= 0:
-        raise InputError(f"{path}: array scale must be one number above zero: make the file again")
-    return TextVectors(tuple(map(str, labels)), vectors / lengths, float(scale.reshape(-1)[0]))
+    if scale.size != 1 or scale.dtype.kind not in "fiu" or not 0 < scale.reshape(-1)[0] <= _LARGEST_SCALE:
+        raise InputError(
+            f"{path}: array scale must be one number above zero and at most {_LARGEST_SCALE:g}: make the file again"
+        )
+    return TextVectors(_texts(labels, path), vectors / lengths, float(scale.reshape(-1)[0]))
+
+
+def _texts(labels: NDArray[np.str_], path: Path) -> tuple[str, ...]:
+    """Return the labels. Python fails on numbers that are no characters, which only a damaged file holds."""
+    codes = np.frombuffer(labels.tobytes(), f"{labels.dtype.byteorder}u4")
+    if codes.max() > sys.maxunicode or np.any((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1])):
+        raise InputError(f"{path}: array labels holds numbers that are no characters: make the file again")
+    return tuple(map(str, labels))
