@@ -12,7 +12,8 @@ from PIL import Image
 
 from janus_vit.errors import InputError
 from janus_vit.sources import frames as sources
-from janus_vit.sources.frames import open_source, read_image
+from janus_vit.sources.frames import open_source
+from janus_vit.sources.image_files import IMAGE_SUFFIXES, read_image
 from janus_vit.sources.videos import newest
 
 
@@ -47,7 +48,7 @@ def test_no_more_frames_than_asked_for(folder):
     assert open_source(str(folder), frames=9).length == 3
 
 
-@pytest.mark.parametrize("suffix", sources.IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_single_image(tmp_path, suffix):
     [sample] = open_source(str(save(tmp_path / f"one{suffix}")))
     assert sample.name == f"one{suffix}"
@@ -73,7 +74,8 @@ def test_unreadable_image_among_others_is_skipped_and_named_once(folder):
     source = open_source(str(folder), warn=heard.append)
     assert len(list(source)) == len(list(source)) == 3
     assert list(source.skipped) == ["aa.png", "bb.png"]
-    assert [re.search(r"(\w+\.png)", line)[1] for line in heard] == ["aa.png", "bb.png"]
+    assert heard[0] == f"{folder}: skipped 1 file with the name of no image: notes.txt"
+    assert [re.search(r"(\w+\.png)", line)[1] for line in heard[1:]] == ["aa.png", "bb.png"]
 
 
 def test_folder_of_unreadable_images_is_refused(tmp_path):

@@ -132,7 +132,9 @@ def test_model_without_classes_takes_folders_of_images_and_no_labels(tmp_path):
     save(tmp_path / "bird/a.png")
     save(tmp_path / "cat/a.png")
     assert found(str(tmp_path), None, ()) == [("bird/a.png", None), ("cat/a.png", None)]
-    with pytest.raises(InputError, match="is for a model with classes that exclude each other, and this model has none"):
+    with pytest.raises(
+        InputError, match="is for a model with classes that exclude each other, and this model has none"
+    ):
         open_labelled(str(tmp_path), tmp_path / "labels.csv", ())
 
 

@@ -13,14 +13,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from janus_vit.errors import InputError
 from janus_vit.sources.builtin import builtin_frames
+from janus_vit.sources.image_files import (
+    IMAGE_SUFFIXES,
+    list_images,
+    no_image_error,
+    read_image,
+    warn_of_other_files,
+)
 from janus_vit.sources.videos import camera_frames, count_frames, video_frames
 
 BUILTIN = "builtin"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv")
 SOURCE_KINDS = f"{BUILTIN}, a folder of images, an image file, a video file, or camera:0"
 _CAMERA = re.compile(r"(?:camera:|/dev/video)(\d+)")
@@ -85,21 +90,6 @@ def open_source(spec: str, frames: int | None = None, warn: Callable[[str], None
     return source if frames is None else source.first(frames)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as RGB, uint8 [H, W, 3], rotated as its EXIF orientation requires.
-
-    Raises:
-        InputError: the file is not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path}: is not an image of a known format: remove it or convert it to PNG") from error
-    except Exception as error:  # Pillow's decoders raise many exception types on damaged files
-        raise InputError(f"{path}: cannot be read as an image ({error}): remove or replace it") from error
-
-
 def _open_files_or_camera(spec: str, warn: Callable[[str], None]) -> Source:
     path = Path(spec)
     if camera := _CAMERA.fullmatch(spec):
@@ -130,28 +120,8 @@ def _folder_source(folder: Path, warn: Callable[[str], None]) -> Source:
     paths = list_images(folder)
     if not paths:
         raise no_image_error(folder)
+    warn_of_other_files(folder, warn)
     return images_source({path.name: path for path in paths}, warn)
-
-
-def no_image_error(folder: Path) -> InputError:
-    """Return the error for a folder without images."""
-    return InputError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}): choose another folder")
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the images of a folder, sorted by name. Subfolders are ignored.
-
-    Raises:
-        InputError: the folder cannot be listed.
-    """
-    try:
-        return sorted(path for path in folder.iterdir() if _is_image(path))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def images_source(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from janus_vit.errors import InputError
-from janus_vit.sources.frames import BUILTIN, Sample, Source, images_source, list_images, no_image_error
+from janus_vit.sources.frames import BUILTIN, Sample, Source, images_source
+from janus_vit.sources.image_files import list_images, no_image_error, warn_of_other_files
 from janus_vit.sources.streams import DEFAULT_STRIDE, builtin_labels, open_stream
 
 _Item = TypeVar("_Item")
@@ -48,6 +49,7 @@ def open_labelled(
     if clip_frames > 1:
         return open_stream(spec, clip_frames, stride, frames, warn)
     images, known = _find_images(spec, labels, classes)
+    warn_of_other_files(Path(spec), warn, () if labels is None else (labels,))
     chosen = _evenly_spread(list(images), frames)
     return images_source({name: images[name] for name in chosen}, warn, known)
 
