@@ -98,4 +98,5 @@ def _scaled(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     if values.dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     share = np.where(finite, (exact - low) / max(high - low, np.finfo(np.float64).tiny), 0.0)
-    return np.rint(255 * share).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(255 * share).astype(np.uint8)
+    return grey
