@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from janus_vit.model.checkpoints.adapters import find_base, is_adapter, read_merged
+from janus_vit.model.checkpoints.training.adapters import find_base, is_adapter, read_merged
 from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
 from janus_vit.planning.jsonfile import Section, read_json
 

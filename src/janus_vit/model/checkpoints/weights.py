@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from janus_vit.errors import InputError
-from janus_vit.model.checkpoints.wrappers import unwrap
+from janus_vit.model.checkpoints.training.wrappers import unwrap
 
 PYTORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
