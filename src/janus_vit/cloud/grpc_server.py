@@ -131,6 +131,7 @@ class GrpcServer:
             *KEEPALIVE,
             ("grpc.so_reuseport", int(self._shares_port)),  # otherwise a second cloud on the port is a mistake
             ("grpc.max_receive_message_length", largest),
+            ("grpc.http2.bdp_probe", 0),  # pings that would size the window, which is set below
             # A window as large as the whole payload: with a smaller one, each window would cost a round trip.
             ("grpc.http2.lookahead_bytes", largest),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
