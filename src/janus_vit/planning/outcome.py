@@ -155,6 +155,7 @@ class Outcome:
         answer: the answer; every frame has one.
         fallback: why the device finished the frame itself; None if it did not have to.
         transfers: observations of the link since the last frame; this frame's own transfer comes last.
+        refused: whether the cloud refused the frame, which says nothing against the link.
     """
 
     frame: int
@@ -167,6 +168,7 @@ class Outcome:
     answer: Answer
     fallback: str | None
     transfers: tuple[Transfer, ...]
+    refused: bool = False
 
     @property
     def met(self) -> bool:

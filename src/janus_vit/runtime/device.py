@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from janus_vit.errors import InputError, Overloaded, TransportError, WireError
+from janus_vit.errors import InputError, Overloaded, Rejected, TransportError, WireError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
@@ -36,6 +36,7 @@ class _Result:
         size_bytes: payload bytes that were sent.
         fallback: why the device finished the frame itself; None if it did not have to.
         transfers: observation of the link from the frame's own transfer; empty if there was none.
+        refused: whether the cloud refused the frame.
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class _Result:
     size_bytes: int = 0
     fallback: str | None = None
     transfers: tuple[Transfer, ...] = ()
+    refused: bool = False
 
 
 class Device:
@@ -121,6 +123,7 @@ class Device:
             answer=result.answer,
             fallback=result.fallback,
             transfers=probed + result.transfers,
+            refused=result.refused,
         )
         self._frames += 1
         self._policy.observe(outcome)
@@ -208,9 +211,7 @@ class Device:
             if isinstance(error, Overloaded):
                 self._load.learn(error.expected_wait_s, error.price, now_s)
             failed = transfer_of(error, decision.predicted, now_s, now_s - sent_s, size_bytes)
-            return self._fall_back(
-                decision, state, measured, deadline_s=deadline_s, failed=failed, reason=_reason(error)
-            )
+            return self._fall_back(decision, state, measured, deadline_s=deadline_s, failed=failed, error=error)
         now_s = self._clock.now()
         self._load.learn(reply.expected_queue_s, reply.price, now_s)
         measured = with_reply(measured, reply, now_s - sent_s)
@@ -224,7 +225,7 @@ class Device:
         measured: Measured,
         deadline_s: float,
         failed: Transfer,
-        reason: str,
+        error: Exception,
     ) -> _Result:
         plan = self._fallback_plan(decision, deadline_s)
         with Stopwatch(self._clock) as finishing:
@@ -234,8 +235,9 @@ class Device:
             answer=answer,
             measured=replace(measured, waited_s=failed.send_s + (failed.rtt_s or 0.0), fallback_s=finishing.seconds),
             size_bytes=failed.size_bytes,
-            fallback=reason,
+            fallback=_reason(error),
             transfers=(failed,),
+            refused=isinstance(error, Rejected),
         )
 
     def _fallback_plan(self, decision: Decision, deadline_s: float) -> Plan:

@@ -14,7 +14,7 @@ from janus_vit.planning.outcome import Outcome, patience_s
 from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, TOKEN_FORMATS, parse_payload
 from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
-from janus_vit.planning.policies.correction import Correction
+from janus_vit.planning.policies.correction import Acceptance, Correction
 from janus_vit.planning.policies.probing import ProbeTimer
 from janus_vit.planning.table import PlanTable
 
@@ -83,6 +83,7 @@ class MostAccurateInTime:
         self._resolution = resolution
         self._confidence = confidence
         self._correction = Correction()
+        self._acceptance = Acceptance()
         self._megabits = table.size_bytes * 8e-6
         self._uses_link = (table.size_bytes > 0).astype(float)
         self._device_s = table.device_s + table.encode_s
@@ -101,7 +102,8 @@ class MostAccurateInTime:
         """
         other = copy(self)
         other._link, other._rtt = link, RoundTrip(rtt_s)
-        other._probes, other._correction = ProbeTimer(self._table), Correction()
+        other._probes = ProbeTimer(self._table)
+        other._correction, other._acceptance = Correction(), Acceptance()
         return other
 
     def observe(self, outcome: Outcome) -> None:
@@ -111,13 +113,15 @@ class MostAccurateInTime:
             self._rtt.observe(transfer)
         self._probes.observe(outcome)
         self._correction.observe(outcome)
+        self._acceptance.observe(outcome)
 
     def choose(self, situation: Situation) -> Decision:
         """Pick the plan with the largest expected accuracy in time."""
         rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
         before_s = device.factor * self._device_s
         after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
-        chances = self._chances(before_s, after_s, situation.time_left_s)
+        accepted = self._acceptance.probability(situation.now_s)
+        chances = self._chances(before_s, after_s, situation.time_left_s, accepted)
         row, column = self._pick(situation, chances)
         predicted = predict(
             self._table,
@@ -134,8 +138,8 @@ class MostAccurateInTime:
         plan = self._table.plan(row, column)
         return Decision(plan, predicted, self._probes.bytes_due(plan, situation))
 
-    def _chances(self, before_s: Floats, after_s: Floats, time_left_s: float) -> Chances:
-        answered, rescued = self._on_time(before_s, after_s, time_left_s)
+    def _chances(self, before_s: Floats, after_s: Floats, time_left_s: float, accepted: float) -> Chances:
+        answered, rescued = self._on_time(before_s, after_s, time_left_s, accepted)
         on_time = answered + rescued
         if self._accuracy is None:
             worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
@@ -150,13 +154,14 @@ class MostAccurateInTime:
             return self._most_answers_per_second(chances)
         return row, column
 
-    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float) -> tuple[Floats, Floats]:
+    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float, accepted: float) -> tuple[Floats, Floats]:
         """Probability that each plan meets the deadline: with the cloud's answer, and with a fallback to the device.
 
         Args:
             before_s: time until the payload is encoded.
             after_s: time from the arrival of the last byte to the answer.
             time_left_s: time until the deadline.
+            accepted: probability that the cloud takes a request.
         """
         device, cloud = self._correction.device, self._correction.cloud
         # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
@@ -168,6 +173,7 @@ class MostAccurateInTime:
         wait_s = patience_s(left_s, finish_s, after_s + megabits / self._link.rate_mbps, spread=device.spread)
         slack_s = np.minimum(wait_s, left_s) - after_s
         answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9))
+        answered[megabits > 0] *= accepted
         answered[(slack_s <= 0) & (megabits > 0)] = 0.0
         compute_s = before_s + cloud_s
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s

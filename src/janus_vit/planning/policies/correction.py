@@ -12,6 +12,7 @@ _FORGET = 0.03  # a correction is halved after 23 frames without a measurement
 _SPREAD = 0.05  # before any measurement
 _LEAST_SPREAD = 0.005  # no machine is steadier
 _NEGLIGIBLE = 0.1  # of the SLA
+_REFUSAL_HALF_LIFE_S = 1.0  # a refused device tries again after some seconds, at a time of its own
 
 
 @dataclass
@@ -73,3 +74,36 @@ class Correction:
             self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s, sla_s)
         else:
             self.cloud.forget()
+
+
+class Acceptance:
+    """How likely the cloud is to take a request: the share that it took, recent ones above all.
+
+    Without it, a device would send every frame to a cloud that refuses most of them: a full cloud refuses so early that
+    the wait which it reports stays short. Old refusals are forgotten, so that a device tries again.
+    """
+
+    def __init__(self) -> None:
+        self._taken = 0.0
+        self._refused = 0.0
+        self._counted_s = 0.0
+
+    def observe(self, outcome: Outcome) -> None:
+        """Count a frame that the cloud answered or refused."""
+        if outcome.plan.is_local or (outcome.fallback is not None and not outcome.refused):
+            return
+        now_s = outcome.at_s + outcome.measured.total_s
+        left = self._left(now_s)
+        self._taken = left * self._taken + (not outcome.refused)
+        self._refused = left * self._refused + outcome.refused
+        self._counted_s = now_s
+
+    def probability(self, now_s: float) -> float:
+        """Probability that a request is taken; 1 if none was refused."""
+        if not self._refused:
+            return 1.0
+        left = self._left(now_s)
+        return (left * self._taken + 1) / (left * (self._taken + self._refused) + 1)
+
+    def _left(self, now_s: float) -> float:
+        return float(0.5 ** (max(0.0, now_s - self._counted_s) / _REFUSAL_HALF_LIFE_S))
