@@ -1,0 +1,37 @@
+"""A step in load: how settling is judged, and that a fleet settles."""
+
+import pytest
+
+from janus_vit.fleet.contenders import contender
+from janus_vit.fleet.file import mixed_fleet
+from janus_vit.fleet.settling import Settling, sent_shares, settling
+from janus_vit.fleet.simulate import simulate_fleet
+from janus_vit.fleet.spec import members, with_absence
+
+FLAT = [0.5] * 12
+
+
+@pytest.mark.parametrize(
+    ("beginning", "expected"),
+    [
+        ([], Settling(0.0, 0)),
+        ([0.9, 0.8], Settling(1.0, 0)),
+        ([0.55, 0.45], Settling(0.0, 0)),
+        ([0.9, 0.1], Settling(1.0, 1)),
+        ([0.9, 0.5, 0.1, 0.9], Settling(2.0, 2)),
+        ([0.1, 0.1, 0.9, 0.9, 0.1, 0.5, 0.9], Settling(3.5, 3)),
+    ],
+)
+def test_a_series_is_judged_by_when_it_stays_and_how_often_it_passes(beginning, expected):
+    assert settling(beginning + FLAT) == expected
+
+
+@pytest.mark.parametrize("devices", [48, 160])
+def test_half_of_a_fleet_leaves_and_returns_and_it_settles_within_five_seconds(devices):
+    fleet = mixed_fleet()
+    drawn = with_absence(members(fleet, devices, 36.0, seed=7), 12.0, 24.0)
+    frames = simulate_fleet(fleet, drawn, contender("adaptive-fleet")).frames
+    for step_s in (12.0, 24.0):
+        found = settling(sent_shares(frames, step_s, step_s + 12.0))
+        assert found.seconds <= 5.0
+        assert found.swings <= 2
