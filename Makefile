@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check docs fix bench timm-names paper honest clean
+.PHONY: demo test check docs fix bench timm-names paper honest fleet clean
 
 # Needs the package alone, without what developers need.
 demo: $(VENV)/.installed
@@ -37,8 +37,12 @@ paper: $(VENV)/.ready
 honest: $(VENV)/.ready
 	$(BIN)/python benchmarks/honest.py $(RECORDED) $(RUNS)
 
+# Fleets of 4 to 4,096 devices on four clouds beside the bound, as tables, and as a figure in build/ (half an hour).
+fleet: $(VENV)/.ready
+	$(BIN)/python benchmarks/fleet.py $(RECORDED)
+
 bench: $(VENV)/.ready
-	@for script in $(filter-out benchmarks/paper.py benchmarks/honest.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	@for script in $(filter-out benchmarks/paper.py benchmarks/honest.py benchmarks/fleet.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # Compare every architecture of timm that is accepted with timm itself (some minutes).
