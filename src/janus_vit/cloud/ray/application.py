@@ -10,14 +10,13 @@ import ray
 from ray import serve
 
 from janus_vit.cloud.ray.replica import Replica, load_service
-from janus_vit.cloud.ray.scale import Scale
+from janus_vit.cloud.ray.scale import DEPLOYMENT, Scale
 from janus_vit.cloud.ray.settings import RaySettings
 from janus_vit.scheduling.config import CloudConfig
 
 if TYPE_CHECKING:
     from janus_vit.cloud.service import CloudService
 
-DEPLOYMENT = "Cloud"
 _HEALTH_CHECK_S = 1.0  # Ray Serve notices a dead replica, and starts another one, at its next health check
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from janus_vit.cloud.ray.settings import RaySettings
 
+DEPLOYMENT = "Cloud"  # name of the deployment on Ray Serve
 _ONGOING = 2.0  # one request runs and one waits: an engine that runs frames one by one is busy 3/4 of the time
 
 
