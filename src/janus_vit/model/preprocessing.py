@@ -24,6 +24,11 @@ INTERPOLATIONS = {
 }
 
 
+# Of models that are read from files; other numbers are damage.
+MOST_PIXELS = 1 << 14  # of a side
+LARGEST_MEAN, LEAST_STD = 1e3, 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """Resize, crop the centre, normalise.

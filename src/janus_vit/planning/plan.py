@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from janus_vit.planning.payloads import LOCAL
 
+MOST_TOKENS, MOST_BLOCKS = 65_535, 1_000  # of one model; a token's size is sent in 16 bits
 _Count = TypeVar("_Count")  # a number or an array
 
 

@@ -13,7 +13,9 @@ from janus_vit.model.checkpoints.names import common_names
 from janus_vit.model.checkpoints.positions import interpolate_positions, place_positions, trained_size, with_size
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
+from janus_vit.model.tensor_check import check_finite, check_parts
 from janus_vit.model.vit import Architecture, VisionTransformer
+from janus_vit.planning.plan import MOST_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
     """
     origin = common_names(weights.tensors)
     parts = {name: to_float32(weights.tensors[source]) for name, source in origin.items()}
+    check_parts(weights.path, parts, origin)
     trained = _architecture(parts, facts, weights)
+    _check_patches(weights.path, trained)
     if trained.pooling != "attention":
         parts = {name: part for name, part in parts.items() if not name.startswith("pool.")}
     if not facts.with_head:
@@ -70,8 +74,7 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
     tensors = _fuse(parts, trained)
     tensors |= place_positions(tensors, trained)
     architecture = trained if size is None else with_size(trained, size)
-    if 0 in architecture.grid:
-        check_image_size(weights.path, architecture)
+    _check_patches(weights.path, architecture)
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture, facts.antialias)
     return build_network(architecture, tensors, weights, origin)
@@ -89,6 +92,16 @@ def check_image_size(path: Path, arch: Architecture) -> None:
                 f"{path}: an image size of {side} is not a multiple of the patch size {arch.patch_size}: "
                 "choose a multiple"
             )
+
+
+def _check_patches(path: Path, arch: Architecture) -> None:
+    if 0 in arch.grid:
+        check_image_size(path, arch)
+    if arch.tokens > MOST_TOKENS:
+        raise InputError(
+            f"{path}: images of {arch.size[0]} x {arch.size[1]} pixels in {arch.frames} frames give {arch.tokens} "
+            f"tokens, and a model has at most {MOST_TOKENS}: correct the sizes in its config"
+        )
 
 
 def build_network(
@@ -121,6 +134,8 @@ def build_network(
     problems = [f"{what}: {', '.join(names)}" for what, names in differences.items() if names]
     if problems:
         raise InputError(f"{weights.path}: tensors do not fit the architecture: {'; '.join(problems)}")
+    for name, tensor in tensors.items():
+        check_finite(weights.path, origin.get(name, name), tensor)
     network.load_state_dict(tensors, assign=True)
     return network.eval().requires_grad_(False)
 
@@ -215,6 +230,10 @@ def _join(tensors: dict[str, Tensor], whole: str, parts: list[str]) -> None:
     """Concatenate weights, and biases if at least one part has a bias (VideoMAE's keys have none)."""
     if not all(f"{part}.weight" in tensors for part in parts):
         return
+    rows = {tensors[f"{part}.weight"].shape[1:] for part in parts}
+    dimensions = {tensors[name].dim() for part in parts if (name := f"{part}.bias") in tensors}
+    if len(rows) > 1 or dimensions - {1}:
+        return  # they do not fit together, and will be listed as surplus
     weights = [tensors.pop(f"{part}.weight") for part in parts]
     biases = [tensors.pop(f"{part}.bias", None) for part in parts]
     tensors[f"{whole}.weight"] = torch.cat(weights)

@@ -14,8 +14,10 @@ from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.names import common_names
 from janus_vit.model.checkpoints.weights import Weights
+from janus_vit.model.preprocessing import MOST_PIXELS
 from janus_vit.model.vit import Architecture
-from janus_vit.planning.jsonfile import Section
+from janus_vit.planning.jsonfile import Section, shown
+from janus_vit.planning.plan import MOST_TOKENS
 
 _DEFAULT = {"num_attention_heads": 12, "layer_norm_eps": 1e-6, "image_size": 224, "hidden_act": "gelu"}
 _ACTIVATIONS = {
@@ -104,11 +106,11 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
         raise InputError(f"{config.source}: field use_mean_pooling is false: only mean pooling is supported")
     return ConfigFacts(
         heads=vision.integer("num_attention_heads", 1),
-        norm_eps=vision.number("layer_norm_eps", 0),
+        norm_eps=vision.number("layer_norm_eps", 0, 1),
         last_norm_eps=1e-5 if name == "videomae" else None,  # its config states only the other norms
         activation=_activation(vision),
         pooling=_pooling(family, vision, weights, classifies),
-        frames=vision.integer("num_frames", 1) if name == "videomae" else 1,
+        frames=vision.integer("num_frames", 1, MOST_TOKENS) if name == "videomae" else 1,
         image_size=read_sides(vision, "image_size"),
         size_is_exact=True,
         antialias=name == "dinov2_with_registers",
@@ -150,13 +152,13 @@ def read_sides(section: Section, name: str) -> tuple[int, int]:
     """Read height and width from a field that holds one number or two."""
     values = section.values.get(name)
     if not isinstance(values, list):
-        side = section.integer(name, 1)
+        side = section.integer(name, 1, MOST_PIXELS)
         return side, side
     if len(values) != 2:
-        raise section.wrong(name, f"must be one number or [height, width], not {values!r}")
+        raise section.wrong(name, f"must be one number or [height, width], not {shown(values)}")
     path = f"{section.path}.{name}" if section.path else name
     each = Section(section.source, path, {"0": values[0], "1": values[1]})
-    return each.integer("0", 1), each.integer("1", 1)
+    return each.integer("0", 1, MOST_PIXELS), each.integer("1", 1, MOST_PIXELS)
 
 
 def _find_family(config: Section, name: str) -> _Family:

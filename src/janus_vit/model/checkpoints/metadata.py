@@ -9,9 +9,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from janus_vit.errors import InputError
 from janus_vit.model.layers import ACTIVATIONS, GATED
-from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
+from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, MOST_PIXELS, Preprocessing
 from janus_vit.model.vit import POOLINGS, STEMS, Architecture
-from janus_vit.planning.jsonfile import Section, is_number
+from janus_vit.planning.jsonfile import Section, is_number, shown
+from janus_vit.planning.plan import MOST_BLOCKS, MOST_TOKENS
 
 _CHOICES: Mapping[str, Collection[str]] = {
     "pooling": POOLINGS,
@@ -20,6 +21,11 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "interpolation": INTERPOLATIONS,
 }
 _MAY_BE_ZERO = ("classes", "prefix")
+# Far beyond real models: larger numbers are damage.
+_LARGEST = {
+    "depth": MOST_BLOCKS, "width": 1 << 16, "mlp_width": 1 << 20, "classes": 1 << 24, "prefix": MOST_TOKENS,
+    "heads": 1 << 12, "patch_size": 1 << 12, "channels": 3, "norm_eps": 1.0, "last_norm_eps": 1.0,
+}  # fmt: skip
 
 
 def parse_architecture(section: Section) -> Architecture:
@@ -29,6 +35,12 @@ def parse_architecture(section: Section) -> Architecture:
         InputError: a field is missing, unknown or impossible; the message names it.
     """
     arch = Architecture(**_fields(section, Architecture))
+    if arch.channels == 2:
+        raise section.wrong("channels", "must be 1 or 3")
+    if arch.stem == "conv" and arch.width % arch.patch_size:
+        raise section.wrong("patch_size", f"is {arch.patch_size}, which does not divide width {arch.width}")
+    if arch.tokens > MOST_TOKENS:
+        raise section.wrong("image_size", f"gives {arch.tokens} tokens, and a model has at most {MOST_TOKENS}")
     if arch.width % arch.heads:
         raise section.wrong("heads", f"is {arch.heads}, which does not divide width {arch.width}")
     if arch.frames % arch.tubelet:
@@ -46,8 +58,8 @@ def parse_preprocessing(section: Section) -> Preprocessing:
         InputError: a field is missing, unknown or impossible; the message names it.
     """
     found = Preprocessing(**_fields(section, Preprocessing))
-    if min(found.std) <= 0:
-        raise section.wrong("std", "must be above 0 in each channel")
+    if min(found.std) < LEAST_STD:
+        raise section.wrong("std", f"must be above 0 in each channel, at least {LEAST_STD:g}")
     return found
 
 
@@ -73,19 +85,19 @@ def _value(section: Section, name: str, hint: Any) -> Any:
             raise section.wrong(name, "must be true or false")
         return section.values[name]
     if int in kinds:
-        return section.integer(name, 0 if name in _MAY_BE_ZERO else 1)
+        return section.integer(name, 0 if name in _MAY_BE_ZERO else 1, _LARGEST.get(name, MOST_PIXELS))
     if float in kinds:
-        return section.number(name, 0.0)
+        return section.number(name, 0.0, _LARGEST.get(name, MOST_PIXELS))
     if get_origin(hint) is tuple:
         return _three(section, name)
     text = section.text(name)
     if text not in _CHOICES[name]:
-        raise section.wrong(name, f"is {text!r}, not one of {', '.join(_CHOICES[name])}")
+        raise section.wrong(name, f"is {shown(text)}, not one of {', '.join(_CHOICES[name])}")
     return text
 
 
 def _three(section: Section, name: str) -> tuple[float, ...]:
     values = section.array(name)
-    if len(values) != 3 or not all(map(is_number, values)):
+    if len(values) != 3 or not all(map(is_number, values)) or max(map(abs, values)) > LARGEST_MEAN:
         raise section.wrong(name, "must be three finite numbers, one for each channel")
     return tuple(map(float, values))

@@ -38,6 +38,8 @@ def trained_size(
         InputError: no size has that many patches.
     """
     if "pos" not in parts:
+        if arch.frames == 1:
+            raise InputError(f"{path}: its position embeddings are missing: copy the file again")
         if stated:
             return stated
         raise InputError(f"{path}: the image size is in neither the positions nor a config.json: add its config.json")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
-from janus_vit.model.preprocessing import INTERPOLATIONS, Preprocessing
+from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, MOST_PIXELS, Preprocessing
 from janus_vit.model.vit import Architecture
-from janus_vit.planning.jsonfile import Section, is_number
+from janus_vit.planning.jsonfile import Section, is_number, shown
 
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
 _Channels = tuple[float, float, float]
@@ -92,8 +92,8 @@ def read_input_size(pretrained: Section) -> tuple[int, int, int]:
         InputError: the field is missing or has another form.
     """
     size = pretrained.array("input_size")
-    if len(size) != 3 or not all(is_number(side) and side == int(side) and side > 0 for side in size):
-        raise InputError(f"{pretrained.source}: field input_size is {size!r}: write [channels, height, width]")
+    if len(size) != 3 or not all(is_number(side) and 0 < side <= MOST_PIXELS and side == int(side) for side in size):
+        raise InputError(f"{pretrained.source}: field input_size is {shown(size)}: write [channels, height, width]")
     return int(size[0]), int(size[1]), int(size[2])
 
 
@@ -132,20 +132,21 @@ def _size(processor: Section) -> tuple[bool, tuple[int, int]]:
     """Return whether the frame gets exactly these sides, and the sides: height and width, or twice the shorter side."""
     size: Any = processor.values.get("size")
     if isinstance(size, dict) and "shortest_edge" in size:
-        edge = processor.section("size").integer("shortest_edge", 1)
+        edge = processor.section("size").integer("shortest_edge", 1, MOST_PIXELS)
         return False, (edge, edge)
     name = str(processor.values.get("image_processor_type") or processor.values.get("feature_extractor_type") or "")
     if isinstance(size, int):
-        return not name.startswith(_SHORTER_SIDE), (size, size)
+        side = processor.integer("size", 1, MOST_PIXELS)
+        return not name.startswith(_SHORTER_SIDE), (side, side)
     return True, _sides(processor, "size")
 
 
 def _sides(section: Section, field: str) -> tuple[int, int]:
     if isinstance(section.values.get(field), int):
-        side = section.integer(field, 1)
+        side = section.integer(field, 1, MOST_PIXELS)
         return side, side
     inner = section.section(field)
-    return inner.integer("height", 1), inner.integer("width", 1)
+    return inner.integer("height", 1, MOST_PIXELS), inner.integer("width", 1, MOST_PIXELS)
 
 
 def _named(height: int, width: int) -> str:
@@ -163,8 +164,9 @@ def _mean_and_std(section: Section, mean: str, std: str) -> tuple[int, _Channels
 
 def _channels(section: Section, field: str) -> list[float]:
     values = section.array(field)
-    positive = not field.endswith("std") or all(is_number(value) and value > 0 for value in values)
-    if len(values) not in (1, 3) or not all(map(is_number, values)) or not positive:
+    least = LEAST_STD if field.endswith("std") else -LARGEST_MEAN
+    plausible = all(is_number(value) and least <= value <= LARGEST_MEAN for value in values)
+    if len(values) not in (1, 3) or not plausible:
         raise InputError(
             f"{section.source}: field {field} must be three numbers, one for each of red, green and blue, or one for "
             "grey"

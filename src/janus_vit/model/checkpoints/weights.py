@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.training.wrappers import unwrap
+from janus_vit.model.tensor_check import check_shape, check_stored
 
 PYTORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
@@ -81,14 +83,19 @@ def _read(path: Path) -> Weights:
 def _read_safetensors(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
-            return Weights(path, {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
+            names = list(file.keys())
+            for name in names:
+                check_shape(path, name, tuple(file.get_slice(name).get_shape()))
+            return Weights(path, {name: file.get_tensor(name) for name in names}, file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}): copy it again") from error
 
 
 def _read_pytorch(path: Path) -> dict[str, Tensor]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: holds more than weights, and code from a checkpoint is never run: save its state_dict()"
@@ -101,12 +108,23 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
     items = list(found.items()) if isinstance(found, dict) else []
     if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
         raise InputError(f"{path}: holds no state_dict of tensors by name: save the model's state_dict()")
-    return dict(items)
+    tensors = dict(items)
+    check_stored(path, tensors)
+    return tensors
 
 
-def _is_zip(path: Path) -> bool:
+def _is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive. torch never compresses one, but would unpack what is packed to any size.
+
+    Raises:
+        InputError: a part of the archive is compressed.
+    """
     with path.open("rb") as file:
-        return file.read(2) == b"PK"
+        if file.read(2) != b"PK":
+            return False
+        if any(part.compress_type != zipfile.ZIP_STORED for part in zipfile.ZipFile(file).infolist()):
+            raise InputError(f"{path}: is a compressed archive, which torch does not write: save it again")
+    return True
 
 
 def _read_shards(path: Path) -> Weights:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from janus_vit.errors import InputError
 from janus_vit.planning.jsonfile import Section
 from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, parse_payload
-from janus_vit.planning.plan import tokens_saved
+from janus_vit.planning.plan import MOST_BLOCKS, MOST_TOKENS, tokens_saved
 
-MOST_TOKENS, MOST_BLOCKS = 65_535, 1_000  # of one model; the wire format holds no more tokens
 _MOST_FRAMES = 10**12
 _LARGEST_LEVEL, _LARGEST_KL, _LARGEST_BYTES = 1e6, 1e6, 1e12
 UNMERGED = "none"  # family of a configuration that merges nothing
