@@ -38,6 +38,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "testbed",
     "reproduction",
     "fleet",
+    "testbed/live_fleet",
     "report",
     "cli",
     "cli/common",

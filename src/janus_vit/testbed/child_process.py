@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -16,21 +17,22 @@ _STOP_TIMEOUT_S = 5.0
 class ChildProcess:
     """Runs a function in a new process until its pipe is closed.
 
-    The function gets its end of the pipe before its other arguments, and should return when `recv` raises EOFError. So
-    it ends, too, if this process is killed.
+    The function gets its end of the pipe, and should return when `recv` raises EOFError. So it ends, too, if this
+    process is killed. Ctrl-C reaches this process alone, which then stops the other one. Large arguments have to be
+    sent as a message: a process that dies before it has read the arguments of its start would block this one for ever.
 
     Args:
         name: for error messages.
         target: a function of a module.
-        *arguments: its other arguments, which are pickled.
     """
 
-    def __init__(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+    def __init__(self, name: str, target: Callable[[Connection], None]) -> None:
         self._name = name
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-        self._process.start()
+        self._process = context.Process(target=target, args=(theirs,), daemon=True)
+        with _interrupts_ignored():
+            self._process.start()
         theirs.close()
 
     def send(self, message: object) -> None:
@@ -68,6 +70,20 @@ class ChildProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment: a process that starts now ignores it for good."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def serve_until_closed(pipe: Connection, answer: Callable[[Any], object]) -> None:

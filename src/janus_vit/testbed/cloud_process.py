@@ -79,8 +79,9 @@ class CloudProcess:
     """
 
     def __init__(self, setup: CloudSetup) -> None:
-        self._child = ChildProcess("the cloud process", _serve, setup)
+        self._child = ChildProcess("the cloud process", _serve)
         try:
+            self._child.send(setup)
             self.port: int = self._child.receive(_START_TIMEOUT_S)
         except BaseException:
             self.close()
@@ -101,10 +102,14 @@ class CloudProcess:
         self._child.close()
 
 
-def _serve(pipe: Connection, setup: CloudSetup) -> None:
-    """Run the cloud until the other end of the pipe is closed. Sends the port, or the error that stopped the start."""
+def _serve(pipe: Connection) -> None:
+    """Run the cloud until the other end of the pipe is closed.
+
+    Receives the setup. Sends the port, or the error that stopped the start.
+    """
     torch.set_num_threads(1)
     try:
+        setup: CloudSetup = pipe.recv()
         model = load_model(setup.model)
         engine = make_engine(model, setup.engine)
         slowed = None if setup.slowing is None else SlowedEngine(engine, setup.slowing)
@@ -118,7 +123,7 @@ def _serve(pipe: Connection, setup: CloudSetup) -> None:
     except JanusError as error:
         with suppress(BrokenPipeError):  # the parent has ended
             pipe.send(error)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except (EOFError, BrokenPipeError):
         return
 
 

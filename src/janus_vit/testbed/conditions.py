@@ -18,7 +18,7 @@ _LIMIT_S = 4.0  # of each measurement, once it has frames after the warm-up
 _PAUSE_S = 0.01  # between frames, the same as the profiler's
 _LOCAL_POLICY, _SENDING_POLICY = "device-only", "cloud-jpeg"
 _LONG_SLA_S = 30.0  # no request times out
-_REQUEST_BYTES = 120  # the message's other fields and gRPC's headers, as counted by the emulated link
+REQUEST_BYTES = 120  # the message's other fields and gRPC's headers, as counted by the emulated link
 
 
 def measure_conditions(rig: Rig, policy: str, sla_s: float, images_allowed: bool, source: Source) -> Conditions:
@@ -39,7 +39,7 @@ def measure_conditions(rig: Rig, policy: str, sla_s: float, images_allowed: bool
         plan_s=statistics.median(outcome.measured.plan_s for outcome in planned),
         request_s=statistics.median(outcome.measured.send_s + outcome.measured.rtt_s for outcome in sent),
         queue_s=statistics.median(outcome.measured.queue_s for outcome in sent),
-        request_bytes=_REQUEST_BYTES,
+        request_bytes=REQUEST_BYTES,
     )
     noise = Noise(compute_ratios(local, platforms)[0], compute_ratios(sent, platforms)[1], seed=0)
     return Conditions(overhead, noise)

@@ -108,6 +108,11 @@ def late_gap(live: Sequence[Outcome], simulated: Sequence[Outcome]) -> Parts:
     )
 
 
+def largest_parts(parts: Parts) -> str:
+    """The largest parts of a gap of times as text, in milliseconds."""
+    return _largest(parts, _signed_ms)
+
+
 def compute_ratios(
     outcomes: Sequence[Outcome], platforms: Platforms, least_s: float = 0.0
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,9 +1,9 @@
-"""`janus-vit fleet`: simulate many devices that share a cloud, beside baselines and the bound of any policy."""
+"""`janus-vit fleet`: simulate many devices that share a cloud, beside baselines and the bound, or run a few live."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janus_vit.cli.common.console import human_console, plain_table, progress, say
-from janus_vit.cli.common.options import DEFAULT_SEED, AsJson, Seed, check_positive, check_writable
+from janus_vit.cli.common.options import (
+    DEFAULT_MODEL,
+    DEFAULT_POLICY,
+    DEFAULT_SEED,
+    AsJson,
+    Seed,
+    check_positive,
+    check_writable,
+)
 from janus_vit.errors import InputError
 from janus_vit.planning.jsonfile import write_text
 
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from janus_vit.fleet.spec import Fleet
 
 _DEFAULT = ("jpeg-batches-8", "jpeg-scheduler", "device-alone", "janus", "adaptive", "adaptive-fleet")
+_DEVICES = "4,16,64"
 _BOUND = "bound"
 _WARM_UP_S = 5.0  # until prices and forecasts have settled
 
@@ -33,8 +42,13 @@ def fleet(
         ),
     ] = None,
     devices: Annotated[
-        str, typer.Option("--devices", metavar="N,N,...", help="Numbers of devices, such as 64 or 4,16,64.")
-    ] = "4,16,64",
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="N,N,...",
+            help="Numbers of devices, such as 64 or 4,16,64. Default: 4,16,64; with --live as many as the cores carry.",
+        ),
+    ] = None,
     contender: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +69,22 @@ def fleet(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Also write every frame as a line of CSV.")
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Run the fleet on this machine, slowed down, and hold the outcome against its simulation."
+        ),
+    ] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", metavar="NAME", help=f"With --live: policy of the devices. Default: {DEFAULT_POLICY}."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help=f"With --live: the model that runs. Default: {DEFAULT_MODEL}."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate many devices that share one cloud, with the live device loop, policies and scheduler.
@@ -67,6 +97,15 @@ def fleet(
     \b
     Example:    janus-vit fleet --devices 16,64,256 --cloud h100
     Your own:   janus-vit fleet my-fleet.json --devices 20
+
+    With --live, the devices and the cloud are this machine, slowed down by
+    waiting: real frames, a real model, a cloud process, and an emulated link
+    for each device. The same fleet is then simulated, and a table shows both.
+    Of the profiles in a fleet's file only the time of a frame counts; each
+    must be slower than one core of this machine.
+
+    \b
+    Live:       janus-vit fleet --live --devices 6 --policy adaptive-fleet
     """
     from janus_vit.fleet.contenders import CONTENDERS
     from janus_vit.fleet.contenders import contender as look_up
@@ -75,8 +114,14 @@ def fleet(
     from janus_vit.fleet.simulate import simulate_fleet
     from janus_vit.fleet.spec import members
 
-    counts = _numbers(devices)
     check_positive(seconds, "--seconds", "20")
+    if live:
+        _only_without(live, {"--contender": contender, "--cloud": cloud, "--csv": csv_file})
+        count = None if devices is None else _number(devices)
+        _run_live(file, model or DEFAULT_MODEL, policy or DEFAULT_POLICY, count, seconds, seed, as_json)
+        return
+    _only_without(live, {"--policy": policy, "--model": model})
+    counts = _numbers(devices or _DEVICES)
     names = tuple(dict.fromkeys(contender or _DEFAULT))
     for name in names:
         look_up(name)
@@ -110,6 +155,32 @@ def fleet(
     if csv_file is not None:
         write_text(csv_file, "".join(lines))
         say(human_console(as_json), f"written to {csv_file}")
+
+
+def _only_without(live: bool, options: Mapping[str, object]) -> None:
+    """Refuse options that are for the other kind of fleet."""
+    for option, value in options.items():
+        if value:
+            advice = "is for simulated fleets: leave it out, or --live" if live else "is for live fleets: add --live"
+            raise InputError(f"{option} {advice}")
+
+
+def _run_live(
+    file: Path | None, model: str, policy: str, devices: int | None, seconds: float, seed: int, as_json: bool
+) -> None:
+    from janus_vit.cli.simulated.live_fleet import run_live_fleet
+    from janus_vit.fleet.file import load_fleet
+
+    wanted = None if file is None else load_fleet(file, _find_model)
+    run_live_fleet(file, wanted, model, policy, devices, seconds, seed, as_json)
+
+
+def _number(text: str) -> int:
+    """Read the number of devices of a live fleet."""
+    numbers = _numbers(text)
+    if len(numbers) > 1:
+        raise InputError(f"--devices {text!r}: with --live, write one number")
+    return numbers[0]
 
 
 def _numbers(text: str) -> list[int]:
