@@ -38,16 +38,20 @@ class _Unsegmented:
     def expire(self, now_s: float) -> tuple[Job, ...]:
         """Drop jobs that are late by now."""
         late = tuple(job for job in self._waiting if self._is_hopeless(job, now_s))
-        self._waiting = [job for job in self._waiting if job not in late] if late else self._waiting
+        if late:
+            self._drop(late)
         return late
 
     def _is_hopeless(self, job: Job, now_s: float) -> bool:
         return now_s >= job.deadline_s
 
     def _run(self, jobs: Sequence[Job]) -> Batch:
-        chosen = {job.id for job in jobs}
-        self._waiting = [job for job in self._waiting if job.id not in chosen]
+        self._drop(jobs)
         return Batch(tuple(jobs), jobs[0].entry, self._depth)
+
+    def _drop(self, jobs: Sequence[Job]) -> None:
+        dropped = {job.id for job in jobs}
+        self._waiting = [job for job in self._waiting if job.id not in dropped]
 
 
 class OneAtATime(_Unsegmented):
