@@ -85,7 +85,13 @@ def cloud(profile, tmp_path_factory):
     options = ["--engine", "eager", "--threads", "1", "--replicas", "2", "--profile", str(path), "--json"]
     process = subprocess.Popen(
         [sys.executable, "-m", "janus_vit.cli.main", "cloud", "--ray", "--listen", f"0.0.0.0:{port}", *options],
-        env={**os.environ, MARK: mark, "RAY_TMPDIR": folder},
+        env={
+            **os.environ,
+            MARK: mark,
+            "RAY_TMPDIR": folder,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": uuid.uuid4().hex,
+        },
         stdout=subprocess.PIPE,
         text=True,
     )

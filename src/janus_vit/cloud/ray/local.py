@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 _START_S = 60.0  # until the proxy answers once the replicas run
 _LOGS = "see the logs of Ray Serve"
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report its use to its makers
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",  # requests go to replicas by gRPC, with fewer threads: a third less CPU time
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # which is not for gRPC behind one port
+}
 _PROXY = f"{add_janus_service.__module__}.{add_janus_service.__name__}"
 
 
@@ -53,8 +58,10 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
         largest_message_bytes: size of the largest message that it reads.
         cpus: cores that Ray may reserve.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     os.environ["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"] = str(largest_message_bytes)
+    os.environ["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"] = str(2 * largest_message_bytes)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would tell each step
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
