@@ -45,8 +45,8 @@ TIMM = f"""
 
 A `config.json` of timm names an `architecture`. The tensors do not show everything that timm computes: rotary
 positions, for example, leave no tensor behind. So only architectures whose answers equal those of timm {COMPARED_WITH}
-are accepted (`make timm-names` compares them all), and all others are refused by name. Weights without a config are
-read by their tensors alone. Use them only if they belong to one of these architectures:
+are accepted (`make timm-names` compares them all), and all others are refused by name. Weights without a config need
+`--architecture NAME`. The names:
 
 {", ".join(f"`{name}`" for name in sorted(COMPARED_NAMES))}.
 """

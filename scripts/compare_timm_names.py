@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ def compare(name: str, change: str = "", arguments: dict[str, Any] | None = None
         timm.models.save_for_hf(theirs, folder, model_args=settings, safe_serialization=True)
         config = read_json(Path(folder) / "config.json", None)
         supported = _is_supported(config)
+        config = _with_shape(config, theirs)
         try:
             weights = read_weights(Path(folder) / "model.safetensors")
             ours = assemble(weights, read_timm_facts(weights, config, with_head=True), (size, size))
@@ -138,6 +139,14 @@ def _answer(network: VisionTransformer, pixels: Tensor) -> Tensor:
     for block in network.blocks:
         tokens, sizes = block(tokens, sizes, None, 0, 0)
     return network.head_logits(tokens, sizes)
+
+
+def _with_shape(config: Section, theirs: Any) -> Section:
+    """Add the shape to the arguments, so that names outside the list can be compared too."""
+    shape = {"embed_dim": theirs.embed_dim, "depth": len(theirs.blocks), "num_heads": theirs.blocks[0].attn.num_heads}
+    shape["patch_size"] = theirs.patch_embed.patch_size[0]
+    arguments = {**shape, **config.values["model_args"]}
+    return replace(config, values={**config.values, "model_args": arguments})
 
 
 def _is_supported(config: Section) -> bool:

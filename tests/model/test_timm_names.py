@@ -7,13 +7,16 @@ import warnings
 import pytest
 import timm
 import torch
+from conftest import small_model
 from peers import FAMILIES, randomise
 from safetensors.torch import load_file, save_file
 
+from janus_vit.cli.main import main
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
+from janus_vit.model.checkpoints.reader import checkpoint_metadata
 from janus_vit.model.checkpoints.timm_config import check_timm_config
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES
+from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, SHAPES
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.jsonfile import Section
 
@@ -147,10 +150,86 @@ def test_attention_pooling_beside_a_class_token_is_refused(tmp_path):
         load_model(str(tmp_path))
 
 
-def test_weights_without_a_config_are_read_by_their_tensors(tmp_path):
+def test_weights_without_a_config_need_the_name_of_their_architecture(tmp_path):
     save_timm("vit_tiny_patch16_224", tmp_path)
     (tmp_path / "config.json").unlink()
-    assert load_model(str(tmp_path)).shape.blocks == 2
+    with pytest.raises(
+        InputError, match=r"no config\.json beside it names its architecture, .* use --architecture NAME"
+    ):
+        load_model(str(tmp_path))
+    with pytest.raises(InputError, match="'vit_tiny_patch16_224' has depth 12, and the tensors have 2: use the name"):
+        load_model(str(tmp_path), architecture="vit_tiny_patch16_224")
+
+
+def test_config_without_the_name_asks_for_it_and_keeps_the_rest(tmp_path):
+    save_timm("vit_tiny_patch16_224", tmp_path, class_token=False, global_pool="avg")
+    with_name = load_model(str(tmp_path))
+    change_config(tmp_path, architecture=None)
+    with pytest.raises(InputError, match="use --architecture NAME"):
+        load_model(str(tmp_path))
+    again = load_model(str(tmp_path), architecture="vit_tiny_patch16_224.augreg_in21k")
+    assert again.fingerprint == with_name.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        (
+            "vit_tiny_patch16_223",
+            "--architecture 'vit_tiny_patch16_223' is not supported: the nearest .* 'vit_tiny",
+        ),
+        ("vit_tiny_patch16_rope_224", "the nearest supported one is 'vit_tiny_patch16_224'"),
+        (
+            "vit_small_patch16_224",
+            r"field architecture is 'vit_tiny_patch16_224': leave out --architecture",
+        ),
+        ("", "--architecture '' is not supported"),
+    ],
+)
+def test_name_that_cannot_be_right_is_refused(tmp_path, architecture, message):
+    save_timm("vit_tiny_patch16_224", tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_model(str(tmp_path), architecture=architecture)
+
+
+@pytest.mark.parametrize("family", ["hf-vit", "own"])
+def test_name_for_a_checkpoint_that_says_what_it_is_is_refused(tmp_path, family):
+    if family == "own":
+        model = small_model()
+        metadata = checkpoint_metadata(model.network.architecture, model.preprocessing, model.labels, {})
+        save_file(model.network.state_dict(), tmp_path / "model.safetensors", metadata)
+    else:
+        FAMILIES[family](tmp_path)
+    with pytest.raises(InputError, match="is for weights under timm's names: leave it out"):
+        load_model(str(tmp_path), architecture="vit_tiny_patch16_224")
+
+
+def test_name_for_a_model_of_the_catalog_is_refused():
+    with pytest.raises(InputError, match="is of the catalog: leave out --architecture"):
+        load_model("janus-digits", architecture="vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "vit_small_patch16_224"}, "has width 384, and the tensors have 192"),
+        ({"architecture": "vit_tiny_patch16_384", "model_args": {}}, "has depth 12, and the tensors have 2"),
+        ({"model_args": {"depth": 2, "patch_size": 8}}, "has patch_size 8, and the tensors have 16"),
+    ],
+)
+def test_tensors_of_another_architecture_are_refused(tmp_path, changes, message):
+    save_timm("vit_tiny_patch16_224", tmp_path)
+    change_config(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        load_model(str(tmp_path))
+
+
+def test_shapes_of_all_names_are_those_of_timm():
+    for name, shape in SHAPES.items():
+        with torch.device("meta"):
+            theirs = timm.create_model(name)
+        found = (theirs.embed_dim, len(theirs.blocks), theirs.blocks[0].attn.num_heads, theirs.patch_embed.patch_size)
+        assert found == (*shape[:3], (shape.patch_size,) * 2), name
 
 
 def test_a_config_of_half_the_facts_does_not_hide_a_foreign_tensor(tmp_path):
@@ -159,3 +238,16 @@ def test_a_config_of_half_the_facts_does_not_hide_a_foreign_tensor(tmp_path):
     save_file({**load_file(path), "blocks.0.attn.q_norm.weight": torch.ones(8)}, path)
     with pytest.raises(InputError, match=r"surplus: blocks\.0\.attn\.q_norm\.weight"):
         load_model(str(tmp_path))
+
+
+def test_command_takes_the_name(tmp_path, capsys):
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    command = ["plan", "--model", str(tmp_path / "weights.safetensors"), "--bandwidth", "20", "--rtt", "30ms"]
+    command += ["--sla", "300ms", "--device-profile", str(tmp_path / "missing.json")]
+    assert main(command) == 2
+    assert "use --architecture NAME" in capsys.readouterr().err
+    assert main([*command, "--architecture", "vit_tiny_patch16_224"]) == 2
+    err = capsys.readouterr().err
+    assert "both are taken as 0.5" in err  # the model was read
+    assert "missing.json: cannot be read" in err

@@ -102,13 +102,15 @@ def test_a_broken_config_names_its_line(folder):
         load_model(str(folder))
 
 
-def test_a_timm_file_of_usual_width_needs_no_config(tmp_path):
+def test_a_timm_file_without_its_config_needs_the_name_of_its_architecture(tmp_path):
     FAMILIES["timm-vit-hub"](tmp_path)
     with_config = outputs(load_model(str(tmp_path)))
     (tmp_path / "config.json").unlink()
-    alone = load_model(str(tmp_path / "model.safetensors"))
+    alone = load_model(str(tmp_path / "model.safetensors"), architecture="vit_tiny_patch16_224")
     assert torch.allclose(outputs(alone), with_config, atol=1e-5)
     assert alone.labels[0] == "class 0"
+    assert len(alone.notes) == 1
+    assert "no file beside it states mean and std of its images: both are taken as 0.5" in alone.notes[0]
 
 
 @pytest.mark.parametrize("nested", [None, "state_dict", "model"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.common.console import human_console, plain_table, progress, say, warn
-from janus_vit.cli.common.loading import ImageSize, Stride, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Stride, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import read_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -50,6 +50,7 @@ def calibrate(
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
+    architecture: ArchitectureName = None,
     stride: Stride = 4,
     labels: Annotated[
         Path | None,
@@ -107,7 +108,7 @@ def calibrate(
     check_writable(out)
     check_engine(engine)
     use_threads(threads)
-    loaded = load_model_for_task(model, task, image_size)
+    loaded = load_model_for_task(model, task, image_size, architecture)
     names = [name.strip() for name in families.split(",")]
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
     check_budget(budget, len(names))  # before slow work

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.common.console import messages, say, wait_for_signal
-from janus_vit.cli.common.loading import ImageSize, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import read_or_measure_profile
 from janus_vit.cli.common.on_ray import check_unused, serve_on_ray
 from janus_vit.cli.common.options import (
@@ -38,6 +38,7 @@ def cloud(
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
+    architecture: ArchitectureName = None,
     profile: ProfileFile = None,
     engine: EngineName = AUTO,
     threads: Threads = None,
@@ -111,7 +112,7 @@ def cloud(
     config = CloudConfig(ingest_processes=ingest, max_batch_frames=max_batch, metrics_port=metrics_port)
     tls = _tls(tls_cert, tls_key)
     use_threads(threads)
-    served = load_model_for_task(model, task, image_size)
+    served = load_model_for_task(model, task, image_size, architecture)
     runner = load_engine(served, engine, profile)
     measured = read_or_measure_profile(profile, served, runner)
     with wait_for_signal() as stop, Cloud(served, measured, listen, tls, runner, config) as server:

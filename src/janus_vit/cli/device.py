@@ -23,6 +23,7 @@ from janus_vit.cli.common.console import (
 )
 from janus_vit.cli.common.live import StreamView
 from janus_vit.cli.common.loading import (
+    ArchitectureName,
     ImageSize,
     Stride,
     Task,
@@ -79,6 +80,7 @@ def device(
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
+    architecture: ArchitectureName = None,
     stride: Stride = 4,
     text_vectors: TextVectorFile = None,
     threshold: Threshold = None,
@@ -130,7 +132,7 @@ def device(
     check_source(source)
     check_engine(engine)
     use_threads(threads)
-    loaded = load_model_for_task(model, task, image_size)
+    loaded = load_model_for_task(model, task, image_size, architecture)
     texts = load_text_vectors(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     found_from = threshold_for(loaded, threshold)

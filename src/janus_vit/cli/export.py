@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.common.console import messages, say
-from janus_vit.cli.common.loading import ImageSize, Task, load_model_for_task
+from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Task, load_model_for_task
 from janus_vit.cli.common.options import DEFAULT_MODEL, ModelName, check_writable
 
 
@@ -28,6 +28,7 @@ def export(
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
+    architecture: ArchitectureName = None,
 ) -> None:
     """Export the device's part of a model as ONNX: the stem and the blocks up to a split, with token merging.
 
@@ -39,5 +40,5 @@ def export(
     from janus_vit.model.export import export_onnx
 
     check_writable(out)
-    part = export_onnx(load_model_for_task(model, task, image_size), split, level, out)
+    part = export_onnx(load_model_for_task(model, task, image_size, architecture), split, level, out)
     say(messages(), f"written to {out}: pixels to {' and '.join(part.outputs)}")

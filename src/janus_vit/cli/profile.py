@@ -9,6 +9,7 @@ import typer
 
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, say
 from janus_vit.cli.common.loading import (
+    ArchitectureName,
     ImageSize,
     Stride,
     Task,
@@ -37,6 +38,7 @@ def profile(
     model: ModelName = DEFAULT_MODEL,
     task: Task = None,
     image_size: ImageSize = None,
+    architecture: ArchitectureName = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Take seconds instead of one or two minutes. Less accurate.")
     ] = False,
@@ -59,7 +61,7 @@ def profile(
     check_source(source)
     check_engine(engine)
     use_threads(threads)
-    loaded = load_model_for_task(model, task, image_size)
+    loaded = load_model_for_task(model, task, image_size, architecture)
     samples = stream_for(loaded, source, stride)
     measured = measure_profile(loaded, load_engine(loaded, engine), samples, quick)
     measured.save(out)

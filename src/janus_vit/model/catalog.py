@@ -77,7 +77,9 @@ class Entry:
     load: Callable[[], Model]
 
 
-def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | None = None) -> Model:
+def load_model(
+    name: str = BUILTIN, image_size: int | None = None, task: str | None = None, architecture: str | None = None
+) -> Model:
     """Load a model.
 
     Args:
@@ -86,12 +88,15 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
         image_size: run a checkpoint at this resolution instead of its own.
         task: "classify", "multilabel", "regress" or "embed". "embed" removes a classifier's last layer; the others say
             what its outputs mean if the checkpoint does not. None keeps the model's own task.
+        architecture: timm's name of the architecture, for a weight file of timm without a config.json.
 
     Raises:
         InputError: the name is unknown, or the checkpoint cannot be used.
     """
     if task is not None and task not in TASKS:
         raise InputError(f"task {task!r} is unknown: use {' or '.join(TASKS)}")
+    if name in CATALOG and architecture is not None:
+        raise InputError(f"model {name!r} is of the catalog: leave out --architecture {architecture}")
     if name in CATALOG and image_size is None and task in (None, CLASSIFY):
         return CATALOG[name].load()
     if name in (BUILTIN, BUILTIN_VIDEO):
@@ -105,9 +110,8 @@ def load_model(name: str = BUILTIN, image_size: int | None = None, task: str | N
             f"model {name!r} is unknown: use one of {', '.join(CATALOG)}, the path of a checkpoint's file or folder, "
             "timm:NAME or hf:ORG/NAME"
         )
-    return _from_checkpoint(
-        name if name.startswith(HUBS) else path.resolve().name.removesuffix(".safetensors"), path, image_size, task
-    )
+    short_name = name if name.startswith(HUBS) else path.resolve().name.removesuffix(".safetensors")
+    return _from_checkpoint(short_name, path, image_size, task, architecture)
 
 
 def _exists(path: Path) -> bool:
@@ -130,8 +134,14 @@ def _builtin(name: str) -> Callable[[], Model]:
     return load
 
 
-def _from_checkpoint(name: str, path: Path, image_size: int | None = None, task: str | None = None) -> Model:
-    found = read_checkpoint(path, image_size, task)
+def _from_checkpoint(
+    name: str,
+    path: Path,
+    image_size: int | None = None,
+    task: str | None = None,
+    architecture: str | None = None,
+) -> Model:
+    found = read_checkpoint(path, image_size, task, architecture)
     return Model(name, found.network, found.preprocessing, found.labels, task=found.task, notes=found.notes)
 
 

@@ -39,6 +39,14 @@ ImageSize = Annotated[
     int | None,
     typer.Option("--image-size", metavar="N", min=1, help="Run a checkpoint at N x N pixels instead of its own size."),
 ]
+ArchitectureName = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        metavar="NAME",
+        help="timm's name of the architecture, for a weight file of timm without a config.json.",
+    ),
+]
 Stride = Annotated[
     int, typer.Option("--stride", metavar="N", min=1, help="Take every Nth frame into a clip (video models only).")
 ]
@@ -62,13 +70,14 @@ TextVectorFile = Annotated[
 ]
 
 
-def load_model_for_task(name: str, task: str | None, image_size: int | None) -> Model:
-    """Load the model that the options --model, --task and --image-size choose. Print what was changed on reading it.
+def load_model_for_task(name: str, task: str | None, image_size: int | None, architecture: str | None = None) -> Model:
+    """Load the model that the options of a command choose. Print what was changed on reading it.
 
     Args:
         name: value of --model.
         task: value of --task; None is the model's own task.
         image_size: value of --image-size; None is the model's own size.
+        architecture: value of --architecture; None is what the checkpoint says.
 
     Raises:
         InputError: the model does not exist, or does not support the task.
@@ -78,7 +87,7 @@ def load_model_for_task(name: str, task: str | None, image_size: int | None) -> 
     is_video = task == VIDEO
     if is_video and name == DEFAULT_MODEL:
         name = DEFAULT_VIDEO_MODEL
-    model = load_model(name, image_size, None if is_video else task)
+    model = load_model(name, image_size, None if is_video else task, architecture)
     for note in model.notes:
         say(messages(), note)
     if is_video and model.preprocessing.frames == 1:

@@ -15,20 +15,19 @@ from janus_vit.planning.jsonfile import Section
 
 
 def read_config_facts(weights: Weights, config: Section | None, with_head: bool) -> ConfigFacts:
-    """Read the facts that only the config shows. Weights of timm do not need a config.
+    """Read the facts that only the config shows.
 
     Args:
         weights: the tensors of the checkpoint.
-        config: the config.json beside them, None if there is none.
+        config: the config.json beside them, with the field `architecture` for timm's; None if there is none.
         with_head: whether to keep a classifier's last layer.
 
     Raises:
         InputError: the family is not supported, or the config lacks a field.
     """
     names = weights.tensors
-    if is_timm(names):
-        if config is not None:
-            check_timm_config(config)
+    if is_timm(names) and config is not None:
+        check_timm_config(config)
         return read_timm_facts(weights, config, with_head)
     if not is_hugging_face(names):
         raise InputError(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from janus_vit.model.checkpoints.named import name_architecture
 from janus_vit.model.checkpoints.training.adapters import find_base, is_adapter, read_merged
 from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
 from janus_vit.planning.jsonfile import Section, read_json
 
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # of transformers
 # Fields of a config that describe the last layer.
 _OF_THE_HEAD = ("id2label", "label2id", "label_names", "label_descriptions", "problem_type", "num_labels")
 
@@ -31,15 +33,31 @@ class OpenedCheckpoint:
         """Read a JSON file of the checkpoint, None if there is none."""
         return _read_first(self.folders, name)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what was changed while reading, or taken for granted."""
+        states_it = "janus" in self.weights.metadata or bool(self.config and self.config.values.get("pretrained_cfg"))
+        if states_it or any((folder / name).is_file() for folder in self.folders for name in PROCESSORS):
+            return self.weights.notes
+        assumed = "no file beside it states mean and std of its images: both are taken as 0.5"
+        return (*self.weights.notes, f"{self.weights.path}: {assumed} (write {PROCESSORS[0]} if they are not)")
 
-def open_checkpoint(path: Path) -> OpenedCheckpoint:
+
+def open_checkpoint(path: Path, architecture: str | None = None) -> OpenedCheckpoint:
     """Open a weight file or a folder. An adapter is merged into its base model.
 
+    Args:
+        path: path of the checkpoint.
+        architecture: name of the architecture, if no config.json says it.
+
     Raises:
-        InputError: a file is missing or damaged, or an adapter cannot be merged.
+        InputError: a file is missing or damaged, an adapter cannot be merged, or nothing names the architecture.
     """
-    if is_adapter(path):
-        return _open_adapter(path)
+    opened = _open_adapter(path) if is_adapter(path) else _open_weights(path)
+    return replace(opened, config=name_architecture(opened.weights, opened.config, architecture))
+
+
+def _open_weights(path: Path) -> OpenedCheckpoint:
     file = find_weights(path)
     folders = (file.parent,)
     return OpenedCheckpoint(read_weights(file), _read_first(folders, "config.json"), folders)

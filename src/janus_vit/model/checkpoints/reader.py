@@ -27,6 +27,7 @@ from janus_vit.model.checkpoints.processors import (
 )
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.tasks import EMBED
+from janus_vit.model.tensor_check import block_numbers
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import parse_json
 
@@ -52,7 +53,9 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path, image_size: int | None = None, task: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: Path, image_size: int | None = None, task: str | None = None, architecture: str | None = None
+) -> Checkpoint:
     """Read a checkpoint from a file or a folder.
 
     Args:
@@ -60,13 +63,14 @@ def read_checkpoint(path: Path, image_size: int | None = None, task: str | None 
         image_size: run at this resolution instead of the checkpoint's own.
         task: "embed" removes a classifier's last layer; another task says what the outputs mean if the config does not.
             None keeps the checkpoint's own task.
+        architecture: timm's name of the architecture, for weights without a config.json.
 
     Raises:
         InputError: the file is missing, its family is not supported, or config and tensors do not fit together.
     """
-    opened = open_checkpoint(path)
+    opened = open_checkpoint(path, architecture)
     read = _read_own if "janus" in opened.weights.metadata else _read_foreign
-    return replace(read(opened, image_size, task), notes=opened.weights.notes)
+    return replace(read(opened, image_size, task), notes=opened.notes)
 
 
 def _read_foreign(opened: OpenedCheckpoint, image_size: int | None, task: str | None) -> Checkpoint:
@@ -123,8 +127,13 @@ def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
     architecture = trained if image_size is None else with_size(trained, (image_size, image_size))
     check_image_size(weights.path, architecture)
+    blocks = block_numbers(weights.tensors)
+    if trained.depth != len(blocks):
+        raise section.wrong("architecture.depth", f"is {trained.depth}, and the file has {len(blocks)} blocks")
     tensors = {name: to_float32(tensor) for name, tensor in weights.tensors.items()}
     if "pos_embed" in tensors:
+        if tensors["pos_embed"].numel() != trained.patches * trained.width:
+            raise section.wrong("architecture.image_size", "does not fit the tensor pos_embed")
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = build_network(architecture, tensors, weights, {})
     found = Checkpoint(network, fit_preprocessing(preprocessing, architecture, weights.path), labels, EMBED)

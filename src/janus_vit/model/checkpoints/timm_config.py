@@ -9,16 +9,12 @@ from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.hugging_face import read_sides
 from janus_vit.model.checkpoints.processors import read_input_size
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
+from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH, SHAPES, TimmShape
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
 
 _POOLING = {"token": "class", "avg": "mean", "map": "attention"}
-# Width of timm's Vision Transformers -> heads, unless their names say otherwise.
-_HEADS = {
-    192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14,
-    1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
-}  # fmt: skip
+_SHAPE_ARGUMENTS = {"width": "embed_dim", "depth": "depth", "heads": "num_heads", "patch_size": "patch_size"}
 _WITHOUT_LAST_NORM = ("vit_intern300m_patch14_448",)
 _TANH_GELU = re.compile(r"large_patch16_siglip.*_512$|patch32_siglip|so400m_patch16_siglip|giantopt")
 # Arguments of timm's VisionTransformer that the weights show, that this module reads, or that only training uses.
@@ -31,14 +27,11 @@ _SUPPORTED_ARGUMENTS = frozenset({
 
 
 def check_timm_config(config: Section) -> None:
-    """Refuse an architecture that was not compared with timm. Without the field `architecture`, accept the config.
+    """Refuse an architecture that was not compared with timm.
 
     Raises:
         InputError: the architecture is not in `COMPARED_NAMES`, or one of model_args changes it in an unknown way.
     """
-    values = config.values
-    if values.get("architecture") is None:
-        return
     name = config.text("architecture").partition(".")[0]  # timm allows NAME.TAG
     if name not in COMPARED_NAMES:
         nearest = difflib.get_close_matches(name, sorted(COMPARED_NAMES), 1, 0.0)[0]
@@ -60,24 +53,24 @@ def check_timm_config(config: Section) -> None:
         raise InputError(f"{config.source}: field model_args.embed_dim is set without num_heads: add num_heads")
 
 
-def read_timm_facts(weights: Weights, config: Section | None, with_head: bool) -> ConfigFacts:
-    """Read the facts that timm's tensors do not show. Without a config, derive the number of heads from the width.
+def read_timm_facts(weights: Weights, config: Section, with_head: bool) -> ConfigFacts:
+    """Read the facts that timm's tensors do not show.
 
     Args:
         weights: the tensors under timm's names.
-        config: timm's config.json, None if there is none.
+        config: timm's config.json, with the field `architecture`.
         with_head: whether to keep a classifier's last layer.
 
     Raises:
-        InputError: the number of heads is unknown, or the pooling is not supported.
+        InputError: the tensors have another shape than the architecture, or the pooling is not supported.
     """
-    name = "" if config is None else str(config.values.get("architecture") or "").partition(".")[0]
-    arguments = None if config is None else _model_args(config)
+    name, arguments = config.text("architecture").partition(".")[0], _model_args(config)
+    pooling = _pooling(weights, config, arguments)
     return ConfigFacts(
-        heads=_heads(weights, name, arguments),
+        heads=_shape(weights, config, arguments).heads,
         norm_eps=1e-5 if "_clip_" in name else 1e-6,
         activation=_activation(name),
-        pooling=_pooling(weights, config, arguments),
+        pooling=pooling,
         image_size=_stated_size(config, arguments),
         last_norm=_has_last_norm(name, arguments),
         antialias=True,
@@ -89,11 +82,11 @@ def _model_args(config: Section) -> Section | None:
     return config.section("model_args") if config.values.get("model_args") else None
 
 
-def _stated_size(config: Section | None, arguments: Section | None) -> tuple[int, int] | None:
+def _stated_size(config: Section, arguments: Section | None) -> tuple[int, int] | None:
     """Return height and width of the images from model_args, or from pretrained_cfg; None if neither states them."""
     if arguments is not None and "img_size" in arguments.values:
         return read_sides(arguments, "img_size")
-    if config is None or not config.values.get("pretrained_cfg"):
+    if not config.values.get("pretrained_cfg"):
         return None
     return read_input_size(config.section("pretrained_cfg"))[1:]
 
@@ -103,32 +96,43 @@ def _has_last_norm(name: str, arguments: Section | None) -> bool:
     return name not in _WITHOUT_LAST_NORM if stated is None else bool(stated)
 
 
-def _heads(weights: Weights, name: str, arguments: Section | None) -> int:
-    if arguments is not None and "num_heads" in arguments.values:
-        return arguments.integer("num_heads", 1)
-    if "giantopt" in name or name == "vit_base_patch16_gap_224":
-        return 16
-    width = weights.tensors["patch_embed.proj.weight"].shape[0]
-    if width not in _HEADS:
-        raise InputError(
-            f"{weights.path}: no usual number of heads for width {width}: add model_args.num_heads to its config.json"
-        )
-    return _HEADS[width]
+def _shape(weights: Weights, config: Section, arguments: Section | None) -> TimmShape:
+    """Return the shape that name and model_args stand for. The tensors must have it."""
+    name = config.text("architecture").partition(".")[0]
+    values = SHAPES[name]._asdict() if name in SHAPES else {}
+    for field, argument in _SHAPE_ARGUMENTS.items():
+        if arguments is not None and argument in arguments.values:
+            values[field] = arguments.integer(argument, 1)
+    if len(values) < len(_SHAPE_ARGUMENTS):
+        raise InputError(f"{config.source}: field architecture is {name!r}, whose shape is unknown: use another")
+    stem = weights.tensors.get("patch_embed.proj.weight")
+    shape = () if stem is None else tuple(stem.shape)
+    found = {
+        "width": shape[0] if shape else 0,
+        "depth": len({key.split(".")[1] for key in weights.tensors if re.match(r"blocks\.\d+\.", key)}),
+        "patch_size": shape[-1] if shape else 0,
+    }
+    for field, value in found.items():
+        if value != values[field]:
+            raise InputError(
+                f"{weights.path}: architecture {name!r} has {field} {values[field]}, and the tensors have {value}: use "
+                "the name and the model_args of this checkpoint"
+            )
+    return TimmShape(**values)
 
 
-def _pooling(weights: Weights, config: Section | None, arguments: Section | None) -> str:
+def _pooling(weights: Weights, config: Section, arguments: Section | None) -> str:
     """Prefer model_args, as timm does: the top-level field is only for information."""
     if arguments is not None and "global_pool" in arguments.values:
         pooling = arguments.values["global_pool"]
     else:
-        pooling = (config.values.get("global_pool") if config is not None else None) or _usual_pooling(weights)
-    source = weights.path if config is None else config.source
+        pooling = config.values.get("global_pool") or _usual_pooling(weights)
     if not isinstance(pooling, str) or pooling not in _POOLING:
-        raise InputError(f"{source}: field global_pool is {pooling!r}: supported are {', '.join(_POOLING)}")
+        raise InputError(f"{config.source}: field global_pool is {pooling!r}: supported are {', '.join(_POOLING)}")
     if pooling == "map" and not weights.tensors.keys().isdisjoint(("cls_token", "reg_token")):
         raise InputError(
-            f"{source}: attention pooling (global_pool 'map') with class or register tokens is not supported, because "
-            "timm pools only the patches: use a checkpoint without these tokens"
+            f"{config.source}: attention pooling (global_pool 'map') with class or register tokens is not supported, "
+            "because timm pools only the patches: use a checkpoint without these tokens"
         )
     return _POOLING[pooling]
 
