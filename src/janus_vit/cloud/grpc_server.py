@@ -19,7 +19,7 @@ from janus_vit.cloud.service import CloudService
 from janus_vit.errors import InputError
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import HEADER_BYTES
-from janus_vit.wire.rpc import HELLO, INFER, KEEPALIVE, LARGEST_PROBE_BYTES, PROBE, SERVICE
+from janus_vit.wire.rpc import CONNECTION, HELLO, INFER, LARGEST_PROBE_BYTES, PROBE, SERVICE
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _REPORT_S = 1.0  # longest wait until health checks know that the server goes away
@@ -128,10 +128,9 @@ class GrpcServer:
     def _options(self) -> list[tuple[str, int]]:
         largest = max(self._service.largest_body_bytes, LARGEST_PROBE_BYTES) + HEADER_BYTES
         return [
-            *KEEPALIVE,
+            *CONNECTION,
             ("grpc.so_reuseport", int(self._shares_port)),  # otherwise a second cloud on the port is a mistake
             ("grpc.max_receive_message_length", largest),
-            ("grpc.http2.bdp_probe", 0),  # pings that would size the window, which is set below
             # A window as large as the whole payload: with a smaller one, each window would cost a round trip.
             ("grpc.http2.lookahead_bytes", largest),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -27,7 +27,7 @@ from janus_vit.wire.messages import (
     parse_reply,
     serialise_request,
 )
-from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, KEEPALIVE, PRICE, PROBE
+from janus_vit.wire.rpc import CONNECTION, EXPECTED_WAIT, HELLO, INFER, PRICE, PROBE
 
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -56,7 +56,7 @@ class GrpcTransport:
         self._address = address
         self._process = os.getpid()
         self._outputs = outputs
-        options = [*KEEPALIVE, *_RECONNECT, *_OWN_CONNECTION, ("grpc.max_send_message_length", -1)]
+        options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, ("grpc.max_send_message_length", -1)]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options)
         else:

@@ -10,9 +10,10 @@ LARGEST_PROBE_BYTES = 1_000_000
 EXPECTED_WAIT = "janus-expected-wait-s"  # trailing metadata of a refusal, in seconds
 PRICE = "janus-price-bin"  # trailing metadata of a refusal, a serialised Price; "-bin" marks bytes
 
-KEEPALIVE = [
+CONNECTION = [
     ("grpc.keepalive_time_ms", 10_000),  # a mobile link can disappear without closing the connection
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.bdp_probe", 0),  # pings that would size the window; the server's holds the largest payload
 ]
