@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,11 +26,16 @@ from janus_vit.cli.common.options import (
     ModelName,
     SourceSpec,
     Threads,
+    check_different_paths,
     check_writable,
     use_threads,
 )
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.latency import PlatformProfile
+
+if TYPE_CHECKING:
+    from janus_vit.model.catalog import Model
+    from janus_vit.model.engines.base import Engine
 
 
 def profile(
@@ -46,6 +51,14 @@ def profile(
     threads: Threads = None,
     source: SourceSpec = "builtin",
     stride: Stride = 4,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            "--costs",
+            metavar="FILE",
+            help="Also measure batches, as a cloud does when it starts, and write their times for 'janus-vit fleet'.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how long this machine takes for each part of a model. The planner predicts frame times from the profile.
@@ -56,20 +69,34 @@ def profile(
 
     \b
     Example:   janus-vit profile --out device.json --source photos/
+    Server:    janus-vit profile --out server.json --costs server-costs.json
     """
     check_writable(out)
+    if costs is not None:
+        check_writable(costs)
+        check_different_paths(out, costs, "--costs")
     check_source(source)
     check_engine(engine)
     use_threads(threads)
     loaded = load_model_for_task(model, task, image_size, architecture)
     samples = stream_for(loaded, source, stride)
-    measured = measure_profile(loaded, load_engine(loaded, engine), samples, quick)
+    runner = load_engine(loaded, engine)
+    measured = measure_profile(loaded, runner, samples, quick)
     measured.save(out)
+    if costs is not None:
+        _write_costs(loaded, runner, measured, costs)
     if as_json:
         print(measured.to_json(), end="")
     else:
         _print(measured)
-    say(human_console(as_json), f"written to {out}")
+    say(human_console(as_json), f"written to {out}" + ("" if costs is None else f" and {costs}"))
+
+
+def _write_costs(model: Model, engine: Engine, measured: PlatformProfile, path: Path) -> None:
+    from janus_vit.cloud.engine_half import adapted, costs_of
+    from janus_vit.scheduling.config import CloudConfig
+
+    costs_of(model, engine, measured, adapted(CloudConfig(), engine)).save(path)
 
 
 def _print(measured: PlatformProfile) -> None:

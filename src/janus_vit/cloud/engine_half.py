@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from janus_vit.cloud.batch_runner import BatchRunner
 from janus_vit.cloud.ingest import Ingest
@@ -84,10 +84,10 @@ class EngineHalf:
         on_batch: OnBatch = lambda batch, elapsed_s, load: None,
     ) -> None:
         runner = engine_for(model, engine)
-        self.config = _adapted(config, runner)
+        self.config = adapted(config, runner)
         batches = BatchRunner(model, runner)
         batches.warm_up()
-        table = costs or _costs_of(model, runner, profile, self.config)
+        table = costs or costs_of(model, runner, profile, self.config)
         self.capacity = Capacity.of(model, runner, table, self.config.max_batch_frames)
         scheduler = Scheduler(table, model.shape.blocks, self.config)
         self.loop = EngineLoop(scheduler, batches, on_batch)
@@ -106,12 +106,12 @@ def _announced_blocks(scheduler: Scheduler, config: CloudConfig) -> tuple[int, .
     return scheduler.entry_blocks if config.max_batch_frames > 1 else ()
 
 
-def _adapted(config: CloudConfig, engine: Engine) -> CloudConfig:
+def adapted(config: CloudConfig, engine: Engine) -> CloudConfig:
     """Adapt the limits to an engine: an engine that gains nothing from batches runs each frame alone to its end."""
-    return replace(config, max_batch_frames=1, entry_blocks=(0,)) if isinstance(engine, OneByOne) else config
+    return config.one_by_one() if isinstance(engine, OneByOne) else config
 
 
-def _costs_of(model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig) -> CostTable:
+def costs_of(model: Model, engine: Engine, profile: PlatformProfile, config: CloudConfig) -> CostTable:
     """Times of batches on an engine: from the profile if it runs frames one by one, otherwise measured."""
     if isinstance(engine, OneByOne):
         return profile_costs(profile, model.shape)

@@ -160,14 +160,14 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def check_different_paths(page: Path, table: Path | None) -> None:
-    """Require different paths for a page and a CSV table.
+def check_different_paths(page: Path, table: Path | None, option: str = "--csv") -> None:
+    """Require different paths for two files, of which `option` names the second.
 
     Raises:
         InputError: the paths are the same file.
     """
     if table is not None and table.resolve() == page.resolve():
-        raise InputError(f"{page}: cannot be both the page and the table: give --csv another path")
+        raise InputError(f"{page}: cannot hold two files: give {option} another path")
 
 
 def read_bytes(path: Path) -> bytes:
