@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 
 import grpc
@@ -10,7 +11,7 @@ from cloud_requests import image_request
 
 from janus_vit.cloud.calls import CallResult
 from janus_vit.cloud.in_process import local_service
-from janus_vit.cloud.ray.messages import ReplicaAnswer
+from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.cloud.ray.proxy import APPLICATION, add_janus_service
 from janus_vit.cloud.ray.replica import Replica
 from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, Unreachable
@@ -250,4 +251,23 @@ def test_a_bug_in_a_replica_keeps_its_details(model, ask):
         return (await held.Infer(call)).SerializeToString()
 
     with pytest.raises(Rejected, match=r"\(internal\): the cloud failed on this request; its log says why"):
+        ask(replica).infer(image_request(model), 5.0)
+
+
+def test_a_replica_counts_the_time_that_the_call_took_from_the_proxy_and_as_much_for_the_way_back(monkeypatch):
+    call = ReplicaCall(b"", 0.0, left_s=1.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: call.sent_s + 0.1)
+    assert call.left_here_s == pytest.approx(0.8)
+    assert replace(call, clock="another machine").left_here_s == 1.0
+    assert replace(call, clock="").left_here_s == 1.0
+
+
+def test_a_replica_answers_no_call_whose_time_has_passed(model, ask):
+    held = Replica.__new__(Replica)
+    held._answers = None
+
+    async def replica(call, context):
+        return (await held.Infer(replace(call, sent_s=call.sent_s - 5.0))).SerializeToString()
+
+    with pytest.raises(DeadlineExceeded):
         ask(replica).infer(image_request(model), 5.0)

@@ -71,7 +71,7 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
             logging_config={"enable_access_log": False, "log_level": "WARNING"},
         )
         yield
-        serve.shutdown()
+        serve.delete(APPLICATION)  # answers the accepted requests
     finally:
         ray.shutdown()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from janus_vit.cloud.calls import result_of
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.cloud.ray.settings import RaySettings
-from janus_vit.errors import InputError
+from janus_vit.errors import DeadlineExceeded, InputError
 
 if TYPE_CHECKING:
     from janus_vit.cloud.service import CloudService
@@ -36,7 +36,13 @@ class Replica:
 
     async def Infer(self, call: ReplicaCall) -> ReplicaAnswer:  # noqa: N802
         """Answer a request. Ray Serve cancels this coroutine if the device disconnects."""
-        return await _answer(self._answers.infer(call.message, call.receive_s, call.left_s))
+        return await _answer(self._infer(call))
+
+    async def _infer(self, call: ReplicaCall) -> bytes:
+        left_s = call.left_here_s
+        if left_s <= 0:
+            raise DeadlineExceeded("the deadline passed on the way to the replica")
+        return await self._answers.infer(call.message, call.receive_s, left_s)
 
     async def Probe(self, call: ReplicaCall) -> ReplicaAnswer:  # noqa: N802
         """Answer a probe with the load of this replica."""
