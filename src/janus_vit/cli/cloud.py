@@ -99,8 +99,18 @@ def cloud(
     check_unused(ray, {"--replicas": replicas}, never_with_ray)
     check_engine(engine)
     if ray:
-        arguments = {"model": model, "task": task, "image_size": image_size, "profile": profile, "engine": engine}
-        serve_on_ray(listen, {**arguments, "threads": threads, "max_batch": max_batch, "replicas": replicas}, as_json)
+        arguments = {
+            "profile": profile,
+            "model": model,
+            "task": task,
+            "image_size": image_size,
+            "architecture": architecture,
+            "engine": engine,
+            "threads": threads,
+            "max_batch": max_batch,
+            "replicas": replicas,
+        }
+        serve_on_ray(listen, arguments, as_json)
         return
     from janus_vit.cloud.server import Cloud
     from janus_vit.runtime.grpc_client import check_address

@@ -57,7 +57,7 @@ def serve_on_ray(listen: str, arguments: Mapping[str, Any], as_json: bool) -> No
         raise InputError("--ray needs --profile FILE: write one with 'janus-vit profile --quick --out cloud.json'")
     from janus_vit.cloud.ray.settings import RaySettings
 
-    model = load_model_for_task(arguments["model"], arguments["task"], arguments["image_size"])
+    model = load_model_for_task(*(arguments[name] for name in ("model", "task", "image_size", "architecture")))
     read_profile(arguments["profile"], model)
     _serve(RaySettings.parse(_for_replicas(arguments)), model, port, as_json)
 

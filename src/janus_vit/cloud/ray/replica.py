@@ -67,7 +67,7 @@ def load_service(settings: RaySettings) -> CloudService:
     if settings.threads is not None:  # otherwise as many as the cores that Ray reserves, by OMP_NUM_THREADS
         torch.set_num_threads(settings.threads)
     profile = load_profile(Path(settings.profile))
-    model = load_model(settings.model, settings.image_size, settings.task)
+    model = load_model(settings.model, settings.image_size, settings.task, settings.architecture)
     if profile.model != model.name:
         raise InputError(
             f"{settings.profile}: is the profile of model {profile.model!r}, not of {model.name!r}: "

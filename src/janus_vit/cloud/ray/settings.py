@@ -24,6 +24,7 @@ class RaySettings:
         model: name or path of the model.
         task: the model's task; None is its own.
         image_size: pixels of the model's input; None is its own size.
+        architecture: timm's name of the architecture; None is what the checkpoint says.
         engine: name of the engine.
         threads: CPU threads of a replica. None: one with a GPU; without, the cores divided by the most replicas.
         max_batch: frames that run together at most.
@@ -34,6 +35,7 @@ class RaySettings:
     model: str = "janus-digits"
     task: str | None = None
     image_size: int | None = None
+    architecture: str | None = None
     engine: str = AUTO
     threads: int | None = None
     max_batch: int = CloudConfig().max_batch_frames
