@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 import grpc
 
+from janus_vit.wire.rpc import CONNECTION
+
 HTTP = "http"
-_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
+_OPTIONS = [*CONNECTION, ("grpc.use_local_subchannel_pool", 1)]  # as devices
 _OK = 200
 
 

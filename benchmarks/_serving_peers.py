@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import signal
@@ -31,7 +30,7 @@ SIDE, CLASSES = 224, 1000
 SIZES = {"vit-tiny": (192, 3), "vit-small": (384, 6)}  # width, heads
 PAYLOAD = parse_payload("jpeg90")
 PATH = "/predict"
-_DEPTH, _PATCH = 12, 16
+_PATCH = 16
 _CORES = sorted(os.sched_getaffinity(0))  # in the process that starts all others, before it is pinned
 _SERVER_CORES, _LOAD_CORES = {_CORES[0]}, {_CORES[-1]}
 _EFFORT = Effort(points=6, repeats=5, limit_s=4.0)
@@ -44,12 +43,14 @@ class Service:
 
     Attributes:
         model: key of `SIZES`.
+        blocks: depth of the model.
         engine: name of the engine.
         frame_s: the engine alone for one frame.
         deadline_s: from sending to an answer that counts.
     """
 
     model: str
+    blocks: int
     engine: str
     frame_s: float
     deadline_s: float
@@ -57,27 +58,26 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Settings of a peer's own batching.
+    """Settings of a peer: its batches, and its limit against late answers.
 
     Attributes:
         frames: in the largest batch.
         wait_s: for a batch to fill.
+        patience: share of the deadline that a request may wait (LitServe), or that the engine may need for all requests
+            under way (Ray Serve).
     """
 
     frames: int
     wait_s: float
-
-    def seconds(self, service: Service) -> float:
-        """The engine's time for a full batch: it runs frames one by one."""
-        return self.frames * service.frame_s
+    patience: float
 
     def longest_wait_s(self, service: Service) -> float:
-        """Time in the queue after which an answer would be late."""
-        return max(service.frame_s, service.deadline_s - self.seconds(service) - 0.5 * service.frame_s)
+        """Time after which LitServe drops a request that still waits."""
+        return self.patience * service.deadline_s
 
     def most_ongoing(self, service: Service) -> int:
-        """Requests of which the last one is still in time."""
-        return max(self.frames, math.floor(service.deadline_s / service.frame_s) - 1)
+        """Requests under way beyond which Ray Serve refuses more."""
+        return max(self.frames, round(self.patience * service.deadline_s / service.frame_s))
 
 
 class Classifier:
@@ -89,7 +89,7 @@ class Classifier:
 
     def __init__(self, service: Service) -> None:
         torch.set_num_threads(1)
-        self._model = random_model(service.model)
+        self._model = random_model(service.model, service.blocks)
         self._engine = make_engine(self._model, service.engine)
         self.classify([torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)])  # the first run is slower
 
@@ -107,25 +107,25 @@ class Classifier:
         return [list(answer.classes) for answer in answers_of(outputs, self._model.task)]
 
 
-def random_model(name: str) -> Model:
+def random_model(name: str, blocks: int) -> Model:
     """A ViT with random weights, equal in all processes."""
     width, heads = SIZES[name]
     torch.manual_seed(0)
-    architecture = Architecture(SIDE, _PATCH, width, _DEPTH, heads, 4 * width, CLASSES)
+    architecture = Architecture(SIDE, _PATCH, width, blocks, heads, 4 * width, CLASSES)
     network = VisionTransformer(architecture).eval().requires_grad_(False)
     return Model(name, network, Preprocessing(SIDE), tuple(map(str, range(CLASSES))))
 
 
-def engine_alone_s(model: str, engine: str, seconds: float) -> float:
+def engine_alone_s(model: str, blocks: int, engine: str, seconds: float) -> float:
     """Measure the engine alone on the servers' core: the median time of one frame, in seconds."""
     with _pinned(_SERVER_CORES):
-        return float(run_in_process(_measure_engine, model, engine, seconds))
+        return float(run_in_process(_measure_engine, model, blocks, engine, seconds))
 
 
-def _measure_engine(pipe: Connection, model: str, engine: str, seconds: float) -> None:
+def _measure_engine(pipe: Connection, model: str, blocks: int, engine: str, seconds: float) -> None:
     torch.set_num_threads(1)
-    loaded = random_model(model)
-    runner, blocks = make_engine(loaded, engine), loaded.shape.blocks
+    loaded = random_model(model, blocks)
+    runner = make_engine(loaded, engine)
     pixels, times_s = torch.zeros(1, 3, SIDE, SIDE), []
     end_s = time.perf_counter() + seconds
     with torch.inference_mode():
@@ -139,7 +139,7 @@ def _measure_engine(pipe: Connection, model: str, engine: str, seconds: float) -
 def serve_cloud(pipe: Connection, service: Service) -> None:
     """Serve with `Cloud`, as `janus-vit cloud` does: it measures this machine first."""
     torch.set_num_threads(1)
-    model = random_model(service.model)
+    model = random_model(service.model, service.blocks)
     engine = make_engine(model, service.engine)
     frame = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     profile = profile_machine(model, [frame], engine, _EFFORT)
