@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from janus_vit.planning.price import EnginePrice
 
 
+_LONGEST, _LAST = 4_000, 500  # characters of a message, and of its end that is kept
+
+
 class JanusError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose.
+
+    Long messages lose their middle, because they quote files and names that others wrote.
+    """
+
+    def __init__(self, message: str) -> None:
+        is_short = len(message) <= _LONGEST
+        super().__init__(message if is_short else f"{message[: _LONGEST - _LAST]} ... {message[-_LAST:]}")
 
 
 class InputError(JanusError):

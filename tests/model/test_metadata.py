@@ -75,3 +75,17 @@ def test_a_missing_field_is_named(tmp_path):
     path = save(small_model(), tmp_path / "own.safetensors", lambda values: values["architecture"].pop("patch_size"))
     with pytest.raises(InputError, match=re.escape("field architecture.patch_size is missing")):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resize": 3}, "field preprocessing.resize is smaller than image_size"),
+        ({"resize": 40, "resize_width": 3}, "field preprocessing.resize is smaller than image_size"),
+        ({"frames": 4}, "field preprocessing.frames is 4, and the model takes 1"),
+    ],
+)
+def test_preprocessing_that_does_not_give_the_models_input_is_refused(tmp_path, changes, message):
+    path = save(small_model(), tmp_path / "own.safetensors", lambda values: values["preprocessing"].update(changes))
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_model(path)

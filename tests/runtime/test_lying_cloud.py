@@ -107,6 +107,13 @@ def test_a_reply_that_cannot_be_is_refused_and_counted_and_the_frame_is_finished
     assert device.infer(frames[0]).answer.classes == (3, 1)
 
 
+def test_a_reply_of_megabytes_is_not_even_parsed(cloud, device, frames):
+    cloud.reply = pb.InferReply(classes=[3] * 2_000_000, probabilities=[0.1] * 500_000)
+    outcome = device.infer(frames[0])
+    assert outcome.fallback.startswith("Rejected: ")
+    assert "larger than max" in outcome.fallback
+
+
 @pytest.mark.parametrize("receive_s", [3600.0, 1e308, -1.0, float("nan")])
 def test_a_probe_that_took_longer_than_its_call_says_nothing_about_the_link(cloud, receive_s):
     cloud.probe = pb.ProbeReply(receive_s=receive_s)

@@ -35,6 +35,7 @@ _RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
+_SIZES = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", 1 << 20)]
 _LONGEST_DETAILS = 500  # characters
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 
@@ -56,7 +57,7 @@ class GrpcTransport:
         self._address = address
         self._process = os.getpid()
         self._outputs = outputs
-        options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, ("grpc.max_send_message_length", -1)]
+        options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *_SIZES]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options)
         else:

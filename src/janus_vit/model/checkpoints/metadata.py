@@ -60,6 +60,10 @@ def parse_preprocessing(section: Section) -> Preprocessing:
     found = Preprocessing(**_fields(section, Preprocessing))
     if min(found.std) < LEAST_STD:
         raise section.wrong("std", f"must be above 0 in each channel, at least {LEAST_STD:g}")
+    height, width = found.size
+    resized = found.resize or height, found.resize_width or found.resize or width
+    if resized[0] < height or resized[1] < width:
+        raise section.wrong("resize", "is smaller than image_size, so that no image could be cropped")
     return found
 
 

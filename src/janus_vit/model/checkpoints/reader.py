@@ -122,6 +122,8 @@ def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None
     section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
     trained = parse_architecture(section.section("architecture"))
     preprocessing = parse_preprocessing(section.section("preprocessing"))
+    if preprocessing.frames != trained.frames:
+        raise section.wrong("preprocessing.frames", f"is {preprocessing.frames}, and the model takes {trained.frames}")
     labels = tuple(map(str, section.array("labels")))
     if labels and len(labels) != trained.classes:
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
