@@ -72,10 +72,13 @@ def run_device(
     """
     member, overhead = stream.member, conditions.overhead
     clock = VirtualClock()
-    rtt_s = member.kind.rtt_s + overhead.request_s + overhead.queue_s
-    link = RecordedLink(member.trace, rtt_s, overhead.request_bytes, member.begin_s)
-    transport = FleetTransport(world, clock, link, cloud, fleet.shape, costs)
-    worker = PredictedWorker(costs, clock, overhead, conditions.noise.of_device(member.name).device_factor())
+    noise = conditions.noise.of_device(member.name)
+    request_factor, request_s = noise.request_factor(), overhead.request_s + overhead.queue_s
+    link = RecordedLink(member.trace, member.kind.rtt_s, overhead.request_bytes, member.begin_s)
+    transport = FleetTransport(
+        world, clock, link, cloud, fleet.shape, costs, overhead_s=lambda: request_s * request_factor()
+    )
+    worker = PredictedWorker(costs, clock, overhead, noise.device_factor())
     chosen: Policy = _Remembering(policy)
     if overhead.plan_s:
         chosen = DelayedPolicy(chosen, clock, overhead.plan_s)

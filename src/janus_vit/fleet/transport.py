@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ class FleetTransport:
         cloud: shared by all devices.
         shape: shape of the model.
         costs: of decoding.
+        overhead_s: called for each request; returns what the runtime adds to the round trip.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class FleetTransport:
         cloud: ServedCloud,
         shape: ModelShape,
         costs: Costs,
+        overhead_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._world = world
         self._clock = clock
@@ -58,6 +61,7 @@ class FleetTransport:
         self._cloud = cloud
         self._shape = shape
         self._costs = costs
+        self._overhead_s = overhead_s
 
     def hello(self, timeout_s: float) -> Greeting:
         """See `Transport.hello`."""
@@ -65,7 +69,7 @@ class FleetTransport:
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`."""
-        began_s, half_s = self._clock.now(), self._link.rtt_s / 2
+        began_s, half_s = self._clock.now(), (self._link.rtt_s + self._overhead_s()) / 2
         sent = _Sent(began_s, self._link.send(began_s, len(request.body)), began_s + timeout_s)
         arrives_s = sent.sent_s + half_s
         if arrives_s >= sent.until_s:
@@ -77,7 +81,7 @@ class FleetTransport:
         try:
             self._cloud.check(job)
             self._world.wait_until(arrives_s + decode_s)
-            served = self._serve(job, sent)
+            served = self._serve(job, sent.until_s - half_s)
         except Overloaded:
             self._advance_to(self._world.now_s + half_s)
             raise
@@ -102,7 +106,7 @@ class FleetTransport:
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
-        began_s, rtt_s = self._clock.now(), self._link.rtt_s
+        began_s, rtt_s = self._clock.now(), self._link.rtt_s + self._overhead_s()
         send_s = self._link.send(began_s, size_bytes) - began_s
         if send_s + rtt_s > timeout_s:
             self._link.abandon(began_s + timeout_s)
@@ -124,11 +128,11 @@ class FleetTransport:
         left = tokens_after_blocks(tokens, request.merges)
         return Job(self._cloud.next_id(), request.device, arrives_s, deadline_s, request.split, left, abandoned_s)
 
-    def _serve(self, job: Job, sent: _Sent) -> Served | None:
-        """Wait for the cloud's answer as long as it can reach the device in time."""
+    def _serve(self, job: Job, until_s: float) -> Served | None:
+        """Wait for the cloud's answer until a time."""
         answer = Mailbox[Served](self._world)
         self._cloud.submit(job, answer.put)
-        return answer.get(sent.until_s - self._link.rtt_s / 2)
+        return answer.get(until_s)
 
     def _advance_to(self, time_s: float) -> None:
         self._clock.advance(max(0.0, time_s - self._clock.now()))

@@ -43,11 +43,13 @@ class Noise:
         device: factors of the device's compute; no noise if empty.
         cloud: factors of the cloud's compute; no noise if empty.
         seed: seed of the random draws; the same seed gives the same draws.
+        request: factors of the overhead of a request, in a fleet; no noise if empty.
     """
 
     device: tuple[float, ...] = ()
     cloud: tuple[float, ...] = ()
     seed: int = 0
+    request: tuple[float, ...] = ()
 
     @classmethod
     def of_profiles(cls, platforms: Platforms, seed: int) -> Noise:
@@ -74,6 +76,10 @@ class Noise:
     def cloud_factor(self) -> Callable[[], float]:
         """Return a function that draws the cloud's next factor."""
         return _drawing_from(self.cloud, f"cloud {self.seed}")
+
+    def request_factor(self) -> Callable[[], float]:
+        """Return a function that draws the next factor of a request's overhead."""
+        return _drawing_from(self.request, f"request {self.seed}")
 
 
 @dataclass(frozen=True, slots=True)

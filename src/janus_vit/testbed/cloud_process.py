@@ -56,16 +56,27 @@ class CloudUsage:
     Attributes:
         busy_s: time in which its engine ran.
         frames_s: frames in a batch times its seconds, added up.
+        own_s: time that its engine ran, without the slowing: what this machine took.
         cpu_s: CPU time of its process.
     """
 
     busy_s: float
     frames_s: float
+    own_s: float
     cpu_s: float
 
     def since(self, before: CloudUsage) -> CloudUsage:
         """What was used after an earlier moment."""
-        return CloudUsage(self.busy_s - before.busy_s, self.frames_s - before.frames_s, self.cpu_s - before.cpu_s)
+        return CloudUsage(
+            busy_s=self.busy_s - before.busy_s,
+            frames_s=self.frames_s - before.frames_s,
+            own_s=self.own_s - before.own_s,
+            cpu_s=self.cpu_s - before.cpu_s,
+        )
+
+    def of_each(self, frames: int) -> CloudUsage:
+        """What each of so many frames used."""
+        return CloudUsage(self.busy_s / frames, self.frames_s / frames, self.own_s / frames, self.cpu_s / frames)
 
 
 class CloudProcess:
@@ -129,4 +140,4 @@ def _serve(pipe: Connection) -> None:
 
 def _usage(engine: SlowedEngine | None) -> CloudUsage:
     assert engine is not None, "only a slowed engine counts its time"
-    return CloudUsage(engine.busy_s, engine.frames_s, time.process_time())
+    return CloudUsage(engine.busy_s, engine.frames_s, engine.own_s, time.process_time())

@@ -52,13 +52,14 @@ class SlowedEngine:
     Attributes:
         busy_s: time in which it ran.
         frames_s: frames in a batch times its seconds, added up.
+        own_s: time that it ran, without the slowing: what this machine took.
     """
 
     def __init__(self, engine: Engine, slowing: Slowing) -> None:
         self._engine = engine
         self._slowing = slowing
         self.name, self.precision, self.device = engine.name, engine.precision, engine.device
-        self.busy_s = self.frames_s = 0.0
+        self.busy_s = self.frames_s = self.own_s = 0.0
 
     def embed(self, pixels: Tensor, merges: tuple[int, ...]) -> Activation:
         """See `Engine.embed`."""
@@ -89,7 +90,9 @@ class SlowedEngine:
         return self._engine.upload(tensor)
 
     def _slowed(self, frames: int, work: Callable[[], Result]) -> Result:
-        result, elapsed_s = run_slowed(work, self._slowing.of_batch(frames))
+        factor = self._slowing.of_batch(frames)
+        result, elapsed_s = run_slowed(work, factor)
+        self.own_s += elapsed_s / factor
         self.busy_s += elapsed_s
         self.frames_s += frames * elapsed_s
         return result

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
@@ -26,13 +28,15 @@ from janus_vit.scheduling.estimate import full_batch_s
 from janus_vit.simulation.conditions import Conditions, Noise, Overhead
 from janus_vit.sources.frames import BUILTIN
 from janus_vit.sources.streams import open_stream
-from janus_vit.testbed.cloud_process import CloudProcess
+from janus_vit.testbed.cloud_process import CloudProcess, CloudUsage
 from janus_vit.testbed.conditions import REQUEST_BYTES
 from janus_vit.testbed.gap_analysis import compute_ratios
 from janus_vit.testbed.live_fleet.emulate import EmulatedFleet
+from janus_vit.testbed.live_fleet.shared_worker import SharedWorker
 from janus_vit.testbed.slowed_worker import SlowedWorker
 
 _FRAMES, _WARM_UP = 16, 3  # of each measurement
+_SENDERS = 4  # devices that send at the same time
 _PAUSE_S = 0.01
 _LOCAL_POLICY, _SENDING_POLICY = "device-only", "cloud-jpeg"
 _LONG_SLA_S = 30.0  # no request times out
@@ -67,19 +71,28 @@ class FleetConditions:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """Frames after the warm-up, and CPU time of all frames, for each of them."""
+    """Frames after the warm-up, and what all frames used.
+
+    Attributes:
+        outcomes: of the frames.
+        platforms: as the policy knew them.
+        device_cpu_s: CPU time of a frame in this process.
+        cloud: what a frame used of the cloud.
+    """
 
     outcomes: list[Outcome]
     platforms: Platforms
-    need: CpuNeed
+    device_cpu_s: float
+    cloud: CloudUsage
 
 
 def measure_fleet(
     emulated: EmulatedFleet, policy: str, model: Model, engine: Engine, cloud: CloudProcess
 ) -> FleetConditions:
-    """Run a few frames of the fastest kind over a fast link: on the device, in the cloud, and as the policy plans them.
+    """Run a few frames of the fastest kind over fast links: on the device, in the cloud, and as the policy plans them.
 
-    Unlike `conditions.measure_conditions`, this counts the emulated link's own delays as overhead, too.
+    In the cloud, frames of several devices run at the same time: an engine that has no pauses is up to a third faster.
+    Unlike `testbed.conditions`, this counts the emulated link's own delays as overhead, too.
 
     Args:
         emulated: the fleet.
@@ -90,26 +103,27 @@ def measure_fleet(
     """
     fleet = emulated.fleet
     kind = min(fleet.kinds, key=lambda kind: emulated.slowdowns[kind.name])
-    worker = SlowedWorker(LocalWorker(model, engine), emulated.slowdowns[kind.name])
+    shared = SharedWorker(LocalWorker(model, engine))
+    worker = SlowedWorker(shared, emulated.slowdowns[kind.name])
     warm_up(worker, model.shape)
-
-    def series(name: str, sla_s: float) -> _Series:
-        return _series(emulated, kind, name, sla_s, model, worker, cloud)
-
-    local, sent = series(_LOCAL_POLICY, _LONG_SLA_S), series(_SENDING_POLICY, _LONG_SLA_S)
-    planned = series(policy, kind.sla_s)
-    requests = [_request_s(outcome) for outcome in sent.outcomes]
+    bench = _Bench(emulated, kind, model, worker, cloud)
+    local, alone = bench.series(_LOCAL_POLICY, _LONG_SLA_S), bench.series(_SENDING_POLICY, _LONG_SLA_S)
+    planned, together = bench.series(policy, kind.sla_s), bench.series(_SENDING_POLICY, _LONG_SLA_S, _SENDERS)
+    requests_s = [max(0.0, _request_s(outcome)) for outcome in together.outcomes]
+    request_s = statistics.median(requests_s)
     overhead = Overhead(
         prepare_s=statistics.median(outcome.measured.prepare_s for outcome in planned.outcomes),
         plan_s=statistics.median(outcome.measured.plan_s for outcome in planned.outcomes),
-        request_s=max(0.0, statistics.median(requests)),
-        queue_s=statistics.median(outcome.measured.queue_s for outcome in sent.outcomes),
+        request_s=request_s,
+        queue_s=statistics.median(outcome.measured.queue_s for outcome in alone.outcomes),
         request_bytes=REQUEST_BYTES,
     )
-    alone_s = full_batch_s(fleet.cloud.costs, fleet.shape, 1)
-    ratios = tuple(outcome.measured.cloud_s / alone_s for outcome in sent.outcomes)
-    noise = Noise(compute_ratios(local.outcomes, local.platforms)[0], ratios)
-    need = CpuNeed(planned.need.device_s + local.need.device_s, sent.need.cloud_s)
+    noise = Noise(
+        device=compute_ratios(local.outcomes, local.platforms)[0],
+        cloud=_cloud_factors(emulated, alone.outcomes, together.cloud),
+        request=tuple(each_s / request_s for each_s in requests_s) if request_s else (),
+    )
+    need = CpuNeed(planned.device_cpu_s + local.device_cpu_s, alone.cloud.cpu_s)
     return FleetConditions(Conditions(overhead, noise), need)
 
 
@@ -124,7 +138,16 @@ def pooled(first: Conditions, second: Conditions) -> Conditions:
         request_bytes=before.request_bytes,
     )
     one, other = first.noise, second.noise
-    return Conditions(overhead, Noise(one.device + other.device, one.cloud + other.cloud, one.seed))
+    noise = Noise(one.device + other.device, one.cloud + other.cloud, one.seed, one.request + other.request)
+    return Conditions(overhead, noise)
+
+
+def _cloud_factors(emulated: EmulatedFleet, alone: Sequence[Outcome], together: CloudUsage) -> tuple[float, ...]:
+    """Measured by predicted times of batches: spread as those of frames alone, with the mean of frames together."""
+    times_s = [outcome.measured.cloud_s for outcome in alone]
+    frame_s = full_batch_s(emulated.fleet.cloud.costs, emulated.fleet.shape, 1) / emulated.cloud.factor
+    mean = together.own_s / frame_s
+    return tuple(mean * each_s / statistics.fmean(times_s) for each_s in times_s)
 
 
 def _request_s(outcome: Outcome) -> float:
@@ -133,27 +156,39 @@ def _request_s(outcome: Outcome) -> float:
     return outcome.measured.send_s + outcome.measured.rtt_s - _RTT_S - sent_s
 
 
-def _series(
-    emulated: EmulatedFleet,
-    kind: DeviceKind,
-    policy: str,
-    sla_s: float,
-    model: Model,
-    worker: SlowedWorker,
-    cloud: CloudProcess,
-) -> _Series:
-    with EmulatedLink(LinkSpec(trace_from(_LINK, 1.0, 0), delay_s=_RTT_S / 2), "127.0.0.1", cloud.port) as link:
-        transport = GrpcTransport(link.address, expected_outputs(model))
-        try:
-            met = shake_hands(model, transport, link.address, kind.profile, DeviceConfig())
-            platforms = replace(met, accuracy=emulated.fleet.accuracy)
-            device = Device(worker, transport, make_policy(policy, platforms), sla_s)
-            outcomes = []
-            before, began_s = cloud.usage(), time.process_time()
-            for sample in islice(cycle(open_stream(BUILTIN, model.preprocessing.frames)), _FRAMES):
-                time.sleep(_PAUSE_S)
-                outcomes.append(device.infer(sample.frame))
-            used_s, used = time.process_time() - began_s, cloud.usage().since(before)
-        finally:
-            transport.close()
-    return _Series(outcomes[_WARM_UP:], platforms, CpuNeed(used_s / _FRAMES, used.cpu_s / _FRAMES))
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What runs the series of a measurement."""
+
+    emulated: EmulatedFleet
+    kind: DeviceKind
+    model: Model
+    worker: SlowedWorker
+    cloud: CloudProcess
+
+    def series(self, policy: str, sla_s: float, devices: int = 1) -> _Series:
+        """Run frames of one or more devices at the same time."""
+        before, began_s = self.cloud.usage(), time.process_time()
+        with ThreadPoolExecutor(devices) as pool:
+            runs = [pool.submit(self._run, policy, sla_s, f"measured-{index}") for index in range(devices)]
+            results = [run.result() for run in runs]
+        used_s, used = time.process_time() - began_s, self.cloud.usage().since(before)
+        frames = devices * _FRAMES
+        outcomes = [outcome for stream, _ in results for outcome in stream[_WARM_UP:]]
+        return _Series(outcomes, results[0][1], used_s / frames, used.of_each(frames))
+
+    def _run(self, policy: str, sla_s: float, name: str) -> tuple[list[Outcome], Platforms]:
+        spec = LinkSpec(trace_from(_LINK, 1.0, 0), delay_s=_RTT_S / 2)
+        with EmulatedLink(spec, "127.0.0.1", self.cloud.port) as link:
+            transport = GrpcTransport(link.address, expected_outputs(self.model))
+            try:
+                met = shake_hands(self.model, transport, link.address, self.kind.profile, DeviceConfig())
+                platforms = replace(met, accuracy=self.emulated.fleet.accuracy)
+                device = Device(self.worker, transport, make_policy(policy, platforms), sla_s, name)
+                outcomes = []
+                for sample in islice(cycle(open_stream(BUILTIN, self.model.preprocessing.frames)), _FRAMES):
+                    time.sleep(_PAUSE_S)
+                    outcomes.append(device.infer(sample.frame))
+            finally:
+                transport.close()
+        return outcomes, platforms

@@ -1,8 +1,4 @@
-"""Devices of a live fleet in one process: each in a thread, with its own link, policy and camera.
-
-The devices of a process compute one after the other, with one engine. A slowed device mostly waits, so that this takes
-none of its time: `SlowedWorker` counts the wait for the engine as part of its own.
-"""
+"""Devices of a live fleet in one process: each in a thread, with its own link, policy and camera."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +22,7 @@ from janus_vit.links.traces import Trace
 from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.accuracy.table import AccuracyTable
-from janus_vit.planning.outcome import Answer, Outcome
-from janus_vit.planning.plan import Plan
+from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.runtime.config import DeviceConfig
@@ -38,10 +32,11 @@ from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.handshake import shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.pacing import captures
-from janus_vit.runtime.worker import EncodedPayload, Worker, warm_up
+from janus_vit.runtime.worker import Worker, warm_up
 from janus_vit.sources.frames import BUILTIN, Sample
 from janus_vit.sources.streams import open_stream
 from janus_vit.testbed.child_process import ChildProcess
+from janus_vit.testbed.live_fleet.shared_worker import SharedWorker
 from janus_vit.testbed.slowed_worker import SlowedWorker
 
 _CONNECT_TIMEOUT_S = 180.0
@@ -146,30 +141,6 @@ def _live_trace(member: Member) -> Trace:
     return Trace(trace.name, trace.interval_s, np.roll(trace.mbps, -step), trace.meta)
 
 
-class _TakingTurns:
-    """A worker that several threads share: one of them computes at a time."""
-
-    def __init__(self, worker: Worker, turn: threading.Lock) -> None:
-        self._worker = worker
-        self._turn = turn
-        self.fingerprint = worker.fingerprint
-
-    def prepare(self, frame: Any) -> Any:
-        return self._worker.prepare(frame)
-
-    def compute(self, prepared: Any, plan: Plan) -> Any:
-        with self._turn:
-            return self._worker.compute(prepared, plan)
-
-    def encode(self, state: Any, plan: Plan) -> EncodedPayload:
-        with self._turn:
-            return self._worker.encode(state, plan)
-
-    def finish(self, state: Any, plan: Plan) -> Answer:
-        with self._turn:
-            return self._worker.finish(state, plan)
-
-
 def _serve(pipe: Connection) -> None:
     """Connect devices, run them when told to, and send their outcomes. Ends when the other process closes."""
     torch.set_num_threads(1)
@@ -178,11 +149,10 @@ def _serve(pipe: Connection) -> None:
         setup: DeviceSetup = pipe.recv()
         try:
             model = load_model(setup.model)
-            worker = LocalWorker(model, make_engine(model, setup.engine))
+            worker = SharedWorker(LocalWorker(model, make_engine(model, setup.engine)))
             warm_up(worker, model.shape)
-            turn = threading.Lock()
             runs = [
-                stack.enter_context(_connected(setup, model, member, SlowedWorker(_TakingTurns(worker, turn), factor)))
+                stack.enter_context(_connected(setup, model, member, SlowedWorker(worker, factor)))
                 for member, factor in zip(setup.members, setup.slowdowns, strict=True)
             ]
             pipe.send([run.connected for run in runs])

@@ -52,8 +52,8 @@ def default_fleet(own: PlatformProfile, shape: ModelShape, accuracy: AccuracyTab
     times = tuple(1 + _FRAME_SHARE * index for index in range(_BATCH_FRAMES))
     cloud = FleetCloud("an emulated accelerator", profile, _costs(profile, shape, times), CloudConfig(_BATCH_FRAMES))
     kinds = (
-        kind("camera", 2.0, 16.0, 30.0, 40.0, ("lte-walking", "constant:8")),
-        kind("robot", 1.0, 10.0, 20.0, 25.0, ("5g-walking", "wifi-static")),
+        kind("camera", 2.0, 30.0, 30.0, 40.0, ("lte-walking", "constant:8")),
+        kind("robot", 1.0, 20.0, 20.0, 25.0, ("5g-walking", "wifi-static")),
         kind("sensor", 1.0, 60.0, 40.0, 60.0, ("lte-driving", "wifi-static")),
     )
     return Fleet(shape, accuracy, cloud, kinds)
