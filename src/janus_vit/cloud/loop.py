@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -55,17 +56,20 @@ class EngineLoop:
         self._work: dict[int, _Work] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._serve, name="janus-engine", daemon=True)
         self._thread.start()
 
     def check(self, job: Job) -> None:
         """See `Backend.check`."""
+        self._require_own_process()
         with self._changed:
             self._require_open()
             self._scheduler.check(job, self._now())
 
     def submit(self, job: Job, start: Start, on_finished: OnFinished) -> None:
         """See `Backend.submit`."""
+        self._require_own_process()
         start = self._runner.upload(start)
         with self._changed:
             self._require_open()
@@ -98,6 +102,11 @@ class EngineLoop:
             self._changed.notify()
         self._fail(dropped, Unreachable(_CLOSING))
         self._thread.join()
+
+    def _require_own_process(self) -> None:
+        """Refuse jobs in a forked process, which has no copy of the engine's thread: they would wait forever."""
+        if os.getpid() != self._process:
+            raise Unreachable("the engine runs in the process that was forked: make the cloud after the fork")
 
     def _require_open(self) -> None:
         if self._closed:
