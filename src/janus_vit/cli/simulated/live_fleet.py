@@ -12,7 +12,7 @@ from janus_vit.cli.common.loading import load_model_for_task
 from janus_vit.cli.common.measure import measure_profile, read_accuracy
 from janus_vit.cli.common.options import use_threads
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy.table import FLOAT32
+from janus_vit.planning.accuracy.table import FLOAT32, AccuracyTable
 from janus_vit.planning.policies.presets import check_policy
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from janus_vit.fleet.spec import Fleet
     from janus_vit.model.catalog import Model
     from janus_vit.model.engines.base import Engine
-    from janus_vit.planning.latency import PlatformProfile
     from janus_vit.testbed.live_fleet.comparison import FleetComparison
     from janus_vit.testbed.live_fleet.emulate import EmulatedFleet
 
@@ -56,7 +55,7 @@ def run_live_fleet(
     """
     from janus_vit.fleet.spec import members
     from janus_vit.testbed.live_fleet.comparison import compare_fleets
-    from janus_vit.testbed.live_fleet.emulate import emulate
+    from janus_vit.testbed.live_fleet.emulate import default_fleet, emulate
     from janus_vit.testbed.live_fleet.paired import FleetSettings, run_paired_fleets
     from janus_vit.testbed.live_fleet.rig import FleetRig
 
@@ -72,8 +71,9 @@ def run_live_fleet(
             "of the file with --model"
         )
     engine = _cpu_engine(loaded)
+    accuracy = _accuracy(loaded, engine) if wanted is None else wanted.accuracy
     own = measure_profile(loaded, engine, None, quick=True, clock=time.thread_time)
-    emulated = emulate(wanted or _default(loaded, engine, own), own)
+    emulated = emulate(wanted or default_fleet(own, loaded.shape, accuracy), own)
     console = human_console(as_json)
     _print_fleet(console, emulated, policy, seconds)
     with FleetRig(emulated, loaded, model, engine, policy) as rig, progress("live fleet") as show:
@@ -94,16 +94,14 @@ def _cpu_engine(model: Model) -> Engine:
     return make_engine(model, fastest(model, on_cpu), on_fallback=warn)
 
 
-def _default(model: Model, engine: Engine, own: PlatformProfile) -> Fleet:
-    from janus_vit.testbed.live_fleet.emulate import default_fleet
-
+def _accuracy(model: Model, engine: Engine) -> AccuracyTable:
     accuracy = read_accuracy(None, model, engine.precision)
     if accuracy is None:
         raise InputError(
             f"no accuracy of model {model.name!r} is known: run 'janus-vit calibrate', and give --live a fleet's file "
             "that names the table"
         )
-    return default_fleet(own, model.shape, accuracy)
+    return accuracy
 
 
 def _kinds(emulated: EmulatedFleet) -> dict[str, dict[str, object]]:
