@@ -33,8 +33,11 @@ from janus_vit.reproduction.published import published_profile
 COUNTS, QUICK_COUNTS = (4, 16, 64, 256, 1024, 4096), (8, 64)
 CLOUDS, MODEL = ("v100", "t4", "h100", "cpu"), "vit-large-384"
 CURVES = ("jpeg-one-by-one", *BATCHED_JPEG, "jpeg-scheduler", "device-alone", "janus", "adaptive", "adaptive-fleet")
+SEARCHED = (("mixed", "v100"), ("mixed", "h100"), ("orin", "v100"))
 STEPS = ("jpeg-one-by-one", "jpeg-batches", "jpeg-scheduler", "merging", "splitting", "adaptive-fleet")
-SEED, WARM_UP_S, LONG_S, SHORT_S, LONG_UNTIL = 24, 6.0, 15.0, 4.0, 512
+SEED, LONG_UNTIL = 24, 512
+LARGEST, LARGEST_ELSEWHERE = (("mixed", "v100"), ("mixed", "h100")), 1024  # the largest fleets take minutes each
+LONG_S, SHORT_S = (6.0, 12.0), (4.0, 3.0)  # until prices have settled, and the time that counts
 TARGET, MOST_CARRIED = 0.99, 4096
 JPEG, BOUND, OURS = "jpeg-batches", "bound", "adaptive-fleet"
 
@@ -68,16 +71,15 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.workers) as pool:
         for fleet, cloud in pairs:
             name = f"{fleet} on {cloud}"
-            curves[name] = run_counts(pool, fleet, cloud, counts, arguments.traces)
+            most = counts[-1] if (fleet, cloud) in LARGEST else LARGEST_ELSEWHERE
+            few = [count for count in counts if count <= most]
+            curves[name] = run_counts(pool, fleet, cloud, few, arguments.traces)
             print_curves(name, curves[name])
-        searches = {
-            pair: {step: pool.submit(search, *pair, step, arguments.traces) for step in STEPS} for pair in pairs
-        }
-        for (fleet, cloud), steps in searches.items():
-            if not arguments.quick:
-                name = f"{fleet} on {cloud}"
-                carried[name] = {step: found.result() for step, found in steps.items()}
-                print_carried(name, carried[name])
+        for fleet, cloud in () if arguments.quick else SEARCHED:
+            name = f"{fleet} on {cloud}"
+            found = {step: pool.submit(search, fleet, cloud, step, arguments.traces) for step in STEPS}
+            carried[name] = {step: devices.result() for step, devices in found.items()}
+            print_carried(name, carried[name])
     draw({name: _curves(found) for name, found in curves.items()}, arguments.figure)
     print(f"\nfigure: {arguments.figure}; {time.perf_counter() - began_s:.0f} s")
     print_json(
@@ -88,7 +90,7 @@ def main() -> None:
                 name: {one: [row.right for row in rows] for one, rows in found.items()}
                 for name, found in curves.items()
             },
-            "devices": list(counts),
+            "devices": {name: [row.devices for row in found[BOUND]] for name, found in curves.items()},
             "carried": carried,
             "worst_gap_points": {name: worst_gap(found) for name, found in curves.items()},
         },
@@ -122,11 +124,12 @@ def run(task: Task) -> Row:
 
 def _simulated(fleet: str, cloud: str, devices: int, contender: str, traces: str | None) -> Row:
     chosen = _fleet(fleet, cloud, traces)
-    until_s = WARM_UP_S + (LONG_S if devices <= LONG_UNTIL else SHORT_S)
+    warm_up_s, counted_s = LONG_S if devices <= LONG_UNTIL else SHORT_S
+    until_s = warm_up_s + counted_s
     drawn = members(chosen, devices, until_s, SEED)
     if contender == BOUND:
-        return bound_of(chosen, drawn, until_s, WARM_UP_S)
-    return summarise(contender, devices, simulate_fleet(chosen, drawn, CONTENDERS[contender], WARM_UP_S))
+        return bound_of(chosen, drawn, until_s, warm_up_s)
+    return summarise(contender, devices, simulate_fleet(chosen, drawn, CONTENDERS[contender], warm_up_s))
 
 
 @lru_cache(maxsize=8)
@@ -149,7 +152,7 @@ def search(fleet: str, cloud: str, step: str, traces: str | None) -> int:
     def in_time(devices: int) -> float:
         return max(_simulated(fleet, cloud, devices, name, traces).in_time or 0.0 for name in names)
 
-    return devices_carried(in_time, TARGET, MOST_CARRIED, precision=0.05).devices
+    return devices_carried(in_time, TARGET, MOST_CARRIED, first=8, precision=0.1).devices
 
 
 def worst_gap(found: dict[str, list[Row]]) -> float:
