@@ -35,7 +35,7 @@ LONG_S = 2.0
 RATES = (50, 90, 150, 180)
 KILL_RATE, BEFORE_S, AFTER_S = 75, 4, 15
 _REFUSED = "RESOURCE_EXHAUSTED"
-_START_S, _STOP_S, _SETTLE_S = 120.0, 60.0, 0.5
+_START_S, _STOP_S, _SETTLE_S = 300.0, 60.0, 0.5
 
 
 @dataclass(frozen=True, slots=True)

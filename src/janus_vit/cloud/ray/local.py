@@ -22,7 +22,7 @@ from janus_vit.wire.rpc import HELLO
 if TYPE_CHECKING:
     from janus_vit.cloud.service import CloudService
 
-_START_S = 60.0  # until the proxy answers once the replicas run
+_START_S = 120.0  # until the proxy answers once the replicas run
 _LOGS = "see the logs of Ray Serve"
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report its use to its makers
