@@ -52,7 +52,7 @@ def test_ray_serve_gets_arguments_that_we_parse_and_names_that_exist(name):
     assert callable(getattr(import_module(module), attribute))
 
 
-def test_ray_serve_accepts_the_files():
+def test_ray_serve_accepts_the_files_and_builds_the_application():
     for read in CONFIGS.values():
         subprocess.run([sys.executable, "-c", CHECK], input=read(), text=True, check=True)
 
