@@ -203,15 +203,15 @@ class Scheduler:
         try:
             return self._admission.admit(waiting, now_s, max(now_s, self._free_s))
         except Overloaded as refusal:
-            self._count(waiting, now_s, refused=True)
+            self._count(waiting, now_s)
             refusal.price = self.load(now_s).price
             raise
 
-    def _count(self, waiting: Waiting, now_s: float, refused: bool = False) -> None:
+    def _count(self, waiting: Waiting, now_s: float) -> None:
         """Count a job as demand, unless even an idle engine could not answer it in time."""
         factor = self._correction.factor
         if now_s + factor * waiting.rest_s(waiting.position, 0.0) <= waiting.limit_s:
-            self._shadow_price.count(factor * waiting.share_s(waiting.position), now_s, refused)
+            self._shadow_price.count(factor * waiting.share_s(waiting.position), now_s)
 
     def _waiting(self, job: Job, now_s: float) -> Waiting:
         """Take a job that will be late as if its client's patience were its deadline, but only while nobody else waits.

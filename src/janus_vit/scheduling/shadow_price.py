@@ -13,7 +13,6 @@ from janus_vit.planning.price import LARGEST_PRICE, LEAST_PRICE
 _TARGET = 0.9  # of the engine's time: the rest is for arrivals that come close together
 _TICK_S = 0.02  # the price is computed anew this often, whenever it is asked for
 _MEMORY_S = 0.5  # of the load: a frame period of slow cameras, so that one period does not look like a change
-_REFUSED = 4.0  # weight of refused work: deadlines refuse it before the engine is full, and it has cost its device time
 _RISE_PER_S = 1.5  # by which the logarithm of the price rises in a second at an error of 1
 _LARGEST_ERROR = 2.0  # one second of a crowd, or of silence, must not change the price a millionfold
 _FIRST_ANSWERS = 0.0003  # what a mean frame costs at the first price: below what devices can tell apart
@@ -31,7 +30,10 @@ class ShadowPrice:
     """Computes the price of an engine second. The same arrivals give the same prices, however often one asks."""
 
     def __init__(self) -> None:
-        self._tick = 0  # number of the last tick that was computed
+        self._begin(0)
+
+    def _begin(self, tick: int) -> None:
+        self._tick = tick  # number of the last tick that was computed
         self._arrived_s = 0.0  # engine seconds since then
         self._frame_s = 0.0  # engine seconds of a mean frame
         self._load = 0.0  # engine seconds per second
@@ -40,16 +42,15 @@ class ShadowPrice:
         self._side = 1  # 1 if the load was last above the target, -1 if below
         self._crossed_s = -math.inf
 
-    def count(self, engine_s: float, now_s: float, refused: bool = False) -> None:
-        """Count a request.
+    def count(self, engine_s: float, now_s: float) -> None:
+        """Count a request, taken or refused.
 
         Args:
             engine_s: engine seconds that it takes in a full batch.
             now_s: time of its arrival.
-            refused: whether it is not taken.
         """
         self._advance(now_s)
-        self._arrived_s += (_REFUSED if refused else 1.0) * engine_s
+        self._arrived_s += engine_s
         self._frame_s += (_NEWEST_FRAME if self._frame_s else 1.0) * (engine_s - self._frame_s)
 
     def at(self, now_s: float) -> float:
@@ -67,8 +68,8 @@ class ShadowPrice:
 
     def _advance(self, now_s: float) -> None:
         last = int(now_s / _TICK_S)
-        if self._level is None and self._arrived_s == 0 and last - self._tick > _IDLE_TICKS:
-            self._tick, self._load, self._gain, self._side = last, 0.0, 1.0, 1  # as new
+        if last - self._tick > _IDLE_TICKS:
+            self._begin(last)
         while self._tick < last:
             self._tick += 1
             self._load = _KEPT * self._load + (1 - _KEPT) * self._arrived_s / _TICK_S
@@ -104,5 +105,5 @@ class ShadowPrice:
         return math.log(max(LEAST_PRICE, _FIRST_ANSWERS / self._frame_s))
 
 
-_IDLE_TICKS = round(60 / _TICK_S)
+_IDLE_TICKS = round(60 / _TICK_S)  # after which even the highest price is 0 again
 _KEPT = math.exp(-_TICK_S / _MEMORY_S)  # of the load, from tick to tick
