@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 import ray
 from ray import serve
+from ray.exceptions import RayError
 
 from janus_vit.cloud.ray.application import replicas_of
 from janus_vit.cloud.ray.proxy import APPLICATION, add_janus_service
@@ -28,6 +29,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report its use to its makers
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",  # requests go to replicas by gRPC, with fewer threads: a third less CPU time
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # which is not for gRPC behind one port
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a proxy that needs longer is killed; 5 s are short on a busy machine
 }
 _PROXY = f"{add_janus_service.__module__}.{add_janus_service.__name__}"
 
@@ -57,6 +59,9 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
         port: port of the gRPC proxy, which listens on all addresses.
         largest_message_bytes: size of the largest message that it reads.
         cpus: cores that Ray may reserve.
+
+    Raises:
+        Unreachable: the proxy cannot start.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -65,15 +70,22 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would tell each step
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
+        _start_serve(port)
+        yield
+        serve.delete(APPLICATION)  # answers the accepted requests
+    finally:
+        ray.shutdown()
+
+
+def _start_serve(port: int) -> None:
+    try:
         serve.start(
             http_options={"host": "127.0.0.1", "port": 0},  # without it there is no gRPC proxy
             grpc_options={"port": port, "grpc_servicer_functions": [_PROXY]},
             logging_config={"enable_access_log": False, "log_level": "WARNING"},
         )
-        yield
-        serve.delete(APPLICATION)  # answers the accepted requests
-    finally:
-        ray.shutdown()
+    except (RayError, TimeoutError) as error:
+        raise Unreachable(f"the proxy of Ray Serve cannot start: {_last_line(str(error))} ({_LOGS})") from error
 
 
 def deploy(make_service: Callable[[], CloudService], scale: Scale, port: int) -> None:
@@ -91,7 +103,7 @@ def deploy(make_service: Callable[[], CloudService], scale: Scale, port: int) ->
         serve.run(replicas_of(make_service, scale), name=APPLICATION)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             channel.unary_unary(HELLO)(b"", wait_for_ready=True, timeout=_START_S)
-    except RuntimeError as error:
+    except (RayError, RuntimeError) as error:
         raise Unreachable(f"Ray Serve cannot start the cloud: {_last_line(str(error))} ({_LOGS})") from error
     except grpc.RpcError as error:
         raise Unreachable(f"the gRPC proxy of Ray Serve does not answer: {error.details()} ({_LOGS})") from error
