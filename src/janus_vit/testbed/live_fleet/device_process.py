@@ -135,7 +135,8 @@ def trace_offset_s(member: Member) -> float:
     return int(member.begin_s / interval_s) * interval_s
 
 
-def _live_trace(member: Member) -> Trace:
+def live_trace(member: Member) -> Trace:
+    """The member's trace, turned so that it begins there."""
     trace = member.trace
     step = round(trace_offset_s(member) / trace.interval_s)
     return Trace(trace.name, trace.interval_s, np.roll(trace.mbps, -step), trace.meta)
@@ -174,7 +175,7 @@ class _Run:
 def _connected(setup: DeviceSetup, model: Model, member: Member, worker: Worker) -> Iterator[_Run]:
     """Open a member's link and connect it to the cloud, as the testbed's rig does with one device."""
     kind = member.kind
-    spec = LinkSpec(_live_trace(member), delay_s=kind.rtt_s / 2)
+    spec = LinkSpec(live_trace(member), delay_s=kind.rtt_s / 2)
     with EmulatedLink(spec, "127.0.0.1", setup.port) as link:
         began_s = time.perf_counter() - link.elapsed_s
         transport = GrpcTransport(link.address, expected_outputs(model))
