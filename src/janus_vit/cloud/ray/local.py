@@ -29,7 +29,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report its use to its makers
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",  # requests go to replicas by gRPC, with fewer threads: a third less CPU time
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # which is not for gRPC behind one port
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a proxy that needs longer is killed; 5 s are short on a busy machine
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a slower proxy is killed; 5 s are too short if the machine is busy
 }
 _PROXY = f"{add_janus_service.__module__}.{add_janus_service.__name__}"
 
