@@ -37,9 +37,9 @@ def test_each_device_has_its_own_price_and_keeps_its_factor():
         assert answers_per_s(load, 1.0) == PRICE.answers_per_s * price_factor(f"camera-{number}")
         assert dataclasses.replace(load.price(1.0), answers_per_s=8.0) == PRICE
         prices.append(answers_per_s(load, 1.0))
-    least, most = 8.0 / 1.25, 8.0 * 1.25
+    least, most = 4.0, 16.0
     assert all(least <= price <= most for price in prices)
-    below = [sum(price < each for price in prices) for each in (8.0 / 1.25**0.5, 8.0, 8.0 * 1.25**0.5)]
+    below = [sum(price < each for price in prices) for each in (8.0 / 2**0.5, 8.0, 8.0 * 2**0.5)]
     assert all(abs(count - expected) < 30 for count, expected in zip(below, (75, 150, 225), strict=True))
 
 

@@ -9,6 +9,7 @@ from janus_vit.cloud.in_process import InProcess
 from janus_vit.planning.outcome import Answer, Prediction
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision
+from janus_vit.planning.price import CloudLoad, EnginePrice
 from janus_vit.records.summary import summarise
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.pacing import EveryFrame, NewestFrames
@@ -30,6 +31,13 @@ def camera(clock, period_s):
             clock.advance(newest * period_s - clock.now())
         last = newest
         yield Shot(newest * period_s)
+
+
+class IdleService:
+    """The part of a cloud's service that probes use."""
+
+    def load(self):
+        return CloudLoad(0.0, EnginePrice())
 
 
 def run(clock, stream, works_s):
@@ -123,7 +131,7 @@ class LocalPolicy:
 
 def test_hopeless_frames_of_a_camera_are_skipped_and_counted():
     clock = VirtualClock()
-    transport = InProcess(None, clock)
+    transport = InProcess(IdleService(), clock)
     device = Device(TimedWorker(clock, [0.35, 0.05, 0.05]), transport, LocalPolicy(), sla_s=0.15, clock=clock)
     stream = newest_frames(clock, camera_s=0.2, period_s=0.2, skip=device.skip_if_hopeless)
     outcomes = []
@@ -143,7 +151,7 @@ def test_hopeless_frames_of_a_camera_are_skipped_and_counted():
 
 def test_probe_is_sent_while_a_frame_is_skipped():
     clock = VirtualClock()
-    transport = InProcess(None, clock)
+    transport = InProcess(IdleService(), clock)
     device = Device(TimedWorker(clock, [0.05]), transport, LocalPolicy(), sla_s=0.15, clock=clock)
     clock.advance(1.0)
     assert device.skip_if_hopeless(0.5)

@@ -11,7 +11,7 @@ from janus_vit.planning.price import LARGEST_PRICE, LEAST_PRICE, EnginePrice
 _LONGEST_QUEUE_S = 10.0  # limit of a reported queueing delay: one absurd reply must not end offloading
 _FRESH_S = 1.0  # a device that uses or probes the link hears from its cloud twice in this time
 _HALF_LIFE_S = 3.0  # of a price without news: a cloud that is silent may have recovered
-_LARGEST_FACTOR = 1.25
+_LARGEST_FACTOR = 2.0  # with 1.25, two dozen devices that lose nearly nothing by leaving still move together
 
 
 class KnownLoad:

@@ -167,7 +167,7 @@ def check_different_paths(page: Path, table: Path | None, option: str = "--csv")
         InputError: the paths are the same file.
     """
     if table is not None and table.resolve() == page.resolve():
-        raise InputError(f"{page}: cannot hold two files: give {option} another path")
+        raise InputError(f"{page}: cannot be both files: give {option} another path")
 
 
 def read_bytes(path: Path) -> bytes:
