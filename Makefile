@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check docs fix bench timm-names paper honest fleet clean
+.PHONY: demo test check docs fix fuzz bench timm-names paper honest fleet clean
 
 # Needs the package alone, without what developers need.
 demo: $(VENV)/.installed
@@ -48,6 +48,12 @@ bench: $(VENV)/.ready
 # Compare every architecture of timm that is accepted with timm itself (some minutes).
 timm-names: $(VENV)/.ready
 	$(BIN)/python scripts/compare_timm_names.py
+
+# Every decoder for 20 seconds. Coverage guides the changes where atheris installs; otherwise they are random.
+FUZZ ?= --seconds 20
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || echo "atheris does not install here"
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py $(FUZZ)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
