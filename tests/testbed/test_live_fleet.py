@@ -85,7 +85,7 @@ def test_a_live_fleet_does_what_its_simulation_does(capsys, quick, write_fleet):
         assert live["frames"] == simulated["frames"] == devices * SECONDS / PERIOD_S
         assert abs(live["in_time"] - simulated["in_time"]) <= 0.1
         assert abs(live["right"] - simulated["right"]) <= 0.1
-        assert 0.5 < live["median_s"] / simulated["median_s"] < 2
+        assert 1 / 3 < live["median_s"] / simulated["median_s"] < 3  # other programs may come and go
     for side in ("live", "simulated"):
         far, near = (found["kinds"][name][side] for name in ("far", "near"))
         assert far["in_time"] > 0.8
