@@ -23,7 +23,6 @@ from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.outcome import Outcome
-from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.connect import expected_outputs
@@ -173,7 +172,7 @@ class _Run:
 
 @contextmanager
 def _connected(setup: DeviceSetup, model: Model, member: Member, worker: Worker) -> Iterator[_Run]:
-    """Open a member's link and connect it to the cloud, as the testbed's rig does with one device."""
+    """Open a member's link and connect it to the cloud over it."""
     kind = member.kind
     spec = LinkSpec(live_trace(member), delay_s=kind.rtt_s / 2)
     with EmulatedLink(spec, "127.0.0.1", setup.port) as link:
@@ -181,7 +180,7 @@ def _connected(setup: DeviceSetup, model: Model, member: Member, worker: Worker)
         transport = GrpcTransport(link.address, expected_outputs(model))
         try:
             met = shake_hands(model, transport, link.address, kind.profile, DeviceConfig())
-            known: Platforms = replace(met, accuracy=setup.accuracy)
+            known = replace(met, accuracy=setup.accuracy)
             device = Device(worker, transport, make_policy(setup.policy, known), kind.sla_s, member.name)
             yield _Run(member, device, Connected(known.rate_mbps, known.rtt_s, began_s))
         finally:
