@@ -102,7 +102,7 @@ def test_a_reply_that_cannot_be_is_refused_and_counted_and_the_frame_is_finished
         assert len(outcome.fallback) < 200
         assert outcome.answer.classes != (3, 1) or outcome.answer.probabilities != (0.6, 0.3)
         tally.add(outcome)
-    assert tally.summary().fallbacks == len(frames)
+    assert tally.summary().fallbacks == tally.summary().refused_replies == len(frames)
     cloud.reply = pb.InferReply(**HONEST)
     assert device.infer(frames[0]).answer.classes == (3, 1)
 

@@ -241,6 +241,8 @@ def _print_summary(summary: Summary | None, samples: Source, console: Console) -
         table.add_row(f"latency, {what}", f"{milliseconds(seconds)} ms")
     table.add_row("throughput", f"{summary.throughput_fps:.3g} frames/s")
     table.add_row("fallbacks to the device", f"{summary.fallbacks}")
+    if summary.refused_replies:
+        table.add_row("replies that cannot be right", f"{summary.refused_replies}")
     for what, share in (("right answers", summary.accuracy), ("right and in time", summary.in_time_accuracy)):
         if share is not None:
             table.add_row(what, f"{share:.1%}")
