@@ -58,14 +58,15 @@ def check_sizes(sizes: Tensor, split: int, shape: ModelShape) -> None:
     """Check that decoded tokens stand for the model's patches: each patch for once, and protected tokens for one each.
 
     Args:
-        sizes: [T] number of patches that each token stands for.
+        sizes: [T] number of patches that each token stands for, on the CPU.
         split: number of blocks that have run.
         shape: shape of the model.
 
     Raises:
         WireError: they do not.
     """
-    protected, total = sizes[: shape.protected], int(sizes.sum())
+    counts = sizes.numpy()  # four times as fast as torch here
+    protected, total = counts[: shape.protected], int(counts.sum())
     require_field(
         bool((protected == 1).all()), "body", f"has sizes other than 1 for the first {shape.protected} tokens"
     )
