@@ -74,9 +74,9 @@ def ask():
         each.close()
 
 
-def dies(context):
+def dies(context, code=grpc.StatusCode.INTERNAL):
     """What Ray Serve does when a replica dies."""
-    context.set_code(grpc.StatusCode.INTERNAL)
+    context.set_code(code)
     context.set_details("The actor died unexpectedly before finishing this task.\n\tpid: 7")
     return b""
 
@@ -101,12 +101,13 @@ def test_a_replica_gets_the_message_and_how_long_it_took_and_the_time_that_is_le
     assert 0 < call.left_s < 5.0
 
 
-def test_another_replica_answers_if_the_first_one_dies(model, ask):
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED])
+def test_another_replica_answers_if_the_first_one_dies(model, ask, code):
     calls = []
 
     async def replica(call, context):
         calls.append(call)
-        return dies(context) if len(calls) == 1 else answers(call)
+        return dies(context, code) if len(calls) == 1 else answers(call)
 
     assert ask(replica).infer(image_request(model), 5.0).answer == ANSWER.answer
     first, second = calls

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 import grpc
@@ -37,7 +37,7 @@ _ERRORS: dict[grpc.StatusCode | None, tuple[type[JanusError], str]] = {  # what 
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Rejected, "too many requests wait for a replica"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "the time that Ray Serve gives to a request has passed"),
 }
-CallReplica: TypeAlias = Callable[[ReplicaCall, Context], Awaitable[bytes]]
+CallReplica: TypeAlias = Callable[[ReplicaCall, Context], Coroutine[Any, Any, bytes]]
 
 
 def add_janus_service(servicer: Any, server: Any) -> None:
@@ -111,7 +111,8 @@ class _Replicas:
         """
         for _ in range(_ATTEMPTS):
             attempt = _Attempt(context)
-            body = await self._call_replica(ReplicaCall(message, receive_s, time_left_s(context)), attempt)
+            call = ReplicaCall(message, receive_s, time_left_s(context))
+            body = await _stopped_with_its_caller(self._call_replica(call, attempt))
             if body:
                 return _answer(ReplicaAnswer.parse(body))
             attempt.raise_unless_replica_died()
@@ -159,11 +160,20 @@ class _Attempt:
 
     def raise_unless_replica_died(self) -> None:
         """Raise the error that Ray Serve reports, unless it is the death of a replica."""
-        if self._code is grpc.StatusCode.CANCELLED:
-            raise asyncio.CancelledError  # the device disconnected
         if self._code in _ERRORS:
             kind, reason = _ERRORS[self._code]
             raise kind(reason)
+
+
+async def _stopped_with_its_caller(call: Coroutine[Any, Any, bytes]) -> bytes:
+    """Await a call that catches its cancellation, as those of Ray Serve do, and be cancelled nevertheless."""
+    task = asyncio.create_task(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:  # the device disconnected
+        task.cancel()
+        await asyncio.wait({task})
+        raise
 
 
 def _answer(result: CallResult) -> bytes:
