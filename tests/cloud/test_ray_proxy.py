@@ -98,7 +98,7 @@ def test_a_replica_gets_the_message_and_how_long_it_took_and_the_time_that_is_le
     (call,) = calls
     assert parse_request(call.message) == request
     assert 0 <= call.receive_s == reply.receive_s < 5.0
-    assert 0 < call.left_s < 5.0
+    assert 0 < call.left_s < 5.1  # gRPC rounds deadlines up
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED])
