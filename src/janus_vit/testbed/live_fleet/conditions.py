@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -35,7 +34,7 @@ from janus_vit.testbed.live_fleet.emulate import EmulatedFleet
 from janus_vit.testbed.live_fleet.shared_worker import SharedWorker
 from janus_vit.testbed.slowed_worker import SlowedWorker
 
-_FRAMES, _WARM_UP = 16, 3  # of each measurement
+_FRAMES, _WARM_UP = 20, 3  # of each measurement
 _SENDERS = 4  # devices that send at the same time
 _PAUSE_S = 0.01
 _LOCAL_POLICY, _SENDING_POLICY = "device-only", "cloud-jpeg"
@@ -91,7 +90,8 @@ def measure_fleet(
 ) -> FleetConditions:
     """Run a few frames of the fastest kind over fast links: on the device, in the cloud, and as the policy plans them.
 
-    In the cloud, frames of several devices run at the same time: an engine that has no pauses is up to a third faster.
+    In the cloud, frames run alone and together with those of other devices: an engine without pauses is up to a third
+    faster.
     Unlike `testbed.conditions`, this counts the emulated link's own delays as overhead, too.
 
     Args:
@@ -120,7 +120,7 @@ def measure_fleet(
     )
     noise = Noise(
         device=compute_ratios(local.outcomes, local.platforms)[0],
-        cloud=_cloud_factors(emulated, alone.outcomes, together.cloud),
+        cloud=_cloud_factors(emulated, alone, together),
         request=tuple(each_s / request_s for each_s in requests_s) if request_s else (),
     )
     need = CpuNeed(planned.device_cpu_s + local.device_cpu_s, alone.cloud.cpu_s)
@@ -142,11 +142,15 @@ def pooled(first: Conditions, second: Conditions) -> Conditions:
     return Conditions(overhead, noise)
 
 
-def _cloud_factors(emulated: EmulatedFleet, alone: Sequence[Outcome], together: CloudUsage) -> tuple[float, ...]:
-    """Measured by predicted times of batches: spread as those of frames alone, with the mean of frames together."""
-    times_s = [outcome.measured.cloud_s for outcome in alone]
+def _cloud_factors(emulated: EmulatedFleet, alone: _Series, together: _Series) -> tuple[float, ...]:
+    """Measured by predicted times of batches.
+
+    They are spread as those of frames alone. Their mean is between those of frames alone and together, since the engine
+    of a fleet pauses now and then.
+    """
+    times_s = [outcome.measured.cloud_s for outcome in alone.outcomes]
     frame_s = full_batch_s(emulated.fleet.cloud.costs, emulated.fleet.shape, 1) / emulated.cloud.factor
-    mean = together.own_s / frame_s
+    mean = statistics.fmean((alone.cloud.own_s, together.cloud.own_s)) / frame_s
     return tuple(mean * each_s / statistics.fmean(times_s) for each_s in times_s)
 
 
