@@ -26,17 +26,21 @@ def own_file(path, change=lambda architecture, preprocessing: None, tensors=None
 
 
 def refused(path, message):
-    """Check that a model is refused with this message, fast and without much memory."""
-    tracemalloc.start()
+    """Check that a model is refused with this message, in one sentence and fast."""
     began_s = time.thread_time()
+    with pytest.raises(InputError, match=message) as error:
+        load_model(str(path))
+    assert time.thread_time() - began_s < 2
+    assert len(str(error.value)) < 2_000
+
+
+def refused_in_little_memory(path, message):
+    tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=message) as error:
-            load_model(str(path))
-        assert time.thread_time() - began_s < 2
+        refused(path, message)
         assert tracemalloc.get_traced_memory()[1] < 30_000_000
     finally:
         tracemalloc.stop()
-    assert len(str(error.value)) < 2_000
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def refused(path, message):
 @pytest.mark.parametrize("tensors", [None, {"x": torch.zeros(1)}])
 def test_a_size_that_no_model_has_is_refused_by_field_before_anything_is_built(tmp_path, field, value, tensors):
     path = own_file(tmp_path / "own.safetensors", lambda arch, _: arch.update({field: value}), tensors)
-    refused(path, r"own\.safetensors: metadata: field architecture\.")
+    refused_in_little_memory(path, r"own\.safetensors: metadata: field architecture\.")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_a_size_that_no_model_has_is_refused_by_field_before_anything_is_built(t
 )
 def test_preprocessing_that_no_model_has_is_refused_by_field(tmp_path, field, value):
     path = own_file(tmp_path / "own.safetensors", lambda _, preprocessing: preprocessing.update({field: value}))
-    refused(path, rf"own\.safetensors: metadata: field preprocessing\.{field}")
+    refused_in_little_memory(path, rf"own\.safetensors: metadata: field preprocessing\.{field}")
 
 
 def test_positions_that_do_not_fit_are_refused(tmp_path):
@@ -129,7 +133,9 @@ F32 = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     ],
 )
 def test_a_damaged_safetensors_header_is_refused(tmp_path, header):
-    refused(safetensors_file(tmp_path / "model.safetensors", header, bytes(16)), r"model\.safetensors: ")
+    refused_in_little_memory(
+        safetensors_file(tmp_path / "model.safetensors", header, bytes(16)), r"model\.safetensors: "
+    )
 
 
 @pytest.mark.parametrize("start", [b"", b"\xff" * 8, struct.pack("<Q", 2**62), struct.pack("<Q", 100) + b"{" * 100])
@@ -168,7 +174,7 @@ def test_every_tensor_that_is_a_single_number_is_refused(folder):
         refused(folder, r"model\.safetensors: |config\.json: ")
 
 
-@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize("shape", [(1,), (2, 3, 4)])
 def test_every_tensor_of_another_shape_is_refused(folder, shape):
     whole = load_file(folder / "model.safetensors")
     for name in whole:
@@ -222,7 +228,7 @@ def test_a_size_that_no_image_has_is_refused_by_field(hf_folder, file, changes):
     if not (hf_folder / file).exists():
         (hf_folder / file).write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": 32}')
     change_json(hf_folder, file, **changes)
-    refused(hf_folder, rf"{file}: field {next(iter(changes))}".replace(".", r"\."))
+    refused_in_little_memory(hf_folder, rf"{file}: field {next(iter(changes))}".replace(".", r"\."))
 
 
 def save_pytorch(folder, change):
@@ -244,7 +250,7 @@ def save_pytorch(folder, change):
 )
 def test_tensors_without_values_of_their_own_are_refused(hf_folder, odd):
     save_pytorch(hf_folder, lambda tensors: tensors.update({"vit.layernorm.weight": odd}))
-    refused(
+    refused_in_little_memory(
         hf_folder, r"pytorch_model\.bin: tensor 'vit.layernorm.weight'|pytorch_model\.bin: not a readable PyTorch file"
     )
 
@@ -257,7 +263,7 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(hf_folder):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in parts.items():
             archive.writestr(name, data + bytes(50_000_000) if name.endswith("data.pkl") else data)
-    refused(hf_folder, "is a compressed archive, which torch does not write")
+    refused_in_little_memory(hf_folder, "is a compressed archive, which torch does not write")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\3\4" + bytes(100), b"\x80\2" + b"(" * 100_000, b"words"])
