@@ -265,11 +265,31 @@ def test_overheads_and_noise_of_a_real_fleet_slow_a_simulated_one(drawn):
 
 
 def test_measurements_before_and_after_are_pooled():
-    before = Conditions(Overhead(0.0, 0.002, 0.004, 0.0, 120), Noise((1.0,), (2.0,), 0, (3.0,)))
-    after = Conditions(Overhead(0.002, 0.004, 0.006, 0.002, 120), Noise((4.0,), (5.0,), 0, (6.0,)))
+    before = Conditions(Overhead(0.0, 0.002, 0.004, 0.0, 120), Noise((1.0,), (2.0,), 0, (3.0,), (0.5,)))
+    after = Conditions(Overhead(0.002, 0.004, 0.006, 0.002, 120), Noise((4.0,), (5.0,), 0, (6.0,), (0.6,)))
     found = pooled(before, after)
     assert found.overhead == Overhead(0.001, 0.003, 0.005, 0.001, 120)
-    assert (found.noise.device, found.noise.cloud, found.noise.request) == ((1.0, 4.0), (2.0, 5.0), (3.0, 6.0))
+    noise = found.noise
+    assert (noise.device, noise.cloud, noise.request) == ((1.0, 4.0), (2.0, 5.0), (3.0, 6.0))
+    assert noise.cloud_warm == (0.5, 0.6)
+
+
+def test_batches_after_a_pause_and_without_one_have_factors_of_their_own():
+    camera = replace(mixed_fleet().kinds[0], links=("constant:20",))
+    fleet = replace(mixed_fleet(), kinds=(camera,))
+    two = [replace(member, phase_s=0.0) for member in members(fleet, 2, 2.0, seed=0)]  # both send at the same time
+
+    def latencies_s(noise):
+        frames = simulate_fleet(fleet, two, contender("jpeg-one-by-one"), conditions=Conditions(noise=noise)).frames
+        return [frames.total_s[frames.device == index] for index in range(2)]
+
+    first, second = latencies_s(Noise())
+    compute_s = second - first
+    cold, warm = latencies_s(Noise(cloud=(1.5,), cloud_warm=(0.5,)))
+    assert cold - first == pytest.approx(0.5 * compute_s)
+    assert warm - cold == pytest.approx(0.5 * compute_s)
+    same, other = latencies_s(Noise(cloud=(1.5,)))
+    assert other - same == pytest.approx(1.5 * compute_s)
 
 
 def test_a_live_link_begins_where_its_device_begins(drawn):

@@ -24,8 +24,11 @@ from janus_vit.scheduling.scheduler import Scheduler
 from janus_vit.simulation.arrivals import table_engine
 from janus_vit.simulation.baseline_schedulers import FixedDelay, OneAtATime
 from janus_vit.simulation.bounds import all_plans
+from janus_vit.simulation.conditions import Noise
+from janus_vit.simulation.replay import Engine
 
 Maker = Callable[[Platforms], Policy]
+_PAUSE_S = 1e-3  # after which an engine's caches are cold
 
 
 class Serving(Enum):
@@ -101,21 +104,17 @@ def contender(name: str) -> Contender:
     return CONTENDERS[name]
 
 
-def make_cloud(chosen: Contender, fleet: Fleet, world: World, noise: Callable[[], float]) -> ServedCloud:
+def make_cloud(chosen: Contender, fleet: Fleet, world: World, noise: Noise) -> ServedCloud:
     """Make the fleet's cloud with the contender's scheduler.
 
     Args:
         chosen: how it schedules.
         fleet: has its costs.
         world: its time.
-        noise: called for each batch; returns the factor on its time.
+        noise: noise in the times of its batches.
     """
     blocks, cloud = fleet.shape.blocks, fleet.cloud
-    exact = table_engine(cloud.costs, blocks, cloud.config.max_batch_frames)
-
-    def engine(batch: Batch) -> float:
-        return exact(batch) * noise()
-
+    engine = _noisy(table_engine(cloud.costs, blocks, cloud.config.max_batch_frames), noise, world)
     if chosen.serving is Serving.LIVE:
         scheduler = Scheduler(cloud.costs, blocks, cloud.config)
 
@@ -125,6 +124,21 @@ def make_cloud(chosen: Contender, fleet: Fleet, world: World, noise: Callable[[]
 
         return ServedCloud(world, scheduler, engine, load)
     return ServedCloud(world, _other_scheduler(chosen.serving, fleet), engine)
+
+
+def _noisy(exact: Engine, noise: Noise, world: World) -> Engine:
+    """Make an engine whose times vary around the exact ones."""
+    cold, warm = noise.cloud_factor(), noise.warm_cloud_factor()
+    ended_s = -_PAUSE_S
+
+    def engine(batch: Batch) -> float:
+        nonlocal ended_s
+        factor = warm() if world.now_s < ended_s + _PAUSE_S else cold()
+        seconds = exact(batch) * factor
+        ended_s = world.now_s + seconds
+        return seconds
+
+    return engine
 
 
 def policy_maker(chosen: Contender, platforms: Platforms) -> Maker:

@@ -56,7 +56,7 @@ def simulate_fleet(
         on_outcome: called for each frame that the live device loop runs.
     """
     world = World()
-    cloud = make_cloud(chosen, fleet, world, conditions.noise.cloud_factor())
+    cloud = make_cloud(chosen, fleet, world, conditions.noise)
     streams = [Stream(member) for member in drawn]
     known: dict[str, tuple[Costs, Maker | None]] = {}
     for stream in streams:

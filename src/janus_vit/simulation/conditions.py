@@ -44,12 +44,15 @@ class Noise:
         cloud: factors of the cloud's compute; no noise if empty.
         seed: seed of the random draws; the same seed gives the same draws.
         request: factors of the overhead of a request, in a fleet; no noise if empty.
+        cloud_warm: as `cloud`, for batches of a fleet that follow the batch before them without a pause; an engine that
+            paused finds its caches cold. Empty: the same as `cloud`.
     """
 
     device: tuple[float, ...] = ()
     cloud: tuple[float, ...] = ()
     seed: int = 0
     request: tuple[float, ...] = ()
+    cloud_warm: tuple[float, ...] = ()
 
     @classmethod
     def of_profiles(cls, platforms: Platforms, seed: int) -> Noise:
@@ -76,6 +79,10 @@ class Noise:
     def cloud_factor(self) -> Callable[[], float]:
         """Return a function that draws the cloud's next factor."""
         return _drawing_from(self.cloud, f"cloud {self.seed}")
+
+    def warm_cloud_factor(self) -> Callable[[], float]:
+        """Return a function that draws the next factor of a cloud that did not pause."""
+        return _drawing_from(self.cloud_warm or self.cloud, f"warm cloud {self.seed}")
 
     def request_factor(self) -> Callable[[], float]:
         """Return a function that draws the next factor of a request's overhead."""

@@ -118,9 +118,13 @@ def measure_fleet(
         queue_s=statistics.median(outcome.measured.queue_s for outcome in alone.outcomes),
         request_bytes=REQUEST_BYTES,
     )
+    frame_s = full_batch_s(fleet.cloud.costs, fleet.shape, 1) / emulated.cloud.factor
+    cold = tuple(each.measured.cloud_s / (emulated.cloud.factor * frame_s) for each in alone.outcomes)
+    warm = together.cloud.own_s / frame_s
     noise = Noise(
         device=compute_ratios(local.outcomes, local.platforms)[0],
-        cloud=_cloud_factors(emulated, alone, together),
+        cloud=cold,
+        cloud_warm=tuple(warm * factor / statistics.fmean(cold) for factor in cold),
         request=tuple(each_s / request_s for each_s in requests_s) if request_s else (),
     )
     need = CpuNeed(planned.device_cpu_s + local.device_cpu_s, alone.cloud.cpu_s)
@@ -138,20 +142,14 @@ def pooled(first: Conditions, second: Conditions) -> Conditions:
         request_bytes=before.request_bytes,
     )
     one, other = first.noise, second.noise
-    noise = Noise(one.device + other.device, one.cloud + other.cloud, one.seed, one.request + other.request)
+    noise = Noise(
+        device=one.device + other.device,
+        cloud=one.cloud + other.cloud,
+        seed=one.seed,
+        request=one.request + other.request,
+        cloud_warm=one.cloud_warm + other.cloud_warm,
+    )
     return Conditions(overhead, noise)
-
-
-def _cloud_factors(emulated: EmulatedFleet, alone: _Series, together: _Series) -> tuple[float, ...]:
-    """Measured by predicted times of batches.
-
-    They are spread as those of frames alone. Their mean is between those of frames alone and together, since the engine
-    of a fleet pauses now and then.
-    """
-    times_s = [outcome.measured.cloud_s for outcome in alone.outcomes]
-    frame_s = full_batch_s(emulated.fleet.cloud.costs, emulated.fleet.shape, 1) / emulated.cloud.factor
-    mean = statistics.fmean((alone.cloud.own_s, together.cloud.own_s)) / frame_s
-    return tuple(mean * each_s / statistics.fmean(times_s) for each_s in times_s)
 
 
 def _request_s(outcome: Outcome) -> float:
