@@ -72,7 +72,7 @@ def mutate_json(data: bytes, random: Random) -> bytes:
     holder = [value]
     for _ in range(random.choice((1, 1, 2, 4))):
         _change_value(holder, random)
-    return json.dumps(holder[0]).encode()
+    return json.dumps(holder[0]).encode()[:LARGEST_BYTES]
 
 
 def _change_value(holder: list[Any], random: Random) -> None:
@@ -85,7 +85,8 @@ def _change_value(holder: list[Any], random: Random) -> None:
     if kind == 0 and isinstance(parent, dict):
         del parent[key]
     elif kind == 1 and isinstance(parent, list) and parent is not holder:
-        parent.extend(copy.deepcopy(parent[key]) for _ in range(random.choice((1, 5, 500))))
+        times = min(random.choice((1, 5, 500)), _LONGEST_LIST // len(repr(parent[key])))
+        parent.extend(copy.deepcopy(parent[key]) for _ in range(times))
     elif kind == 2:
         for _ in range(random.choice((1, 10, 100))):
             parent[key] = random.choice(([parent[key]], {"a": parent[key]}))
