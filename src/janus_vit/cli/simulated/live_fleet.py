@@ -12,7 +12,6 @@ from janus_vit.cli.common.loading import load_model_for_task
 from janus_vit.cli.common.measure import measure_profile, read_accuracy
 from janus_vit.cli.common.options import use_threads
 from janus_vit.errors import InputError
-from janus_vit.planning.accuracy.table import FLOAT32, AccuracyTable
 from janus_vit.planning.policies.presets import check_policy
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from janus_vit.fleet.spec import Fleet
     from janus_vit.model.catalog import Model
     from janus_vit.model.engines.base import Engine
+    from janus_vit.planning.accuracy.table import AccuracyTable
     from janus_vit.testbed.live_fleet.comparison import FleetComparison
     from janus_vit.testbed.live_fleet.emulate import EmulatedFleet
 
@@ -55,7 +55,7 @@ def run_live_fleet(
     """
     from janus_vit.fleet.spec import members
     from janus_vit.testbed.live_fleet.comparison import compare_fleets
-    from janus_vit.testbed.live_fleet.emulate import default_fleet, emulate
+    from janus_vit.testbed.live_fleet.emulate import cpu_engine, default_fleet, emulate
     from janus_vit.testbed.live_fleet.paired import FleetSettings, run_paired_fleets
     from janus_vit.testbed.live_fleet.rig import FleetRig
 
@@ -70,7 +70,7 @@ def run_live_fleet(
             f"{file}: field model is {wanted.shape.name!r}, and --model runs {loaded.name!r}: give --live the model "
             "of the file with --model"
         )
-    engine = _cpu_engine(loaded)
+    engine = cpu_engine(loaded, on_fallback=warn)
     accuracy = _accuracy(loaded, engine) if wanted is None else wanted.accuracy
     own = measure_profile(loaded, engine, None, quick=True, clock=time.thread_time)
     emulated = emulate(wanted or default_fleet(own, loaded.shape, accuracy), own)
@@ -82,16 +82,6 @@ def run_live_fleet(
     if as_json:
         about = {"model": loaded.name, "policy": policy, "duration_s": seconds, "seed": seed}
         print(json.dumps(about | {"kinds_of_devices": _kinds(emulated)} | found.as_json(), allow_nan=False))
-
-
-def _cpu_engine(model: Model) -> Engine:
-    """The fastest engine whose work is CPU time of the calling thread, which is what can be slowed down."""
-    from janus_vit.model.engines.autotune import fastest
-    from janus_vit.model.engines.factory import make_engine
-    from janus_vit.model.engines.registry import ENGINES
-
-    on_cpu = [spec for spec in ENGINES.values() if spec.on_cpu and spec.precision == FLOAT32]
-    return make_engine(model, fastest(model, on_cpu), on_fallback=warn)
 
 
 def _accuracy(model: Model, engine: Engine) -> AccuracyTable:

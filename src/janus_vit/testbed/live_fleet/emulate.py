@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from janus_vit.errors import InputError
 from janus_vit.fleet.spec import DeviceKind, Fleet, FleetCloud
-from janus_vit.planning.accuracy.table import AccuracyTable
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.autotune import fastest
+from janus_vit.model.engines.base import Engine
+from janus_vit.model.engines.factory import make_engine
+from janus_vit.model.engines.registry import ENGINES
+from janus_vit.planning.accuracy.table import FLOAT32, AccuracyTable
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.plan import ModelShape
 from janus_vit.scheduling.config import CloudConfig
@@ -16,7 +21,6 @@ from janus_vit.scheduling.estimate import full_batch_s
 from janus_vit.testbed.slowed_engine import Slowing
 
 _FRAME_S = 0.005  # time of a frame on the machine for which the default fleet was made
-_CLOUD_FRAMES = 4.0  # time of a frame in the default cloud, by that of a frame on such a machine
 _BATCH_FRAMES = 8
 _FRAME_SHARE = 0.25  # of the time of a batch of one, for each further frame
 
@@ -36,10 +40,27 @@ class EmulatedFleet:
     cloud: Slowing
 
 
-def default_fleet(own: PlatformProfile, shape: ModelShape, accuracy: AccuracyTable) -> Fleet:
+def cpu_engine(model: Model, on_fallback: Callable[[str], None] = lambda message: None) -> Engine:
+    """Make the fastest engine whose work is CPU time of the calling thread, which is what can be slowed down.
+
+    Args:
+        model: what the engine runs.
+        on_fallback: see `make_engine`.
+    """
+    on_cpu = [spec for spec in ENGINES.values() if spec.on_cpu and spec.precision == FLOAT32]
+    return make_engine(model, fastest(model, on_cpu), on_fallback=on_fallback)
+
+
+def default_fleet(own: PlatformProfile, shape: ModelShape, accuracy: AccuracyTable, cloud_frames: float = 4.0) -> Fleet:
     """Three kinds of devices and a cloud that they fill, for a model that this machine runs in about 5 ms.
 
     For a larger model, or a slower machine, everything takes longer in proportion, the SLAs and the periods, too.
+
+    Args:
+        own: profile of this machine with one thread, in CPU time.
+        shape: shape of the model.
+        accuracy: accuracy of its configurations.
+        cloud_frames: time of a frame in the cloud, by that of a frame on such a machine.
     """
     frame_s = whole_s(own, shape)
     unit_s = max(_FRAME_S, frame_s)
@@ -48,7 +69,7 @@ def default_fleet(own: PlatformProfile, shape: ModelShape, accuracy: AccuracyTab
         profile = own.slowed(frames * unit_s / frame_s)
         return DeviceKind(name, share, profile, sla * unit_s, period * unit_s, links, rtt_s=0.01)
 
-    profile = own.slowed(_CLOUD_FRAMES * unit_s / frame_s)
+    profile = own.slowed(cloud_frames * unit_s / frame_s)
     times = tuple(1 + _FRAME_SHARE * index for index in range(_BATCH_FRAMES))
     cloud = FleetCloud("an emulated accelerator", profile, _costs(profile, shape, times), CloudConfig(_BATCH_FRAMES))
     kinds = (
