@@ -8,6 +8,7 @@
         |-- Unreachable       no connection, or the connection broke
         |-- DeadlineExceeded  no answer in the time that was left
         `-- Rejected          the cloud refused the request
+            |-- OtherModel        it runs another model
             `-- Overloaded        it cannot answer in time, or too many requests wait
 
 Each message is one sentence: what is wrong, where (file, line, field), and how to fix it.
@@ -61,6 +62,10 @@ class DeadlineExceeded(TransportError):
 
 class Rejected(TransportError):
     """The cloud refused the request: another model, overload, or a request that it cannot read."""
+
+
+class OtherModel(Rejected):
+    """The cloud refused the request because it runs another model."""
 
 
 class Overloaded(Rejected):

@@ -91,6 +91,20 @@ def refused(capsys, arguments: list[str]) -> str:
     return err
 
 
+def test_without_a_cloud_the_device_runs_alone_and_says_so_once(capsys, cloud):
+    assert main(device(cloud, "--cloud", "127.0.0.1:1", "--json")) == 0
+    out, err = capsys.readouterr()
+    assert [record["plan"]["payload"] for record in records(out)] == ["local"] * 3
+    assert err.count("until it answers, frames stay on this device") == 1
+
+
+def test_a_cloud_with_another_model_is_not_used(capsys, cloud):
+    assert main(device(cloud, "--model", f"changed/{CHECKPOINT}", "--json")) == 0
+    out, err = capsys.readouterr()
+    assert [record["plan"]["payload"] for record in records(out)] == ["local"] * 3
+    assert err.count("start both with the same --model; this cloud is not used") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -105,7 +119,7 @@ def refused(capsys, arguments: list[str]) -> str:
         (["--profile", "other.json"], "other.json: is the profile of model 'other'"),
         (["--cloud", "127.0.0.1:99999"], "port from 1 to 65535"),
         (["--cloud", "127.0.0.1"], "must be HOST:PORT"),
-        (["--cloud", "127.0.0.1:1"], "no janus-vit cloud answers"),
+        (["--cloud", "127.0.0.1:1", "--require-cloud"], "no janus-vit cloud answers"),
         (["--sla", "0ms"], "--sla '0ms' must be above zero"),
         (["--sla", "-300ms"], "--sla '-300ms' must be above zero"),
         (["--sla", "soon"], "--sla 'soon' is not a time"),
@@ -117,7 +131,7 @@ def refused(capsys, arguments: list[str]) -> str:
         (["--records", "nowhere/records.jsonl"], "nowhere/records.jsonl: cannot be written"),
         (["--tls-ca", "small.json"], "small.json: holds no certificate"),
         (["--tls-ca", "none.pem"], "none.pem: cannot be read"),
-        (["--model", f"changed/{CHECKPOINT}"], "start both with the same --model"),
+        (["--model", f"changed/{CHECKPOINT}", "--require-cloud"], "start both with the same --model"),
         (["--speed", "9"], "--speed"),
     ],
 )

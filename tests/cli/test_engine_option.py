@@ -42,7 +42,7 @@ def profile(tmp_path, make_profile):
     "command",
     [
         ["cloud"],
-        ["device", "--cloud", NOWHERE],
+        ["device", "--require-cloud", "--cloud", NOWHERE],
         ["profile", "--out", "p.json"],
         ["calibrate", "--out", "t.json", "--data", "builtin"],
         ["demo"],
@@ -69,12 +69,14 @@ def test_a_profile_says_what_it_was_made_with(capsys, tmp_path, rough_profiles):
     about = json.loads(out.read_text())["about"]
     assert (about["engine"], about["threads"]) == ("eager", 1)
     assert "1 threads, engine eager" in capsys.readouterr().out
-    device = ["device", "--cloud", NOWHERE, "--profile", str(out), "--threads", "1"]
+    device = ["device", "--require-cloud", "--cloud", NOWHERE, "--profile", str(out), "--threads", "1"]
     assert "no janus-vit cloud answers" in refused(capsys, [*device, "--engine", "eager"])
 
 
 @pytest.mark.parametrize("made", [{"engine": "other", "threads": 1}, {"engine": "eager", "threads": 64}])
-@pytest.mark.parametrize("command", [["cloud", "--listen", "127.0.0.1:0"], ["device", "--cloud", NOWHERE]])
+@pytest.mark.parametrize(
+    "command", [["cloud", "--listen", "127.0.0.1:0"], ["device", "--require-cloud", "--cloud", NOWHERE]]
+)
 def test_a_profile_of_another_engine_or_thread_count_is_refused(capsys, profile, command, made):
     path = profile(**made)
     error = refused(capsys, [*command, "--profile", path, "--engine", "eager", "--threads", "1"])
@@ -84,13 +86,15 @@ def test_a_profile_of_another_engine_or_thread_count_is_refused(capsys, profile,
 
 
 def test_a_profile_that_names_neither_is_taken(capsys, profile):
-    error = refused(capsys, ["device", "--cloud", NOWHERE, "--profile", profile(), "--engine", "eager"])
+    error = refused(
+        capsys, ["device", "--require-cloud", "--cloud", NOWHERE, "--profile", profile(), "--engine", "eager"]
+    )
     assert "no janus-vit cloud answers" in error
 
 
 def test_a_fallback_is_one_warning(capsys, monkeypatch, profile):
     monkeypatch.setattr(packed, "product_unavailable_reason", lambda dtype: "no such instructions")
-    main(["device", "--cloud", NOWHERE, "--profile", profile(), "--engine", "packed"])
+    main(["device", "--require-cloud", "--cloud", NOWHERE, "--profile", profile(), "--engine", "packed"])
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert warnings == [
         "janus-vit: warning: engine 'packed' cannot run here (no such instructions): 'eager' runs instead"

@@ -7,6 +7,7 @@ import ssl
 import time
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +105,9 @@ def device(
     records: Annotated[
         Path | None, typer.Option("--records", metavar="FILE", help="Write one JSON record per frame to this file.")
     ] = None,
+    require_cloud: Annotated[
+        bool, typer.Option("--require-cloud", help="Exit if no cloud answers. Default: run alone until one does.")
+    ] = False,
     as_json: AsJson = False,
     engine: EngineName = AUTO,
     threads: Threads = None,
@@ -149,12 +153,13 @@ def device(
         credentials=credentials,
         engine=runner,
         accuracy=known,
+        require_cloud=require_cloud,
     )
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
-        connected = connect(loaded, cloud, measured, config)
+        connected = connect(loaded, cloud, measured, config, notify=partial(say, console))
     if known is None and policy == DEFAULT_POLICY:
         say(console, NO_ACCURACY)
-    say(console, f"connected to {cloud}, SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
+    say(console, f"SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     output = _Output(loaded, labels, found_from, writer, StreamView(labels, samples.length, found_from), as_json)
     with wait_for_signal() as stop:
         stream = _paced(samples, period_s, connected, stop)

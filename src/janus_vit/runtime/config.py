@@ -32,6 +32,7 @@ class DeviceConfig:
         credentials: TLS credentials; None connects without TLS.
         engine: runs the model on the device, an engine or its name; "auto" measures which float32 engine is fastest.
         accuracy: accuracy table measured on your frames; None uses the model's own table, if it has one.
+        require_cloud: True raises an error if no cloud answers when connecting; False runs without one until it does.
         hello_timeout_s: how long to wait for the cloud when connecting.
         first_probes_bytes: sizes of the probes that measure the link when connecting. All of them measure the round
             trip, the second half also the rate.
@@ -49,6 +50,7 @@ class DeviceConfig:
     credentials: grpc.ChannelCredentials | None = None
     engine: Engine | str = "auto"
     accuracy: AccuracyTable | None = None
+    require_cloud: bool = True
     hello_timeout_s: float = 10.0
     first_probes_bytes: tuple[int, ...] = (1_000, 1_000, 64_000, 64_000)
     first_probe_timeout_s: float = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,56 +11,83 @@ from janus_vit.model.engines.factory import engine_for
 from janus_vit.model.tasks import EMBED, REGRESS
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile
-from janus_vit.planning.policies.presets import make_policy
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.base import Policy
+from janus_vit.planning.policies.presets import make_lone_policy, make_policy
+from janus_vit.runtime.absent_cloud import CloudSearch, SearchedPolicy, SearchedTransport
 from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.runtime.handshake import shake_hands
+from janus_vit.runtime.handshake import check_profile, shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.worker import warm_up
 from janus_vit.wire.answer_check import Outputs
 
+_LONGEST_HELLO_S = 3.0  # frames wait for the first attempt, and there are more
+_UNKNOWN_MBPS, _UNKNOWN_RTT_S = 1.0, 0.0  # of the link to a cloud that is absent, which no plan uses
+
 
 def connect(
-    model: Model, address: str, profile: PlatformProfile, config: DeviceConfig | None = None, **options: Any
+    model: Model,
+    address: str,
+    profile: PlatformProfile,
+    config: DeviceConfig | None = None,
+    notify: Callable[[str], None] = lambda message: None,
+    **options: Any,
 ) -> Device:
     """Connect a device to a cloud that serves the same model.
 
     Example: `connect(model, "10.0.0.5:50051", profile, sla_s=0.3, policy="janus")`.
+
+    With `require_cloud=False` the device runs alone while no cloud answers, and tries again in the background. A cloud
+    that runs another model is never used, also if it comes back with one later.
 
     Args:
         model: the model; the cloud must serve the same one.
         address: the cloud's address, "host:port".
         profile: latency profile of this machine, from `profile_machine` or `load_profile`.
         config: settings; default: `DeviceConfig()`.
+        notify: called with one sentence when the cloud is found, absent or refused; also from another thread.
         **options: fields of `DeviceConfig`, which replace those of `config`.
 
     Returns:
         A device that is ready for frames. Close it, or use it as a context manager.
 
     Raises:
-        InputError: no cloud answers, an option is unknown or cannot be used, or the accuracy table belongs to another
-            model or precision.
-        ModelMismatch: the cloud runs another model.
+        InputError: no cloud answers although one is required, an option is unknown or cannot be used, or the profile
+            or the accuracy table belongs to another model or precision.
+        ModelMismatch: the cloud runs another model, although one is required.
     """
     settings = (config or DeviceConfig()).with_options(options)
+    if not settings.require_cloud:
+        settings = replace(settings, hello_timeout_s=min(settings.hello_timeout_s, _LONGEST_HELLO_S))
     engine = engine_for(model, settings.engine)
     accuracy = accuracy_for(model, engine.precision, settings.accuracy)
+    check_profile(profile, model)
+    alone = Platforms(
+        model.shape, profile, profile, _UNKNOWN_MBPS, _UNKNOWN_RTT_S, accuracy, images_allowed=settings.images_allowed
+    )
+    worker = LocalWorker(model, engine)
     transport = GrpcTransport(address, expected_outputs(model), settings.credentials)
+
+    def join() -> Policy:
+        platforms = shake_hands(model, transport, address, profile=profile, config=settings)
+        return make_policy(settings.policy, replace(platforms, accuracy=accuracy))
+
+    search = CloudSearch(make_lone_policy(settings.policy, alone), join, address, notify)
     try:
-        platforms = replace(shake_hands(model, transport, address, profile=profile, config=settings), accuracy=accuracy)
-        policy = make_policy(settings.policy, platforms)
-        worker = LocalWorker(model, engine)
+        search.begin(required=settings.require_cloud)
         warm_up(worker, model.shape)
         return Device(
             worker,
-            transport,
-            policy,
+            SearchedTransport(transport, search),
+            SearchedPolicy(search),
             sla_s=settings.sla_s,
             name=settings.device_name,
             probe_timeout_s=settings.probe_timeout_s,
         )
     except BaseException:
+        search.close()
         transport.close()
         raise
 

@@ -10,7 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
 
-from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, TransportError, Unreachable, WireError
+from janus_vit.errors import (
+    DeadlineExceeded,
+    InputError,
+    OtherModel,
+    Overloaded,
+    Rejected,
+    TransportError,
+    Unreachable,
+    WireError,
+)
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.runtime.transport import Probed
@@ -134,6 +143,8 @@ class GrpcTransport:
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return Unreachable(f"{self._address} cannot be reached ({details})")
         refusal = f"{self._address} refused ({code.name.lower()}): {details}"
+        if code is grpc.StatusCode.FAILED_PRECONDITION:
+            return OtherModel(refusal)
         wait_s = _expected_wait_s(error)
         return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s, _price(error))
 

@@ -52,8 +52,7 @@ def shake_hands(
         ModelMismatch: the cloud runs another model.
         WireError: the answer cannot be read.
     """
-    if profile.model != model.name:
-        raise InputError(f"the profile is of model {profile.model!r}, not {model.name!r}: profile this model")
+    check_profile(profile, model)
     try:
         greeting = transport.hello(config.hello_timeout_s)
     except TransportError as error:
@@ -75,6 +74,16 @@ def shake_hands(
         images_allowed=config.images_allowed,
         entry_blocks=greeting.entry_blocks,
     )
+
+
+def check_profile(profile: PlatformProfile, model: Model) -> None:
+    """Require a profile of the model.
+
+    Raises:
+        InputError: it belongs to another model.
+    """
+    if profile.model != model.name:
+        raise InputError(f"the profile is of model {profile.model!r}, not {model.name!r}: profile this model")
 
 
 def _measure(transport: MeasurableTransport, config: DeviceConfig) -> tuple[float, float]:

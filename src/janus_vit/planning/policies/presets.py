@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from janus_vit.errors import InputError
 from janus_vit.planning.link import HarmonicMean, RateForecast
@@ -30,6 +31,7 @@ POLICIES = {
     "janus-compact": "Algorithm 1 with float8 tokens",
     "janus-all": "Algorithm 1 at the paper's splits with every format except int4",
 }
+_ANY_MODEL = "adaptive"  # has local plans for every model
 _ADAPTIVE = {"adaptive": MostAccurateInTime, "adaptive-fleet": MostRightForAll}
 _CLOUD = "cloud-"
 _JPEG = "jpeg90"
@@ -62,6 +64,22 @@ def make_policy(name: str, platforms: Platforms) -> Policy:
     return policy_over(policy_table(name, platforms), name, platforms)
 
 
+def make_lone_policy(name: str, platforms: Platforms) -> Policy:
+    """Make a new policy for a device whose cloud is absent: the local plans of a policy, or of `adaptive`.
+
+    Args:
+        name: one of `POLICIES`, or FILE.py:CLASS for a policy of your own.
+        platforms: the device; its cloud and link are not used.
+
+    Raises:
+        InputError: the name is unknown, or the policy sends only images and they are not allowed.
+    """
+    local = platforms.shape.blocks + 1
+    has_local = any(option.split == local for option in _allowed_options(name, platforms)[1])
+    alone = replace(platforms, entry_blocks=(local,))
+    return make_policy(name if has_local else _ANY_MODEL, alone)
+
+
 def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
     """Make a new policy of that name that chooses from the plans of `table`."""
     if is_custom(name):
@@ -88,15 +106,9 @@ def policy_table(name: str, platforms: Platforms) -> PlanTable:
         InputError: the name is unknown, a profile lacks a format, or the policy sends only images and they are not
             allowed.
     """
-    shape = platforms.shape
-    schedules, space = _space(name, platforms)
-    options = tuple(option for option in space if platforms.can_enter(option.split))
-    if not platforms.images_allowed:
-        options = tuple(option for option in options if option.split > 0)
-        if not options:
-            raise InputError(f"policy {name} can only send images, which are not allowed: choose another policy")
+    schedules, options = _allowed_options(name, platforms)
     return build_table(
-        shape,
+        platforms.shape,
         schedules,
         options,
         device=platforms.device,
@@ -104,6 +116,16 @@ def policy_table(name: str, platforms: Platforms) -> PlanTable:
         curve="quadratic" if _uses_all_plans(name) else "line",  # the paper's policies predict with the paper's line
         targets=_rescue_targets(schedules, platforms),
     )
+
+
+def _allowed_options(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple[Option, ...]]:
+    schedules, space = _space(name, platforms)
+    options = tuple(option for option in space if platforms.can_enter(option.split))
+    if not platforms.images_allowed:
+        options = tuple(option for option in options if option.split > 0)
+        if not options:
+            raise InputError(f"policy {name} can only send images, which are not allowed: choose another policy")
+    return schedules, options
 
 
 def _rescue_targets(schedules: Sequence[Schedule], platforms: Platforms) -> list[bool] | None:

@@ -1,0 +1,179 @@
+"""A cloud that may be absent: the device runs alone, and uses the cloud from the moment at which it answers.
+
+A thread tries the handshake again and again. The device loop does not know of it: it sees a policy that has only local
+plans until the cloud is found, and again if the cloud turns out to run another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from random import Random
+from threading import Event, Lock, Thread
+
+from janus_vit.errors import JanusError, ModelMismatch, OtherModel
+from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.runtime.transport import Probed, Transport
+from janus_vit.wire.messages import Greeting, Reply, Request
+
+THREAD_NAME = "janus-search"
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+def jittered_pauses(random: Random) -> Iterator[float]:
+    """Yield pauses in seconds that double up to half a minute, each times 0.5 to 1.
+
+    Devices that lost the same cloud do not all return at the same moment.
+    """
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s * random.uniform(0.5, 1.0)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+class CloudSearch:
+    """Looks for a cloud until it answers with the right model; then its policy replaces the one without a cloud.
+
+    Args:
+        alone: policy that has only local plans.
+        join: shakes hands with the cloud and makes a policy that uses it. Raises ModelMismatch if the cloud runs
+            another model, and other errors of this package if it cannot be used now.
+        address: of the cloud, for messages.
+        notify: called with one sentence each time something changes, also in a thread.
+        pauses: seconds before each attempt; default: `jittered_pauses`.
+    """
+
+    def __init__(
+        self,
+        alone: Policy,
+        join: Callable[[], Policy],
+        address: str,
+        notify: Callable[[str], None],
+        pauses: Iterator[float] | None = None,
+    ) -> None:
+        self._alone = alone
+        self._join = join
+        self._address = address
+        self._notify = notify
+        self._pauses = pauses or jittered_pauses(Random())
+        self._policy = alone
+        self._changing = Lock()
+        self._is_searching = False
+        self._was_found = False
+        self._ended = Event()  # closed, or the cloud is refused for good
+
+    @property
+    def policy(self) -> Policy:
+        """The policy for the next frame."""
+        return self._policy
+
+    def begin(self, required: bool) -> None:
+        """Try once. If the cloud cannot be used now, say so and go on trying in a thread.
+
+        Args:
+            required: True raises the error instead.
+        """
+        if required:
+            self._use()
+        elif (error := self._attempt()) is not None:
+            self._notify(f"{error}; until it answers, frames stay on this device")
+            self._search()
+
+    def doubt(self) -> None:
+        """Use no cloud until a handshake shows that it still runs the same model."""
+        with self._changing:
+            self._policy = self._alone
+        self._search()
+
+    def close(self) -> None:
+        """End the search."""
+        self._ended.set()
+
+    def _search(self) -> None:
+        """Start the thread, unless one runs."""
+        with self._changing:
+            if not self._is_searching and not self._ended.is_set():
+                self._is_searching = True
+                Thread(target=self._attempt_until_settled, name=THREAD_NAME, daemon=True).start()
+
+    def _attempt_until_settled(self) -> None:
+        while not self._ended.wait(next(self._pauses)) and self._attempt() is not None:
+            pass
+
+    def _attempt(self) -> JanusError | None:
+        """Return why the cloud cannot be used now; None if it is used or refused."""
+        try:
+            self._use()
+        except ModelMismatch as error:
+            self._refuse(error)
+        except JanusError as error:
+            return error
+        return None
+
+    def _use(self) -> None:
+        joined = self._join()
+        with self._changing:
+            self._policy, self._is_searching = joined, False
+        if not self._was_found:
+            self._was_found = True
+            self._notify(f"connected to {self._address}")
+
+    def _refuse(self, error: ModelMismatch) -> None:
+        """Never use this cloud again: its activations would mean something else."""
+        self._ended.set()
+        self._policy = self._alone
+        self._notify(f"{error}; this cloud is not used, and frames stay on this device")
+
+
+class SearchedPolicy:
+    """The policy of a search, whichever it is at the moment.
+
+    Args:
+        search: has the policy.
+    """
+
+    def __init__(self, search: CloudSearch) -> None:
+        self._search = search
+
+    def observe(self, outcome: Outcome) -> None:
+        """See `Policy.observe`."""
+        self._search.policy.observe(outcome)
+
+    def choose(self, situation: Situation) -> Decision:
+        """See `Policy.choose`."""
+        return self._search.policy.choose(situation)
+
+
+class SearchedTransport:
+    """A transport whose cloud is looked for.
+
+    Args:
+        transport: reaches the cloud.
+        search: hears of refusals because the cloud runs another model, and ends with the transport.
+    """
+
+    def __init__(self, transport: Transport, search: CloudSearch) -> None:
+        self._transport = transport
+        self._search = search
+
+    def hello(self, timeout_s: float) -> Greeting:
+        """See `Transport.hello`."""
+        return self._transport.hello(timeout_s)
+
+    def infer(self, request: Request, timeout_s: float) -> Reply:
+        """See `Transport.infer`."""
+        try:
+            return self._transport.infer(request, timeout_s)
+        except OtherModel:
+            self._search.doubt()
+            raise
+
+    def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
+        """See `Transport.probe`."""
+        return self._transport.probe(size_bytes, timeout_s)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._search.close()
+        self._transport.close()

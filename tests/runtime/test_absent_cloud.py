@@ -1,0 +1,189 @@
+"""A device whose cloud is absent runs alone, and uses the cloud from the moment at which it answers."""
+
+import socket
+import threading
+from itertools import repeat
+from random import Random
+from threading import Event
+
+import pytest
+
+from janus_vit.cloud.server import Cloud
+from janus_vit.errors import InputError, ModelMismatch, OtherModel, Unreachable, WireError
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.base import Situation
+from janus_vit.planning.policies.presets import POLICIES, make_lone_policy
+from janus_vit.runtime.absent_cloud import THREAD_NAME, CloudSearch, SearchedTransport, jittered_pauses
+from janus_vit.runtime.connect import connect
+
+ALONE, JOINED = "alone", "joined"
+
+
+class Joining:
+    """A handshake that fails in these ways, then succeeds."""
+
+    def __init__(self, *failures):
+        self.failures = list(failures)
+
+    def __call__(self):
+        if self.failures:
+            raise self.failures.pop(0)
+        return JOINED
+
+
+class Notes(list):
+    """What was told; waits for the next sentence of a thread."""
+
+    def __init__(self):
+        self.told = Event()
+
+    def __call__(self, message):
+        self.append(message)
+        self.told.set()
+
+    def wait(self):
+        assert self.told.wait(10)
+        self.told.clear()
+
+
+@pytest.fixture
+def notes():
+    return Notes()
+
+
+def search_for(join, notes):
+    return CloudSearch(ALONE, join, "cloud:1", notes, repeat(0.0))
+
+
+def test_a_cloud_that_answers_at_once_is_used(notes):
+    search = search_for(Joining(), notes)
+    search.begin(required=False)
+    assert (search.policy, notes) == (JOINED, ["connected to cloud:1"])
+
+
+def test_without_a_cloud_the_device_runs_alone_says_so_once_and_joins_later(notes):
+    search = search_for(Joining(*[InputError("no cloud answers")] * 3, WireError("garbage")), notes)
+    search.begin(required=False)
+    notes.wait()
+    if len(notes) < 2:
+        notes.wait()
+    assert notes == ["no cloud answers; until it answers, frames stay on this device", "connected to cloud:1"]
+    assert search.policy == JOINED
+
+
+@pytest.mark.parametrize("error", [InputError("no cloud answers"), ModelMismatch("another model")])
+def test_a_required_cloud_is_an_error_if_it_cannot_be_used(notes, error):
+    search = search_for(Joining(error), notes)
+    with pytest.raises(type(error)):
+        search.begin(required=True)
+    assert (search.policy, notes) == (ALONE, [])
+
+
+def test_a_cloud_with_another_model_is_refused_for_good_with_one_line(notes):
+    join = Joining(ModelMismatch("the cloud runs B"))
+    search = search_for(join, notes)
+    search.begin(required=False)
+    search.doubt()
+    assert (search.policy, notes) == (
+        ALONE,
+        ["the cloud runs B; this cloud is not used, and frames stay on this device"],
+    )
+
+
+class Refusing:
+    """A transport whose cloud refuses requests."""
+
+    def __init__(self, error):
+        self.error = error
+        self.closed = False
+
+    def infer(self, request, timeout_s):
+        raise self.error
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_cloud_that_returns_with_another_model_is_refused_for_good(notes):
+    join = Joining()
+    search = search_for(join, notes)
+    search.begin(required=True)
+    notes.told.clear()
+    join.failures.append(ModelMismatch("the cloud runs B"))
+    with pytest.raises(OtherModel):
+        SearchedTransport(Refusing(OtherModel("not yours")), search).infer(None, 1.0)
+    notes.wait()
+    assert notes[1:] == ["the cloud runs B; this cloud is not used, and frames stay on this device"]
+    assert search.policy == ALONE
+
+
+def test_one_refusal_does_not_end_offloading_if_the_handshake_shows_the_same_model(notes):
+    joined_again = Event()
+    join = Joining()
+    search = CloudSearch(ALONE, lambda: (join(), joined_again.set())[0], "cloud:1", notes, repeat(0.0))
+    search.begin(required=True)
+    joined_again.clear()
+    with pytest.raises(OtherModel):
+        SearchedTransport(Refusing(OtherModel("not yours")), search).infer(None, 1.0)
+    assert joined_again.wait(10)
+    assert notes == ["connected to cloud:1"]
+
+
+def test_other_refusals_start_no_search(notes):
+    search = search_for(Joining(), notes)
+    search.begin(required=True)
+    with pytest.raises(Unreachable):
+        SearchedTransport(Refusing(Unreachable("gone")), search).infer(None, 1.0)
+    assert search.policy == JOINED
+
+
+def test_closing_ends_the_search(notes):
+    search = CloudSearch(ALONE, Joining(*[InputError("none")] * 2), "cloud:1", notes, iter([3600.0]))
+    search.begin(required=False)
+    transport = Refusing(Unreachable("gone"))
+    SearchedTransport(transport, search).close()
+    for thread in threading.enumerate():
+        if thread.name == THREAD_NAME:
+            thread.join(10)
+            assert not thread.is_alive()
+    assert transport.closed
+
+
+def test_pauses_grow_to_half_a_minute_and_differ_between_devices():
+    one, other = (jittered_pauses(Random(seed)) for seed in (1, 2))
+    pauses = [next(one) for _ in range(10)]
+    assert 0.25 <= pauses[0] <= 0.5
+    assert 15.0 <= pauses[-1] <= 30.0
+    assert pauses != [next(other) for _ in range(10)]
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("private", [False, True])
+def test_every_policy_has_a_plan_without_a_cloud(model, make_profile, name, private):
+    profile = make_profile(1e-3)
+    platforms = Platforms(model.shape, profile, profile, 1.0, 0.0, None, images_allowed=not private)
+    if private and name in ("cloud-only", "cloud-jpeg"):
+        with pytest.raises(InputError, match="not allowed"):
+            make_lone_policy(name, platforms)
+        return
+    decision = make_lone_policy(name, platforms).choose(Situation(0.0, 0.3))
+    assert decision.plan.is_local
+    assert decision.probe_bytes == 0
+
+
+def test_a_device_that_starts_before_its_cloud_joins_it_live(model, make_profile, frames, notes):
+    profile = make_profile(1e-4, model=model.name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"policy": "cloud-jpeg", "sla_s": 5.0, "require_cloud": False}
+    with connect(model, f"127.0.0.1:{port}", profile, notify=notes, **options) as device:
+        assert device.infer(frames[0]).plan.is_local
+        notes.told.clear()
+        with Cloud(model, profile, f"127.0.0.1:{port}", engine="eager"):
+            notes.wait()
+            outcome = device.infer(frames[0])
+    assert outcome.fallback is None
+    assert not outcome.plan.is_local
+    assert notes[0].endswith("until it answers, frames stay on this device")
+    assert notes[1:] == [f"connected to 127.0.0.1:{port}"]
