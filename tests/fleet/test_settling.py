@@ -1,5 +1,6 @@
 """A step in load: how settling is judged, and that a fleet settles."""
 
+import numpy as np
 import pytest
 
 from janus_vit.fleet.contenders import contender
@@ -26,12 +27,16 @@ def test_a_series_is_judged_by_when_it_stays_and_how_often_it_passes(beginning, 
     assert settling(beginning + FLAT) == expected
 
 
-@pytest.mark.parametrize("devices", [48, 160])
-def test_half_of_a_fleet_leaves_and_returns_and_it_settles_within_five_seconds(devices):
-    fleet = mixed_fleet()
-    drawn = with_absence(members(fleet, devices, 36.0, seed=7), 12.0, 24.0)
-    frames = simulate_fleet(fleet, drawn, contender("adaptive-fleet")).frames
+@pytest.mark.parametrize(("devices", "seeds"), [(48, (7, 8, 9)), (160, (7,))])
+def test_half_of_a_fleet_leaves_and_returns_and_it_settles_within_five_seconds(devices, seeds):
+    runs = [_run(devices, seed) for seed in seeds]  # chance moves the share of a few devices by the width of the band
     for step_s in (12.0, 24.0):
-        found = settling(sent_shares(frames, step_s, step_s + 12.0))
+        found = settling(np.mean([sent_shares(frames, step_s, step_s + 12.0) for frames in runs], axis=0))
         assert found.seconds <= 5.0
         assert found.swings <= 2
+
+
+def _run(devices, seed):
+    fleet = mixed_fleet()
+    drawn = with_absence(members(fleet, devices, 36.0, seed), 12.0, 24.0)
+    return simulate_fleet(fleet, drawn, contender("adaptive-fleet")).frames

@@ -21,9 +21,9 @@ _NEWEST_FRAME = 0.02  # weight of the newest frame in the mean frame
 # Devices follow the price up to a second or two later. Where many of them are equal, a step that suits others makes all
 # of them leave and return: if the load crosses the target twice in a short time, steps become smaller. Once it stays on
 # one side for longer than devices take to follow, they grow again.
-_SWING_S, _SHRINK, _LEAST_GAIN = 6.0, 0.4, 0.05
-_PATIENCE_S, _GROWTH_S = 3.0, 1.0
-_CROSSED = 0.15  # error from which on the load counts as above or below the target
+_SWING_S, _SHRINK, _LEAST_GAIN = 6.0, 0.4, 0.1
+_PATIENCE_S, _GROWTH_S = 3.0, 6.0  # faster, equal devices swing again at the next step
+_CROSSED = 0.3  # error from which on the load counts as above or below the target; chance alone makes half of it
 
 
 class ShadowPrice:
