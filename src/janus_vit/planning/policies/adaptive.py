@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import RateForecast, RoundTrip
@@ -16,6 +17,7 @@ from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.correction import Acceptance, Correction
 from janus_vit.planning.policies.probing import ProbeTimer
+from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
 HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
@@ -28,6 +30,8 @@ _Policy = TypeVar("_Policy", bound="MostAccurateInTime")
 @dataclass(frozen=True, slots=True)
 class Chances:
     """What a policy expects of every plan. Arrays have shape [levels, options].
+
+    `on_time` and `worth` are 0 for plans that cannot be the best.
 
     Attributes:
         time_left_s: time until the deadline.
@@ -92,6 +96,9 @@ class MostAccurateInTime:
         # A plan that was not measured is never chosen while there are measured ones.
         self._value = _paper_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
         self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
+        self._most = (1.0 + self._value) if accuracy is None else np.maximum(self._value, self._rescued)
+        self._alone = np.flatnonzero(table.size_bytes == 0)
+        self._newest = 0  # flat index of the newest decision
 
     def twin(self: _Policy, link: RateForecast, rtt_s: float) -> _Policy:
         """Make a fresh policy for another device with the same plans; both share the arrays.
@@ -121,8 +128,10 @@ class MostAccurateInTime:
         before_s = device.factor * self._device_s
         after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
         accepted = self._acceptance.probability(situation.now_s)
-        chances = self._chances(before_s, after_s, situation.time_left_s, accepted)
-        row, column = self._pick(situation, chances)
+        lost = self._lost(situation.price)
+        chances = self._chances(before_s, after_s, situation.time_left_s, accepted, lost)
+        row, column = self._pick(chances, lost)
+        self._newest = row * self._value.shape[1] + column
         predicted = predict(
             self._table,
             row,
@@ -138,38 +147,54 @@ class MostAccurateInTime:
         plan = self._table.plan(row, column)
         return Decision(plan, predicted, self._probes.bytes_due(plan, situation))
 
-    def _chances(self, before_s: Floats, after_s: Floats, time_left_s: float, accepted: float) -> Chances:
-        answered, rescued = self._on_time(before_s, after_s, time_left_s, accepted)
-        on_time = answered + rescued
-        if self._accuracy is None:
-            worth = np.where(on_time >= self._confidence, 1.0 + self._value, on_time)
-        else:
-            worth = answered * self._value + rescued * self._rescued
-        return Chances(time_left_s, before_s, after_s, on_time, worth)
+    def _lost(self, price: EnginePrice) -> Floats | None:
+        """What other devices lose by each plan, [levels, options]; None if nothing is lost or nobody counts it."""
+        return None
 
-    def _pick(self, situation: Situation, chances: Chances) -> tuple[int, int]:
-        """Row and column of the best plan."""
-        row, column = self._best(chances)
-        if chances.on_time[row, column] < HOPELESS:
-            return self._most_answers_per_second(chances)
-        return row, column
+    def _chances(
+        self, before_s: Floats, after_s: Floats, time_left_s: float, accepted: float, lost: Floats | None
+    ) -> Chances:
+        """Compute what is expected of the plans that can be the best.
 
-    def _on_time(self, before_s: Floats, after_s: Floats, time_left_s: float, accepted: float) -> tuple[Floats, Floats]:
-        """Probability that each plan meets the deadline: with the cloud's answer, and with a fallback to the device.
+        A plan is worth at most its accuracy. What the newest decision and the plans of the device alone are worth now
+        leaves out most of the others before anything else is computed for them.
 
         Args:
             before_s: time until the payload is encoded.
             after_s: time from the arrival of the last byte to the answer.
             time_left_s: time until the deadline.
             accepted: probability that the cloud takes a request.
+            lost: see `_lost`.
+        """
+        found = np.zeros((2, *self._value.shape))
+        chances = Chances(time_left_s, before_s, after_s, found[0], found[1])
+        # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
+        possible = (before_s < time_left_s) | (self._megabits == 0)
+        most = self._most if lost is None else self._most - lost
+        likely = np.append(self._alone, self._newest)
+        self._expect(likely[possible.take(likely)], chances, accepted)
+        least = (chances.worth.take(likely) - (0.0 if lost is None else lost.take(likely))).max()
+        possible &= most >= least - self._resolution - 1e-5
+        self._expect(np.flatnonzero(possible), chances, accepted)
+        return chances
+
+    def _pick(self, chances: Chances, lost: Floats | None) -> tuple[int, int]:
+        """Row and column of the best plan."""
+        row, column = self._best(chances)
+        if chances.on_time[row, column] < HOPELESS:
+            return self._most_answers_per_second(chances)
+        return row, column
+
+    def _expect(self, plans: NDArray[np.intp], chances: Chances, accepted: float) -> None:
+        """Fill in the chances of some plans, given by their flat indices.
+
+        A plan meets the deadline with the cloud's answer, or else with a fallback to the device.
         """
         device, cloud = self._correction.device, self._correction.cloud
-        # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
-        possible = np.flatnonzero((before_s < time_left_s) | (self._megabits == 0))
-        megabits, before_s, after_s = (each.take(possible) for each in (self._megabits, before_s, after_s))
-        cloud_s = cloud.factor * self._cloud_s.take(possible)
-        left_s = time_left_s - before_s
-        finish_s = device.factor * self._table.finish_s.take(possible)
+        megabits, before_s, after_s = (each.take(plans) for each in (self._megabits, chances.before_s, chances.after_s))
+        cloud_s = cloud.factor * self._cloud_s.take(plans)
+        left_s = chances.time_left_s - before_s
+        finish_s = device.factor * self._table.finish_s.take(plans)
         wait_s = patience_s(left_s, finish_s, after_s + megabits / self._link.rate_mbps, spread=device.spread)
         slack_s = np.minimum(wait_s, left_s) - after_s
         answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9))
@@ -177,11 +202,15 @@ class MostAccurateInTime:
         answered[(slack_s <= 0) & (megabits > 0)] = 0.0
         compute_s = before_s + cloud_s
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s
-        in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud_s), spread)
+        in_time = answered * in_budget(compute_s, chances.time_left_s - (after_s - cloud_s), spread)
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
-        chances = np.zeros((2, *self._megabits.shape))
-        chances.reshape(2, -1)[:, possible] = in_time, (1.0 - answered) * rescued
-        return chances[0], chances[1]
+        rescued *= 1.0 - answered
+        on_time, value = in_time + rescued, self._value.take(plans)
+        if self._accuracy is None:
+            worth = np.where(on_time >= self._confidence, 1.0 + value, on_time)
+        else:
+            worth = in_time * value + rescued * self._rescued.take(plans)
+        chances.on_time.ravel()[plans], chances.worth.ravel()[plans] = on_time, worth
 
     def _most_answers_per_second(self, chances: Chances) -> tuple[int, int]:
         """Row and column with the most right answers per second, so that later frames gain if this one is late.

@@ -8,7 +8,6 @@ import numpy as np
 
 from janus_vit.planning.latency import Floats, effective_tokens
 from janus_vit.planning.policies.adaptive import HOPELESS, Chances, MostAccurateInTime
-from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
@@ -63,11 +62,14 @@ class MostRightForAll(MostAccurateInTime):
         self._merged = self._saved / max(1.0, self._saved.max())  # 1 for the schedule that merges most
         self._local = table.size_bytes == 0
 
-    def _pick(self, situation: Situation, chances: Chances) -> tuple[int, int]:
+    def _lost(self, price: EnginePrice) -> Floats | None:
         """See `MostAccurateInTime`."""
-        if situation.price.answers_per_s == 0:
-            return super()._pick(situation, chances)
-        lost = situation.price.answers_per_s * self._engine.at(situation.price)
+        return price.answers_per_s * self._engine.at(price) if price.answers_per_s else None
+
+    def _pick(self, chances: Chances, lost: Floats | None) -> tuple[int, int]:
+        """See `MostAccurateInTime`."""
+        if lost is None:
+            return super()._pick(chances, lost)
         best = self._most_useful(chances, lost)
         if chances.on_time.flat[best] < HOPELESS and self._local.any():
             best = int(np.where(self._local, self._value / self._expected_s(chances), -1.0).argmax())
