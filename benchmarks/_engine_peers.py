@@ -39,7 +39,7 @@ class Whole(nn.Module):
         tokens = self.network.embed(pixels)
         sizes = torch.ones(tokens.shape[:2])
         for block in self.network.blocks:
-            tokens, _ = block(tokens, sizes, None, 0, 0)
+            tokens, *_ = block(tokens, sizes, None, 0, 0)
         return self.network.head_logits(tokens, sizes)
 
 

@@ -57,7 +57,7 @@ def test_the_last_block_returns_the_tokens_of_the_head_as_if_it_returned_all(any
     merges = make_schedule("fixed", 2.0, shape).applied
     late = engine.run(engine.embed(pixels(any_model, batch=2), merges), shape.blocks - 1)
     last = engine.run(late, shape.blocks)
-    whole, sizes = network.blocks[-1](late.tokens, late.sizes, late.sizes, merges[-1], shape.protected)
+    whole, sizes, _ = network.blocks[-1](late.tokens, late.sizes, late.sizes, merges[-1], shape.protected)
     assert last.tokens.shape[:2] == last.sizes.shape == (2, shape.head_tokens or whole.shape[1])
     assert torch.equal(last.sizes, sizes[:, : shape.head_tokens])
     torch.testing.assert_close(last.tokens, whole[:, : shape.head_tokens], rtol=1e-4, atol=1e-5)

@@ -13,6 +13,7 @@ from janus_vit.planning.outcome import Answer
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import ModelShape
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.activations import check_sizes
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.messages import (
     HEADER_BYTES,
@@ -26,7 +27,7 @@ from janus_vit.wire.messages import (
     serialise_reply,
     serialise_request,
 )
-from janus_vit.wire.request_check import check_request, check_sizes, largest_body_bytes
+from janus_vit.wire.request_check import check_request, largest_body_bytes
 
 SHAPE = ModelShape("example", 4, 20, 1, 8, (3, 16, 16))
 TIME_S = st.floats(0, 100)
@@ -178,3 +179,12 @@ def test_only_the_tokens_of_the_head_come_after_the_last_block():
 def test_the_largest_body_is_unmerged_float32_or_the_float32_input():
     assert largest_body_bytes(SHAPE) == 4 * 3 * 16 * 16
     assert largest_body_bytes(ModelShape("m", 4, 200, 1, 64, (3, 16, 16))) == 200 * (4 * 64 + 2)
+
+
+@pytest.mark.parametrize("tap_tokens", [(), (20,), (20, 21), (20, 9), (9, 20), (20, 12, 12)])
+def test_taps_that_the_split_does_not_have_are_refused(tap_tokens):
+    shape = replace(SHAPE, reads_grid=True, taps=(0, 1, 3))
+    request = Request("abc", "int8", 2, (0, 0), 10, 8, 1.0, "", b"", tap_tokens=tap_tokens)
+    with pytest.raises(WireError, match="field tap_tokens"):
+        check_request(request, shape, "abc")
+    check_request(replace(request, tap_tokens=(20, 10)), shape, "abc")

@@ -9,6 +9,7 @@ their activations are kept if they fit in memory.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,14 +23,14 @@ from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
-from janus_vit.model.stage import Activation
+from janus_vit.model.stage import Activation, join_frames, split_frames
 from janus_vit.model.tasks import CLASSIFY
 from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.payloads import LOCAL, PayloadFormat, parse_payload
 from janus_vit.planning.schedules import Schedule
 from janus_vit.sources.frames import Source
+from janus_vit.wire.activations import SentTokens, decode_activation, encode_activation
 from janus_vit.wire.inputs import decode_input, encode_input
-from janus_vit.wire.tokens import decode_tokens, encode_tokens
 
 _BATCH_TOKENS = 2048  # enough to keep the CPU busy, few enough for its caches
 _LARGEST_BATCH = 64
@@ -173,12 +174,20 @@ class Evaluator:
             return self._finish(self._engine.embed(self._pixels(start), merges)), [0]
         payload = parse_payload(configuration.payload)
         if payload.of_tokens:
-            activation, sizes = _through_wire(self._run_to_split(configuration, start), payload)
+            activation, sizes = self._through_wire(self._run_to_split(configuration, start), payload)
             return self._finish(activation), sizes
         normalise, shape = self._model.preprocessing.normalise, self._model.shape.input_shape
         bodies = [encode_input(image, payload, normalise) for image in self._images[start : start + self._batch]]
         pixels = torch.cat([decode_input(body, payload, shape, normalise) for body in bodies])
         return self._finish(self._engine.embed(pixels, merges)), [len(body) for body in bodies]
+
+    def _through_wire(self, activation: Activation, payload: PayloadFormat) -> tuple[Activation, list[int]]:
+        """Encode and decode each frame's activation; return what arrives, and the bytes of each frame."""
+        sent = SentTokens(activation.next_block, activation.tokens.shape[1], activation.tap_tokens, payload)
+        settings = sent, self._model.shape, activation.merges, activation.fingerprint
+        bodies = [encode_activation(frame, payload) for frame in split_frames(activation)]
+        received = [decode_activation(body, *settings, largest=math.inf) for body in bodies]
+        return join_frames(received), [len(body) for body in bodies]
 
     def _run_to_split(self, configuration: Configuration, start: int) -> Activation:
         """Run the blocks before the split, or return the kept activation."""
@@ -212,13 +221,3 @@ def _empty_point(configuration: Configuration, labelled: bool) -> Point:
         agreeing=0,
         right=0 if labelled else None,
     )
-
-
-def _through_wire(activation: Activation, payload: PayloadFormat) -> tuple[Activation, list[int]]:
-    """Encode and decode each frame's tokens; return what arrives, and the bytes of each frame."""
-    count, width = activation.tokens.shape[1:]
-    each = zip(activation.tokens, activation.sizes, strict=True)
-    bodies = [encode_tokens(tokens, sizes, payload) for tokens, sizes in each]
-    received = [decode_tokens(body, payload, count, width) for body in bodies]
-    tokens, sizes = (torch.stack(parts) for parts in zip(*received, strict=True))
-    return replace(activation, tokens=tokens, sizes=sizes), [len(body) for body in bodies]

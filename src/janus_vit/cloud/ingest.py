@@ -9,14 +9,13 @@ import torch
 
 from janus_vit.cloud.backend import Frame, Start
 from janus_vit.errors import InputError, WireError
-from janus_vit.model.stage import Activation
 from janus_vit.planning.payloads import PayloadFormat
 from janus_vit.planning.plan import ModelShape, tokens_after_blocks
 from janus_vit.scheduling.job import Job
+from janus_vit.wire.activations import SentTokens, decode_activation
 from janus_vit.wire.inputs import decode_pixels
 from janus_vit.wire.messages import Request
-from janus_vit.wire.request_check import check_request, check_sizes, largest_body_bytes
-from janus_vit.wire.tokens import LARGEST_VALUE, decode_tokens
+from janus_vit.wire.request_check import check_request, largest_body_bytes
 
 _QUICK_VALUES = 3 * 384 * 384  # a payload of an input this large decodes in about a millisecond
 
@@ -77,9 +76,8 @@ class Ingest:
             WireError: the body is not a payload of the stated format and shape, or its values cannot be a model's.
         """
         if payload.of_tokens:
-            tokens, sizes = decode_tokens(request.body, payload, request.tokens, request.width, LARGEST_VALUE)
-            check_sizes(sizes, request.split, self._shape)
-            return Activation(tokens[None], sizes[None], request.split, request.merges, request.fingerprint)
+            sent = SentTokens(request.split, request.tokens, request.tap_tokens, payload)
+            return decode_activation(request.body, sent, self._shape, request.merges, request.fingerprint)
         try:
             pixels = decode_pixels(request.body, payload, self._shape.input_shape, before_frame)
         except InputError as error:  # H.264 where PyAV is not installed

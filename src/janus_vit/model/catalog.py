@@ -53,7 +53,15 @@ class Model:
         """The numbers that planning needs."""
         arch = self.network.architecture
         return ModelShape(
-            self.name, arch.depth, arch.tokens, arch.prefix, arch.width, arch.input_shape, arch.head_tokens
+            self.name,
+            arch.depth,
+            arch.tokens,
+            arch.prefix,
+            arch.width,
+            arch.input_shape,
+            arch.head_tokens,
+            arch.reads_grid,
+            arch.taps,
         )
 
     @cached_property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from janus_vit.model.merging import match_tokens, merge_tokens
+from janus_vit.model.merging import Matching, match_tokens, merge_tokens
 
 QUICK = 1.702  # CLIP's quick GELU
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -154,7 +154,7 @@ class Block(nn.Module):
         merges: int,
         protected: int,
         head_tokens: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Matching | None]:
         """Run the block and merge tokens between attention and MLP.
 
         Args:
@@ -167,13 +167,14 @@ class Block(nn.Module):
                 be 0. None for all.
 
         Returns:
-            Tokens [B, T - merges, C] and their sizes [B, T - merges].
+            Tokens [B, T - merges, C], their sizes [B, T - merges], and the pairs that merged; None if none did.
         """
         attended, keys = self.attn(self.norm1(x), bias_sizes, head_tokens)
         x, sizes = x[:, :head_tokens] + self.ls1(attended), sizes[:, :head_tokens]
-        if merges:
-            x, sizes = merge_tokens(x, sizes, match_tokens(keys, merges, protected))
-        return x + self.ls2(self.mlp(self.norm2(x))), sizes
+        matching = match_tokens(keys, merges, protected) if merges else None
+        if matching is not None:
+            x, sizes = merge_tokens(x, sizes, matching)
+        return x + self.ls2(self.mlp(self.norm2(x))), sizes, matching
 
 
 class AttentionPool(nn.Module):

@@ -76,6 +76,24 @@ def merge_tokens(tokens: Tensor, sizes: Tensor, matching: Matching) -> tuple[Ten
     return _rows(merged, kept), merged_sizes.gather(1, kept)
 
 
+def follow(token_of_patch: Tensor, matching: Matching, tokens: int) -> Tensor:
+    """Find the token that each patch is in after a merge.
+
+    Args:
+        token_of_patch: [B, P] index of the token that each patch was in before.
+        matching: r pairs for each frame.
+        tokens: number of tokens before the merge.
+
+    Returns:
+        [B, P] indices into the tokens that remain.
+    """
+    source, target, kept = matching
+    places = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
+    moved = kept.new_zeros(len(kept), tokens).scatter_(1, kept, places)  # old index to new index
+    moved.scatter_(1, source, moved.gather(1, target))
+    return moved.gather(1, token_of_patch)
+
+
 def _rows(tokens: Tensor, indices: Tensor) -> Tensor:
     """Select tokens [B, n, C] at indices [B, n] from [B, T, C], by whole rows: ten times as fast as `gather`."""
     return tokens.flatten(0, 1).index_select(0, _places(indices, tokens)).view(len(tokens), -1, tokens.shape[-1])

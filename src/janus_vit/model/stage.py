@@ -12,7 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from janus_vit.model.vit import VisionTransformer
+from janus_vit.model.merging import Matching, follow
+from janus_vit.model.vit import Architecture, VisionTransformer
+
+
+@dataclass(frozen=True)
+class Tap:
+    """The tokens of an earlier block, which a dense head reads beside those of the last one.
+
+    Attributes:
+        tokens: [B, T, C].
+        token_of_patch: [B, P] index of the token that each patch is in.
+    """
+
+    tokens: Tensor
+    token_of_patch: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,8 @@ class Activation:
         next_block: zero-based index of the next block; also the number of blocks that have run.
         merges: number of tokens that each remaining block merges, `blocks - next_block` numbers.
         fingerprint: identity of the model that made it.
+        token_of_patch: [B, P] index of the token that each patch is in; None if the head needs no full grid.
+        taps: tokens of earlier blocks that the head reads, in the order of `Architecture.taps`.
     """
 
     tokens: Tensor
@@ -32,6 +48,13 @@ class Activation:
     next_block: int
     merges: tuple[int, ...]
     fingerprint: str
+    token_of_patch: Tensor | None = None
+    taps: tuple[Tap, ...] = ()
+
+    @property
+    def tap_tokens(self) -> tuple[int, ...]:
+        """Number of tokens of each tap."""
+        return tuple(tap.tokens.shape[1] for tap in self.taps)
 
 
 def embed(
@@ -52,11 +75,19 @@ def embed(
     """
     tokens = model.embed(pixels, patches)
     sizes = torch.ones(tokens.shape[:2], dtype=torch.float32, device=tokens.device)
-    return Activation(tokens, sizes, 0, merges, fingerprint)
+    token_of_patch = unmerged_places(len(tokens), model.architecture, tokens.device)
+    return Activation(tokens, sizes, 0, merges, fingerprint, token_of_patch)
 
 
-# Has the arguments of `layers.Block.forward`.
-BlockRunner = Callable[[Tensor, Tensor, Tensor | None, int, int, int | None], tuple[Tensor, Tensor]]
+def unmerged_places(batch: int, arch: Architecture, device: torch.device | None = None) -> Tensor | None:
+    """Return the token of each patch before anything merges, [batch, P]; None if the head needs no full grid."""
+    if not arch.reads_grid:
+        return None
+    return torch.arange(arch.prefix, arch.tokens, device=device).expand(batch, -1)
+
+
+# Has the arguments and the results of `layers.Block.forward`.
+BlockRunner = Callable[[Tensor, Tensor, Tensor | None, int, int, int | None], tuple[Tensor, Tensor, Matching | None]]
 
 
 def run_blocks(
@@ -74,14 +105,58 @@ def run_blocks(
     """
     runners: Any = model.blocks if blocks is None else blocks  # a ModuleList is not a Sequence
     tokens, sizes, arch = activation.tokens, activation.sizes, model.architecture
+    token_of_patch, taps = activation.token_of_patch, activation.taps
     count = stop - activation.next_block
     for index in range(activation.next_block, stop):
         head_tokens = arch.head_tokens if index == arch.depth - 1 else None
         merges = activation.merges[index - activation.next_block] if head_tokens is None else 0
         # As long as each token stands for one patch, the attention bias is zero, so leaving it out is exact.
         bias_sizes = sizes if tokens.shape[1] < arch.tokens else None
-        tokens, sizes = runners[index](tokens, sizes, bias_sizes, merges, arch.prefix, head_tokens)
-    return replace(activation, tokens=tokens, sizes=sizes, next_block=stop, merges=activation.merges[max(count, 0) :])
+        before = tokens.shape[1]
+        if token_of_patch is not None and index in arch.taps:
+            taps = (*taps, Tap(tokens, token_of_patch))
+        tokens, sizes, matching = runners[index](tokens, sizes, bias_sizes, merges, arch.prefix, head_tokens)
+        if token_of_patch is not None and matching is not None:
+            token_of_patch = follow(token_of_patch, matching, before)
+    return replace(
+        activation,
+        tokens=tokens,
+        sizes=sizes,
+        next_block=stop,
+        merges=activation.merges[max(count, 0) :],
+        token_of_patch=token_of_patch,
+        taps=taps,
+    )
+
+
+def split_frames(activation: Activation) -> list[Activation]:
+    """Return the frames of a batch one by one, tokens [1, T, C]."""
+
+    def frame(index: int) -> Activation:
+        return _map(lambda tensor: tensor[index : index + 1], activation)
+
+    return [frame(index) for index in range(len(activation.tokens))]
+
+
+def join_frames(frames: Sequence[Activation]) -> Activation:
+    """Return frames with as many tokens each as one batch."""
+    return _map(lambda *tensors: torch.cat(tensors), *frames)
+
+
+def _map(change: Callable[..., Tensor], first: Activation, *others: Activation) -> Activation:
+    """Apply a function to each tensor of an activation, or to the same tensor of several."""
+    same = [first, *others]
+    places = [each.token_of_patch for each in same]
+    taps = zip(*(each.taps for each in same), strict=True)
+    return replace(
+        first,
+        tokens=change(*(each.tokens for each in same)),
+        sizes=change(*(each.sizes for each in same)),
+        token_of_patch=None if first.token_of_patch is None else change(*places),
+        taps=tuple(
+            Tap(change(*(tap.tokens for tap in each)), change(*(tap.token_of_patch for tap in each))) for each in taps
+        ),
+    )
 
 
 def head(model: VisionTransformer, activation: Activation) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from janus_vit.model.layers import AttentionPool, Block, Conv2d, Conv3d, Linear, learned_parameter
 
-POOLINGS = ("class", "mean", "class+mean", "attention")
+GRID, PREFIX = "grid", "prefix"  # poolings of dense heads
+POOLINGS = ("class", "mean", "class+mean", "attention", GRID, PREFIX)
 STEMS = ("patch", "conv")
 
 
@@ -33,7 +34,8 @@ class Architecture:
         mlp_width: number of hidden values in the MLP.
         classes: number of outputs of the last layer: labels, or values of an embedding; 0 if there is no last layer.
         pooling: what the head reads: the "class" token, the "mean" of the patches weighted by size, "class+mean"
-            (both, concatenated), or "attention" over all tokens.
+            (both, concatenated), or "attention" over all tokens. A dense head reads the whole "grid", or the "prefix"
+            tokens.
         prefix: number of tokens before the patches, which never merge: class, distillation and register tokens.
         distilled: whether the second token is DeiT's distillation token; then the logits of both heads are averaged.
         stem: "patch" for one strided convolution, "conv" for a stack of small ones.
@@ -48,6 +50,8 @@ class Architecture:
         last_norm: whether there is a last norm.
         image_width: width of the input in pixels; None if it is `image_size`.
         channels: number of channels of the input: 3 for colour, 1 for grey.
+        taps: after how many blocks a dense head also reads the tokens, ascending, fewer than `depth`.
+        stem_padding: zeros on each side of the normalised input.
     """
 
     image_size: int
@@ -72,6 +76,8 @@ class Architecture:
     last_norm: bool = True
     image_width: int | None = None
     channels: int = 3
+    taps: tuple[int, ...] = ()
+    stem_padding: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -98,7 +104,14 @@ class Architecture:
     @property
     def head_tokens(self) -> int | None:
         """Number of leading tokens that the head reads; the last block computes only these. None for all."""
+        if self.pooling == PREFIX:
+            return self.prefix
         return (2 if self.distilled else 1) if self.pooling == "class" else None
+
+    @property
+    def reads_grid(self) -> bool:
+        """Whether the head reads one value for each patch, so that merged tokens are spread over their patches."""
+        return self.pooling == GRID
 
     @property
     def input_shape(self) -> tuple[int, ...]:

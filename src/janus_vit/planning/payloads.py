@@ -18,6 +18,7 @@ from janus_vit.errors import InputError
 LOCAL = "local"
 LOSSLESS_SUFFIX = "+zstd"
 SIZE_BYTES = 2  # each token is sent with the number of patches that it stands for, as uint16
+PLACE_BYTES = 2  # for each patch, the token that it went into, if a dense head reads a grid that has merged
 SCALE_BYTES = 4  # one float32 scale per token in the scaled formats
 
 # format -> (bits per value, whether each token has a scale)

@@ -25,6 +25,8 @@ class ModelShape:
         width: number of values in one token.
         input_shape: shape of one input, (3, height, width), or (3, frames, height, width) for clips.
         head_tokens: number of leading tokens that the head reads; the last block computes no others. None for all.
+        reads_grid: whether a dense head reads the whole grid, so that the map from patches to tokens crosses the split.
+        taps: after how many blocks a dense head also reads the tokens; those before the split cross too.
     """
 
     name: str
@@ -34,6 +36,8 @@ class ModelShape:
     width: int
     input_shape: tuple[int, ...]
     head_tokens: int | None = None
+    reads_grid: bool = False
+    taps: tuple[int, ...] = ()
 
     @property
     def input_values(self) -> int:
@@ -52,6 +56,20 @@ class ModelShape:
     def tokens_at(self, split: int, left: _Count) -> _Count | int:
         """Number of the remaining tokens to send at a split point; after the last block, those that the head reads."""
         return left if split < self.blocks or self.head_tokens is None else self.head_tokens
+
+    def taps_before(self, split: int) -> tuple[int, ...]:
+        """Taps whose tokens cross a split beside those of its own block."""
+        return tuple(tap for tap in self.taps if tap < split)
+
+    @property
+    def most_sent_tokens(self) -> int:
+        """Number of tokens in the largest request, taps included."""
+        return self.tokens * (1 + len(self.taps))
+
+    @property
+    def most_places(self) -> int:
+        """Number of patches whose token is sent in the largest request."""
+        return (self.tokens - self.protected) * (1 + len(self.taps)) if self.reads_grid else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from janus_vit.errors import InputError
 from janus_vit.planning.latency import Floats, PlatformProfile
-from janus_vit.planning.payloads import LOCAL, parse_payload, tensor_bytes
+from janus_vit.planning.payloads import LOCAL, PLACE_BYTES, parse_payload, tensor_bytes
 from janus_vit.planning.plan import ModelShape, Plan
 from janus_vit.planning.rescue import Rescue, plan_rescue
 from janus_vit.planning.schedules import Schedule
@@ -147,8 +147,8 @@ def build_table(
     tokens = np.array([schedule.tokens for schedule in schedules], float)  # [levels, blocks + 1]
     device_before = _time_before(tokens, shape, device, curve)
     cloud_before = _time_before(tokens, shape, cloud, curve)
-    sent = tokens.copy()  # number of tokens sent at each split point
-    sent[:, -1] = shape.tokens_at(shape.blocks, tokens[:, -1])
+    sent = _sent_tokens(tokens, shape)
+    places = _sent_places(tokens, shape)
     splits = np.array([option.split for option in options])
     local = splits > shape.blocks
     device_s = device_before[:, splits]
@@ -164,6 +164,8 @@ def build_table(
         encode_s[:, column] = _known(device.encode, option.payload, "encode cost").seconds(values[:, column])
         decode_s[:, column] = _known(cloud.decode, option.payload, "decode cost").seconds(values[:, column])
         size_bytes[:, column] = _sizes(option, sent, shape, device)
+        if option.split:
+            size_bytes[:, column] += PLACE_BYTES * places[:, option.split]
     return PlanTable(
         shape=shape,
         schedules=tuple(schedules),
@@ -185,6 +187,23 @@ def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, cu
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # Split 0 sends the input itself: not even the stem runs before it.
     return np.concatenate([np.zeros((levels, 1)), after_stem[:, 1:], after_stem[:, -1:] + profile.head_s], axis=1)
+
+
+def _sent_tokens(tokens: Floats, shape: ModelShape) -> Floats:
+    """Number of tokens sent at each split point, those of taps included: [levels, blocks + 1]."""
+    sent = tokens.copy()
+    sent[:, -1] = shape.tokens_at(shape.blocks, tokens[:, -1])
+    for tap in shape.taps:
+        sent[:, tap + 1 :] += tokens[:, tap, None]
+    return sent
+
+
+def _sent_places(tokens: Floats, shape: ModelShape) -> Floats:
+    """Number of patches whose token is sent at each split point: [levels, blocks + 1]."""
+    if not shape.reads_grid:
+        return np.zeros_like(tokens)
+    places = np.where(tokens < shape.tokens, shape.tokens - shape.protected, 0.0)
+    return _sent_tokens(places, shape)
 
 
 def _sizes(option: Option, tokens: Floats, shape: ModelShape, device: PlatformProfile) -> Floats:

@@ -248,9 +248,7 @@ class Device:
         return replace(decision.plan, rescue=None) if in_time else decision.plan
 
     def _request(self, decision: Decision, payload: EncodedPayload, wait_s: float, left_s: float) -> Request:
-        """The request; the times that it leaves to the cloud are without the round trip.
-
-        Otherwise the cloud would count answers as in time that reach the device too late.
+        """The request. Its times are without the round trip, so that the cloud counts no answer that comes too late.
 
         Args:
             decision: how the frame runs.
@@ -270,6 +268,7 @@ class Device:
             time_left_s=time_left_s,
             device=self._name,
             body=payload.body,
+            tap_tokens=payload.tap_tokens,
             in_time_s=min(time_left_s, max(_LEAST_TIME_TOLD_S, left_s - rtt_s)),
         )
 

@@ -13,8 +13,8 @@ from janus_vit.planning.outcome import Answer
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import Plan
 from janus_vit.runtime.worker import EncodedPayload
+from janus_vit.wire.activations import encode_activation
 from janus_vit.wire.inputs import encode_input
-from janus_vit.wire.tokens import encode_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,10 @@ class LocalWorker:
         """Encode the tokens, or the image itself at split 0."""
         payload = parse_payload(plan.payload)
         if state.activation is not None:
-            tokens, sizes = state.activation.tokens[0], state.activation.sizes[0]
-            return EncodedPayload(encode_tokens(tokens, sizes, payload), *tokens.shape)
+            body = encode_activation(state.activation, payload)
+            return EncodedPayload(
+                body, state.activation.tokens.shape[1], self._model.shape.width, state.activation.tap_tokens
+            )
         return EncodedPayload(encode_input(state.image, payload, self._model.preprocessing.normalise), 0, 0)
 
     def finish(self, state: _Progress, plan: Plan) -> Answer:

@@ -21,11 +21,13 @@ class EncodedPayload:
         body: bytes to send.
         tokens: number of tokens; 0 for an image.
         width: values in one token; 0 for an image.
+        tap_tokens: number of tokens of each earlier block that a dense head reads.
     """
 
     body: bytes
     tokens: int
     width: int
+    tap_tokens: tuple[int, ...] = ()
 
 
 class Worker(Protocol):

@@ -27,7 +27,7 @@ class HelloReply(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., profile_json: _Optional[str] = ..., entry_blocks: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class InferRequest(_message.Message):
-    __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body", "in_time_s")
+    __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body", "in_time_s", "tap_tokens")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class InferRequest(_message.Message):
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     IN_TIME_S_FIELD_NUMBER: _ClassVar[int]
+    TAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     fingerprint: str
     payload: str
@@ -50,7 +51,8 @@ class InferRequest(_message.Message):
     device: str
     body: bytes
     in_time_s: float
-    def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ..., in_time_s: _Optional[float] = ...) -> None: ...
+    tap_tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ..., in_time_s: _Optional[float] = ..., tap_tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class InferReply(_message.Message):
     __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector", "price")

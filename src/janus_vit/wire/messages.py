@@ -37,6 +37,7 @@ class Request:
         body: the encoded tokens or image.
         in_time_s: seconds until the answer is late, if that is sooner: the device still takes a late one, which a busy
             cloud refuses. 0: answers are in time as long as the device needs them.
+        tap_tokens: number of tokens in the body of each earlier block that a dense head reads.
     """
 
     fingerprint: str
@@ -49,6 +50,7 @@ class Request:
     device: str
     body: bytes
     in_time_s: float = 0.0
+    tap_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def serialise_request(request: Request) -> bytes:
         device=request.device,
         body=request.body,
         in_time_s=request.in_time_s,
+        tap_tokens=request.tap_tokens,
     ).SerializeToString()
 
 
@@ -129,6 +132,7 @@ def parse_request(data: bytes) -> Request:
         device=message.device,
         body=message.body,
         in_time_s=message.in_time_s,
+        tap_tokens=tuple(message.tap_tokens),
     )
 
 

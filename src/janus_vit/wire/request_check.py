@@ -1,11 +1,9 @@
-"""Check a request from the network, and its decoded sizes, against the model that would run it. Decodes nothing."""
+"""Check a request from the network against the model that would run it. Decodes nothing."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from janus_vit.errors import InputError, ModelMismatch, WireError
-from janus_vit.planning.payloads import PayloadFormat, parse_payload, tensor_bytes
+from janus_vit.planning.payloads import PLACE_BYTES, PayloadFormat, parse_payload, tensor_bytes
 from janus_vit.planning.plan import ModelShape
 from janus_vit.wire.fields import LONGEST_WAIT_S, require_field
 from janus_vit.wire.messages import Request
@@ -48,35 +46,20 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
     if payload.of_tokens:
         _check_tokens(request, shape)
     else:
-        for name, count in (("tokens", request.tokens), ("width", request.width)):
+        for name, count in (
+            ("tokens", request.tokens),
+            ("width", request.width),
+            ("tap_tokens", len(request.tap_tokens)),
+        ):
             require_field(count == 0, name, f"is {count}, expected 0 for {payload.name}, which carries no tokens")
     _check_merges(request, shape)
     return payload
 
 
-def check_sizes(sizes: Tensor, split: int, shape: ModelShape) -> None:
-    """Check that decoded tokens stand for the model's patches: each patch for once, and protected tokens for one each.
-
-    Args:
-        sizes: [T] number of patches that each token stands for, on the CPU.
-        split: number of blocks that have run.
-        shape: shape of the model.
-
-    Raises:
-        WireError: they do not.
-    """
-    counts = sizes.numpy()  # four times as fast as torch here
-    protected, total = counts[: shape.protected], int(counts.sum())
-    require_field(
-        bool((protected == 1).all()), "body", f"has sizes other than 1 for the first {shape.protected} tokens"
-    )
-    expected = shape.tokens_at(split, shape.tokens)
-    require_field(total == expected, "body", f"has sizes that add up to {total}, expected {expected}")
-
-
 def largest_body_bytes(shape: ModelShape) -> int:
     """Return the size of the largest valid body: float32 tokens before any merge, or the float32 input."""
-    return max(parse_payload("float32").token_bytes(shape.tokens, shape.width), tensor_bytes(shape.input_values))
+    tokens_bytes = parse_payload("float32").token_bytes(shape.most_sent_tokens, shape.width)
+    return max(tokens_bytes + PLACE_BYTES * shape.most_places, tensor_bytes(shape.input_values))
 
 
 def _check_payload(request: Request, shape: ModelShape) -> PayloadFormat:
@@ -99,6 +82,18 @@ def _check_tokens(request: Request, shape: ModelShape) -> None:
     allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
     require_field(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, expected {allowed}")
     require_field(request.width == shape.width, "width", f"is {request.width}, expected {shape.width}")
+    taps = shape.taps_before(request.split)
+    require_field(
+        len(request.tap_tokens) == len(taps),
+        "tap_tokens",
+        f"has {len(request.tap_tokens)} entries, expected {len(taps)} at split {request.split}",
+    )
+    falling = (shape.tokens, *request.tap_tokens, request.tokens)
+    require_field(
+        all(one >= other for one, other in zip(falling, falling[1:], strict=False)),
+        "tap_tokens",
+        "rises, or is outside the range of tokens: no block makes tokens",
+    )
 
 
 def _check_merges(request: Request, shape: ModelShape) -> None:

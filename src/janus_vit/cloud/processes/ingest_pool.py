@@ -24,7 +24,7 @@ from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
-from janus_vit.cloud.processes.shared_frames import slots_memory
+from janus_vit.cloud.processes.shared_frames import largest_frame_bytes, slots_memory
 from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.tls import ServerTls
 from janus_vit.errors import InputError, JanusError, Unreachable
@@ -32,7 +32,6 @@ from janus_vit.planning.plan import ModelShape
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire.messages import Greeting
-from janus_vit.wire.request_check import largest_body_bytes
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _START_TIMEOUT_S = 60.0
@@ -133,7 +132,7 @@ class IngestPool:
     def _start(self, index: int) -> _Member:
         ours, theirs = self._context.Pipe()
         slots = self._setup.config.slots_per_process
-        memory = slots_memory(slots, largest_body_bytes(self._setup.shape) + _sizes_bytes(self._setup.shape))
+        memory = slots_memory(slots, largest_frame_bytes(self._setup.shape))
         process = self._context.Process(
             target=_serve, args=(theirs, memory, self._setup), name=f"janus-ingest-{index}", daemon=True
         )
@@ -186,10 +185,6 @@ class PortReservation:
     def close(self) -> None:
         """Free the port."""
         self._socket.close()
-
-
-def _sizes_bytes(shape: ModelShape) -> int:
-    return shape.tokens * torch.float32.itemsize
 
 
 def _wait_until_it_serves(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
 from janus_vit.model.memory import release_pages, trim
-from janus_vit.model.merging import match_tokens, merge_tokens
+from janus_vit.model.merging import Matching, match_tokens, merge_tokens
 
 
 class Product(Protocol):
@@ -71,18 +71,18 @@ class PackedBlock:
         merges: int,
         protected: int,
         head_tokens: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Matching | None]:
         """See `layers.Block.forward`."""
         if bias_sizes is None:
             x = aligned(x) if self.variant.align else x
         elif self.variant.few_shapes:
             x, bias_sizes = padded(x), padded(bias_sizes)
-        x, sizes = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens)
-        return self._mlp_half(x)[:, : sizes.shape[1]], sizes
+        x, sizes, matching = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens)
+        return self._mlp_half(x)[:, : sizes.shape[1]], sizes, matching
 
     def _attention_half(
         self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int, head_tokens: int | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Matching | None]:
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
@@ -92,11 +92,11 @@ class PackedBlock:
         if head_tokens is not None:
             query, x, sizes = query[:, :, :head_tokens], x[:, :head_tokens].contiguous(), sizes[:, :head_tokens]
         x = self._proj.plus(self.variant.attend(query, key, value, bias_sizes), x)
-        if merges:
-            matching = match_tokens(key[:, :, :there].float(), merges, protected)
+        matching = match_tokens(key[:, :, :there].float(), merges, protected) if merges else None
+        if matching is not None:
             x, sizes = merge_tokens(x[:, :there], sizes, matching)
             x = padded(x) if self.variant.few_shapes else x
-        return x, sizes
+        return x, sizes, matching
 
     def _mlp_half(self, x: Tensor) -> Tensor:
         hidden = self._fc1(self._norm2(x))
