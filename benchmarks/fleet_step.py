@@ -23,7 +23,7 @@ from janus_vit.fleet.spec import DeviceKind, Fleet, members, with_absence
 from janus_vit.reproduction.published import published_profile
 
 SEED, MODEL = 24, "vit-large-384"
-RUN_DEVICES = 200  # of all runs of a case together, at least
+RUN_DEVICES = 480  # of all runs of a case together, at least
 LEAVE_S, RETURN_S, END_S = 35.0, 50.0, 65.0
 CASES = (
     ("mixed", "v100", 48),
