@@ -20,7 +20,7 @@ from janus_vit.testbed.live_fleet.conditions import CpuNeed, FleetConditions, me
 from janus_vit.testbed.live_fleet.device_process import Connected, DeviceProcess, DeviceSetup, trace_offset_s
 from janus_vit.testbed.live_fleet.emulate import EmulatedFleet
 
-_USABLE = 0.6  # share of the cores, and of one process, above which frames wait for the CPU instead of the fleet
+_USABLE = 0.45  # share of the cores, and of one process: above it frames wait for the CPU instead of the fleet
 _OF_PROCESS = 0.3  # cores that the devices of one process need
 _START_S = 0.3  # until the cameras start, so that all processes know
 _POLL_S = 0.1
