@@ -20,11 +20,11 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "activation": (*ACTIVATIONS, GATED),
     "interpolation": INTERPOLATIONS,
 }
-_MAY_BE_ZERO = ("classes", "prefix")
+_MAY_BE_ZERO = ("classes", "prefix", "stem_padding")
 # Far beyond real models: larger numbers are damage.
 _LARGEST = {
     "depth": MOST_BLOCKS, "width": 1 << 16, "mlp_width": 1 << 20, "classes": 1 << 24, "prefix": MOST_TOKENS,
-    "heads": 1 << 12, "patch_size": 1 << 12, "channels": 3, "norm_eps": 1.0, "last_norm_eps": 1.0,
+    "heads": 1 << 12, "patch_size": 1 << 12, "stem_padding": 1 << 12, "channels": 3, "norm_eps": 1.0, "last_norm_eps": 1.0,
 }  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def parse_architecture(section: Section) -> Architecture:
         raise section.wrong("image_size", f"gives {arch.tokens} tokens, and a model has at most {MOST_TOKENS}")
     if arch.width % arch.heads:
         raise section.wrong("heads", f"is {arch.heads}, which does not divide width {arch.width}")
+    if arch.taps and arch.taps[-1] >= arch.depth:
+        raise section.wrong("taps", f"is {list(arch.taps)}, and the model has {arch.depth} blocks")
     if arch.frames % arch.tubelet:
         raise section.wrong("tubelet", f"is {arch.tubelet}, which does not divide frames {arch.frames}")
     least = 2 if arch.distilled else 1 if "class" in arch.pooling else 0
@@ -93,11 +95,18 @@ def _value(section: Section, name: str, hint: Any) -> Any:
     if float in kinds:
         return section.number(name, 0.0, _LARGEST.get(name, MOST_PIXELS))
     if get_origin(hint) is tuple:
-        return _three(section, name)
+        return _block_numbers(section, name) if Ellipsis in get_args(hint) else _three(section, name)
     text = section.text(name)
     if text not in _CHOICES[name]:
         raise section.wrong(name, f"is {shown(text)}, not one of {', '.join(_CHOICES[name])}")
     return text
+
+
+def _block_numbers(section: Section, name: str) -> tuple[int, ...]:
+    values = section.array(name)
+    if not all(type(value) is int and 0 <= value <= MOST_BLOCKS for value in values) or values != sorted(set(values)):
+        raise section.wrong(name, "must be numbers of blocks, rising")
+    return tuple(values)
 
 
 def _three(section: Section, name: str) -> tuple[float, ...]:
