@@ -87,7 +87,7 @@ CONTENDERS = {
     "janus": Contender("janus", Serving.ONE_BY_ONE, "the paper's policy on each device, without load"),
     "merging": Contender(_FLEET, Serving.LIVE, "images, merged in the cloud", _only(lambda split: split == 0)),
     "splitting": Contender(_FLEET, Serving.LIVE, "all plans but those that finish locally", _not_locally),
-    "adaptive": Contender("adaptive", Serving.LIVE, "the default policy: each device for itself"),
+    "adaptive": Contender("adaptive", Serving.LIVE, "each device for itself"),
     _FLEET: Contender(_FLEET, Serving.LIVE, "each device weighs the price of the engine"),
 }
 BATCHED_JPEG = ("jpeg-batches-8", "jpeg-batches-32")

@@ -44,7 +44,7 @@ class DeviceConfig:
     """
 
     sla_s: float = 0.3
-    policy: str = "adaptive"
+    policy: str = "adaptive-fleet"
     images_allowed: bool = True
     name: str | None = None
     credentials: grpc.ChannelCredentials | None = None

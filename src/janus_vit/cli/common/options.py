@@ -14,7 +14,7 @@ from janus_vit.model.engines.registry import AUTOS, ENGINES
 from janus_vit.planning.policies.presets import POLICIES
 
 DEFAULT_MODEL = "janus-digits"  # equals catalog.BUILTIN, which imports torch
-DEFAULT_POLICY = "adaptive"
+DEFAULT_POLICY = "adaptive-fleet"
 DEFAULT_SLOWDOWN, DEFAULT_SEED = 14.0, 24  # for live runs on one machine
 _UNIT_S = {"ms": 1e-3, "s": 1.0}
 _DURATION = re.compile(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([a-z]*)", re.IGNORECASE)

@@ -20,8 +20,8 @@ from janus_vit.planning.splits import all_splits, candidate_splits
 from janus_vit.planning.table import Option, PlanTable, build_table, make_options
 
 POLICIES = {
-    "adaptive": "all plans; the largest product of measured accuracy and probability of being in time (the default)",
-    "adaptive-fleet": "as adaptive, but a plan also pays for the engine seconds that it takes from other devices",
+    "adaptive": "all plans; the largest product of measured accuracy and probability of being in time",
+    "adaptive-fleet": "as adaptive, but in a full cloud a plan pays for what it takes from others (the default)",
     "janus": "the paper's Algorithm 1: the smallest pruning level that meets the SLA, float32 tokens",
     "device-only": "everything on the device, a fixed number of tokens merged in each block",
     "cloud-only": "the float32 input tensor to the cloud, merged as in device-only",
