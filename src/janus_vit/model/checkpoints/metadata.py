@@ -24,7 +24,8 @@ _MAY_BE_ZERO = ("classes", "prefix", "stem_padding")
 # Far beyond real models: larger numbers are damage.
 _LARGEST = {
     "depth": MOST_BLOCKS, "width": 1 << 16, "mlp_width": 1 << 20, "classes": 1 << 24, "prefix": MOST_TOKENS,
-    "heads": 1 << 12, "patch_size": 1 << 12, "stem_padding": 1 << 12, "channels": 3, "norm_eps": 1.0, "last_norm_eps": 1.0,
+    "heads": 1 << 12, "patch_size": 1 << 12, "stem_padding": 1 << 12, "channels": 3,
+    "norm_eps": 1.0, "last_norm_eps": 1.0,
 }  # fmt: skip
 
 
