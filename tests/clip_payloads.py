@@ -11,7 +11,7 @@ from janus_vit.planning.payloads import parse_payload
 from janus_vit.wire.clips import Clip, decode_clip, encode_clip
 
 FRAMES, HEIGHT, WIDTH = 8, 38, 54
-H264 = "h264q23"
+H264, H265 = "h264q23", "h265q23"
 IMAGES = ("png", "jpeg90", "webp90")
 PLAIN = (*IMAGES, H264)
 NAMES = (*PLAIN, *(f"{name}+zstd" for name in PLAIN))

@@ -66,7 +66,7 @@ def _images() -> list[Target]:
 def _clips() -> list[Target]:
     clip = np.stack([np.roll(_frame(CLIP_SIDE), shift, axis=1) for shift in range(CLIP_FRAMES)])
     found = []
-    for name in ("png", "jpeg90", "webp80", "h264q23"):
+    for name in ("png", "jpeg90", "webp80", "h264q23", "h265q23"):
         for payload, change in _with_zstd(name, mutate_bytes):
             found.append(
                 Target(

@@ -11,6 +11,7 @@ import pytest
 from clip_payloads import (
     FRAMES,
     H264,
+    H265,
     HEIGHT,
     PLAIN,
     WIDTH,
@@ -38,7 +39,7 @@ def test_png_is_exact(name: str) -> None:
     assert np.array_equal(decode(encode(name, clip), name), clip)
 
 
-@pytest.mark.parametrize("name", ["jpeg90", "webp90", "h264q10", H264])
+@pytest.mark.parametrize("name", ["jpeg90", "webp90", "h264q10", H264, H265])
 def test_a_lossy_clip_is_close(name: str) -> None:
     error = np.abs(decode(encode(name), name).astype(int) - moving_clip())
     assert error.mean() < 4
@@ -50,8 +51,9 @@ def test_h264_takes_any_length_and_odd_sides(shape: tuple[int, int, int]) -> Non
     assert decode(encode(H264, moving_clip(*shape)), H264, *shape).shape == (*shape, 3)
 
 
-def test_frames_of_h264_come_in_order() -> None:
-    decoded = decode(encode(H264), H264).astype(int)
+@pytest.mark.parametrize("name", [H264, H265])
+def test_frames_of_a_video_come_in_order(name: str) -> None:
+    decoded = decode(encode(name), name).astype(int)
     errors = np.abs(decoded[:, None] - moving_clip()[None]).mean(axis=(2, 3, 4))
     assert errors.argmin(axis=1).tolist() == list(range(FRAMES))
 
@@ -117,9 +119,11 @@ def test_a_payload_that_is_no_clip_file_is_refused(name: str) -> None:
         decode(b"", name)
 
 
-@pytest.mark.parametrize("name", ["h264", "h264q", "h264q0", "h264q52", "h264q023", "h264q99", "h265q23", "H264q23"])
+@pytest.mark.parametrize(
+    "name", ["h264", "h264q", "h264q0", "h264q52", "h264q023", "h264q99", "h265q0", "h266q23", "H264q23"]
+)
 def test_a_format_of_another_name_is_unknown(name: str) -> None:
-    with pytest.raises(InputError, match=r"is unknown: .*h264q1\.\.h264q51 for clips"):
+    with pytest.raises(InputError, match=r"is unknown: .*h264q1\.\.h264q51, h265q1\.\.h265q51 for clips"):
         parse_payload(name)
 
 

@@ -4,7 +4,8 @@ The name of a payload is its format, followed by `+zstd` for a lossless stage:
 
     tokens  float32 float16 float8 int8 int4
     image   tensor (the float32 input, as in the paper's cloud-only) png jpegQ webpQ, Q = quality 1..100
-    clip    tensor (the float32 input), png jpegQ webpQ (one file per frame), h264qQ, Q = CRF 1..51 (lower is better)
+    clip    tensor (the float32 input), png jpegQ webpQ (one file per frame), h264qQ h265qQ, Q = CRF 1..51 (lower is
+            better)
     local   nothing is sent
 """
 
@@ -29,9 +30,11 @@ TOKEN_FORMATS: dict[str, tuple[int, bool]] = {
     "int8": (8, True),
     "int4": (4, True),
 }
-_H264 = "h264q"
+_VIDEO_CODECS = ("h264", "h265")
 _LARGEST_CRF = 51
-_INPUT = re.compile(rf"tensor|png|(?:jpeg|webp)(?:100|[1-9][0-9]?)|{_H264}(?:5[01]|[1-4][0-9]|[1-9])")
+_INPUT = re.compile(
+    rf"tensor|png|(?:jpeg|webp)(?:100|[1-9][0-9]?)|(?:{'|'.join(_VIDEO_CODECS)})q(?:5[01]|[1-4][0-9]|[1-9])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,21 @@ class PayloadFormat:
     @property
     def of_clips(self) -> bool:
         """Whether the format is for clips only."""
-        return self.base.startswith(_H264)
+        return self.base.startswith(_VIDEO_CODECS)
+
+    @property
+    def video_codec(self) -> str:
+        """Codec of a format for clips: "h264" or "h265"."""
+        return self.base.partition("q")[0]
 
     @property
     def crf(self) -> int:
-        """Constant rate factor of H.264, 1 to 51; lower is better."""
-        return int(self.base.removeprefix(_H264))
+        """Constant rate factor of H.264 and H.265, 1 to 51; lower is better."""
+        return int(self.base.partition("q")[2])
 
     @property
     def quality(self) -> int:
-        """Quality of a lossy format, 1 to 100. For H.264 it can only be compared with other H.264 formats."""
+        """Quality of a lossy format, 1 to 100. For a video codec it can only be compared with the same codec."""
         if self.of_clips:
             return 100 * (_LARGEST_CRF + 1 - self.crf) // _LARGEST_CRF
         return int(self.base.removeprefix("jpeg").removeprefix("webp"))
@@ -91,7 +99,7 @@ def parse_payload(name: str) -> PayloadFormat:
         raise InputError(
             f"payload format {name!r} is unknown: use one of {', '.join(TOKEN_FORMATS)} for tokens or "
             "tensor, png, jpeg1..jpeg100, webp1..webp100 for images and the frames of clips, or "
-            f"{_H264}1..{_H264}{_LARGEST_CRF} for clips, optionally with {LOSSLESS_SUFFIX}"
+            f"h264q1..h264q{_LARGEST_CRF}, h265q1..h265q{_LARGEST_CRF} for clips, optionally with {LOSSLESS_SUFFIX}"
         )
     return PayloadFormat(name, base, lossless_stage=name != base, of_tokens=of_tokens)
 
