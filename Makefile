@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check docs fix fuzz bench timm-names paper honest fleet clean
+.PHONY: demo test check docs fix fuzz bench real-model timm-names paper honest fleet clean
 
 # Needs the package alone, without what developers need.
 demo: $(VENV)/.installed
@@ -42,8 +42,13 @@ fleet: $(VENV)/.ready
 	$(BIN)/python benchmarks/fleet.py $(RECORDED)
 
 bench: $(VENV)/.ready
-	@for script in $(filter-out benchmarks/paper.py benchmarks/honest.py benchmarks/fleet.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	@for script in $(filter-out benchmarks/paper.py benchmarks/honest.py benchmarks/fleet.py benchmarks/real_model.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# What merging and formats cost a real pretrained model (downloads 90 MB into ~/.cache/janus-vit; 15 minutes on one core).
+real-model: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'scikit-image>=0.22'
+	$(BIN)/python benchmarks/real_model.py
 
 # Compare every architecture of timm that is accepted with timm itself (some minutes).
 timm-names: $(VENV)/.ready

@@ -147,11 +147,28 @@ def test_shares_of_a_table_agree_with_those_of_single_plans(platforms):
         assert np.isnan(values[row, column]) if one is None else values[row, column] == pytest.approx(one.share)
 
 
-def test_planner_has_all_exponential_levels_and_the_measured_levels_of_other_families(platforms):
-    rows = policy_table("adaptive", dataclasses.replace(platforms, accuracy=TABLE)).schedules
+def schedules_with(platforms, *points):
+    table = dataclasses.replace(TABLE, points=POINTS[:1] + points)
+    return policy_table("adaptive", dataclasses.replace(platforms, accuracy=table)).schedules
+
+
+def test_planner_has_all_levels_of_the_families_that_were_measured_at_several(platforms):
+    rows = schedules_with(platforms, *POINTS[1:5])
     assert [row.level for row in rows if row.family == "exponential"] == list(levels("exponential", SHAPE))
-    assert [row.level for row in rows if row.family == "fixed"] == [4.0, 8.0]
-    assert {row.family for row in policy_table("adaptive", platforms).schedules} == {"exponential"}
+    assert [row.level for row in rows if row.family == "fixed"] == list(levels("fixed", SHAPE))[1:]
+    assert [row for row in rows if not any(row.applied)] == [make_schedule("exponential", 0.0, SHAPE)]
+
+
+def test_planner_has_the_measured_levels_of_families_without_a_curve_or_a_rule(platforms):
+    learned = dataclasses.replace(POINTS[1], family="learned", level=0.2)
+    rows = schedules_with(platforms, POINTS[3], learned)
+    assert [(row.family, row.level) for row in rows] == [("none", 0.0), ("fixed", 4.0), ("learned", 0.2)]
+
+
+def test_planner_without_a_table_has_all_levels_of_the_family_that_typically_loses_least(platforms):
+    rows = policy_table("adaptive", platforms).schedules
+    assert [row.level for row in rows] == list(levels("fixed", SHAPE))
+    assert {row.family for row in rows} == {"fixed"}
 
 
 def test_planner_takes_the_family_that_costs_less(platforms):

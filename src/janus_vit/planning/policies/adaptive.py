@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_vit.planning.accuracy.typical import typical_losses
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import RateForecast, RoundTrip
 from janus_vit.planning.outcome import Outcome, patience_s
-from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, TOKEN_FORMATS, parse_payload
 from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.correction import Acceptance, Correction
@@ -21,7 +21,6 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
 HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
-_COARSE = 0.5  # a payload with a lower fidelity is not trusted without a measurement
 
 
 _Policy = TypeVar("_Policy", bound="MostAccurateInTime")
@@ -55,9 +54,8 @@ class MostAccurateInTime:
     P * A differ by less than `resolution` count as equal: among them the policy takes the plan that merges least, then
     the fastest. If every plan is late, the policy maximises right answers per second.
 
-    Without measured accuracy the policy keeps the paper's order. Among the plans that are in time with probability
-    `confidence`, it takes the smallest level, then the least lossy format, then the fastest plan. Formats as coarse as
-    int4 come last.
+    Without measured accuracy, the policy takes the plan with the smallest typical loss (`accuracy.typical`), then the
+    fastest, among the plans that are in time with probability `confidence`.
 
     Args:
         table: plans to choose from.
@@ -94,7 +92,7 @@ class MostAccurateInTime:
         self._cloud_s = table.cloud_s + table.decode_s
         self._saved = np.array([tokens_saved(schedule.applied) for schedule in table.schedules], float)
         # A plan that was not measured is never chosen while there are measured ones.
-        self._value = _paper_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
+        self._value = _typical_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
         self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
         self._most = (1.0 + self._value) if accuracy is None else np.maximum(self._value, self._rescued)
         self._alone = np.flatnonzero(table.size_bytes == 0)
@@ -259,23 +257,6 @@ def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Fl
     return np.asarray(1.0 / (1.0 + np.exp(-1.7 * np.clip(distance, -30.0, 30.0))))
 
 
-def _paper_order(table: PlanTable) -> Floats:
-    """A rank from 0 to 1 for each plan: the smallest level first, then the least lossy format.
-
-    Coarse formats come last, because their cost in accuracy depends on the model and was not measured.
-    """
-    rows = len(table.schedules)
-    levels = np.arange(rows, 0, -1.0)[:, None]
-    formats = np.array([_fidelity(option.payload) for option in table.options])[None, :]
-    return np.asarray((levels + 0.9 * formats + rows * (formats >= _COARSE)) / (2 * rows + 1))
-
-
-def _fidelity(payload: str) -> float:
-    """How little a payload changes the frame, from 0 to 1; only the order matters."""
-    base = payload.removesuffix(LOSSLESS_SUFFIX)
-    if base in (LOCAL, "tensor", "png"):
-        return 1.0
-    if base in TOKEN_FORMATS:
-        bits, _ = TOKEN_FORMATS[base]
-        return 1.0 if bits >= 32 else 0.99 if bits >= 16 else 0.9 if bits >= 8 else 0.1
-    return 0.9 * parse_payload(base).quality / 100
+def _typical_order(table: PlanTable) -> Floats:
+    """Return a value from 0 to 1 for each plan; the plan that typically loses least has the largest."""
+    return np.asarray(1.0 - np.minimum(typical_losses(table), 1.0))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from janus_vit.errors import InputError
+from janus_vit.planning.accuracy import typical
+from janus_vit.planning.accuracy.points import UNMERGED
 from janus_vit.planning.link import HarmonicMean, RateForecast
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import ModelShape, Plan
@@ -15,7 +18,7 @@ from janus_vit.planning.policies.algorithm1 import SmallestLevel
 from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.custom import custom_policy, is_custom, policy_class
 from janus_vit.planning.policies.fleet import MostRightForAll
-from janus_vit.planning.schedules import Schedule, clip, levels, make_schedule
+from janus_vit.planning.schedules import FAMILIES, Schedule, clip, levels, make_schedule
 from janus_vit.planning.splits import all_splits, candidate_splits
 from janus_vit.planning.table import Option, PlanTable, build_table, make_options
 
@@ -36,6 +39,7 @@ _ADAPTIVE = {"adaptive": MostAccurateInTime, "adaptive-fleet": MostRightForAll}
 _CLOUD = "cloud-"
 _JPEG = "jpeg90"
 _ACCEPTABLE = 0.05  # accuracy that the rescue schedule may cost
+_LEVELS_OF_A_CURVE = 2  # measured levels from which those between them are estimated
 
 
 def check_policy(name: str) -> str:
@@ -154,7 +158,7 @@ def _space(name: str, platforms: Platforms) -> tuple[tuple[Schedule, ...], tuple
     shape = platforms.shape
     whole = shape.blocks + 1
     paper_splits = candidate_splits(shape.blocks)
-    rising = tuple(make_schedule("exponential", level, shape) for level in levels("exponential", shape))
+    rising = _all_levels("exponential", shape)
     unmerged = (make_schedule("none", 0.0, shape),)
     fixed = (make_schedule("fixed", baseline_merges(shape), shape),)
     known = [payload for payload in platforms.device.encode if payload in platforms.cloud.decode]
@@ -191,11 +195,21 @@ def _image_of(name: str) -> str | None:
 
 
 def _adaptive_schedules(platforms: Platforms) -> tuple[Schedule, ...]:
-    """Every level of the exponential family, and the measured levels of all other families."""
+    """Every level of the families that have a rule and were measured at several levels; else the measured levels.
+
+    Without a table, every level of the family that typically loses least.
+    """
     shape, measured = platforms.shape, platforms.accuracy
-    rising = [make_schedule("exponential", level, shape) for level in levels("exponential", shape)]
     if measured is None:
-        return tuple(rising)
-    others = [clip(p.family, p.level, p.merges, shape) for p in measured.points if p.family in measured.families]
-    finest = rising if "exponential" in measured.families else rising[:1]
-    return tuple(dict.fromkeys(finest + [schedule for schedule in others if schedule.family != "exponential"]))
+        return _all_levels(typical.FAMILY, shape)
+    whole = [point for point in measured.points if point.family != UNMERGED and point.payload == LOCAL]
+    counts = Counter(point.family for point in whole)
+    dense = [name for name in measured.families if name in FAMILIES and counts[name] >= _LEVELS_OF_A_CURVE]
+    found = [schedule for name in dense for schedule in _all_levels(name, shape)]
+    others = [clip(p.family, p.level, p.merges, shape) for p in measured.points if p.family not in (UNMERGED, *dense)]
+    unmerged = found[0] if found else make_schedule(UNMERGED, 0.0, shape)
+    return tuple(dict.fromkeys([unmerged, *(schedule for schedule in found + others if any(schedule.applied))]))
+
+
+def _all_levels(family: str, shape: ModelShape) -> tuple[Schedule, ...]:
+    return tuple(make_schedule(family, level, shape) for level in levels(family, shape))
