@@ -162,7 +162,7 @@ def test_plans_without_a_measurement_are_not_chosen_while_measured_ones_exist(pl
     assert policy.choose(Situation(0.0, 10.0)).plan.is_local
 
 
-def test_adaptive_keeps_the_papers_order_without_measurements(platforms):
+def test_adaptive_without_measurements_takes_the_plan_that_typically_loses_least(platforms):
     policy = make_policy("adaptive", platforms)
     generous = policy.choose(Situation(0.0, 10.0))
     assert generous.plan.level == 0.0

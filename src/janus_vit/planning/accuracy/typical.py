@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from janus_vit.planning.latency import Floats
-from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, parse_payload
+from janus_vit.planning.payloads import LOCAL, LOSSLESS_SUFFIX, TOKEN_FORMATS, parse_payload
 from janus_vit.planning.plan import ModelShape, tokens_saved
 from janus_vit.planning.schedules import Schedule
 from janus_vit.planning.table import PlanTable
@@ -51,11 +51,17 @@ def _extended(place: float, places: tuple[float, ...], losses: tuple[float, ...]
     return float(np.interp(place, places, losses)) + slope * max(0.0, place - places[-1])
 
 
+def _format_of_bits(base: str) -> str:
+    """Return the measured format that stands for one that was not measured: the best with no more bits."""
+    bits, _ = TOKEN_FORMATS[base]
+    return "float16" if bits >= 16 else "int8" if bits >= 8 else "int4"
+
+
 def _payload_loss(payload: str, depth: float) -> float:
     base = payload.removesuffix(LOSSLESS_SUFFIX)
     if base in (LOCAL, "float32", "tensor", "png"):
         return 0.0
-    if base in _LOSS_OF_TOKENS:
-        return float(np.interp(depth, _SPLIT, _LOSS_OF_TOKENS[base]))
+    if base in TOKEN_FORMATS:
+        return float(np.interp(depth, _SPLIT, _LOSS_OF_TOKENS.get(base) or _LOSS_OF_TOKENS[_format_of_bits(base)]))
     jpeg = float(np.interp(parse_payload(base).quality, _QUALITY, _LOSS_OF_JPEG))
     return _WEBP * jpeg if base.startswith("webp") else jpeg
