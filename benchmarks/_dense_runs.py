@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,8 @@ def run_dense(
     sizes = torch.ones(tokens.shape[:2])
     places = torch.arange(tokens.shape[1]).expand(len(tokens), -1)  # [B, T] the token that each first token is in
     size_bytes = 0.0
-    for index, block in enumerate(network.blocks):
+    blocks: Any = network.blocks
+    for index, block in enumerate(blocks):
         if crossing is not None and index == crossing.split:
             tokens, sizes, size_bytes = _send(tokens, sizes, crossing.payload)
         attended, keys = block.attn(block.norm1(tokens), sizes if tokens.shape[1] < places.shape[1] else None)

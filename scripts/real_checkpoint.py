@@ -84,7 +84,7 @@ class SaliencyDecoder(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Turn normalised patch tokens [B, 256, 384] into saliency [B, 224, 224] between 0 and 1."""
         side = SIDE // CONFIG["patch_size"]
-        x = patches.transpose(1, 2).unflatten(2, (side, side))
+        x = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
         for step in (1, 2, 3):
             x = F.relu(getattr(self, f"bn{step}")(getattr(self, f"upconv{step}")(x)))
         logits: Tensor = self.final_conv(x)
@@ -165,7 +165,7 @@ def patch_tokens(network: VisionTransformer, pixels: Tensor) -> Tensor:
     tokens = network.embed(pixels)
     sizes = torch.ones(tokens.shape[:2])
     for block in network.blocks:
-        tokens, sizes = block(tokens, sizes, None, 0, 0)
+        tokens, sizes, _ = block(tokens, sizes, None, 0, 0)
     normalised: Tensor = network.norm(tokens)
     return normalised[:, network.architecture.prefix :]
 
