@@ -23,6 +23,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "records",
     "model",
     "model/checkpoints",
+    "model/checkpoints/timm",
     "model/checkpoints/training",
     "model/engines",
     "model/engines/gpu",

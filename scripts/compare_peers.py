@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model, load_model
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH
+from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES, COMPARED_WITH
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.model.engines.registry import ENGINES
 from janus_vit.planning.accuracy.table import FLOAT32

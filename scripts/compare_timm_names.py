@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from janus_vit.cli.common.console import messages, plain_table, results
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import assemble
-from janus_vit.model.checkpoints.timm_config import check_timm_config, read_timm_facts
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES
+from janus_vit.model.checkpoints.timm.config import check_timm_config, read_timm_facts
+from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES
 from janus_vit.model.checkpoints.weights import read_weights
 from janus_vit.model.vit import VisionTransformer
 from janus_vit.planning.jsonfile import Section, read_json

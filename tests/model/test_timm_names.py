@@ -15,8 +15,8 @@ from janus_vit.cli.main import main
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
 from janus_vit.model.checkpoints.reader import checkpoint_metadata
-from janus_vit.model.checkpoints.timm_config import check_timm_config
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, SHAPES
+from janus_vit.model.checkpoints.timm.config import check_timm_config
+from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES, SHAPES
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.planning.jsonfile import Section
 

@@ -9,7 +9,7 @@ import difflib
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.names import is_timm
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES
+from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
 

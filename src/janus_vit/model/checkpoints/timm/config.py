@@ -9,7 +9,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.hugging_face import read_sides
 from janus_vit.model.checkpoints.processors import read_input_size
-from janus_vit.model.checkpoints.timm_names import COMPARED_NAMES, COMPARED_WITH, SHAPES, TimmShape
+from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES, COMPARED_WITH, SHAPES, TimmShape
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
 

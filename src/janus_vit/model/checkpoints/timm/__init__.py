@@ -1,0 +1,1 @@
+"""What timm says about its models: the names that it knows, and the config.json that it writes."""
