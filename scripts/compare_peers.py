@@ -43,7 +43,7 @@ float32 ({engines}). *Grey levels* is the largest difference of a pixel after re
 TIMM = f"""
 ## Architectures of timm
 
-A `config.json` of timm names an `architecture`. The tensors do not show everything that timm computes: rotary
+A `config.json` of timm names an `architecture`. The tensors do not show everything that timm computes: most rotary
 positions, for example, leave no tensor behind. So only architectures whose answers equal those of timm {COMPARED_WITH}
 are accepted (`make timm-names` compares them all), and all others are refused by name. Weights without a config need
 `--architecture NAME`. The names:

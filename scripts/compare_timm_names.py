@@ -39,7 +39,7 @@ sys.path.insert(0, "tests")
 from peers import import_torchvision, randomise
 
 TOLERANCE = 1e-6  # of the largest value, in float64
-VIT_MODULES = ("timm.models.vision_transformer", "timm.models.deit")
+VIT_MODULES = ("timm.models.vision_transformer", "timm.models.deit", "timm.models.eva")
 # Arguments that users change when they train their own model: each must agree too, or be refused.
 CHANGED_NAME = "vit_tiny_patch16_224"
 CHANGES: dict[str, dict[str, Any]] = {
@@ -136,8 +136,9 @@ def _answer(network: VisionTransformer, pixels: Tensor) -> Tensor:
     """Logits or embeddings [B, D] of an unsplit run without merging."""
     tokens = network.embed(pixels)
     sizes = torch.ones(tokens.shape[:2], dtype=tokens.dtype)
-    for block in network.blocks:
-        tokens, sizes = block(tokens, sizes, None, 0, 0)
+    for index, block in enumerate(network.blocks):
+        rotation = None if network.rotary is None else network.rotary(index, tokens.shape[1], None)
+        tokens, sizes, _ = block(tokens, sizes, None, 0, 0, None, rotation)
     return network.head_logits(tokens, sizes)
 
 

@@ -315,11 +315,37 @@ def _vit_grey(hf: Any) -> Parts:
     return model, _Grey(processor), lambda pixels: model(pixels).logits
 
 
+@_hf("hf-dinov3", "embedding")
+@_hf("hf-dinov3-swiglu", "embedding", use_gated_mlp=True, hidden_act="silu", key_bias=True)
+@_hf("hf-dinov3-wide", "embedding", image_size=[64, 96])
+def _dinov3(hf: Any, **settings: Any) -> Parts:
+    size = settings.pop("image_size", [64, 64])
+    model = hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**VIT, image_size=size, num_register_tokens=3, **settings))
+    settings = {**_squashed(64, BILINEAR), "size": {"height": size[0], "width": size[1]}}
+    return model, hf.DINOv3ViTImageProcessor(**settings), lambda pixels: model(pixels).pooler_output
+
+
 @_hf("hf-videomae", "logits")
 def _videomae(hf: Any) -> Parts:
     video = {"image_size": 32, "patch_size": 8, "num_frames": 8, "tubelet_size": 2, "use_mean_pooling": True}
     model = hf.VideoMAEForVideoClassification(hf.VideoMAEConfig(**VIT, **video, **NAMED))
     return model, hf.VideoMAEImageProcessorPil(**_cropped(37, 32)), lambda pixels: model(pixels).logits
+
+
+@_hf("hf-vjepa2", "embedding", kind="VJEPA2Model")
+@_hf("hf-vjepa2-classifier", "logits", kind="VJEPA2ForVideoClassification")
+def _vjepa2(hf: Any, kind: str) -> Parts:
+    sizes = {"hidden_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4, "mlp_ratio": 3, **EPS, **NAMED}
+    predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    clip = {"crop_size": 32, "patch_size": 8, "frames_per_clip": 6, "tubelet_size": 2, "num_pooler_layers": 2}
+    model = getattr(hf, kind)(hf.VJEPA2Config(**sizes, **predictor, **clip))
+
+    def forward(pixels: Tensor) -> Tensor:
+        if kind != "VJEPA2Model":
+            return model(pixels).logits
+        return model(pixels, skip_predictor=True).last_hidden_state.mean(1)
+
+    return model, hf.VideoMAEImageProcessorPil(**_cropped(37, 32)), forward
 
 
 # timm
@@ -362,6 +388,19 @@ _timm("timm-siglip-gap", "vit_base_patch16_siglip_gap_224", 48, 0, crop_mode="sq
 _timm("timm-gap-registers", "vit_medium_patch16_reg4_gap_256", 48, 5)
 _timm("timm-so400m-unfilled", "vit_so400m_patch14_siglip_384", 52, 0, crop_mode="squash")
 _timm("timm-intern", "vit_intern300m_patch14_448", 42, 5)
+_timm("timm-dinov3", "vit_small_patch16_dinov3", 64, 5)
+_timm("timm-dinov3-wide", "vit_base_patch16_dinov3_qkvb", 64, 5, {"img_size": (64, 96), "global_pool": "token"},
+      input_size=(3, 64, 96))  # fmt: skip
+_timm("timm-dinov3-swiglu", "vit_small_plus_patch16_dinov3", 48, 0)
+_timm("timm-eva", "eva_giant_patch14_224", 42, 5, {"mlp_ratio": 3})
+_timm("timm-eva02", "eva02_base_patch14_224", 42, 5)
+_timm("timm-eva02-clip", "eva02_large_patch14_clip_224", 42, 5)
+_timm("timm-eva02-tiny", "eva02_tiny_patch14_336", 42, 5)
+_timm("timm-pe-core", "vit_pe_core_base_patch16_224", 64, 0)
+_timm("timm-pe-spatial", "vit_pe_spatial_large_patch14_448", 56, 0)
+_timm("timm-rope", "vit_base_patch16_rope_224", 64, 5)
+_timm("timm-rope-gap", "vit_betwixt_patch16_rope_reg4_gap_256", 64, 5)
+_timm("timm-rope-mixed", "vit_small_patch16_rope_mixed_ape_224", 64, 5)
 _timm("timm-vit-wide", "vit_tiny_patch16_224", 64, 7, {"img_size": (64, 96)}, input_size=(3, 64, 96), crop_pct=0.9)
 _timm("timm-vit-wide-squashed", "vit_tiny_patch16_224", 64, 7, {"img_size": (64, 96)}, input_size=(3, 64, 96),
       crop_mode="squash")  # fmt: skip

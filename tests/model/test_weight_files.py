@@ -43,7 +43,7 @@ def outputs(model):
     tokens = network.embed(pixels)
     sizes = torch.ones(tokens.shape[:2])
     for block in network.blocks:
-        tokens, sizes = block(tokens, sizes, None, 0, 0)
+        tokens, sizes, _ = block(tokens, sizes, None, 0, 0)
     return network.head_logits(tokens, sizes)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
-from janus_vit.model.stage import Activation
+from janus_vit.model.stage import Activation, made_up
 
 Clock = Callable[[], float]  # seconds
 _PAUSE_S = 0.01
@@ -38,14 +39,15 @@ def block_seconds(model: Model, engine: Engine, tokens: Tensor, merged: int, fir
     count = model.shape.blocks if model.shape.head_tokens is None else max(1, model.shape.blocks - 1)
     # After a merge, tokens stand for several patches, and attention counts their sizes.
     sizes = torch.full(tokens.shape[:2], 2.0 if merged else 1.0)
-    start = Activation(tokens, sizes, 0, (merged,) + (0,) * (count - 1), model.fingerprint)
+    arch = model.network.architecture
+    start = made_up(arch, tokens, sizes, 0, (merged,) + (0,) * (count - 1), model.fingerprint)
     if engine.device.type == "cpu":
         return _one_by_one(engine, start, count, first, clock)
     whole_s = _run_seconds(engine, start, count, clock)
     if not merged:
         return whole_s / count
     # Behind the first block that much fewer tokens: what a run of such blocks takes is not the merging block's.
-    left = Activation(tokens[:, merged:], sizes[:, merged:], 1, (0,) * (count - 1), model.fingerprint)
+    left = made_up(arch, tokens[:, merged:], sizes[:, merged:], 1, (0,) * (count - 1), model.fingerprint)
     others_s = _run_seconds(engine, left, count, clock) if count > 1 else 0.0
     return max(whole_s - others_s, whole_s / count)
 
@@ -54,7 +56,7 @@ def _one_by_one(engine: Engine, start: Activation, count: int, first: int, clock
     """Mean time of a block over one visit, on the same tokens each."""
     merges, elapsed_s, visited = start.merges[:1], 0.0, 0
     blocks = [(first + step) % count for step in range(count)]
-    starts = [Activation(start.tokens, start.sizes, block, merges, start.fingerprint) for block in blocks]
+    starts = [replace(start, next_block=block, merges=merges) for block in blocks]
     time.sleep(_PAUSE_S)
     began_s = clock()
     while visited < len(starts) and elapsed_s < _VISIT_S:
@@ -65,8 +67,7 @@ def _one_by_one(engine: Engine, start: Activation, count: int, first: int, clock
 
 def _run_seconds(engine: Engine, start: Activation, stop: int, clock: Clock) -> float:
     """Time of a run on tokens that are on the engine's device already."""
-    tokens, sizes = engine.upload(start.tokens), engine.upload(start.sizes)
-    there = Activation(tokens, sizes, start.next_block, start.merges, start.fingerprint)
+    there = replace(start, tokens=engine.upload(start.tokens), sizes=engine.upload(start.sizes))
     for _ in range(_WARM_UP):
         engine.run(there, stop)
     began_s = clock()

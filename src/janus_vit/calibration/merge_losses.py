@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -84,5 +85,4 @@ def divergence(reference: Tensor, output: Tensor, task: str) -> float:
 def _run_merging(engine: Engine, start: Activation, merged: int, blocks: int) -> Tensor:
     """Return the model's output if only the next block merges."""
     merges = (merged, *(0,) * (blocks - start.next_block - 1))
-    activation = Activation(start.tokens, start.sizes, start.next_block, merges, start.fingerprint)
-    return engine.head(engine.run(activation, blocks))
+    return engine.head(engine.run(replace(start, merges=merges), blocks))

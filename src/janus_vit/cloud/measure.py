@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.machine import hardware
-from janus_vit.model.stage import Activation
+from janus_vit.model.stage import Activation, made_up
 from janus_vit.scheduling.costs import CostTable
 
 _BLOCKS = 2  # blocks that are timed together
@@ -95,12 +95,13 @@ def _activations(model: Model, size: int, tokens: int, merges: int) -> list[Acti
     values = torch.randn(size, tokens, model.shape.width, generator=generator)
     sizes = torch.full((1, tokens), 2.0 if merges else 1.0)
     plan = (merges,) * model.shape.blocks
-    return [Activation(frame[None], sizes, 0, plan, model.fingerprint) for frame in values]
+    arch = model.network.architecture
+    return [made_up(arch, frame[None], sizes, 0, plan, model.fingerprint) for frame in values]
 
 
 def _at_last_block(model: Model, starts: list[Activation]) -> list[Activation]:
     last = model.shape.blocks - 1
-    return [Activation(start.tokens, start.sizes, last, (0,), start.fingerprint) for start in starts]
+    return [replace(start, next_block=last, merges=(0,)) for start in starts]
 
 
 def _block_seconds(model: Model, engine: Engine, starts: list[Activation]) -> float:

@@ -62,6 +62,7 @@ class Model:
             arch.head_tokens,
             arch.reads_grid,
             arch.taps,
+            arch.rotary is not None,
         )
 
     @cached_property

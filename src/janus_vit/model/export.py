@@ -24,7 +24,8 @@ _LARGEST_BYTES = 2**31 - 2**26  # weights that fit a protobuf message together w
 class DevicePart(nn.Module):
     """The part of a model before a split.
 
-    Turns pixels [B, *input_shape] into tokens [B, T, C] and sizes [B, T]. The whole model turns them into logits.
+    Turns pixels [B, *input_shape] into tokens [B, T, C] and sizes [B, T], and with rotary positions also into the index
+    of the token that each patch is in, [B, P]. The whole model turns them into logits.
     """
 
     def __init__(self, network: VisionTransformer, split: int, merges: tuple[int, ...]) -> None:
@@ -38,12 +39,17 @@ class DevicePart(nn.Module):
         reached = stage.run_blocks(self.network, start, min(self.split, blocks))
         if self.split > blocks:
             return (stage.head(self.network, reached),)
-        return reached.tokens, reached.sizes
+        places = () if reached.token_of_patch is None else (reached.token_of_patch,)
+        return reached.tokens, reached.sizes, *places
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
-        return ("logits",) if self.split > len(self.merges) else ("tokens", "sizes")
+        if self.split > len(self.merges):
+            return ("logits",)
+        arch = self.network.architecture
+        sends_places = arch.reads_grid or (arch.rotary is not None and self.split < arch.depth)
+        return ("tokens", "sizes", "token_of_patch") if sends_places else ("tokens", "sizes")
 
 
 def to_onnx(part: nn.Module, input_shape: tuple[int, ...], outputs: tuple[str, ...]) -> torch.onnx.ONNXProgram:

@@ -39,7 +39,8 @@ class Activation:
         next_block: zero-based index of the next block; also the number of blocks that have run.
         merges: number of tokens that each remaining block merges, `blocks - next_block` numbers.
         fingerprint: identity of the model that made it.
-        token_of_patch: [B, P] index of the token that each patch is in; None if the head needs no full grid.
+        token_of_patch: [B, P] index of the token that each patch is in; None if nothing needs it.
+            Rotary positions are the mean positions of the patches in a token.
         taps: tokens of earlier blocks that the head reads, in the order of `Architecture.taps`.
     """
 
@@ -80,14 +81,28 @@ def embed(
 
 
 def unmerged_places(batch: int, arch: Architecture, device: torch.device | None = None) -> Tensor | None:
-    """Return the token of each patch before anything merges, [batch, P]; None if the head needs no full grid."""
-    if not arch.reads_grid:
+    """Return the token of each patch before anything merges, [batch, P]; None if nothing needs it."""
+    if not arch.tracks_patches:
         return None
     return torch.arange(arch.prefix, arch.tokens, device=device).expand(batch, -1)
 
 
+def made_up(
+    arch: Architecture, tokens: Tensor, sizes: Tensor, next_block: int, merges: tuple[int, ...], fingerprint: str
+) -> Activation:
+    """Return an activation of made-up tokens [B, T, C], for timing: patches are spread evenly over the tokens."""
+    places = None
+    if arch.tracks_patches:
+        own = tokens.shape[1] - arch.prefix
+        spread = arch.prefix + torch.arange(arch.patches, device=tokens.device) * own // arch.patches
+        places = spread.expand(len(tokens), -1)
+    return Activation(tokens, sizes, next_block, merges, fingerprint, places)
+
+
 # Has the arguments and the results of `layers.Block.forward`.
-BlockRunner = Callable[[Tensor, Tensor, Tensor | None, int, int, int | None], tuple[Tensor, Tensor, Matching | None]]
+BlockRunner = Callable[
+    [Tensor, Tensor, Tensor | None, int, int, int | None, Tensor | None], tuple[Tensor, Tensor, Matching | None]
+]
 
 
 def run_blocks(
@@ -115,9 +130,13 @@ def run_blocks(
         before = tokens.shape[1]
         if token_of_patch is not None and index in arch.taps:
             taps = (*taps, Tap(tokens, token_of_patch))
-        tokens, sizes, matching = runners[index](tokens, sizes, bias_sizes, merges, arch.prefix, head_tokens)
+        rotation = None if model.rotary is None else model.rotary(index, before, token_of_patch)
+        state = tokens, sizes, bias_sizes, merges, arch.prefix, head_tokens, rotation
+        tokens, sizes, matching = runners[index](*state)
         if token_of_patch is not None and matching is not None:
             token_of_patch = follow(token_of_patch, matching, before)
+    if stop == arch.depth and not arch.reads_grid:
+        token_of_patch = None  # the head does not read it
     return replace(
         activation,
         tokens=tokens,

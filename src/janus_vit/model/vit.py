@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from janus_vit.model.layers import AttentionPool, Block, Conv2d, Conv3d, Linear, learned_parameter
+from janus_vit.model.layers import GATED, AttentionPool, AttentivePool, Block, Conv2d, Conv3d, Linear, learned_parameter
+from janus_vit.model.rotary import EACH, Rotary
 
 GRID, PREFIX = "grid", "prefix"  # poolings of dense heads
-POOLINGS = ("class", "mean", "class+mean", "attention", GRID, PREFIX)
+ATTENTION, ATTENTIVE = "attention", "attentive"
+POOLINGS = ("class", "mean", "class+mean", ATTENTION, ATTENTIVE, GRID, PREFIX)
 STEMS = ("patch", "conv")
 
 
@@ -34,8 +36,8 @@ class Architecture:
         mlp_width: number of hidden values in the MLP.
         classes: number of outputs of the last layer: labels, or values of an embedding; 0 if there is no last layer.
         pooling: what the head reads: the "class" token, the "mean" of the patches weighted by size, "class+mean"
-            (both, concatenated), or "attention" over all tokens. A dense head reads the whole "grid", or the "prefix"
-            tokens.
+            (both, concatenated), "attention" over all tokens, or that after some more blocks ("attentive"). A dense
+            head reads the whole "grid", or the "prefix" tokens.
         prefix: number of tokens before the patches, which never merge: class, distillation and register tokens.
         distilled: whether the second token is DeiT's distillation token; then the logits of both heads are averaged.
         stem: "patch" for one strided convolution, "conv" for a stack of small ones.
@@ -52,6 +54,13 @@ class Architecture:
         channels: number of channels of the input: 3 for colour, 1 for grey.
         taps: after how many blocks a dense head also reads the tokens, ascending, fewer than `depth`.
         stem_padding: zeros on each side of the normalised input.
+        rotary: whether attention turns queries and keys by their tokens' positions: with frequencies "shared" by all
+            heads of all blocks, or "each" head with its own. None if it does not.
+        attn_norm: whether there is a norm before the last layer of attention.
+        mlp_norm: whether there is a norm before the last layer of the MLPs.
+        pool_heads: number of heads of the attention pooling; None if it is `heads`.
+        pool_mlp_width: hidden values in the MLP of the attention pooling; None if it is `mlp_width`.
+        pool_depth: number of blocks before "attentive" pooling.
     """
 
     image_size: int
@@ -78,6 +87,12 @@ class Architecture:
     channels: int = 3
     taps: tuple[int, ...] = ()
     stem_padding: int = 0
+    rotary: str | None = None
+    attn_norm: bool = False
+    mlp_norm: bool = False
+    pool_heads: int | None = None
+    pool_mlp_width: int | None = None
+    pool_depth: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -114,6 +129,16 @@ class Architecture:
         return self.pooling == GRID
 
     @property
+    def tracks_patches(self) -> bool:
+        """Whether a run must know in which token each patch is."""
+        return self.reads_grid or self.rotary is not None
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Number of patches along each axis in reading order: rows and columns, of clips first the time steps."""
+        return self.grid if self.frames == 1 else (self.frames // self.tubelet, *self.grid)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: (channels, height, width), or (channels, frames, height, width) for clips."""
         return (self.channels, *self.size) if self.frames == 1 else (self.channels, self.frames, *self.size)
@@ -137,6 +162,22 @@ def conv_stem(arch: Architecture) -> nn.Module:
     return nn.Sequential(*layers, Conv2d(widths[-1], arch.width, 1))
 
 
+def _rotary(arch: Architecture) -> Rotary | None:
+    """Make the rotation of tokens, None without rotary positions."""
+    if arch.rotary is None:
+        return None
+    blocks, heads = (arch.depth, arch.heads) if arch.rotary == EACH else (1, 1)
+    return Rotary(arch.sides, arch.prefix, (blocks, len(arch.sides) + 1, heads, arch.width // arch.heads))
+
+
+def _pool(arch: Architecture) -> AttentionPool | AttentivePool:
+    heads, hidden = arch.pool_heads or arch.heads, arch.pool_mlp_width or arch.mlp_width
+    activation = "gelu" if arch.activation == GATED else arch.activation
+    if arch.pooling == ATTENTIVE:
+        return AttentivePool(arch.width, heads, hidden, activation, arch.norm_eps, arch.pool_depth)
+    return AttentionPool(arch.width, heads, hidden, activation, arch.norm_eps)
+
+
 class VisionTransformer(nn.Module):
     """Stem, blocks and head of an image or video ViT. Run it through `janus_vit.model.stage`.
 
@@ -151,14 +192,24 @@ class VisionTransformer(nn.Module):
         self.pos_embed = learned_parameter(1, arch.patches, arch.width)
         self.stem_norm = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.stem_norm else nn.Identity()
         self.blocks = nn.ModuleList(
-            Block(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.layer_scale, arch.norm_eps)
+            Block(
+                arch.width,
+                arch.heads,
+                arch.mlp_width,
+                arch.activation,
+                arch.layer_scale,
+                arch.norm_eps,
+                arch.attn_norm,
+                arch.mlp_norm,
+            )
             for _ in range(arch.depth)
         )
+        self.rotary = _rotary(arch)
         eps = arch.last_norm_eps or arch.norm_eps
         self.norm = nn.LayerNorm(arch.width, eps=eps) if arch.last_norm else nn.Identity()
         pooled = 2 * arch.width if arch.pooling == "class+mean" else arch.width
-        if arch.pooling == "attention":
-            self.pool = AttentionPool(arch.width, arch.heads, arch.mlp_width, arch.activation, arch.norm_eps)
+        if arch.pooling in (ATTENTION, ATTENTIVE):
+            self.pool = _pool(arch)
         self.head = Linear(pooled, arch.classes) if arch.classes else nn.Identity()
         self.head_dist = Linear(pooled, arch.classes) if arch.distilled and arch.classes else None
 
@@ -221,7 +272,7 @@ class VisionTransformer(nn.Module):
         arch = self.architecture
         if arch.pooling == "class":
             return x[:, 0]
-        if arch.pooling == "attention":
+        if arch.pooling in (ATTENTION, ATTENTIVE):
             pooled: Tensor = self.pool(x, sizes)
             return pooled
         weights = sizes[:, arch.prefix :].to(x.dtype)

@@ -27,6 +27,7 @@ class ModelShape:
         head_tokens: number of leading tokens that the head reads; the last block computes no others. None for all.
         reads_grid: whether a dense head reads the whole grid, so that the map from patches to tokens crosses the split.
         taps: after how many blocks a dense head also reads the tokens; those before the split cross too.
+        rotary: whether the blocks read positions, so that the map from patches to tokens crosses before the last one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelShape:
     head_tokens: int | None = None
     reads_grid: bool = False
     taps: tuple[int, ...] = ()
+    rotary: bool = False
 
     @property
     def input_values(self) -> int:
@@ -69,7 +71,11 @@ class ModelShape:
     @property
     def most_places(self) -> int:
         """Number of patches whose token is sent in the largest request."""
-        return (self.tokens - self.protected) * (1 + len(self.taps)) if self.reads_grid else 0
+        return (self.tokens - self.protected) * (1 + len(self.taps)) if self.reads_grid or self.rotary else 0
+
+    def sends_places(self, split: int) -> bool:
+        """Whether the map from patches to tokens crosses a split, once tokens have merged."""
+        return self.reads_grid or (self.rotary and split < self.blocks)
 
 
 @dataclass(frozen=True, slots=True)

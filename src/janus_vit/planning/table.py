@@ -200,10 +200,9 @@ def _sent_tokens(tokens: Floats, shape: ModelShape) -> Floats:
 
 def _sent_places(tokens: Floats, shape: ModelShape) -> Floats:
     """Number of patches whose token is sent at each split point: [levels, blocks + 1]."""
-    if not shape.reads_grid:
-        return np.zeros_like(tokens)
     places = np.where(tokens < shape.tokens, shape.tokens - shape.protected, 0.0)
-    return _sent_tokens(places, shape)
+    crosses = [shape.sends_places(split) for split in range(shape.blocks + 1)]
+    return np.where(crosses, _sent_tokens(places, shape), 0.0)
 
 
 def _sizes(option: Option, tokens: Floats, shape: ModelShape, device: PlatformProfile) -> Floats:

@@ -81,7 +81,7 @@ def decode_activation(
     """
     counts = (*sent.tap_tokens, sent.tokens)
     patches = shape.tokens - shape.protected
-    merged = [count for count in counts if shape.reads_grid and count < shape.tokens]
+    merged = [count for count in counts if shape.sends_places(sent.split) and count < shape.tokens]
     places_at = len(merged) * patches * PLACE_BYTES
     data = memoryview(body)
     tokens, sizes = decode_tokens(data[places_at:], sent.payload, sum(counts), shape.width, largest)
@@ -90,7 +90,7 @@ def decode_activation(
         check_sizes(number[0], 0, shape)
     check_sizes(each_sizes[-1][0], sent.split, shape)
     last_tokens, last_sizes = each_tokens[-1], each_sizes[-1]
-    if not shape.reads_grid:
+    if not shape.sends_places(sent.split):
         return Activation(last_tokens, last_sizes, sent.split, merges, fingerprint)
     places = _read_places(data[:places_at], each_sizes, shape)
     taps = [Tap(rows, place) for rows, place in zip(each_tokens, places, strict=True)]

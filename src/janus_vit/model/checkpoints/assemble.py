@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from janus_vit.errors import InputError
+from janus_vit.model.checkpoints.fuse import fuse
 from janus_vit.model.checkpoints.names import common_names
 from janus_vit.model.checkpoints.positions import interpolate_positions, place_positions, trained_size, with_size
+from janus_vit.model.checkpoints.rotary import RotaryFacts, place_rotary
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
 from janus_vit.model.tensor_check import check_finite, check_parts
-from janus_vit.model.vit import Architecture, VisionTransformer
+from janus_vit.model.vit import ATTENTION, ATTENTIVE, Architecture, VisionTransformer
 from janus_vit.planning.plan import MOST_TOKENS
 
 
@@ -34,6 +36,8 @@ class ConfigFacts:
         last_norm: False if there is no last norm, or if the head does not read it.
         antialias: whether the family's own code antialiases positions when it interpolates them.
         with_head: False removes the last layer, so that the model embeds.
+        rotary: how queries and keys are turned, None if they are not.
+        pool_heads: as in `Architecture`.
     """
 
     heads: int
@@ -47,6 +51,8 @@ class ConfigFacts:
     last_norm: bool = True
     antialias: bool = False
     with_head: bool = True
+    rotary: RotaryFacts | None = None
+    pool_heads: int | None = None
 
 
 def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None = None) -> VisionTransformer:
@@ -65,16 +71,18 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
     check_parts(weights.path, parts, origin)
     trained = _architecture(parts, facts, weights)
     _check_patches(weights.path, trained)
-    if trained.pooling != "attention":
+    if trained.pooling not in (ATTENTION, ATTENTIVE):
         parts = {name: part for name, part in parts.items() if not name.startswith("pool.")}
     if not facts.with_head:
         parts = {name: part for name, part in parts.items() if not name.startswith(("head.", "head_dist."))}
     if not facts.last_norm:
         parts = {name: part for name, part in parts.items() if not name.startswith("norm.")}
-    tensors = _fuse(parts, trained)
+    tensors = fuse(parts, trained)
     tensors |= place_positions(tensors, trained)
     architecture = trained if size is None else with_size(trained, size)
     _check_patches(weights.path, architecture)
+    if facts.rotary is not None:
+        place_rotary(tensors, facts.rotary, architecture)
     if "pos_embed" in tensors:
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture, facts.antialias)
     return build_network(architecture, tensors, weights, origin)
@@ -190,11 +198,23 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
         last_norm_eps=facts.last_norm_eps,
         last_norm=facts.last_norm,
         channels=stem.shape[1],
+        rotary=facts.rotary.kind if facts.rotary else None,
+        attn_norm="blocks.0.attn.norm.weight" in parts,
+        mlp_norm="blocks.0.mlp.norm.weight" in parts,
+        pool_heads=facts.pool_heads,
+        pool_mlp_width=_pool_mlp_width(parts, facts, fc2.shape[1]),
+        pool_depth=len({name.split(".")[2] for name in parts if name.startswith("pool.blocks.")}),
     )
     if arch.channels not in (1, 3):
         raise InputError(
             f"{weights.path}: its patch embedding reads {arch.channels} channels: only colour (3) and grey (1) are "
             "supported"
+        )
+    step = 0 if facts.rotary is None else 2 if facts.rotary.of_clips else 4
+    if step and (width // arch.heads) % step:
+        raise InputError(
+            f"{weights.path}: heads of {width // arch.heads} values have no rotary positions, which need a multiple "
+            f"of {step}: check its config.json"
         )
     if width % arch.heads:
         raise InputError(
@@ -203,46 +223,11 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
     return with_size(arch, trained_size(parts, arch, facts.image_size, facts.size_is_exact, weights.path))
 
 
-def _fuse(parts: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """Join the tensors that our network holds as one, and add zero biases where a family has none."""
-    tensors = dict(parts)
-    for block in range(arch.depth):
-        name = f"blocks.{block}"
-        _join(tensors, f"{name}.attn.qkv", [f"{name}.{part}" for part in "qkv"])
-        _join(tensors, f"{name}.mlp.fc1", [f"{name}.mlp.{part}" for part in ("gate", "up")])
-    if "pool.in.weight" in tensors:
-        for kind in ("weight", "bias"):
-            whole = tensors.pop(f"pool.in.{kind}")
-            tensors[f"pool.q.{kind}"], tensors[f"pool.kv.{kind}"] = whole[: arch.width], whole[arch.width :]
-    if "fc_norm.weight" in tensors:
-        tensors |= {f"norm.{kind}": tensors.pop(f"fc_norm.{kind}") for kind in ("weight", "bias")}
-    # CLIP's patch embedding and projection, and qkv of some timm models, have no bias.
-    if arch.stem_norm:
-        tensors.setdefault("stem.bias", torch.zeros(arch.width))
-    if arch.classes and "stem_norm.weight" in tensors:
-        tensors.setdefault("head.bias", torch.zeros(arch.classes))
-    if not any(name.endswith("attn.qkv.bias") for name in tensors):
-        tensors |= {f"blocks.{block}.attn.qkv.bias": torch.zeros(3 * arch.width) for block in range(arch.depth)}
-    return tensors
-
-
-def _join(tensors: dict[str, Tensor], whole: str, parts: list[str]) -> None:
-    """Concatenate weights, and biases if at least one part has a bias (VideoMAE's keys have none)."""
-    if not all(f"{part}.weight" in tensors for part in parts):
-        return
-    rows = {tensors[f"{part}.weight"].shape[1:] for part in parts}
-    dimensions = {tensors[name].dim() for part in parts if (name := f"{part}.bias") in tensors}
-    if len(rows) > 1 or dimensions - {1}:
-        return  # they do not fit together, and will be listed as surplus
-    weights = [tensors.pop(f"{part}.weight") for part in parts]
-    biases = [tensors.pop(f"{part}.bias", None) for part in parts]
-    tensors[f"{whole}.weight"] = torch.cat(weights)
-    for weight in weights:
-        release_pages(weight)
-    if any(bias is not None for bias in biases):
-        tensors[f"{whole}.bias"] = torch.cat(
-            [
-                weight.new_zeros(len(weight)) if bias is None else bias
-                for weight, bias in zip(weights, biases, strict=True)
-            ]
-        )
+def _pool_mlp_width(parts: dict[str, Tensor], facts: ConfigFacts, mlp_width: int) -> int | None:
+    """Hidden values in the MLP of the attention pooling, None if they are as many as in the blocks."""
+    hidden = parts.get("pool.mlp.fc1.weight")
+    return (
+        None
+        if facts.pooling not in (ATTENTION, ATTENTIVE) or hidden is None or len(hidden) == mlp_width
+        else len(hidden)
+    )

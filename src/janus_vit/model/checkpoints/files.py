@@ -10,7 +10,7 @@ from janus_vit.model.checkpoints.training.adapters import find_base, is_adapter,
 from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
 from janus_vit.planning.jsonfile import Section, read_json
 
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # of transformers
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")  # transformers
 # Fields of a config that describe the last layer.
 _OF_THE_HEAD = ("id2label", "label2id", "label_names", "label_descriptions", "problem_type", "num_labels")
 

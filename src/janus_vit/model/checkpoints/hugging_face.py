@@ -13,6 +13,7 @@ from typing import Any
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.names import common_names
+from janus_vit.model.checkpoints.rotary import RotaryFacts
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.preprocessing import MOST_PIXELS
 from janus_vit.model.vit import Architecture
@@ -35,6 +36,7 @@ _SHOWN = {
     "patch_size": "patch_size",
     "num_channels": "channels",
     "tubelet_size": "tubelet",
+    "in_chans": "channels",
 }
 # Fields that change what any family computes, in a way that is not supported.
 _REFUSED = ("auto_map", "quantization_config", "pruned_heads")
@@ -51,6 +53,8 @@ class _Family:
         projects: whether the model embeds, even if a layer named like a classifier's follows.
         last_norm: whether the class with a classifier has a last norm.
         qkv_bias: the field that says whether queries have a bias; None if they always have.
+        image_size: the field of the image size.
+        frames: the field of the number of frames in a clip; None if it takes images.
     """
 
     with_classifier: str
@@ -59,6 +63,8 @@ class _Family:
     projects: bool = False
     last_norm: bool = True
     qkv_bias: str | None = "qkv_bias"
+    image_size: str = "image_size"
+    frames: str | None = None
 
 
 _EXACT_EPS = {"layer_norm_eps": 1e-12}
@@ -78,7 +84,15 @@ FAMILIES: dict[str, _Family] = {
     "ijepa": _Family("mean", "mean", _EXACT_EPS),
     "vit_mae": _Family("class", "class", _EXACT_EPS),
     "vit_msn": _Family("class", "class"),
-    "videomae": _Family("mean", "mean", {**_EXACT_EPS, "num_frames": 16}, qkv_bias=None),
+    "dinov3_vit": _Family("class", "class", {"layer_norm_eps": 1e-5, "rope_theta": 100.0}, qkv_bias=None),
+    "vjepa2": _Family(
+        "attentive",
+        "mean",
+        {"num_attention_heads": 16, "crop_size": 256, "frames_per_clip": 64},
+        image_size="crop_size",
+        frames="frames_per_clip",
+    ),
+    "videomae": _Family("mean", "mean", {**_EXACT_EPS, "num_frames": 16}, qkv_bias=None, frames="num_frames"),
 }
 
 
@@ -110,12 +124,13 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
         last_norm_eps=1e-5 if name == "videomae" else None,  # its config states only the other norms
         activation=_activation(vision),
         pooling=_pooling(family, vision, weights, classifies),
-        frames=vision.integer("num_frames", 1, MOST_TOKENS) if name == "videomae" else 1,
-        image_size=read_sides(vision, "image_size"),
+        frames=vision.integer(family.frames, 1, MOST_TOKENS) if family.frames else 1,
+        image_size=read_sides(vision, family.image_size),
         size_is_exact=True,
         antialias=name == "dinov2_with_registers",
         with_head=with_head,
         last_norm=family.last_norm or "classifier.weight" not in weights.tensors,
+        rotary=_rotary(name, vision),
     )
 
 
@@ -143,9 +158,10 @@ def check_stated_fields(config: Section, arch: Architecture, weights: Weights) -
     registers = weights.tensors[names["reg"]].numel() // arch.width if "reg" in names else 0
     if stated.values.get("num_register_tokens", registers) != registers:
         raise _disagrees(stated, "num_register_tokens", stated.values["num_register_tokens"], registers)
-    gated = stated.values.get("use_swiglu_ffn")
-    if gated is not None and bool(gated) != (arch.activation == "swiglu"):
-        raise _disagrees(stated, "use_swiglu_ffn", gated, not gated)
+    for name in ("use_swiglu_ffn", "use_gated_mlp"):
+        gated = stated.values.get(name)
+        if gated is not None and bool(gated) != (arch.activation == "swiglu"):
+            raise _disagrees(stated, name, gated, not gated)
 
 
 def read_sides(section: Section, name: str) -> tuple[int, int]:
@@ -176,11 +192,17 @@ def _vision(config: Section, family: _Family) -> Section:
     return replace(vision, values={**_DEFAULT, **family.defaults, **vision.values})
 
 
+def _rotary(name: str, vision: Section) -> RotaryFacts | None:
+    if name == "dinov3_vit":
+        return RotaryFacts(vision.number("rope_theta", 1, 1e9), centred=True, interleaved=False)
+    return RotaryFacts(of_clips=True) if name == "vjepa2" else None
+
+
 def _activation(vision: Section) -> str:
     activation = vision.text("hidden_act")
-    if activation in _ACTIVATIONS:
+    if activation in _ACTIVATIONS and not vision.values.get("use_gated_mlp"):
         return _ACTIVATIONS[activation]
-    if vision.values.get("use_swiglu_ffn"):
+    if vision.values.get("use_swiglu_ffn") or (vision.values.get("use_gated_mlp") and activation == "silu"):
         return "gelu"  # the gated MLP has an activation of its own
     raise InputError(f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(_ACTIVATIONS)}")
 

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from janus_vit.errors import InputError
 from janus_vit.model.layers import ACTIVATIONS, GATED
 from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, MOST_PIXELS, Preprocessing
+from janus_vit.model.rotary import ROTARIES
 from janus_vit.model.vit import POOLINGS, STEMS, Architecture
 from janus_vit.planning.jsonfile import Section, is_number, shown
 from janus_vit.planning.plan import MOST_BLOCKS, MOST_TOKENS
@@ -18,11 +19,13 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "pooling": POOLINGS,
     "stem": STEMS,
     "activation": (*ACTIVATIONS, GATED),
+    "rotary": ROTARIES,
     "interpolation": INTERPOLATIONS,
 }
-_MAY_BE_ZERO = ("classes", "prefix", "stem_padding")
+_MAY_BE_ZERO = ("classes", "prefix", "pool_depth", "stem_padding")
 # Far beyond real models: larger numbers are damage.
 _LARGEST = {
+    "pool_heads": 1 << 12, "pool_mlp_width": 1 << 20, "pool_depth": MOST_BLOCKS,
     "depth": MOST_BLOCKS, "width": 1 << 16, "mlp_width": 1 << 20, "classes": 1 << 24, "prefix": MOST_TOKENS,
     "heads": 1 << 12, "patch_size": 1 << 12, "stem_padding": 1 << 12, "channels": 3,
     "norm_eps": 1.0, "last_norm_eps": 1.0,
@@ -44,6 +47,12 @@ def parse_architecture(section: Section) -> Architecture:
         raise section.wrong("image_size", f"gives {arch.tokens} tokens, and a model has at most {MOST_TOKENS}")
     if arch.width % arch.heads:
         raise section.wrong("heads", f"is {arch.heads}, which does not divide width {arch.width}")
+    if arch.width % (arch.pool_heads or arch.heads):
+        raise section.wrong("pool_heads", f"is {arch.pool_heads}, which does not divide width {arch.width}")
+    if arch.rotary and arch.width // arch.heads % 2:
+        raise section.wrong("rotary", f"needs heads of an even width, not {arch.width // arch.heads}")
+    if arch.mlp_norm and arch.activation == "quick_gelu":
+        raise section.wrong("mlp_norm", "is not supported with the activation quick_gelu")
     if arch.taps and arch.taps[-1] >= arch.depth:
         raise section.wrong("taps", f"is {list(arch.taps)}, and the model has {arch.depth} blocks")
     if arch.frames % arch.tubelet:

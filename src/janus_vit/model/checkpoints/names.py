@@ -18,14 +18,17 @@ _Rule = tuple[str, str]
 
 # transformers 4 and 5 name tensors differently; files on the hub have either names.
 _HUGGING_FACE: tuple[_Rule, ...] = (
-    (r"^(vit|deit|dinov2|dinov2_with_registers|ijepa|videomae|vision_model)\.", ""),
-    (r"^(?:encoder\.)?layers?\.(\d+)\.", r"blocks.\1."),
+    (r"^(vit|deit|dinov2|dinov2_with_registers|ijepa|videomae|vjepa2|vision_model)\.", ""),
+    (r"^(?:(?:encoder|model)\.)?layers?\.(\d+)\.", r"blocks.\1."),
     (r"^(blocks\.\d+)\.(?:attention\.attention|attention|self_attn)\.([qkv])_bias$", r"\1.\2.bias"),
-    (r"^(blocks\.\d+)\.attention\.attention\.(q)uery\.", r"\1.\2."),
-    (r"^(blocks\.\d+)\.attention\.attention\.(k)ey\.", r"\1.\2."),
-    (r"^(blocks\.\d+)\.attention\.attention\.(v)alue\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.attention\.(?:attention\.)?(q)uery\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.attention\.(?:attention\.)?(k)ey\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.attention\.(?:attention\.)?(v)alue\.", r"\1.\2."),
     (r"^(blocks\.\d+)\.(?:attention|self_attn)\.([qkv])_proj\.", r"\1.\2."),
-    (r"^(blocks\.\d+)\.(?:attention\.output\.dense|attention\.o_proj|self_attn\.out_proj)\.", r"\1.attn.proj."),
+    (
+        r"^(blocks\.\d+)\.(?:attention\.output\.dense|attention\.o_proj|attention\.proj|self_attn\.out_proj)\.",
+        r"\1.attn.proj.",
+    ),
     (r"^(blocks\.\d+)\.intermediate\.dense\.", r"\1.mlp.fc1."),
     (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
     (r"^(blocks\.\d+)\.mlp\.weights_in\.", r"\1.mlp.fc1."),
@@ -39,8 +42,16 @@ _HUGGING_FACE: tuple[_Rule, ...] = (
     (r"^embeddings\.distillation_token$", "dist"),
     (r"^embeddings\.register_tokens$", "reg"),
     (r"^embeddings\.(?:position_embeddings|position_embedding\.weight)$", "pos"),
-    (r"^embeddings\.(?:patch_embeddings\.projection|patch_embedding)\.", "stem."),
-    (r"^(?:layernorm|post_layernorm)\.", "norm."),
+    (r"^(?:encoder\.)?embeddings\.(?:patch_embeddings\.proj(?:ection)?|patch_embeddings?)\.", "stem."),
+    (r"^(?:encoder\.layernorm|layernorm|post_layernorm)\.", "norm."),
+    (r"^pooler\.query_tokens$", "pool.latent"),
+    (r"^pooler\.cross_attention_layer\.layer_norm([12])\.", r"pool.norm\1."),
+    (r"^pooler\.cross_attention_layer\.cross_attn\.([qkv])_proj\.", r"pool.\1."),
+    (r"^pooler\.cross_attention_layer\.mlp\.", "pool.mlp."),
+    (r"^pooler\.self_attention_layers\.(\d+)\.layer_norm([12])\.", r"pool.blocks.\1.norm\2."),
+    (r"^pooler\.self_attention_layers\.(\d+)\.self_attn\.([qkv])_proj\.", r"pool.blocks.\1.\2."),
+    (r"^pooler\.self_attention_layers\.(\d+)\.self_attn\.out_proj\.", r"pool.blocks.\1.attn.proj."),
+    (r"^pooler\.self_attention_layers\.(\d+)\.mlp\.", r"pool.blocks.\1.mlp."),
     (r"^pre_layrnorm\.", "stem_norm."),
     (r"^head\.probe$", "pool.latent"),
     (r"^head\.attention\.in_proj_(weight|bias)$", r"pool.in.\1"),
@@ -60,10 +71,14 @@ _TIMM: tuple[_Rule, ...] = (
     (r"^attn_pool\.", "pool."),
     (r"^(blocks\.\d+)\.mlp\.fc1_g\.", r"\1.mlp.gate."),
     (r"^(blocks\.\d+)\.mlp\.fc1_x\.", r"\1.mlp.up."),
+    (r"^(blocks\.\d+)\.gamma_([12])$", r"\1.ls\2.gamma"),
+    (r"^(blocks\.\d+)\.attn\.([qkv])_proj\.", r"\1.\2."),
+    (r"^(blocks\.\d+)\.attn\.([qv])_bias$", r"\1.\2.bias"),
 )
 # Parts that inference on images does not need: text towers, decoders, the mask token of training.
 _UNUSED = re.compile(
-    r"^(text_model|text_projection|logit_scale|logit_bias|decoder|mask_token|pooler)\b"
+    r"^(text_model|text_projection|logit_scale|logit_bias|decoder|mask_token|(?:vjepa2\.)?predictor)\b"
+    r"|^pooler\b(?!\.(query_tokens|cross_attention_layer|self_attention_layers))"
     r"|(^|\.)(embeddings\.(mask_token|position_ids)|pooler\.dense\.(weight|bias))$"
 )
 

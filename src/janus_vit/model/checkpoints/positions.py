@@ -38,11 +38,14 @@ def trained_size(
         InputError: no size has that many patches.
     """
     if "pos" not in parts:
-        if arch.frames == 1:
+        if arch.frames == 1 and arch.rotary is None:
             raise InputError(f"{path}: its position embeddings are missing: copy the file again")
         if stated:
             return stated
-        raise InputError(f"{path}: the image size is in neither the positions nor a config.json: add its config.json")
+        raise InputError(
+            f"{path}: the image size is in neither the positions nor a config.json: add its config.json or use "
+            "--image-size"
+        )
     positions = parts["pos"].reshape(-1, arch.width).shape[0]
     times = arch.frames // arch.tubelet
     counts = sorted({positions - skip for skip in _prefix_positions(parts, arch)}, reverse=True)
@@ -67,7 +70,10 @@ def place_positions(tensors: dict[str, Tensor], arch: Architecture) -> dict[str,
     """Return the positions of the patches, and the prefix tokens with their positions added."""
     width = arch.width
     prefix = [tensors.pop(name).reshape(-1, width) for name in ("cls", "dist", "reg") if name in tensors]
-    positions = tensors.pop("pos").reshape(-1, width) if "pos" in tensors else sinusoids(arch.patches, width)[0]
+    if "pos" in tensors:
+        positions = tensors.pop("pos").reshape(-1, width)
+    else:
+        positions = torch.zeros(arch.patches, width) if arch.rotary else sinusoids(arch.patches, width)[0]
     spare = len(positions) - arch.patches
     placed = {"pos_embed": positions[spare:][None]}
     if prefix:

@@ -16,7 +16,7 @@ from janus_vit.model.checkpoints.assemble import (
     to_float32,
 )
 from janus_vit.model.checkpoints.families import check_config, embeds, read_config_facts
-from janus_vit.model.checkpoints.files import OpenedCheckpoint, open_checkpoint
+from janus_vit.model.checkpoints.files import PROCESSORS, OpenedCheckpoint, open_checkpoint
 from janus_vit.model.checkpoints.heads import head_task, read_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
 from janus_vit.model.checkpoints.positions import interpolate_positions, with_size
@@ -129,6 +129,11 @@ def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
     architecture = trained if image_size is None else with_size(trained, (image_size, image_size))
     check_image_size(weights.path, architecture)
+    if trained.rotary and architecture.grid != trained.grid:
+        raise InputError(
+            f"{weights.path}: its rotary positions are those of {trained.size[0]} x {trained.size[1]} pixels: leave "
+            "out --image-size"
+        )
     blocks = block_numbers(weights.tensors)
     if trained.depth != len(blocks):
         raise section.wrong("architecture.depth", f"is {trained.depth}, and the file has {len(blocks)} blocks")
@@ -151,7 +156,7 @@ def _preprocessing(opened: OpenedCheckpoint, frames: int) -> Preprocessing | Non
     config = opened.config
     if config is not None and "pretrained_cfg" in config.values:
         return read_timm_preprocessing(config.section("pretrained_cfg"))
-    processor = opened.read_json("preprocessor_config.json") or opened.read_json("processor_config.json")
+    processor = next((found for name in PROCESSORS if (found := opened.read_json(name)) is not None), None)
     return None if processor is None else read_hugging_face_preprocessing(processor, frames)
 
 

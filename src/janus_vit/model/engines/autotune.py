@@ -20,7 +20,7 @@ import torch
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.machine import hardware
-from janus_vit.model.stage import Activation
+from janus_vit.model.stage import Activation, made_up
 from janus_vit.planning.jsonfile import read_json
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def block_seconds(model: Model, specs: Iterable[EngineSpec]) -> dict[str, float]
     beginning = replace(model, network=model.network.first_blocks(blocks))
     engines = {spec.name: spec.load()(beginning) for spec in specs}
     tokens = torch.randn(1, shape.tokens, shape.width, generator=torch.Generator().manual_seed(0))
-    start = Activation(tokens, torch.ones(1, shape.tokens), 0, (0,) * blocks, beginning.fingerprint)
+    sizes, arch = torch.ones(1, shape.tokens), beginning.network.architecture
+    start = made_up(arch, tokens, sizes, 0, (0,) * blocks, beginning.fingerprint)
     least_s = {name: _seconds(engine, start) for name, engine in engines.items()}  # the first run warms up
     began_s = time.perf_counter()
     for attempt in range(_ROUNDS):

@@ -45,7 +45,14 @@ class EagerEngine(OneByOne):
     def run(self, activation: Activation, stop: int) -> Activation:
         """See `Engine.run`."""
         tokens, sizes = activation.tokens.to(self._device), activation.sizes.to(self._device)
-        return stage.run_blocks(self._network, replace(activation, tokens=tokens, sizes=sizes), stop)
+        places = activation.token_of_patch
+        there = replace(
+            activation,
+            tokens=tokens,
+            sizes=sizes,
+            token_of_patch=None if places is None else places.to(self._device),
+        )
+        return stage.run_blocks(self._network, there, stop)
 
     @torch.inference_mode()
     def head(self, activation: Activation) -> Tensor:

@@ -8,7 +8,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.autotune import fastest
 from janus_vit.model.engines.base import Engine
-from janus_vit.model.engines.registry import AUTO, AUTOS, ENGINES, EngineSpec, check_engine
+from janus_vit.model.engines.registry import AUTO, AUTOS, ENGINES, EngineSpec, check_engine, check_supported
 
 
 def make_engine(
@@ -28,14 +28,20 @@ def make_engine(
         on_fallback: called with a message when this machine cannot run the engine and its fallback runs instead.
 
     Raises:
-        InputError: the engine is unknown or not installed, or another engine holds the weights of the model.
+        InputError: the engine is unknown or not installed, it cannot run this model, or another engine holds the
+            weights of the model.
     """
     check_engine(name)
     if any(parameter.is_meta for parameter in model.network.blocks.parameters()):
         raise InputError(f"the weights of model {model.name!r} are inside another engine: load the model again")
+    arch = model.network.architecture
     if name in AUTOS:
-        name = fastest(model, [spec for spec in ENGINES.values() if spec.precision == AUTOS[name]])
-    return _runnable(name, on_fallback).load()(model, keep_model)
+        precision = AUTOS[name]
+        able = [each for each in ENGINES.values() if each.unsupported_reason(arch) is None]
+        name = fastest(model, [each for each in able if each.precision == precision])
+    spec = _runnable(name, on_fallback)
+    check_supported(spec.name, model)
+    return spec.load()(model, keep_model)
 
 
 def engine_for(model: Model, engine: Engine | str) -> Engine:

@@ -12,6 +12,7 @@ from janus_vit.model.engines.block_variant import BlockVariant
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale, Linear, Mlp
 from janus_vit.model.memory import release_pages, trim
 from janus_vit.model.merging import Matching, match_tokens, merge_tokens
+from janus_vit.model.rotary import split_heads
 
 
 class Product(Protocol):
@@ -45,6 +46,7 @@ class PackedBlock:
     def __init__(self, block: Block, pack: Packing, dtype: torch.dtype, keep: bool, variant: BlockVariant) -> None:
         self._dtype, self.variant = dtype, variant
         self._norm1, self._norm2 = block.norm1, block.norm2
+        self._attn_norm, self._mlp_norm = block.attn.norm, block.mlp.norm
         qkv, proj, mlp = block.attn.qkv, block.attn.proj, block.mlp
         self._heads, width = block.attn.heads, proj.in_features
         scale = torch.ones(3 * width, device=proj.weight.device)
@@ -71,27 +73,38 @@ class PackedBlock:
         merges: int,
         protected: int,
         head_tokens: int | None = None,
+        rotation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Matching | None]:
         """See `layers.Block.forward`."""
         if bias_sizes is None:
             x = aligned(x) if self.variant.align else x
         elif self.variant.few_shapes:
             x, bias_sizes = padded(x), padded(bias_sizes)
-        x, sizes, matching = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens)
+        if rotation is not None and rotation.shape[1] < x.shape[1]:
+            rotation = followed_by_zeros(rotation, x.shape[1])
+        x, sizes, matching = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens, rotation)
         return self._mlp_half(x)[:, : sizes.shape[1]], sizes, matching
 
     def _attention_half(
-        self, x: Tensor, sizes: Tensor, bias_sizes: Tensor | None, merges: int, protected: int, head_tokens: int | None
+        self,
+        x: Tensor,
+        sizes: Tensor,
+        bias_sizes: Tensor | None,
+        merges: int,
+        protected: int,
+        head_tokens: int | None,
+        rotation: Tensor | None,
     ) -> tuple[Tensor, Tensor, Matching | None]:
         batch, count, width = x.shape
-        qkv = self._qkv(self._norm1(x)).to(self._dtype).view(batch, count, 3, self._heads, width // self._heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, head_width]
+        qkv = self._qkv(self._norm1(x)).view(batch, count, 3, self._heads, width // self._heads)
+        parts = split_heads(qkv.to(self._dtype) if rotation is None else qkv, rotation)
+        query, key, value = (part.to(self._dtype).transpose(1, 2) for part in parts)  # each [B, heads, T, head_width]
         there = sizes.shape[1]
         if bias_sizes is None:  # without sizes nothing masks the padding, so drop it
             key, value = key[:, :, :there], value[:, :, :there]
         if head_tokens is not None:
             query, x, sizes = query[:, :, :head_tokens], x[:, :head_tokens].contiguous(), sizes[:, :head_tokens]
-        x = self._proj.plus(self.variant.attend(query, key, value, bias_sizes), x)
+        x = self._proj.plus(self._normed(self._attn_norm, self.variant.attend(query, key, value, bias_sizes)), x)
         matching = match_tokens(key[:, :, :there].float(), merges, protected) if merges else None
         if matching is not None:
             x, sizes = merge_tokens(x[:, :there], sizes, matching)
@@ -103,7 +116,11 @@ class PackedBlock:
         if self._gated:
             gate, gated = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * gated
-        return self._fc2.plus(hidden, x)
+        return self._fc2.plus(self._normed(self._mlp_norm, hidden), x)
+
+    @staticmethod
+    def _normed(norm: nn.Module, values: Tensor) -> Tensor:
+        return values if isinstance(norm, nn.Identity) else norm(values.float())
 
 
 def aligned(values: Tensor) -> Tensor:
@@ -112,7 +129,7 @@ def aligned(values: Tensor) -> Tensor:
     oneDNN splits other numbers of rows badly, which costs a few percent of a product's time. One such number is 577,
     a class token and 24 x 24 patches.
     """
-    return _followed_by_zeros(values, min(8, _sixteenth(values)))
+    return _rounded_up(values, min(8, _sixteenth(values)))
 
 
 def padded(values: Tensor) -> Tensor:
@@ -120,7 +137,7 @@ def padded(values: Tensor) -> Tensor:
 
     No token attends to the padding, because its size is zero. oneDNN caches half a megabyte for each product and T.
     """
-    return _followed_by_zeros(values, _sixteenth(values))
+    return _rounded_up(values, _sixteenth(values))
 
 
 def _sixteenth(values: Tensor) -> int:
@@ -128,11 +145,16 @@ def _sixteenth(values: Tensor) -> int:
     return 1 << max(0, values.shape[1].bit_length() - 5)
 
 
-def _followed_by_zeros(values: Tensor, step: int) -> Tensor:
+def _rounded_up(values: Tensor, step: int) -> Tensor:
+    count = values.shape[1]
+    return followed_by_zeros(values, count + -count % step)
+
+
+def followed_by_zeros(values: Tensor, tokens: int) -> Tensor:
+    """Pad values [B, T, ...] with zeros to so many tokens."""
     batch, count, *rest = values.shape
-    missing = -count % step
     # Takes half the time of F.pad, which first fills all rows with zeros.
-    return torch.cat([values, values.new_zeros(batch, missing, *rest)], dim=1) if missing else values
+    return torch.cat([values, values.new_zeros(batch, tokens - count, *rest)], dim=1) if tokens > count else values
 
 
 def release_weight(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:

@@ -13,6 +13,7 @@ from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32, INT8
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
     from janus_vit.model.engines.base import Engine
+    from janus_vit.model.vit import Architecture
     from janus_vit.planning.latency import PlatformProfile
 
 AUTO = "auto"
@@ -41,6 +42,7 @@ class EngineSpec:
         package: the package that it needs beside torch.
         extra: the extra of janus-vit that installs the package.
         on_cpu: whether it runs on the CPU.
+        plain_only: whether it runs only models without rotary positions, norms within branches and dense heads.
     """
 
     name: str
@@ -50,6 +52,7 @@ class EngineSpec:
     package: str | None = None
     extra: str | None = None
     on_cpu: bool = True
+    plain_only: bool = False
 
     @property
     def installed(self) -> bool:
@@ -60,6 +63,18 @@ class EngineSpec:
     def runs_here(self) -> bool:
         """Whether it is installed and this machine can run it."""
         return self.installed and self.load().unavailable_reason() is None
+
+    def unsupported_reason(self, arch: Architecture) -> str | None:
+        """Return why it cannot run models of an architecture, None if it can."""
+        if not self.plain_only:
+            return None
+        found = {
+            "rotary positions": arch.rotary is not None,
+            "norms within branches": arch.attn_norm or arch.mlp_norm,
+            "dense heads": arch.reads_grid,
+        }
+        missing = [name for name, needed in found.items() if needed]
+        return f"it does not compute {' or '.join(missing)}" if missing else None
 
     def load(self) -> EngineClass:
         """Import the class."""
@@ -74,8 +89,8 @@ ENGINES = {
         EngineSpec("packed", ("packed", "PackedEngine"), FLOAT32, fallback="eager"),
         EngineSpec("mkl", ("mkl", "MklEngine"), FLOAT32, fallback="packed"),
         EngineSpec("packed-bf16", ("packed", "PackedBfloat16Engine"), BFLOAT16, fallback="packed"),
-        EngineSpec("cuda-f32", ("gpu.engine", "CudaFloat32Engine"), FLOAT32, fallback="packed", on_cpu=False),
-        EngineSpec("cuda", ("gpu.engine", "CudaEngine"), BFLOAT16, fallback="packed-bf16", on_cpu=False),
+        EngineSpec("cuda-f32", ("gpu.engine", "CudaFloat32Engine"), FLOAT32, "packed", on_cpu=False, plain_only=True),
+        EngineSpec("cuda", ("gpu.engine", "CudaEngine"), BFLOAT16, "packed-bf16", on_cpu=False, plain_only=True),
         EngineSpec("int8", ("int8", "Int8Engine"), INT8, fallback="packed-bf16"),
         EngineSpec("zen", ("zen", "ZenEngine"), FLOAT32, fallback="packed", package="zentorch", extra="zen"),
         EngineSpec(
@@ -102,6 +117,18 @@ def check_engine(name: str) -> None:
     spec = ENGINES[name]
     if not spec.installed:
         raise InputError(f"engine {name!r} needs {spec.package}: pip install 'janus-vit[{spec.extra}]'")
+
+
+def check_supported(name: str, model: Model) -> None:
+    """Check that an engine computes everything that a model needs.
+
+    Raises:
+        InputError: it does not.
+    """
+    spec = ENGINES[name]
+    reason = spec.unsupported_reason(model.network.architecture)
+    if reason is not None:
+        raise InputError(f"engine {name!r} cannot run model {model.name!r}: {reason}: use engine {spec.fallback!r}")
 
 
 def engine_for_profile(name: str, profile: PlatformProfile) -> str:

@@ -9,6 +9,7 @@ from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.hugging_face import read_sides
 from janus_vit.model.checkpoints.processors import read_input_size
+from janus_vit.model.checkpoints.timm import eva
 from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES, COMPARED_WITH, SHAPES, TimmShape
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.planning.jsonfile import Section
@@ -22,7 +23,7 @@ _SUPPORTED_ARGUMENTS = frozenset({
     "img_size", "patch_size", "in_chans", "num_classes", "global_pool", "embed_dim", "depth", "num_heads", "mlp_ratio",
     "qkv_bias", "init_values", "class_token", "no_embed_class", "reg_tokens", "pre_norm", "fc_norm", "dynamic_img_size",
     "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate",
-    "weight_init", "fix_init", "final_norm",
+    "weight_init", "fix_init", "final_norm", "num_reg_tokens",
 })  # fmt: skip
 
 
@@ -66,6 +67,18 @@ def read_timm_facts(weights: Weights, config: Section, with_head: bool) -> Confi
     """
     name, arguments = config.text("architecture").partition(".")[0], _model_args(config)
     pooling = _pooling(weights, config, arguments)
+    if eva.is_eva(name):
+        return ConfigFacts(
+            heads=_shape(weights, config, arguments).heads,
+            norm_eps=eva.norm_eps(name),
+            pooling=pooling,
+            image_size=_stated_size(config, arguments),
+            last_norm=eva.has_last_norm(name),
+            antialias=True,
+            with_head=with_head,
+            rotary=eva.rotary_of(name),
+            pool_heads=eva.pool_heads(name) if pooling == "attention" else None,
+        )
     return ConfigFacts(
         heads=_shape(weights, config, arguments).heads,
         norm_eps=1e-5 if "_clip_" in name else 1e-6,
@@ -123,13 +136,15 @@ def _shape(weights: Weights, config: Section, arguments: Section | None) -> Timm
 
 def _pooling(weights: Weights, config: Section, arguments: Section | None) -> str:
     """Prefer model_args, as timm does: the top-level field is only for information."""
+    name = config.text("architecture").partition(".")[0]
     if arguments is not None and "global_pool" in arguments.values:
         pooling = arguments.values["global_pool"]
     else:
-        pooling = config.values.get("global_pool") or _usual_pooling(weights)
+        usual = eva.usual_pooling(name) if eva.is_eva(name) else _usual_pooling(weights)
+        pooling = config.values.get("global_pool") or usual
     if not isinstance(pooling, str) or pooling not in _POOLING:
         raise InputError(f"{config.source}: field global_pool is {pooling!r}: supported are {', '.join(_POOLING)}")
-    if pooling == "map" and not weights.tensors.keys().isdisjoint(("cls_token", "reg_token")):
+    if pooling == "map" and not eva.is_eva(name) and not weights.tensors.keys().isdisjoint(("cls_token", "reg_token")):
         raise InputError(
             f"{config.source}: attention pooling (global_pool 'map') with class or register tokens is not supported, "
             "because timm pools only the patches: use a checkpoint without these tokens"

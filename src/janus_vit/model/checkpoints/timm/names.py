@@ -102,11 +102,53 @@ _NAMES: dict[tuple[int, int, int], str] = {
     ),
 }
 
+# The same of timm's class Eva.
+_EVA_NAMES: dict[tuple[int, int, int], str] = {
+    (192, 12, 3): (
+        "eva02_tiny_patch14_224 eva02_tiny_patch14_336 vit_pe_core_tiny_patch16_384 "
+        "vit_pe_spatial_tiny_patch16_512 vit_tiny_patch16_dinov3_qkvb"
+    ),
+    (384, 12, 6): (
+        "eva02_small_patch14_224 eva02_small_patch14_336 vit_pe_core_small_patch16_384 "
+        "vit_pe_spatial_small_patch16_512 vit_small_patch16_dinov3 vit_small_patch16_dinov3_qkvb "
+        "vit_small_patch16_lingbot vit_small_patch16_rope_224 vit_small_patch16_rope_ape_224 "
+        "vit_small_patch16_rope_mixed_224 vit_small_patch16_rope_mixed_ape_224 vit_small_plus_patch16_dinov3 "
+        "vit_small_plus_patch16_dinov3_qkvb"
+    ),
+    (512, 12, 8): "vit_medium_patch16_rope_reg1_gap_256",
+    (512, 20, 8): "vit_mediumd_patch16_rope_reg1_gap_256",
+    (640, 12, 10): "vit_betwixt_patch16_rope_reg4_gap_256",
+    (768, 12, 12): (
+        "eva02_base_patch14_224 eva02_base_patch14_448 eva02_base_patch16_clip_224 vit_base_patch16_dinov3 "
+        "vit_base_patch16_dinov3_qkvb vit_base_patch16_lingbot vit_base_patch16_rope_224 "
+        "vit_base_patch16_rope_ape_224 vit_base_patch16_rope_mixed_224 vit_base_patch16_rope_mixed_ape_224 "
+        "vit_base_patch16_rope_reg1_gap_256 vit_pe_core_base_patch16_224 vit_pe_spatial_base_patch16_512"
+    ),
+    (1024, 23, 16): "vit_pe_lang_large_patch14_448",
+    (1024, 24, 16): (
+        "eva02_large_patch14_224 eva02_large_patch14_448 eva02_large_patch14_clip_224 eva02_large_patch14_clip_336 "
+        "vit_large_patch16_dinov3 vit_large_patch16_dinov3_qkvb vit_large_patch16_lingbot "
+        "vit_large_patch16_rope_224 vit_large_patch16_rope_ape_224 vit_large_patch16_rope_mixed_224 "
+        "vit_large_patch16_rope_mixed_ape_224 vit_pe_core_large_patch14_336 vit_pe_spatial_large_patch14_448"
+    ),
+    (1280, 32, 20): "vit_huge_plus_patch16_dinov3 vit_huge_plus_patch16_dinov3_qkvb",
+    (1408, 40, 16): "eva_giant_patch14_224 eva_giant_patch14_336 eva_giant_patch14_560 eva_giant_patch14_clip_224",
+    (1536, 40, 24): "vit_giant_patch16_lingbot",
+    (1536, 47, 16): "vit_pe_lang_gigantic_patch14_448",
+    (1536, 50, 16): "vit_pe_core_gigantic_patch14_448 vit_pe_spatial_gigantic_patch14_448",
+    (4096, 40, 32): "vit_7b_patch16_dinov3",
+}
+
 
 def _patch_size(name: str) -> int:
     found = re.search(r"patch(\d+)", name)
     return int(found[1]) if found else 16  # only flexivit does not say it
 
 
-SHAPES = {name: TimmShape(*shape, _patch_size(name)) for shape, names in _NAMES.items() for name in names.split()}
+SHAPES = {
+    name: TimmShape(*shape, _patch_size(name))
+    for table in (_NAMES, _EVA_NAMES)
+    for shape, names in table.items()
+    for name in names.split()
+}
 COMPARED_NAMES = frozenset(SHAPES)

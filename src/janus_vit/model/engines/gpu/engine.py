@@ -21,6 +21,7 @@ from janus_vit.model.engines.gpu.shortage import in_halves
 from janus_vit.model.engines.gpu.transfers import Transfers
 from janus_vit.model.engines.gpu.weights import block_weights
 from janus_vit.model.engines.packed_block import release_weight
+from janus_vit.model.engines.registry import check_supported
 from janus_vit.model.layers import Block
 from janus_vit.model.ragged import RaggedTokens
 from janus_vit.model.stage import Activation
@@ -38,6 +39,9 @@ class CudaEngine:
         keep_model: False takes the weights of the blocks out of the model.
         device: "cuda", the current GPU, or "cpu" for tests, where plain PyTorch does the same.
         arithmetic: how blocks compute; what is fastest and passes a trial if None.
+
+    Raises:
+        InputError: it does not compute everything that the model needs.
     """
 
     name = "cuda"
@@ -48,6 +52,7 @@ class CudaEngine:
     def __init__(
         self, model: Model, keep_model: bool = True, device: str = "cuda", arithmetic: Arithmetic | None = None
     ) -> None:
+        check_supported(self.name, model)
         self.device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
         self._fingerprint = model.fingerprint
         self._lock = Lock()
