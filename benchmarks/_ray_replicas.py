@@ -13,6 +13,7 @@ import torch
 from serving import free_profile, model_224
 
 from janus_vit.cloud.engine_half import EngineHalf
+from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ray.scale import Scale
 from janus_vit.cloud.service import CloudService
@@ -37,7 +38,7 @@ def one_by_one(frame_s: float) -> CloudService:
 def serve_alone(pipe: Connection, frame_s: float) -> None:
     """The server's process: our own gRPC server with one engine."""
     service = one_by_one(frame_s)
-    server = GrpcServer(service, "127.0.0.1:0", CloudConfig())
+    server = GrpcServer(service, "127.0.0.1:0", CloudConfig(), Gate(Access()))
     _answer(pipe, server.port)
     server.stop(grace_s=0.0)
     service.close()

@@ -1,6 +1,6 @@
 # The cloud on an NVIDIA GPU, x86-64. Not built by the authors, who had no container engine at hand.
 #   docker build -f docker/server.Dockerfile -t janus-vit-server .
-#   docker run --gpus all -p 50051:50051 -v /srv/my-model:/model:ro janus-vit-server --model /model
+#   docker run --gpus all -p 50051:50051 -v /srv/my-model:/model:ro janus-vit-server --model /model --allow-anonymous   # or tokens: docs/security.md
 FROM python:3.11-slim
 
 # On Linux x86-64 the default wheel of torch brings its own CUDA libraries; the driver comes from the host.

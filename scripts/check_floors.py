@@ -31,6 +31,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "sources",
     "runtime",
     "cloud",
+    "cloud/access",
     "cloud/processes",
     "cloud/ray",
     "links",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from janus_vit.calibration.profiler import profile_machine
+    from janus_vit.cloud.access.settings import Access
     from janus_vit.cloud.server import Cloud
     from janus_vit.errors import (
         DeadlineExceeded,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         Overloaded,
         Rejected,
         TransportError,
+        Unauthenticated,
         Unreachable,
         WireError,
     )
@@ -51,6 +53,7 @@ _HOMES = {
     "load_accuracy": "janus_vit.planning.accuracy.table",
     "AccuracyTable": "janus_vit.planning.accuracy.table",
     "Cloud": "janus_vit.cloud.server",
+    "Access": "janus_vit.cloud.access.settings",
     "CloudConfig": "janus_vit.scheduling.config",
     "connect": "janus_vit.runtime.connect",
     "Device": "janus_vit.runtime.device",
@@ -83,9 +86,11 @@ _HOMES = {
     "DeadlineExceeded": "janus_vit.errors",
     "Overloaded": "janus_vit.errors",
     "Rejected": "janus_vit.errors",
+    "Unauthenticated": "janus_vit.errors",
 }
 
 __all__ = [
+    "Access",
     "AccuracyTable",
     "Answer",
     "Cloud",
@@ -113,6 +118,7 @@ __all__ = [
     "Source",
     "Transfer",
     "TransportError",
+    "Unauthenticated",
     "Unreachable",
     "WireError",
     "__version__",

@@ -9,6 +9,7 @@
         |-- DeadlineExceeded  no answer in the time that was left
         `-- Rejected          the cloud refused the request
             |-- OtherModel        it runs another model
+            |-- Unauthenticated   it does not know the device
             `-- Overloaded        it cannot answer in time, or too many requests wait
 
 Each message is one sentence: what is wrong, where (file, line, field), and how to fix it.
@@ -66,6 +67,10 @@ class Rejected(TransportError):
 
 class OtherModel(Rejected):
     """The cloud refused the request because it runs another model."""
+
+
+class Unauthenticated(Rejected):
+    """The cloud does not know the device: its token or certificate is missing, wrong or revoked."""
 
 
 class Overloaded(Rejected):

@@ -26,7 +26,7 @@ def free():
 
 def test_an_option_without_effect_is_refused(capsys, free):
     assert "--replicas has no effect without --ray: add --ray" in refused(capsys, ["cloud", "--replicas", "2"])
-    for name, value in {"--ingest": "2", "--metrics-port": "9090", "--tls-cert": "c.pem", "--tls-key": "k.pem"}.items():
+    for name, value in {"--ingest": "2", "--metrics-port": "9090", "--cert": "c.pem", "--tokens": "t.txt"}.items():
         error = refused(capsys, ["cloud", "--ray", "--listen", free, name, value])
         assert f"{name} has no effect with --ray: leave out {name} or --ray" in error
 
@@ -43,11 +43,11 @@ def test_an_option_without_effect_is_refused(capsys, free):
     ],
 )
 def test_a_wrong_option_is_named(capsys, free, options, says):
-    assert says in refused(capsys, ["cloud", "--ray", "--listen", free, *options])
+    assert says in refused(capsys, ["cloud", "--ray", "--allow-anonymous", "--listen", free, *options])
 
 
 def test_ray_serve_listens_on_every_address(capsys):
-    error = refused(capsys, ["cloud", "--ray", "--profile", "cloud.json"])
+    error = refused(capsys, ["cloud", "--ray", "--allow-anonymous", "--profile", "cloud.json"])
     assert "--listen 127.0.0.1:50051: Ray Serve listens on every address: write 0.0.0.0:50051" in error
 
 
@@ -56,17 +56,18 @@ def test_a_port_in_use_is_refused(capsys):
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         listen = f"0.0.0.0:{taken.getsockname()[1]}"
-        assert f"cannot listen on {listen}" in refused(capsys, ["cloud", "--ray", "--listen", listen])
+        error = refused(capsys, ["cloud", "--ray", "--allow-anonymous", "--listen", listen])
+    assert f"cannot listen on {listen}" in error
 
 
 def test_ray_is_an_extra(capsys, monkeypatch, free):
     monkeypatch.setattr(on_ray, "find_spec", lambda name: None if name == "ray" else importlib.util.find_spec(name))
-    error = refused(capsys, ["cloud", "--ray", "--listen", free, "--profile", "cloud.json"])
+    error = refused(capsys, ["cloud", "--ray", "--allow-anonymous", "--listen", free, "--profile", "cloud.json"])
     assert "--ray needs Ray Serve: pip install 'janus-vit[ray]'" in error
 
 
 def test_help_says_what_ray_needs(capsys):
     assert main(["cloud", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "janus-vit cloud --listen 0.0.0.0:50051 --profile cloud.json --ray" in text
+    assert "janus-vit cloud --listen 0.0.0.0:50051 --allow-anonymous --profile cloud.json --ray" in text
     assert "--replicas" in text

@@ -83,6 +83,7 @@ def cloud(profile, tmp_path_factory):
         port = free.getsockname()[1]
     mark, folder = uuid.uuid4().hex, tempfile.mkdtemp(prefix="ray")  # a path that is short enough for Ray's sockets
     options = ["--engine", "eager", "--threads", "1", "--replicas", "2", "--profile", str(path), "--json"]
+    options.append("--allow-anonymous")
     process = subprocess.Popen(
         [sys.executable, "-m", "janus_vit.cli.main", "cloud", "--ray", "--listen", f"0.0.0.0:{port}", *options],
         env={

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import ssl
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,14 +19,10 @@ from janus_vit.cli.common.options import (
     ModelName,
     ProfileFile,
     Threads,
-    read_bytes,
     use_threads,
 )
-from janus_vit.errors import InputError
+from janus_vit.cli.common.security import AllowAnonymous, ClientCa, ServerCertificate, ServerKey, TokenHashes
 from janus_vit.model.engines.registry import AUTO, check_engine
-
-if TYPE_CHECKING:
-    from janus_vit.cloud.tls import ServerTls
 
 
 def cloud(
@@ -60,12 +54,11 @@ def cloud(
         typer.Option("--metrics-port", metavar="PORT", help="Serve Prometheus metrics on this port, path /metrics."),
     ] = None,
     as_json: AsJson = False,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM); serves with TLS.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", metavar="FILE", help="Private key of the certificate (PEM).")
-    ] = None,
+    cert: ServerCertificate = None,
+    key: ServerKey = None,
+    client_ca: ClientCa = None,
+    tokens: TokenHashes = None,
+    allow_anonymous: AllowAnonymous = False,
     ray: Annotated[
         bool,
         typer.Option(
@@ -90,15 +83,26 @@ def cloud(
     requests and answers those that it has accepted.
 
     \b
-    Example:        janus-vit cloud --listen 0.0.0.0:50051 --model my-model/
-    A GPU server:   janus-vit cloud --listen 0.0.0.0:50051 --engine auto-bf16 --ingest 8 --metrics-port 9090
-    With TLS:       janus-vit cloud --tls-cert cert.pem --tls-key key.pem
-    Several GPUs:   janus-vit cloud --listen 0.0.0.0:50051 --profile cloud.json --ray
+    For devices with tokens:  janus-vit cloud --listen 0.0.0.0:50051 --cert cert.pem --key key.pem --tokens tokens.txt
+    For everybody:            janus-vit cloud --listen 0.0.0.0:50051 --allow-anonymous
+    A GPU server:             janus-vit cloud --engine auto-bf16 --ingest 8 --metrics-port 9090
+    Several GPUs:             janus-vit cloud --listen 0.0.0.0:50051 --allow-anonymous --profile cloud.json --ray
     """
-    never_with_ray = {"--ingest": ingest, "--metrics-port": metrics_port, "--tls-cert": tls_cert, "--tls-key": tls_key}
+    never_with_ray = {
+        "--ingest": ingest,
+        "--metrics-port": metrics_port,
+        "--cert": cert,
+        "--key": key,
+        "--client-ca": client_ca,
+        "--tokens": tokens,
+    }
+    from janus_vit.cloud.access.settings import Access, Gate
+
     check_unused(ray, {"--replicas": replicas}, never_with_ray)
     check_engine(engine)
+    access = Access(cert, key, client_ca, tokens, allow_anonymous)
     if ray:
+        access.check("0.0.0.0")
         arguments = {
             "profile": profile,
             "model": model,
@@ -120,12 +124,13 @@ def cloud(
     if not (host and port == "0"):
         check_address(listen)
     config = CloudConfig(ingest_processes=ingest, max_batch_frames=max_batch, metrics_port=metrics_port)
-    tls = _tls(tls_cert, tls_key)
+    access.check(host)
+    Gate(access)  # its files are read before the model is
     use_threads(threads)
     served = load_model_for_task(model, task, image_size, architecture)
     runner = load_engine(served, engine, profile)
     measured = read_or_measure_profile(profile, served, runner)
-    with wait_for_signal() as stop, Cloud(served, measured, listen, tls, runner, config) as server:
+    with wait_for_signal() as stop, Cloud(served, measured, listen, access, runner, config) as server:
         say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
@@ -133,18 +138,3 @@ def cloud(
         stop.wait()
         say(messages(), "stopping: answering the requests that were accepted")
         server.drain()
-
-
-def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
-    from janus_vit.cloud.tls import ServerTls
-
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise InputError("--tls-cert and --tls-key belong together: give both or neither")
-    pair = ServerTls(certificates=read_bytes(cert), key=read_bytes(key))
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-    except ssl.SSLError as error:
-        raise InputError(f"{cert} and {key} are not a PEM certificate and its key: check both files") from error
-    return pair

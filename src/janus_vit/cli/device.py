@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import time
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -53,10 +52,16 @@ from janus_vit.cli.common.options import (
     Threads,
     check_positive,
     parse_duration,
-    read_bytes,
     use_threads,
 )
-from janus_vit.errors import InputError
+from janus_vit.cli.common.security import (
+    CloudCa,
+    DeviceCertificate,
+    DeviceKey,
+    TokenFile,
+    channel_credentials,
+    device_token,
+)
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.policies.presets import check_policy
 from janus_vit.records.summary import Summary, Tally
@@ -65,7 +70,6 @@ from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.pacing import EveryFrame, NewestFrames
 
 if TYPE_CHECKING:
-    import grpc
     from rich.console import Console
 
     from janus_vit.model.catalog import Model
@@ -111,9 +115,10 @@ def device(
     as_json: AsJson = False,
     engine: EngineName = AUTO,
     threads: Threads = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Certificates (PEM) to trust; connects with TLS.")
-    ] = None,
+    ca: CloudCa = None,
+    cert: DeviceCertificate = None,
+    key: DeviceKey = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Answer a stream of frames within the SLA, whatever the network does.
 
@@ -132,7 +137,8 @@ def device(
     check_policy(policy)
     check_address(cloud)
     period_s = None if fps is None else 1 / check_positive(fps, "--fps", "10")
-    credentials = _credentials(tls_ca)
+    credentials = channel_credentials(ca, cert, key)
+    token = device_token(token_file)
     check_source(source)
     check_engine(engine)
     use_threads(threads)
@@ -151,6 +157,7 @@ def device(
         policy=policy,
         images_allowed=not private,
         credentials=credentials,
+        token=token,
         engine=runner,
         accuracy=known,
         require_cloud=require_cloud,
@@ -256,16 +263,3 @@ def _print_summary(summary: Summary | None, samples: Source, console: Console) -
     if samples.skipped:
         table.add_row("images skipped", f"{len(samples.skipped)}")
     console.print(table)
-
-
-def _credentials(tls_ca: Path | None) -> grpc.ChannelCredentials | None:
-    import grpc
-
-    if tls_ca is None:
-        return None
-    trusted = read_bytes(tls_ca)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(tls_ca)
-    except ssl.SSLError as error:
-        raise InputError(f"{tls_ca}: holds no certificate in PEM form: check the file") from error
-    return grpc.ssl_channel_credentials(trusted)

@@ -22,6 +22,7 @@ from janus_vit.cli.profile import profile
 from janus_vit.cli.report import report
 from janus_vit.cli.simulated.compare import compare
 from janus_vit.cli.simulated.fleet import fleet
+from janus_vit.cli.token import token
 from janus_vit.errors import JanusError
 
 # One function per command, in the order of --help.
@@ -29,6 +30,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     cloud,
     device,
+    token,
     profile,
     calibrate,
     plan,
@@ -55,7 +57,7 @@ def janus_vit(
 
     \b
     See it on one machine:   janus-vit demo
-    On the server:           janus-vit cloud --listen 0.0.0.0:50051
+    On the server:           janus-vit cloud --listen 0.0.0.0:50051 --allow-anonymous
     On the device:           janus-vit device --cloud HOST:50051 --sla 300ms
     Explain one decision:    janus-vit plan --bandwidth 20 --rtt 20ms --sla 300ms
     Help for a command:      janus-vit COMMAND --help

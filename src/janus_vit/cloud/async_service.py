@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.service import Call, CloudService, Pending
 from janus_vit.errors import JanusError
 from janus_vit.wire.load_messages import serialise_probe_reply
@@ -33,13 +34,14 @@ class AsyncService:
         """The reply to a probe that took that long to arrive."""
         return serialise_probe_reply(receive_s, self._service.load())
 
-    async def infer(self, message: bytes, receive_s: float, left_s: float) -> bytes:
+    async def infer(self, message: bytes, receive_s: float, left_s: float, caller: Caller | None = None) -> bytes:
         """Answer a request.
 
         Args:
             message: the serialised request.
             receive_s: how long it took to arrive.
             left_s: time until its call ends.
+            caller: who sent it; None believes the name in the request.
 
         Raises:
             JanusError: see `CloudService.begin`.
@@ -51,7 +53,7 @@ class AsyncService:
         def on_reply(reply: Reply | JanusError) -> None:
             loop.call_soon_threadsafe(_settle, answered, reply)
 
-        pending = await self._begin(request, receive_s, left_s, on_reply)
+        pending = await self._begin(request, receive_s, on_reply, left_s, Call(caller))
         try:
             return serialise_reply(await answered)
         except asyncio.CancelledError:  # the device disconnected
@@ -63,12 +65,16 @@ class AsyncService:
         self._decoders.shutdown(cancel_futures=True)
 
     async def _begin(
-        self, request: Request, receive_s: float, left_s: float, on_reply: Callable[[Reply | JanusError], None]
+        self,
+        request: Request,
+        receive_s: float,
+        on_reply: Callable[[Reply | JanusError], None],
+        left_s: float,
+        call: Call,
     ) -> Pending:
         """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
         if self._service.decodes_quickly(request):
-            return self._service.begin(request, receive_s, on_reply, left_s)
-        call = Call()
+            return self._service.begin(request, receive_s, on_reply, left_s, call)
         begun = self._decoders.submit(self._service.begin, request, receive_s, on_reply, left_s, call)
         try:
             return await asyncio.wrap_future(begun)

@@ -17,6 +17,7 @@ from janus_vit.errors import (
     ModelMismatch,
     Overloaded,
     Rejected,
+    Unauthenticated,
     Unreachable,
     WireError,
 )
@@ -29,6 +30,7 @@ _LOG = logging.getLogger("janus_vit.cloud")
 _STATUS = (
     (ModelMismatch, grpc.StatusCode.FAILED_PRECONDITION),
     (WireError, grpc.StatusCode.INVALID_ARGUMENT),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (Rejected, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Unreachable, grpc.StatusCode.UNAVAILABLE),

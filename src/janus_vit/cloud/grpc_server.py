@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
+from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.calls import Context, end_call, result_of, time_left_s, timed_message, timed_probe
 from janus_vit.cloud.service import CloudService
@@ -35,7 +36,7 @@ class GrpcServer:
         service: answers the requests.
         address: "host:port"; port 0 picks a free one, see `port`.
         config: limits.
-        credentials: TLS credentials; None serves without TLS.
+        gate: identifies callers; its certificates serve with TLS.
         shares_port: whether other processes listen on the same port, each for a part of the connections.
 
     Raises:
@@ -47,13 +48,13 @@ class GrpcServer:
         service: CloudService,
         address: str,
         config: CloudConfig,
-        credentials: grpc.ServerCredentials | None = None,
+        gate: Gate,
         shares_port: bool = False,
     ) -> None:
         self._service = service
         self._address = address
         self._config = config
-        self._credentials = credentials
+        self._gate = gate
         self._shares_port = shares_port
         self._answers = AsyncService(service)
         self._loop = asyncio.new_event_loop()
@@ -115,10 +116,11 @@ class GrpcServer:
 
     def _bound_port(self) -> int:
         try:
-            if self._credentials is None:
+            credentials = self._gate.credentials
+            if credentials is None:
                 port: int = self._server.add_insecure_port(self._address)
             else:
-                port = self._server.add_secure_port(self._address, self._credentials)
+                port = self._server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise InputError(
                 f"cannot listen on {self._address}: choose a free port and an address of this machine"
@@ -140,7 +142,7 @@ class GrpcServer:
         """Handlers that take and return bytes, so that a message that cannot be parsed gets our own error message."""
 
         async def hello(request: bytes, context: Context) -> bytes:
-            return await self._answers.hello()
+            return await end_call(context, await result_of(self._hello(context)))
 
         async def infer(requests: AsyncIterator[bytes], context: Context) -> bytes:
             return await end_call(context, await result_of(self._infer(context)))
@@ -160,11 +162,17 @@ class GrpcServer:
             },
         )
 
+    async def _hello(self, context: Context) -> bytes:
+        self._gate.identify(context)
+        return await self._answers.hello()
+
     async def _infer(self, context: Context) -> bytes:
+        caller = self._gate.identify(context)
         message, receive_s = await timed_message(context)
-        return await self._answers.infer(message, receive_s, time_left_s(context))
+        return await self._answers.infer(message, receive_s, time_left_s(context), caller)
 
     async def _probe(self, context: Context) -> bytes:
+        self._gate.identify(context)
         return await self._answers.probe(await timed_probe(context))
 
 

@@ -46,11 +46,12 @@ class Ingest:
         """Whether decoding takes about a millisecond at most."""
         return request.split > 0 or math.prod(self._shape.input_shape) <= _QUICK_VALUES
 
-    def job(self, job_id: int, request: Request, sent_s: float, arrived_s: float, ends_s: float) -> Job:
+    def job(self, job_id: int, client: str, request: Request, sent_s: float, arrived_s: float, ends_s: float) -> Job:
         """Describe a checked request to the scheduler.
 
         Args:
             job_id: unique number.
+            client: who sent it, for fair shares.
             request: from the device.
             sent_s: when the device began to send it, on this machine's clock.
             arrived_s: when its last byte arrived.
@@ -60,7 +61,7 @@ class Ingest:
         left = tokens_after_blocks(tokens, request.merges)
         abandoned_s = min(sent_s + request.time_left_s, ends_s)
         deadline_s = min(sent_s + (request.in_time_s or request.time_left_s), abandoned_s)
-        return Job(job_id, request.device, arrived_s, deadline_s, request.split, left, abandoned_s)
+        return Job(job_id, client, arrived_s, deadline_s, request.split, left, abandoned_s)
 
     def decode(
         self, request: Request, payload: PayloadFormat, before_frame: Callable[[], None] = lambda: None

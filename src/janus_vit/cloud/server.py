@@ -7,12 +7,12 @@ import time
 from dataclasses import replace
 from types import TracebackType
 
+from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.engine_half import Capacity, EngineHalf
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
 from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortReservation
-from janus_vit.cloud.tls import ServerTls
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.registry import AUTO
@@ -33,13 +33,13 @@ class Cloud:
         model: the model to serve.
         profile: latency profile of this machine (`janus-vit profile`); devices get it when they connect.
         listen: "host:port"; port 0 picks a free one, see `port`.
-        tls: certificate and key; None serves without TLS.
+        access: who may call; the default serves everybody on this machine.
         engine: the engine or its name; default: the fastest one that computes in float32.
         config: limits.
         costs: times of batches; default: measured now if the engine runs batches, otherwise taken from the profile.
 
     Raises:
-        InputError: the cloud cannot listen on the address, or the engine cannot be used.
+        InputError: the cloud cannot listen on the address, strangers could use it there, or the engine cannot be used.
     """
 
     def __init__(
@@ -47,26 +47,29 @@ class Cloud:
         model: Model,
         profile: PlatformProfile,
         listen: str = "127.0.0.1:0",
-        tls: ServerTls | None = None,
+        access: Access | None = None,
         engine: Engine | str = AUTO,
         config: CloudConfig | None = None,
         costs: CostTable | None = None,
     ) -> None:
+        access = access or Access()
+        host = listen.rpartition(":")[0]
+        access.check(host)
+        gate = Gate(access)
         self._closed = threading.Event()
         self.metrics = CloudMetrics()
         self._engine = EngineHalf(model, profile, engine, config or CloudConfig(), costs, self.metrics.batch_ran)
         self._config, self._loop = self._engine.config, self._engine.loop
-        host = listen.rpartition(":")[0]
         port = self._config.metrics_port
         self._page: MetricsPage | None = None
         try:
             self._page = None if port is None else MetricsPage(self.metrics, host.strip("[]"), port)
             self._front: _OneProcess | _ManyProcesses
             if self._config.ingest_processes:
-                setup = IngestSetup(self.greeting(), model.shape, listen, self._config, tls, self._loop.load())
+                setup = IngestSetup(self.greeting(), model.shape, listen, self._config, access, self._loop.load())
                 self._front = _ManyProcesses(setup, self._loop, self.metrics)
             else:
-                self._front = _OneProcess(self._engine, listen, tls, self.metrics)
+                self._front = _OneProcess(self._engine, listen, gate, self.metrics)
         except BaseException:
             self._loop.close()
             if self._page is not None:
@@ -133,9 +136,9 @@ class Cloud:
 class _OneProcess:
     """Run gRPC in the engine's process."""
 
-    def __init__(self, engine: EngineHalf, listen: str, tls: ServerTls | None, metrics: CloudMetrics) -> None:
+    def __init__(self, engine: EngineHalf, listen: str, gate: Gate, metrics: CloudMetrics) -> None:
         self._service = engine.service(metrics.request_ended)
-        self._server = GrpcServer(self._service, listen, engine.config, tls and tls.credentials())
+        self._server = GrpcServer(self._service, listen, engine.config, gate)
         self.port = self._server.port
         self.process_ids: list[int] = []
 

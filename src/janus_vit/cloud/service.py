@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 
+from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.backend import Backend, Finished
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.metrics import CANCELLED, RequestRecord, outcome_of
@@ -17,6 +18,7 @@ from janus_vit.planning.price import CloudLoad
 from janus_vit.scheduling.job import Job
 from janus_vit.wire.messages import Greeting, Reply, Request
 
+_LONGEST_NAME = 64  # characters
 OnReply = Callable[[Reply | JanusError], None]
 
 
@@ -30,14 +32,26 @@ class Pending:
 class Call:
     """A call whose request has arrived.
 
+    Args:
+        caller: who sent it; None believes the name in the request.
+
     Attributes:
         arrived_s: when the request had arrived, on the clock of `time.perf_counter`.
         ended: set to True when the device disconnects.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller | None = None) -> None:
+        self._caller = caller
         self.arrived_s = time.perf_counter()
         self.ended = False
+
+    def client(self, claimed: str) -> str:
+        """Name for limits and fair shares."""
+        return claimed if self._caller is None else self._caller.name
+
+    def shown(self, claimed: str) -> str:
+        """Name for metrics: the proven one, or the one that an anonymous device claims."""
+        return self._caller.name if self._caller is not None and self._caller.proven else claimed[:_LONGEST_NAME]
 
     def check(self, deadline_s: float) -> None:
         """Require that somebody still waits for the answer.
@@ -123,24 +137,26 @@ class CloudService:
         """
         call = call or Call()
         arrived_s = call.arrived_s
+        device = call.shown(request.device)
         job: Job | None = None
         try:
             if self._draining:
                 raise Unreachable("the cloud is shutting down")
             payload = self._ingest.check(request)
             sent_s, ends_s = arrived_s - receive_s, arrived_s + left_s
-            job = self._ingest.job(next(self._ids), request, sent_s, arrived_s, ends_s)
+            client = call.client(request.device)
+            job = self._ingest.job(next(self._ids), client, request, sent_s, arrived_s, ends_s)
             self._backend.check(job)
             abandoned_s = job.abandoned_s
             start = self._ingest.decode(request, payload, lambda: call.check(abandoned_s))
             decoded_s = time.perf_counter()
             times = _Times(receive_s, arrived_s, decoded_s)
-            self._backend.submit(job, start, lambda result: on_reply(self._ended(request, result, times)))
+            self._backend.submit(job, start, lambda result: on_reply(self._ended(device, request, result, times)))
         except JanusError as error:
             entry = None if job is None else job.entry
-            self._on_ended(RequestRecord(request.device, outcome_of(error), len(request.body), entry))
+            self._on_ended(RequestRecord(device, outcome_of(error), len(request.body), entry))
             raise
-        return Pending(lambda: self._cancel(request, job.id))
+        return Pending(lambda: self._cancel(device, request, job.id))
 
     def handle(self, request: Request, receive_s: float) -> Reply:
         """Answer a request and wait for it; see `begin`."""
@@ -164,18 +180,16 @@ class CloudService:
         self.drain()
         self._backend.close()
 
-    def _cancel(self, request: Request, job_id: int) -> None:
+    def _cancel(self, device: str, request: Request, job_id: int) -> None:
         self._backend.cancel(job_id)
-        self._on_ended(RequestRecord(request.device, CANCELLED, len(request.body), request.split))
+        self._on_ended(RequestRecord(device, CANCELLED, len(request.body), request.split))
 
-    def _ended(self, request: Request, result: Finished, times: _Times) -> Reply | JanusError:
+    def _ended(self, device: str, request: Request, result: Finished, times: _Times) -> Reply | JanusError:
         """Count a request that has ended, and return its reply or error."""
         queue_s = max(0.0, time.perf_counter() - times.decoded_s - result.compute_s)
         outcome = outcome_of(result.error)
         self._on_ended(
-            RequestRecord(
-                request.device, outcome, len(request.body), request.split, queue_s, compute_s=result.compute_s
-            )
+            RequestRecord(device, outcome, len(request.body), request.split, queue_s, compute_s=result.compute_s)
         )
         if result.answer is None:
             assert result.error is not None, "a job without an answer has an error"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from janus_vit.errors import InputError
@@ -30,6 +30,7 @@ class DeviceConfig:
         images_allowed: False keeps pixels on the device, so that only tokens are sent.
         name: identifies the device at the cloud; default: host name and process number.
         credentials: TLS credentials; None connects without TLS.
+        token: proves to the cloud who this device is; None sends none. It needs TLS, or a cloud on this machine.
         engine: runs the model on the device, an engine or its name; "auto" measures which float32 engine is fastest.
         accuracy: accuracy table measured on your frames; None uses the model's own table, if it has one.
         require_cloud: True raises an error if no cloud answers when connecting; False runs without one until it does.
@@ -48,6 +49,7 @@ class DeviceConfig:
     images_allowed: bool = True
     name: str | None = None
     credentials: grpc.ChannelCredentials | None = None
+    token: str | None = field(default=None, repr=False)
     engine: Engine | str = "auto"
     accuracy: AccuracyTable | None = None
     require_cloud: bool = True
@@ -59,10 +61,10 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         check_sla(self.sla_s)
         check_policy(self.policy)
-        for field in ("hello_timeout_s", "first_probe_timeout_s", "probe_timeout_s"):
-            value = getattr(self, field)
+        for name in ("hello_timeout_s", "first_probe_timeout_s", "probe_timeout_s"):
+            value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{field} is {value!r}: give a positive number of seconds")
+                raise InputError(f"{name} is {value!r}: give a positive number of seconds")
         if not self.first_probes_bytes or not all(size > 0 for size in self.first_probes_bytes):
             raise InputError(f"first_probes_bytes is {self.first_probes_bytes!r}: give at least one positive size")
 
@@ -77,7 +79,7 @@ class DeviceConfig:
         Raises:
             InputError: an option is not a field, or its value cannot be used.
         """
-        known = [field.name for field in fields(self)]
+        known = [each.name for each in fields(self)]
         unknown = [name for name in options if name not in known]
         if unknown:
             raise InputError(f"option {unknown[0]!r} is unknown: use one of {', '.join(known)}")

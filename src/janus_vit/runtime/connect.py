@@ -68,7 +68,7 @@ def connect(
         model.shape, profile, profile, _UNKNOWN_MBPS, _UNKNOWN_RTT_S, accuracy, images_allowed=settings.images_allowed
     )
     worker = LocalWorker(model, engine)
-    transport = GrpcTransport(address, expected_outputs(model), settings.credentials)
+    transport = GrpcTransport(address, expected_outputs(model), settings.credentials, settings.token)
 
     def join() -> Policy:
         platforms = shake_hands(model, transport, address, profile=profile, config=settings)

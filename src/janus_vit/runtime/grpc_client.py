@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from janus_vit.errors import (
     Overloaded,
     Rejected,
     TransportError,
+    Unauthenticated,
     Unreachable,
     WireError,
 )
@@ -24,6 +26,7 @@ from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.addresses import is_loopback
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.fields import require_field
 from janus_vit.wire.load_messages import parse_price, parse_probe_reply
@@ -45,6 +48,7 @@ _RECONNECT = [
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
 _SIZES = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", 1 << 20)]
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
 _LONGEST_DETAILS = 500  # characters
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 
@@ -56,13 +60,21 @@ class GrpcTransport:
         address: address of the cloud, "host:port".
         outputs: size of the model's answers, to check replies.
         credentials: TLS credentials; None connects without TLS.
+        token: proves who this device is; None sends none.
 
     Raises:
-        InputError: the address has no port from 1 to 65535.
+        InputError: the address has no port from 1 to 65535, or the token would cross a network in clear text.
     """
 
-    def __init__(self, address: str, outputs: Outputs, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        outputs: Outputs,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+    ) -> None:
         check_address(address)
+        self._metadata = _authorization(token, address, encrypted=credentials is not None)
         self._address = address
         self._process = os.getpid()
         self._outputs = outputs
@@ -79,13 +91,13 @@ class GrpcTransport:
     def hello(self, timeout_s: float) -> Greeting:
         """See `Transport.hello`."""
         request = pb.HelloRequest(wire_version=WIRE_VERSION).SerializeToString()
-        return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s)))
+        return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s, metadata=self._metadata)))
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once if there is no connection."""
         message = serialise_request(request)
         began_s = time.perf_counter()
-        reply = parse_reply(self._call(lambda: self._infer(iter([message]), timeout=timeout_s)), self._outputs)
+        reply = parse_reply(self._send(self._infer, message, timeout_s), self._outputs)
         cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
         _require_past("receive_s", cloud_s, time.perf_counter() - began_s)
         return reply
@@ -113,7 +125,7 @@ class GrpcTransport:
         message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
         began_s = time.perf_counter()
         try:
-            receive_s, load = parse_probe_reply(self._call(lambda: self._probe(iter([message]), timeout=timeout_s)))
+            receive_s, load = parse_probe_reply(self._send(self._probe, message, timeout_s))
             _require_past("receive_s", receive_s, time.perf_counter() - began_s)
         except (TransportError, WireError):
             ended_s = time.perf_counter()
@@ -126,6 +138,9 @@ class GrpcTransport:
         """Refuse calls in a forked process, where gRPC's threads are missing: they would wait forever."""
         if os.getpid() != self._process:
             raise InputError(f"the connection to {self._address} is that of another process: connect after the fork")
+
+    def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float) -> bytes:
+        return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=self._metadata))
 
     def _call(self, call: Callable[[], bytes]) -> bytes:
         self._require_own_process()
@@ -142,11 +157,23 @@ class GrpcTransport:
             return DeadlineExceeded(f"{self._address} did not answer in time")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return Unreachable(f"{self._address} cannot be reached ({details})")
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return Unauthenticated(f"{self._address} does not know this device: {details}")
         refusal = f"{self._address} refused ({code.name.lower()}): {details}"
         if code is grpc.StatusCode.FAILED_PRECONDITION:
             return OtherModel(refusal)
         wait_s = _expected_wait_s(error)
         return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s, _price(error))
+
+
+def _authorization(token: str | None, address: str, encrypted: bool) -> tuple[tuple[str, str], ...]:
+    if token is None:
+        return ()
+    if not (encrypted or is_loopback(address.rpartition(":")[0])):
+        raise InputError(f"the token would cross the network to {address} in clear text: add --ca FILE")
+    if not _TOKEN.fullmatch(token):
+        raise InputError("the token has characters that no token has: check the token file or JANUS_VIT_TOKEN")
+    return (("authorization", f"Bearer {token}"),)
 
 
 def _printable(details: str) -> str:

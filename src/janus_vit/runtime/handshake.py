@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Protocol
 
-from janus_vit.errors import InputError, ModelMismatch, TransportError
+from janus_vit.errors import InputError, ModelMismatch, TransportError, Unauthenticated
 from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.platforms import Platforms
@@ -55,6 +55,8 @@ def shake_hands(
     check_profile(profile, model)
     try:
         greeting = transport.hello(config.hello_timeout_s)
+    except Unauthenticated as error:
+        raise InputError(str(error)) from error
     except TransportError as error:
         raise InputError(f"no janus-vit cloud answers ({error}): start one there, or check host and port") from error
     if greeting.fingerprint != model.fingerprint:

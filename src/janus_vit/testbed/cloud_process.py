@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from janus_vit.cloud.access.settings import Access
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import JanusError
 from janus_vit.links.netns import enter_namespace
@@ -127,7 +128,13 @@ def _serve(pipe: Connection) -> None:
         if setup.namespace is not None:
             enter_namespace(setup.namespace)  # all threads that gRPC starts from this one are in it too
         with Cloud(
-            model, setup.profile, f"{setup.host}:0", engine=slowed or engine, config=setup.config, costs=setup.costs
+            model,
+            setup.profile,
+            f"{setup.host}:0",
+            Access(allow_anonymous=True),  # a namespace has no other devices
+            slowed or engine,
+            setup.config,
+            setup.costs,
         ) as cloud:
             pipe.send(cloud.port)
             serve_until_closed(pipe, lambda _: _usage(slowed))

@@ -170,18 +170,6 @@ def check_different_paths(page: Path, table: Path | None, option: str = "--csv")
         raise InputError(f"{page}: cannot be both files: give {option} another path")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a small file, such as a certificate.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-
-
 def use_threads(threads: int | None) -> None:
     """Set the number of CPU threads for all computation in this process; None keeps the default."""
     if threads is not None:

@@ -19,6 +19,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
+from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
@@ -26,7 +27,6 @@ from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
 from janus_vit.cloud.processes.shared_frames import largest_frame_bytes, slots_memory
 from janus_vit.cloud.service import CloudService
-from janus_vit.cloud.tls import ServerTls
 from janus_vit.errors import InputError, JanusError, Unreachable
 from janus_vit.planning.plan import ModelShape
 from janus_vit.scheduling.config import CloudConfig
@@ -47,7 +47,7 @@ class IngestSetup:
         shape: shape of the model.
         address: "host:port" that all processes share.
         config: limits.
-        tls: certificate and key; None serves without TLS.
+        access: who may call; each process reads its files.
         load: load of the cloud at the start.
     """
 
@@ -55,7 +55,7 @@ class IngestSetup:
     shape: ModelShape
     address: str
     config: CloudConfig
-    tls: ServerTls | None
+    access: Access
     load: Load
 
 
@@ -216,8 +216,7 @@ def _serve(connection: Connection, memory: Tensor, setup: IngestSetup) -> None:
     ingest = Ingest(setup.shape, setup.greeting.fingerprint)
     service = CloudService(setup.greeting, ingest, backend, pipe.send)
     try:
-        credentials = setup.tls and setup.tls.credentials()
-        holder.append(GrpcServer(service, setup.address, setup.config, credentials, shares_port=True))
+        holder.append(GrpcServer(service, setup.address, setup.config, Gate(setup.access), shares_port=True))
     except JanusError as error:
         connection.send(error)
         return

@@ -1,0 +1,106 @@
+"""Options for certificates and tokens, of the cloud and of devices. Imports gRPC only when it is needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from janus_vit.errors import InputError
+
+if TYPE_CHECKING:
+    import grpc
+
+TOKEN_VARIABLE = "JANUS_VIT_TOKEN"
+_LONGEST_TOKEN_FILE = 4_096  # bytes
+
+ServerCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert",
+        "--tls-cert",
+        metavar="FILE",
+        help="Certificate chain (PEM); serves with TLS. May be renewed any time.",
+    ),
+]
+ServerKey = Annotated[
+    Path | None, typer.Option("--key", "--tls-key", metavar="FILE", help="Private key of the certificate (PEM).")
+]
+ClientCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--client-ca", metavar="FILE", help="Authority (PEM) of client certificates; devices without one are refused."
+    ),
+]
+TokenHashes = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokens",
+        metavar="FILE",
+        help="Hashes of the tokens of devices, from 'janus-vit token'; devices without one are refused. "
+        "The file may change while the cloud runs.",
+    ),
+]
+AllowAnonymous = Annotated[
+    bool, typer.Option("--allow-anonymous", help="Serve everybody who can reach the port, without credentials.")
+]
+CloudCa = Annotated[
+    Path | None,
+    typer.Option("--ca", "--tls-ca", metavar="FILE", help="Certificates (PEM) to trust; connects with TLS."),
+]
+DeviceCertificate = Annotated[
+    Path | None,
+    typer.Option("--cert", metavar="FILE", help="Certificate of this device (PEM), for 'cloud --client-ca'."),
+]
+DeviceKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Private key of that certificate (PEM).")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help=f"Token of this device, from 'janus-vit token'. Default: the environment variable {TOKEN_VARIABLE}.",
+    ),
+]
+
+
+def channel_credentials(ca: Path | None, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials | None:
+    """TLS credentials of a device; None without `ca`.
+
+    Raises:
+        InputError: a file cannot be used, or the options do not fit together.
+    """
+    from janus_vit.cloud.access.certificates import check_authorities, check_pair
+
+    if (certificate is None) != (key is None):
+        raise InputError("--cert and --key belong together: give both or neither")
+    if ca is None:
+        if certificate is not None:
+            raise InputError("--cert needs TLS: add --ca FILE")
+        return None
+    import grpc
+
+    trusted = check_authorities(ca)
+    if certificate is None or key is None:
+        return grpc.ssl_channel_credentials(trusted)
+    chain, private = check_pair(certificate, key)
+    return grpc.ssl_channel_credentials(trusted, private, chain)
+
+
+def device_token(path: Path | None) -> str | None:
+    """Token of this device, from a file or the environment; None if there is none.
+
+    Raises:
+        InputError: the file cannot be read, or holds more than one line.
+    """
+    if path is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_LONGEST_TOKEN_FILE).decode("utf-8", "replace").split()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    if len(lines) != 1:
+        raise InputError(f"{path}: must hold one token alone: write it with 'janus-vit token NAME --out FILE'")
+    return lines[0]

@@ -1,0 +1,84 @@
+"""A server's certificate, its key, and the authority of its clients, from files that may be renewed while it runs."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from janus_vit.cloud.access.watched import WatchedFiles, read_bytes
+from janus_vit.errors import InputError
+
+
+class Certificates:
+    """TLS of a server. Each handshake uses the files as they are then.
+
+    Args:
+        certificate: certificate chain of the server, PEM.
+        key: private key of the certificate, PEM.
+        client_ca: certificates of the authority that signs those of clients, PEM; None asks clients for none.
+
+    Raises:
+        InputError: a file cannot be read, or does not hold what it should.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        self._asks_clients = client_ca is not None
+        paths = [certificate, key, *([] if client_ca is None else [client_ca])]
+        self._files = WatchedFiles(paths, lambda: _read(certificate, key, client_ca))
+        self._given = self._files.value()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """gRPC credentials that follow the files."""
+        return grpc.dynamic_ssl_server_credentials(self._given, self._changed, self._asks_clients)
+
+    def _changed(self) -> Any:
+        """The files as gRPC needs them if they have changed since it last asked, else None."""
+        now = self._files.value()
+        if now is self._given:
+            return None
+        self._given = now
+        return now
+
+
+def check_authorities(path: Path) -> bytes:
+    """Read certificates of authorities to trust, PEM.
+
+    Raises:
+        InputError: the file cannot be read, or holds no certificate.
+    """
+    pem = read_bytes(path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise InputError(f"{path}: holds no certificate in PEM form: check the file") from error
+    return pem
+
+
+def check_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
+    """Read a certificate chain and its private key, PEM.
+
+    Raises:
+        InputError: a file cannot be read, or the key is not that of the certificate.
+    """
+    pair = read_bytes(certificate), read_bytes(key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password(key))
+    except ssl.SSLError as error:
+        raise InputError(f"{certificate} and {key} are not a PEM certificate and its key: check both files") from error
+    return pair
+
+
+def _no_password(key: Path) -> Any:
+    def refuse() -> str:
+        raise InputError(f"{key}: the key is encrypted: give one without a password, readable by this user alone")
+
+    return refuse
+
+
+def _read(certificate: Path, key: Path, client_ca: Path | None) -> Any:
+    chain, private = check_pair(certificate, key)
+    authorities = None if client_ca is None else check_authorities(client_ca)
+    return grpc.ssl_server_certificate_configuration([(private, chain)], authorities)

@@ -1,0 +1,143 @@
+"""A cloud with certificates and tokens: who gets in, under which name, and what changes while it runs."""
+
+import os
+import threading
+
+import grpc
+import pytest
+from certificates import Authority
+from cloud_requests import image_request
+
+from janus_vit.cloud.access.settings import Access
+from janus_vit.cloud.access.tokens import hash_line, new_token
+from janus_vit.cloud.server import Cloud
+from janus_vit.errors import InputError, TransportError, Unauthenticated
+from janus_vit.runtime.connect import connect
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.wire.answer_check import Outputs
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority()
+
+
+@pytest.fixture
+def server_files(authority, tmp_path):
+    return authority.pair(tmp_path, "cloud")
+
+
+@pytest.fixture
+def serve(model, make_profile):
+    """Start a cloud with these settings; return it with the names under which requests were counted."""
+    clouds = []
+
+    def start(access):
+        cloud = Cloud(model, make_profile(1e-5, model="small"), engine="eager", access=access)
+        clouds.append(cloud)
+        return cloud
+
+    yield start
+    for cloud in clouds:
+        cloud.close()
+
+
+def asks(cloud, authority=None, pair=None, token=None, host="127.0.0.1"):
+    """Connect with these credentials and greet the cloud."""
+    credentials = None
+    if authority is not None:
+        chain, key = (None, None) if pair is None else (path.read_bytes() for path in pair)
+        credentials = grpc.ssl_channel_credentials(authority.pem, key, chain)
+    transport = GrpcTransport(f"{host}:{cloud.port}", Outputs(7), credentials, token)
+    try:
+        return transport.hello(2.0).model
+    finally:
+        transport.close()
+
+
+def devices_of(cloud):
+    samples = next(family for family in cloud.metrics.registry.collect() if family.name == "janus_device_requests")
+    return {sample.labels["device"] for sample in samples.samples}
+
+
+def test_tls_from_files_that_are_renewed_while_it_runs(serve, authority, server_files, tmp_path, monkeypatch):
+    monkeypatch.setattr("janus_vit.cloud.access.watched._EVERY_S", 0.0)
+    cloud = serve(Access(*server_files))
+    assert asks(cloud, authority) == "small"
+    (tmp_path / "new").mkdir()
+    other = Authority("other")
+    for new, path in zip(other.pair(tmp_path / "new", "cloud"), server_files, strict=True):
+        os.replace(new, path)
+    assert asks(cloud, other) == "small"
+    with pytest.raises(TransportError):
+        asks(cloud, authority)
+    server_files[0].write_text("half a file")
+    assert asks(cloud, other) == "small"
+
+
+def test_a_device_without_a_certificate_of_the_right_authority_gets_no_word(serve, authority, server_files, tmp_path):
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.pem)
+    cloud = serve(Access(*server_files, client_ca=ca))
+    assert asks(cloud, authority, authority.pair(tmp_path, "robot-1")) == "small"
+    for pair in (None, Authority("other").pair(tmp_path, "robot-2")):
+        with pytest.raises(TransportError):
+            asks(cloud, authority, pair)
+
+
+def test_a_device_is_known_by_its_certificate_whatever_name_it_claims(model, serve, authority, server_files, tmp_path):
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.pem)
+    cloud = serve(Access(*server_files, client_ca=ca))
+    chain, key = (path.read_bytes() for path in authority.pair(tmp_path, "robot-1"))
+    credentials = grpc.ssl_channel_credentials(authority.pem, key, chain)
+    transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), credentials)
+    transport.infer(image_request(model, device="robot-9"), 5.0)
+    transport.close()
+    assert devices_of(cloud) == {"robot-1"}
+
+
+def test_a_device_is_known_by_its_token_whatever_name_it_claims(model, serve, tmp_path):
+    token, tokens = new_token(), tmp_path / "tokens.txt"
+    tokens.write_text(hash_line("robot-1", token) + "\n")
+    cloud = serve(Access(tokens=tokens))
+    transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), token=token)
+    transport.infer(image_request(model, device="robot-9"), 5.0)
+    assert transport.probe(1_000, 2.0).result().transfer.delivered
+    transport.close()
+    assert devices_of(cloud) == {"robot-1"}
+
+
+def test_every_call_needs_a_token_and_no_secret_is_logged(model, serve, tmp_path, caplog, make_profile):
+    caplog.set_level("DEBUG")
+    token, wrong, tokens = new_token(), new_token(), tmp_path / "tokens.txt"
+    tokens.write_text(hash_line("robot-1", token) + "\n")
+    cloud = serve(Access(tokens=tokens))
+    assert asks(cloud, token=token) == "small"
+    for bad in (None, wrong):
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), token=bad)
+        with pytest.raises(Unauthenticated, match="does not know this device"):
+            transport.hello(2.0)
+        with pytest.raises(Unauthenticated, match="does not know this device"):
+            transport.infer(image_request(model), 2.0)
+        assert not transport.probe(1_000, 2.0).result().transfer.delivered
+        transport.close()
+    with pytest.raises(InputError, match="does not know this device: the call has no token that this cloud knows"):
+        connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), token=wrong)
+    assert token not in caplog.text
+    assert wrong not in caplog.text
+
+
+def test_a_token_crosses_a_network_only_encrypted():
+    with pytest.raises(InputError, match=r"in clear text: add --ca FILE"):
+        GrpcTransport("10.0.0.5:50051", Outputs(7), token=new_token())
+    GrpcTransport("10.0.0.5:50051", Outputs(7), grpc.ssl_channel_credentials(), new_token()).close()
+    with pytest.raises(InputError, match="characters that no token has"):
+        GrpcTransport("127.0.0.1:50051", Outputs(7), token="two\nlines")
+
+
+def test_a_cloud_that_strangers_reach_does_not_start_without_a_word(model, make_profile):
+    before = threading.active_count()
+    with pytest.raises(InputError, match="anyone could use this cloud"):
+        Cloud(model, make_profile(1e-5, model="small"), "0.0.0.0:0", engine="eager")
+    assert threading.active_count() == before
