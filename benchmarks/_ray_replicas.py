@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from serving import free_profile, model_224
 
-from janus_vit.cloud.engine_half import EngineHalf
 from janus_vit.cloud.access.settings import Access, Gate
+from janus_vit.cloud.engine_half import EngineHalf
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ray.scale import Scale
 from janus_vit.cloud.service import CloudService

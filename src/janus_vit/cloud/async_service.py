@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.service import Call, CloudService, Pending
 from janus_vit.errors import JanusError
 from janus_vit.wire.load_messages import serialise_probe_reply
@@ -34,14 +33,14 @@ class AsyncService:
         """The reply to a probe that took that long to arrive."""
         return serialise_probe_reply(receive_s, self._service.load())
 
-    async def infer(self, message: bytes, receive_s: float, left_s: float, caller: Caller | None = None) -> bytes:
+    async def infer(self, message: bytes, receive_s: float, left_s: float, call: Call | None = None) -> bytes:
         """Answer a request.
 
         Args:
             message: the serialised request.
             receive_s: how long it took to arrive.
             left_s: time until its call ends.
-            caller: who sent it; None believes the name in the request.
+            call: the call; default: one that arrives now, from the device that the request names.
 
         Raises:
             JanusError: see `CloudService.begin`.
@@ -53,7 +52,7 @@ class AsyncService:
         def on_reply(reply: Reply | JanusError) -> None:
             loop.call_soon_threadsafe(_settle, answered, reply)
 
-        pending = await self._begin(request, receive_s, on_reply, left_s, Call(caller))
+        pending = await self._begin(request, receive_s, on_reply, left_s, call or Call())
         try:
             return serialise_reply(await answered)
         except asyncio.CancelledError:  # the device disconnected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -78,29 +79,63 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-async def timed_message(context: Context) -> tuple[bytes, float]:
+async def timed_message(context: Context, limit_s: float = LONGEST_WAIT_S) -> tuple[bytes, float]:
     """Read the stream's only message; return it with the time from the call's headers to the message's last byte.
 
+    Args:
+        context: context of the call.
+        limit_s: longest time that the message may take.
+
     Raises:
-        WireError: the call has no deadline within a minute, or no message.
+        WireError: the call has no deadline within a minute, or no message in time.
     """
     headers_s = time.perf_counter()
     left_s = context.time_remaining()
     if left_s is None or left_s > LONGEST_WAIT_S + 1:  # an idle stream would stay open forever
         raise WireError(f"the call has no deadline within {LONGEST_WAIT_S:.0f} s: set one")
-    message = await context.read()
-    if message is grpc.aio.EOF:
-        raise WireError("the call ended without a message")
+    message = await read_within(context, limit_s)
     return message, time.perf_counter() - headers_s
 
 
-async def timed_probe(context: Context) -> float:
+async def read_within(context: Context, limit_s: float) -> bytes:
+    """Read the stream's only message.
+
+    Raises:
+        WireError: there is none, or it does not arrive within `limit_s` seconds.
+    """
+    task, expired = asyncio.current_task(), False
+    assert task is not None, "gRPC runs each call in a task"
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(limit_s, expire)
+    try:
+        message = await context.read()
+    except asyncio.CancelledError:
+        if not expired:  # the device disconnected
+            raise
+        raise WireError(f"the message did not arrive within {limit_s:.1f} s") from None
+    finally:
+        timer.cancel()
+    if message is grpc.aio.EOF:
+        raise WireError("the call ended without a message")
+    return bytes(message)
+
+
+async def timed_probe(context: Context, limit_s: float = LONGEST_WAIT_S) -> float:
     """Read a probe, and return how long it took to arrive, in seconds.
+
+    Args:
+        context: context of the call.
+        limit_s: longest time that the message may take.
 
     Raises:
         WireError: see `timed_message`; or the message is not a probe.
     """
-    message, receive_s = await timed_message(context)
+    message, receive_s = await timed_message(context, limit_s)
     parse(pb.ProbeRequest, message)
     return receive_s
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import suppress
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 
+from janus_vit.cloud.access.connections import ConnectionGuard, Roster, allow_many_files
+from janus_vit.cloud.access.door import Door
+from janus_vit.cloud.access.limits import Ledger
+from janus_vit.cloud.access.memory import UNREAD_BYTES, limits_of
 from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
-from janus_vit.cloud.calls import Context, end_call, result_of, time_left_s, timed_message, timed_probe
+from janus_vit.cloud.grpc_handlers import Handlers
 from janus_vit.cloud.service import CloudService
 from janus_vit.errors import InputError
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import HEADER_BYTES
-from janus_vit.wire.rpc import CONNECTION, HELLO, INFER, LARGEST_PROBE_BYTES, PROBE, SERVICE
+from janus_vit.wire.rpc import CONNECTION, LARGEST_PROBE_BYTES, SERVICE
 
 _LOG = logging.getLogger("janus_vit.cloud")
+_HANDSHAKE_MS = 5_000  # for TLS and the first bytes of HTTP/2
+_RENEW_MS = 3_600_000  # after which a device shows its certificate again
 _REPORT_S = 1.0  # longest wait until health checks know that the server goes away
 
 
@@ -55,6 +60,8 @@ class GrpcServer:
         self._address = address
         self._config = config
         self._gate = gate
+        self._largest_bytes = max(service.largest_body_bytes, LARGEST_PROBE_BYTES) + HEADER_BYTES
+        self._limits, self._connection_limits = limits_of(config, service.largest_body_bytes)
         self._shares_port = shares_port
         self._answers = AsyncService(service)
         self._loop = asyncio.new_event_loop()
@@ -102,17 +109,24 @@ class GrpcServer:
 
     async def _run(self, started: Future[int]) -> None:
         self._stopping = asyncio.Event()
-        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=self._config.calls_at_once)
-        self._server.add_generic_rpc_handlers((self._handlers(),))
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        allow_many_files()
+        self._server = grpc.aio.server(options=self._options())
+        roster = Roster()
+        door = Door(self._gate, Ledger(self._limits), roster, self._largest_bytes, lambda: guard.wake())
+        handlers = Handlers(self._answers, self._health, door, self._service.largest_body_bytes)
+        self._server.add_generic_rpc_handlers((handlers,))
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         port = self._bound_port()
-        await self._server.start()
-        started.set_result(port)
-        await self._stopping.wait()
-        await self._server.stop(self._grace_s)
+        guard = ConnectionGuard(port, roster, self._connection_limits)
+        try:
+            await self._server.start()
+            started.set_result(port)
+            await self._stopping.wait()
+            await self._server.stop(self._grace_s)
+        finally:
+            guard.close()
 
     def _bound_port(self) -> int:
         try:
@@ -128,52 +142,20 @@ class GrpcServer:
         return port
 
     def _options(self) -> list[tuple[str, int]]:
-        largest = max(self._service.largest_body_bytes, LARGEST_PROBE_BYTES) + HEADER_BYTES
+        renewal = [("grpc.max_connection_age_ms", _RENEW_MS)] if self._gate.by_certificate else []
         return [
             *CONNECTION,
+            *renewal,
             ("grpc.so_reuseport", int(self._shares_port)),  # otherwise a second cloud on the port is a mistake
-            ("grpc.max_receive_message_length", largest),
-            # A window as large as the whole payload: with a smaller one, each window would cost a round trip.
-            ("grpc.http2.lookahead_bytes", largest),
+            ("grpc.max_receive_message_length", self._largest_bytes),
+            # What a stream may send before the door has admitted its call. After that, gRPC lets the rest of the
+            # message come as soon as its first bytes have told its length.
+            ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
+            ("grpc.max_concurrent_streams", self._limits.calls_per_client),
+            ("grpc.max_allowed_incoming_connections", 2 * self._connection_limits.total),
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ]
-
-    def _handlers(self) -> grpc.GenericRpcHandler:
-        """Handlers that take and return bytes, so that a message that cannot be parsed gets our own error message."""
-
-        async def hello(request: bytes, context: Context) -> bytes:
-            return await end_call(context, await result_of(self._hello(context)))
-
-        async def infer(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            return await end_call(context, await result_of(self._infer(context)))
-
-        async def probe(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            return await end_call(context, await result_of(self._probe(context)))
-
-        def name(path: str) -> str:
-            return path.rsplit("/", 1)[1]
-
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                name(HELLO): grpc.unary_unary_rpc_method_handler(hello),
-                name(INFER): grpc.stream_unary_rpc_method_handler(infer),
-                name(PROBE): grpc.stream_unary_rpc_method_handler(probe),
-            },
-        )
-
-    async def _hello(self, context: Context) -> bytes:
-        self._gate.identify(context)
-        return await self._answers.hello()
-
-    async def _infer(self, context: Context) -> bytes:
-        caller = self._gate.identify(context)
-        message, receive_s = await timed_message(context)
-        return await self._answers.infer(message, receive_s, time_left_s(context), caller)
-
-    async def _probe(self, context: Context) -> bytes:
-        self._gate.identify(context)
-        return await self._answers.probe(await timed_probe(context))
 
 
 async def _end_tasks() -> None:

@@ -38,12 +38,14 @@ class Call:
     Attributes:
         arrived_s: when the request had arrived, on the clock of `time.perf_counter`.
         ended: set to True when the device disconnects.
+        decode_s: set to the CPU time that checks and decoding took.
     """
 
     def __init__(self, caller: Caller | None = None) -> None:
         self._caller = caller
         self.arrived_s = time.perf_counter()
         self.ended = False
+        self.decode_s = 0.0
 
     def client(self, claimed: str) -> str:
         """Name for limits and fair shares."""
@@ -136,7 +138,7 @@ class CloudService:
             Unreachable: the cloud is shutting down, or the device disconnected.
         """
         call = call or Call()
-        arrived_s = call.arrived_s
+        began_s, arrived_s = time.thread_time(), call.arrived_s
         device = call.shown(request.device)
         job: Job | None = None
         try:
@@ -156,6 +158,8 @@ class CloudService:
             entry = None if job is None else job.entry
             self._on_ended(RequestRecord(device, outcome_of(error), len(request.body), entry))
             raise
+        finally:
+            call.decode_s = time.thread_time() - began_s
         return Pending(lambda: self._cancel(device, request, job.id))
 
     def handle(self, request: Request, receive_s: float) -> Reply:

@@ -39,7 +39,7 @@ from janus_vit.wire.messages import (
     parse_reply,
     serialise_request,
 )
-from janus_vit.wire.rpc import CONNECTION, EXPECTED_WAIT, HELLO, INFER, PRICE, PROBE
+from janus_vit.wire.rpc import CONNECTION, EXPECTED_WAIT, HELLO, INFER, MESSAGE_BYTES, PRICE, PROBE
 
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -140,7 +140,8 @@ class GrpcTransport:
             raise InputError(f"the connection to {self._address} is that of another process: connect after the fork")
 
     def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float) -> bytes:
-        return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=self._metadata))
+        metadata = (*self._metadata, (MESSAGE_BYTES, str(len(message))))
+        return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=metadata))
 
     def _call(self, call: Callable[[], bytes]) -> bytes:
         self._require_own_process()

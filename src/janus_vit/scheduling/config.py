@@ -14,6 +14,9 @@ _COUNTS = (
     "waiting_total",
     "slots_per_process",
     "calls_at_once",
+    "calls_per_client",
+    "connections_at_once",
+    "connections_per_client",
 )
 _SECONDS = ("least_segment_s", "drain_s", "safety_s", "longest_wait_s")
 
@@ -33,7 +36,13 @@ class CloudConfig:
         ingest_processes: processes that receive and decode requests; 0 does it in the engine's process.
         slots_per_process: frames in shared memory, between arrival and answer, for each of these processes.
         metrics_port: TCP port of the Prometheus page, 0 picks a free one; None serves no page.
-        calls_at_once: open gRPC calls.
+        calls_at_once: open gRPC calls, for each process that serves them.
+        calls_per_client: the part of them that one client may open; also the streams of one connection.
+        calls_per_s_per_client: calls that one client may begin in a second; those of a second can be saved up. A call
+            that takes long to decode, or that no device sends, counts as several.
+        connections_at_once: open connections, for each process that serves them; fewer if memory is short.
+        connections_per_client: the part of them that one client may open.
+        memory_bytes: memory for connections, messages and decoded frames; None: a quarter of this machine's.
         drain_s: time in which a server that shuts down still answers admitted requests.
         safety_s: time before its deadline at which an answer has to be ready.
         longest_wait_s: age at which a request is served as if its deadline were then, however late its deadline is.
@@ -52,6 +61,11 @@ class CloudConfig:
     slots_per_process: int = 64
     metrics_port: int | None = None
     calls_at_once: int = 1_024
+    calls_per_client: int = 16
+    calls_per_s_per_client: float = 250.0
+    connections_at_once: int = 1_024
+    connections_per_client: int = 8
+    memory_bytes: int | None = None
     drain_s: float = 5.0
     safety_s: float = 1e-3
     longest_wait_s: float = 10.0
@@ -62,6 +76,10 @@ class CloudConfig:
         _require("ingest_processes", self.ingest_processes, 0)
         if self.metrics_port is not None:
             _require("metrics_port", self.metrics_port, 0, 65_535)
+        if self.memory_bytes is not None:
+            _require("memory_bytes", self.memory_bytes, 1)
+        if not 1 <= self.calls_per_s_per_client < math.inf:
+            raise InputError(f"calls_per_s_per_client is {self.calls_per_s_per_client!r} and must be at least 1")
         for name in _SECONDS:
             value = getattr(self, name)
             if not 0 <= value < math.inf:

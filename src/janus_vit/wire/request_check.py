@@ -29,6 +29,7 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
             "start both sides with the same model"
         )
     require_field(len(request.device) <= _LONGEST_NAME, "device", f"has more than {_LONGEST_NAME} characters")
+    require_field(request.device.isprintable(), "device", "has characters that cannot be printed")
     require_field(
         0 < request.time_left_s <= LONGEST_WAIT_S,
         "time_left_s",
@@ -38,6 +39,11 @@ def check_request(request: Request, shape: ModelShape, fingerprint: str) -> Payl
         0 <= request.in_time_s <= LONGEST_WAIT_S,
         "in_time_s",
         f"is {request.in_time_s}, expected 0 to {LONGEST_WAIT_S:g} seconds",
+    )
+    require_field(
+        request.in_time_s <= request.time_left_s,
+        "in_time_s",
+        f"is {request.in_time_s}, more than time_left_s, which is {request.time_left_s}",
     )
     require_field(
         request.split <= shape.blocks, "split", f"is {request.split}, but the model has {shape.blocks} blocks"

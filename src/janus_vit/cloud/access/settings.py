@@ -74,6 +74,9 @@ class Gate:
     Args:
         access: who may call.
 
+    Attributes:
+        by_certificate: whether devices need a certificate.
+
     Raises:
         InputError: a file cannot be used.
     """
@@ -83,35 +86,34 @@ class Gate:
         if access.certificate is not None and access.key is not None:
             self._certificates = Certificates(access.certificate, access.key, access.client_ca)
         self._tokens = None if access.tokens is None else Tokens(access.tokens)
-        self._by_certificate = access.client_ca is not None
+        self.by_certificate = access.client_ca is not None
 
     @property
     def credentials(self) -> grpc.ServerCredentials | None:
         """TLS credentials of the server; None serves without TLS."""
         return None if self._certificates is None else self._certificates.credentials()
 
-    def identify(self, context: Any) -> Caller:
+    def identify(self, context: Any, authorization: object, known: bool = True) -> Caller:
         """Caller of a gRPC call: by its token, else by its certificate, else by its address.
 
         Args:
             context: context of the call.
+            authorization: metadata of that name.
+            known: whether the caller has to prove who it is, if the cloud asks for that.
 
         Raises:
             Unauthenticated: the call has no valid token, although the cloud has a file of tokens.
         """
+        if not known:
+            return caller_at(context.peer())
         if self._tokens is not None:
-            name = self._tokens.identify(_authorization(context))
+            name = self._tokens.identify(authorization if isinstance(authorization, str) else None)
             if name is None:
                 raise Unauthenticated("the call has no token that this cloud knows: start the device with --token-file")
             return Caller(name, proven=True)
-        if self._by_certificate:
+        if self.by_certificate:
             return Caller(_certificate_name(context.auth_context()), proven=True)
         return caller_at(context.peer())
-
-
-def _authorization(context: Any) -> str | None:
-    value = next((value for key, value in context.invocation_metadata() or () if key == "authorization"), None)
-    return value if isinstance(value, str) else None
 
 
 def _certificate_name(verified: dict[str, list[bytes]]) -> str:

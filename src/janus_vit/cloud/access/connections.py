@@ -1,0 +1,250 @@
+"""Which connections a server keeps. gRPC has no limits by address, so the sockets are counted and cut beside it.
+
+Knows the addresses of connections and their callers, but neither calls nor messages.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import resource
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from janus_vit.cloud.access.callers import Caller, network_of
+
+Peer: TypeAlias = tuple[str, int]  # address and port
+_EVERY_S = 0.25
+_STRIKES = 64.0  # that a connection may have; they fade by half in each _EVERY_S
+_BOXED_S = 5.0  # after too many strikes, each further one ends the connection
+_MOST_BOXED = 4_096
+_FILES = "/proc/self/fd"
+_MOST_FILES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections a server process keeps.
+
+    Attributes:
+        total: connections.
+        per_client: connections of one caller.
+        strangers: connections from one address that have not made a call which was admitted.
+        stranger_s: time after which such a connection is cut.
+    """
+
+    total: int
+    per_client: int
+    strangers: int = 16
+    stranger_s: float = 5.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a connection.
+
+    Attributes:
+        first_s: when it was first seen.
+        caller: who made its last admitted call; None is a stranger.
+        last_s: when that call began.
+        strikes: recent calls that were refused.
+        doomed: whether it has to go.
+    """
+
+    first_s: float
+    caller: Caller | None = None
+    last_s: float = 0.0
+    strikes: float = 0.0
+    doomed: bool = False
+
+
+@dataclass(slots=True)
+class Roster:
+    """What is known of each connection. The server's thread writes, the guard's thread reads and forgets."""
+
+    known: dict[Peer, Seen] = field(default_factory=dict)
+    boxed_until_s: dict[str, float] = field(default_factory=dict)
+    reviewed_s: float = 0.0
+
+    def admit(self, peer: Peer, caller: Caller, now_s: float) -> None:
+        """A call of this caller was admitted on this connection."""
+        seen = self._seen(peer, now_s)
+        seen.caller, seen.last_s = caller, now_s
+
+    def strike(self, peer: Peer, offender: str, now_s: float) -> bool:
+        """A call was refused that no well-behaved device makes. Returns whether the connection has to go.
+
+        Args:
+            peer: the connection.
+            offender: name of the caller, or the network of a stranger.
+            now_s: present time.
+        """
+        seen = self._seen(peer, now_s)
+        seen.strikes += 1
+        boxed = self.boxed_until_s.get(offender, 0.0) > now_s
+        if seen.strikes > _STRIKES or boxed:
+            if len(self.boxed_until_s) >= _MOST_BOXED:
+                self.boxed_until_s.clear()
+            self.boxed_until_s[offender] = now_s + _BOXED_S
+            seen.doomed = True
+        return seen.doomed
+
+    def review(self, peers: Sequence[Peer], now_s: float) -> dict[Peer, Seen]:
+        """Forget connections that are closed, let strikes fade, and return the present ones."""
+        present = {peer: self._seen(peer, now_s) for peer in peers}
+        fading = 0.5 ** ((now_s - self.reviewed_s) / _EVERY_S)
+        self.reviewed_s = now_s
+        for peer, seen in list(self.known.items()):
+            seen.strikes *= fading
+            if peer not in present and now_s - max(seen.first_s, seen.last_s) > 4 * _EVERY_S:
+                self.known.pop(peer, None)
+        return present
+
+    def _seen(self, peer: Peer, now_s: float) -> Seen:
+        return self.known.setdefault(peer, Seen(now_s))
+
+
+def to_cut(present: Mapping[Peer, Seen], limits: ConnectionLimits, now_s: float) -> list[Peer]:
+    """Connections that have to go: doomed, silent, or too many, oldest first; strangers before callers.
+
+    Args:
+        present: open connections.
+        limits: how many may stay.
+        now_s: present time.
+    """
+    gone = {
+        peer: None
+        for peer, seen in present.items()
+        if seen.doomed or (seen.caller is None and now_s - seen.first_s > limits.stranger_s)
+    }
+    held: Counter[str] = Counter()
+    kept = 0
+    by_worth = sorted(
+        (peer for peer in present if peer not in gone), key=lambda peer: _worth(present[peer]), reverse=True
+    )
+    for peer in by_worth:
+        caller = present[peer].caller
+        holder, most = (network_of(peer[0]), limits.strangers) if caller is None else (caller.name, limits.per_client)
+        held[holder] += 1
+        kept += 1
+        if held[holder] > most or kept > limits.total:
+            gone[peer] = None
+            kept -= 1
+    return list(gone)
+
+
+def _worth(seen: Seen) -> tuple[bool, bool, float]:
+    """Order in which connections are kept: proven callers, other callers, strangers; the last active ones first."""
+    caller = seen.caller
+    return caller is not None and caller.proven, caller is not None, max(seen.first_s, seen.last_s)
+
+
+class Sockets:
+    """The open connections of one port of this process, by the list of its files.
+
+    Args:
+        port: the server's port.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._files: dict[str, tuple[str, Peer | None]] = {}  # number: identity of the file, peer
+
+    def peers(self) -> dict[Peer, int]:
+        """Each connection with the number of its file."""
+        files = {}
+        for name in os.listdir(_FILES):
+            with suppress(OSError):
+                target = os.readlink(f"{_FILES}/{name}")
+                if target.startswith("socket:"):
+                    known = self._files.get(name)
+                    files[name] = known if known and known[0] == target else (target, self._peer(int(name)))
+        self._files = files
+        return {peer: int(name) for name, (_, peer) in files.items() if peer is not None}
+
+    def cut(self, peer: Peer, number: int) -> None:
+        """Close a connection, unless its file has become another one."""
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+            if self._peer_of(sock) == peer:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _peer(self, number: int) -> Peer | None:
+        try:
+            with socket.socket(fileno=os.dup(number)) as sock:
+                return self._peer_of(sock)
+        except OSError:  # not connected, or closed meanwhile
+            return None
+
+    def _peer_of(self, sock: socket.socket) -> Peer | None:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.getsockname()[1] != self._port:
+            return None
+        host, port, *_ = sock.getpeername()
+        return plain_address(host), port
+
+
+def plain_address(host: str) -> str:
+    """An address without its scope, and an IPv4 address without its IPv6 form."""
+    host = host.partition("%")[0]
+    if not host.startswith("::ffff:"):
+        return host
+    mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    return host if mapped is None else str(mapped)
+
+
+class ConnectionGuard:
+    """Cuts connections in a thread of its own, until it is closed.
+
+    Args:
+        port: the server's port.
+        roster: what is known of its connections.
+        limits: how many may stay.
+        now: the clock, in seconds.
+    """
+
+    def __init__(
+        self, port: int, roster: Roster, limits: ConnectionLimits, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sockets = Sockets(port)
+        self._roster = roster
+        self._limits = limits
+        self._now = now
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="janus-guard", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now, because a connection has to go."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(_EVERY_S)
+            self._wake.clear()
+            self._patrol()
+
+    def _patrol(self) -> None:
+        numbers = self._sockets.peers()
+        now_s = self._now()
+        for peer in to_cut(self._roster.review(list(numbers), now_s), self._limits, now_s):
+            self._sockets.cut(peer, numbers[peer])
+
+
+def allow_many_files() -> None:
+    """Let this process open as many files as the system allows it, since each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,132 @@
+"""The methods of the cloud's gRPC server: each call passes the door before its message is read.
+
+Handlers take and return bytes, so that a message that cannot be parsed gets our own error message. Methods with one
+message are served as streams, too: gRPC would read the message of a unary call before anybody could refuse it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health
+
+from janus_vit.cloud.access.door import Door
+from janus_vit.cloud.async_service import AsyncService
+from janus_vit.cloud.calls import (
+    CallFailed,
+    Context,
+    Failure,
+    end_call,
+    read_within,
+    result_of,
+    time_left_s,
+    timed_message,
+    timed_probe,
+)
+from janus_vit.cloud.service import Call
+from janus_vit.errors import WireError
+from janus_vit.wire.fields import parse
+from janus_vit.wire.messages import HEADER_BYTES
+from janus_vit.wire.rpc import HELLO, INFER, LARGEST_PROBE_BYTES, PROBE
+
+_HEALTH = "/grpc.health.v1.Health"
+Method: TypeAlias = Callable[[Context], Awaitable[bytes]]
+
+
+class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not typed
+    """Finds the handler of each call.
+
+    Args:
+        answers: answers the calls of devices.
+        health_states: answers health checks.
+        door: admits calls.
+        largest_body_bytes: largest body of a request.
+    """
+
+    def __init__(
+        self, answers: AsyncService, health_states: health.HealthServicer, door: Door, largest_body_bytes: int
+    ) -> None:
+        self._answers = answers
+        self._health = health_states
+        self._door = door
+        self._body_bytes = largest_body_bytes
+        self._handlers = {
+            HELLO: _handler(self._hello),
+            INFER: _handler(self._infer),
+            PROBE: _handler(self._probe),
+            f"{_HEALTH}/Check": _handler(self._check),
+            f"{_HEALTH}/Watch": grpc.stream_stream_rpc_method_handler(
+                self._watch, response_serializer=health_pb2.HealthCheckResponse.SerializeToString
+            ),
+        }
+        self._unknown = _handler(self._refuse)
+
+    def service(self, details: Any) -> Any:
+        """Handler of a call."""
+        return self._handlers.get(details.method, self._unknown)
+
+    async def _hello(self, context: Context) -> bytes:
+        with self._door.enter(context, HEADER_BYTES) as visit:
+            await read_within(context, visit.receive_limit_s)
+            return await self._answers.hello()
+
+    async def _infer(self, context: Context) -> bytes:
+        with self._door.enter(context, self._body_bytes + HEADER_BYTES) as visit:
+            message, receive_s = await timed_message(context, visit.receive_limit_s)
+            _require_announced(message, visit.size_bytes)
+            call = Call(visit.caller)
+            try:
+                return await self._answers.infer(message, receive_s, time_left_s(context), call)
+            finally:
+                visit.decode_s = call.decode_s
+
+    async def _probe(self, context: Context) -> bytes:
+        with self._door.enter(context, LARGEST_PROBE_BYTES + HEADER_BYTES) as visit:
+            return await self._answers.probe(await timed_probe(context, visit.receive_limit_s))
+
+    async def _check(self, context: Context) -> bytes:
+        """Tell anybody whether the cloud serves: load balancers have no token."""
+        with self._door.enter(context, HEADER_BYTES, known=False) as visit:
+            asked = parse(health_pb2.HealthCheckRequest, await read_within(context, visit.receive_limit_s))
+            state = await self._health.Check(asked, _CheckContext())
+            return bytes(state.SerializeToString())
+
+    async def _watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        async def watch() -> bytes:
+            with self._door.enter(context, HEADER_BYTES) as visit:
+                asked = parse(health_pb2.HealthCheckRequest, await read_within(context, visit.receive_limit_s))
+                await self._health.Watch(asked, context)
+                return b""
+
+        await end_call(context, await result_of(watch()))
+
+    async def _refuse(self, context: Context) -> bytes:
+        with self._door.enter(context, HEADER_BYTES):
+            raise WireError("this method does not exist: is the other end a janus-vit of this version?")
+
+
+class _CheckContext:
+    """Context of a health check, whose failure `result_of` has to see."""
+
+    async def abort(self, status: grpc.StatusCode) -> None:
+        raise CallFailed(Failure(status, "this cloud has no such service"))
+
+
+def _handler(method: Method) -> Any:
+    async def handle(requests: AsyncIterator[bytes], context: Context) -> bytes:
+        return await end_call(context, await result_of(method(context)))
+
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def _require_announced(message: bytes, announced_bytes: int) -> None:
+    """Refuse a message that is larger than its call announced, and so than what was reserved for it.
+
+    Raises:
+        WireError: it is.
+    """
+    if len(message) > announced_bytes:
+        raise WireError(f"the message has {len(message)} bytes, but the call announced {announced_bytes}")

@@ -1,0 +1,113 @@
+"""Which connections stay: plain data first, then real sockets of a server in this process."""
+
+import socket
+import threading
+
+from janus_vit.cloud.access.callers import Caller
+from janus_vit.cloud.access.connections import (
+    ConnectionGuard,
+    ConnectionLimits,
+    Roster,
+    Seen,
+    Sockets,
+    plain_address,
+    to_cut,
+)
+
+LIMITS = ConnectionLimits(total=6, per_client=2, strangers=3, stranger_s=5.0)
+PROVEN, ANONYMOUS = Caller("robot-1", proven=True), Caller("10.0.0.9")
+
+
+def at(port, host="10.0.0.5"):
+    return host, port
+
+
+def test_a_connection_without_a_call_is_cut_after_its_time():
+    present = {at(1): Seen(first_s=0.0), at(2): Seen(first_s=4.0), at(3): Seen(0.0, PROVEN)}
+    assert to_cut(present, LIMITS, now_s=6.0) == [at(1)]
+
+
+def test_of_too_many_strangers_the_oldest_go_and_callers_of_the_same_address_stay():
+    present = {at(port): Seen(first_s=port) for port in range(5)} | {at(9): Seen(0.0, PROVEN)}
+    assert set(to_cut(present, LIMITS, now_s=4.5)) == {at(0), at(1)}
+
+
+def test_of_one_callers_connections_the_last_active_ones_stay():
+    present = {at(port): Seen(0.0, PROVEN, last_s=last_s) for port, last_s in ((1, 9.0), (2, 3.0), (3, 8.0))}
+    assert to_cut(present, LIMITS, now_s=9.0) == [at(2)]
+
+
+def test_a_full_server_keeps_those_who_proved_who_they_are():
+    crowd = {at(port, f"10.0.1.{port}"): Seen(1.0, Caller(f"10.0.1.{port}"), 1.0) for port in range(6)}
+    present = crowd | {at(50): Seen(0.0, PROVEN, 0.0), at(51, "10.0.2.1"): Seen(2.0)}
+    assert at(50) not in to_cut(present, LIMITS, now_s=2.0)
+    assert at(51, "10.0.2.1") in to_cut(present, LIMITS, now_s=2.0)
+    assert len(to_cut(present, LIMITS, now_s=2.0)) == 2
+
+
+def test_refused_calls_end_a_connection_once_there_are_too_many_of_them():
+    roster = Roster()
+    assert not any(roster.strike(at(1), "flood", 0.0) for _ in range(64))
+    assert roster.strike(at(1), "flood", 0.0)
+    assert roster.strike(at(2), "flood", 1.0)  # a new connection of the same offender
+    assert not roster.strike(at(3), "honest", 1.0)
+    assert not roster.strike(at(2), "flood", 60.0) or roster.known[at(2)].doomed
+    assert set(to_cut(roster.review([at(1), at(2), at(3)], 1.0), LIMITS, 1.0)) == {at(1), at(2)}
+
+
+def test_now_and_then_a_refused_call_does_no_harm():
+    roster = Roster()
+    assert not any(
+        roster.strike(at(1), "honest", second)
+        for second in range(1_000)
+        if not roster.review([at(1)], second)[at(1)].doomed
+    )
+
+
+def test_closed_connections_are_forgotten():
+    roster = Roster()
+    for port in range(100):
+        roster.admit(at(port), ANONYMOUS, 0.0)
+    assert roster.review([at(1)], 60.0)[at(1)].caller == ANONYMOUS
+    assert list(roster.known) == [at(1)]
+
+
+def test_addresses_are_written_in_one_way():
+    assert plain_address("::ffff:10.0.0.5") == "10.0.0.5"
+    assert plain_address("fe80::1%eth0") == "fe80::1"
+
+
+def test_sockets_of_a_port_are_listed_and_cut():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        port = server.getsockname()[1]
+        sockets = Sockets(port)
+        assert sockets.peers() == {}
+        with (
+            socket.create_connection(server.getsockname()) as client,
+            socket.create_connection(other.getsockname()),
+            server.accept()[0],
+            other.accept()[0],
+        ):
+            listed = sockets.peers()
+            assert list(listed) == [client.getsockname()]
+            assert sockets.peers() == listed
+            sockets.cut(("127.0.0.1", 1), listed[client.getsockname()])  # its file is another connection now
+            client.sendall(b"still open")
+            sockets.cut(client.getsockname(), listed[client.getsockname()])
+            client.settimeout(5.0)
+            assert client.recv(1) == b""
+
+
+def test_a_guard_cuts_a_doomed_connection_at_once():
+    roster = Roster()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        guard = ConnectionGuard(server.getsockname()[1], roster, LIMITS)
+        accepted, _ = server.accept()
+        with accepted:
+            while not roster.strike(client.getsockname(), "flood", guard._now()):
+                pass
+            guard.wake()
+            client.settimeout(5.0)
+            assert client.recv(1) == b""
+        guard.close()
+    assert "janus-guard" not in {thread.name for thread in threading.enumerate()}

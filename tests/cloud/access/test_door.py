@@ -1,0 +1,174 @@
+"""A running cloud and clients that idle, stop in the middle of a message, lie about sizes, or flood."""
+
+import socket
+import struct
+import time
+from functools import partial
+
+import grpc
+import pytest
+from cloud_requests import image_request, token_request
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from janus_vit.cloud.access import connections, limits, memory
+from janus_vit.cloud.access.settings import Access
+from janus_vit.cloud.access.tokens import hash_line, new_token
+from janus_vit.cloud.server import Cloud
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.messages import serialise_request
+from janus_vit.wire.rpc import HELLO, INFER, MESSAGE_BYTES, PROBE
+
+OWN = [("grpc.use_local_subchannel_pool", 1)]
+HONEST, INSIDER = new_token(), new_token()
+
+
+@pytest.fixture
+def cloud(model, make_profile, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "_SLACK_S", 0.2)
+    monkeypatch.setattr(connections, "_STRIKES", 20.0)
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text(f"{hash_line('honest', HONEST)}\n{hash_line('insider', INSIDER)}\n")
+    config = CloudConfig(calls_at_once=12, calls_per_client=6)
+    profile = make_profile(1e-5, model="small")
+    with Cloud(model, profile, engine="eager", config=config, access=Access(tokens=tokens)) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def honest(cloud):
+    transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), token=HONEST)
+    yield transport
+    transport.close()
+
+
+def channel_to(cloud):
+    return grpc.insecure_channel(f"127.0.0.1:{cloud.port}", OWN)
+
+
+def metadata(token, **more):
+    return (("authorization", f"Bearer {token}"), *more.items())
+
+
+def never():
+    """A stream of requests that never sends one."""
+    time.sleep(20.0)
+    yield b""
+
+
+def code_of(call):
+    return call.exception().code().name
+
+
+def test_idle_streams_of_one_client_leave_room_for_others_and_end_soon(model, cloud, honest):
+    channels = [channel_to(cloud) for _ in range(4)]
+    method = [channel.stream_unary(INFER) for channel in channels]
+    idle = [method[i % 4].future(never(), timeout=30.0, metadata=metadata(INSIDER)) for i in range(24)]
+    assert honest.infer(image_request(model), 5.0).answer.classes
+    codes = [code_of(call) for call in idle]
+    assert set(codes) == {"RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"}  # refused at once, or cut after their time
+    assert codes.count("INVALID_ARGUMENT") <= 6
+    assert honest.infer(image_request(model), 5.0).answer.classes
+    for channel in channels:
+        channel.close()
+
+
+def test_a_message_may_be_no_larger_than_its_call_announced(model, cloud, honest):
+    message = serialise_request(token_request(model))
+    with channel_to(cloud) as channel:
+        for announced, says in (("10", "announced 10"), ("-1", "expected a number"), ("999999999", "expected at most")):
+            call = channel.stream_unary(INFER).future(
+                iter([message]), timeout=5.0, metadata=metadata(INSIDER, **{MESSAGE_BYTES: announced})
+            )
+            assert code_of(call) == "INVALID_ARGUMENT"
+            assert says in call.exception().details()
+        call = channel.stream_unary(INFER).future(iter([message]), timeout=5.0, metadata=metadata(INSIDER))
+        assert call.exception() is None  # an older device announces nothing
+
+
+def test_a_flood_without_a_token_is_cut_off_and_a_device_of_the_same_address_notices_nothing(
+    model, cloud, honest, monkeypatch
+):
+    monkeypatch.setattr(connections, "_EVERY_S", 10.0)  # strikes fade with the time
+    codes = []
+    for _ in range(3):
+        with channel_to(cloud) as channel:
+            calls = [channel.stream_unary(PROBE).future(iter([b""]), timeout=5.0) for _ in range(60)]
+            codes += [code_of(call) for call in calls]
+    assert "UNAUTHENTICATED" in codes
+    assert "UNAVAILABLE" in codes  # its connections were cut
+    assert honest.infer(image_request(model), 5.0).answer.classes
+
+
+def test_a_flood_of_one_device_is_refused_whatever_names_it_claims(model, cloud, honest):
+    with channel_to(cloud) as channel:
+        messages = [serialise_request(image_request(model, device=f"name {number}")) for number in range(60)]
+        flood = [
+            channel.stream_unary(INFER).future(iter([each]), timeout=5.0, metadata=metadata(INSIDER))
+            for each in messages
+        ]
+        for _ in range(5):
+            assert honest.infer(image_request(model, device="honest"), 5.0).answer.classes
+        for call in flood:
+            call.exception()
+
+
+def test_a_stranger_that_sends_nothing_is_cut(request, monkeypatch):
+    monkeypatch.setattr(memory, "ConnectionLimits", partial(memory.ConnectionLimits, stranger_s=0.3))
+    cloud = request.getfixturevalue("cloud")
+    with socket.create_connection(("127.0.0.1", cloud.port)) as silent:
+        silent.settimeout(10.0)
+        while silent.recv(4_096):  # settings of HTTP/2 come first
+            pass
+
+
+def test_health_checks_need_no_token_and_watching_does(cloud):
+    with channel_to(cloud) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        serving = health_pb2.HealthCheckResponse.SERVING
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=5.0).status == serving
+        with pytest.raises(grpc.RpcError) as refused:
+            health.Check(health_pb2.HealthCheckRequest(service="none"), timeout=5.0)
+        assert refused.value.code().name == "NOT_FOUND"
+        with pytest.raises(grpc.RpcError) as refused:
+            next(health.Watch(health_pb2.HealthCheckRequest(), timeout=5.0))
+        assert refused.value.code().name == "UNAUTHENTICATED"
+        watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=5.0, metadata=metadata(HONEST))
+        assert next(watched).status == serving
+
+
+def test_a_method_that_does_not_exist_is_refused(cloud):
+    with channel_to(cloud) as channel:
+        call = channel.unary_unary("/janus.v1.Janus/Shell").future(b"", timeout=5.0, metadata=metadata(HONEST))
+        assert code_of(call) == "INVALID_ARGUMENT"
+
+
+def test_a_half_sent_greeting_ends_soon(cloud):
+    """Raw HTTP/2, since gRPC's client sends whole messages."""
+
+    def packet(kind, flags, stream, payload):
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": HELLO,
+        ":authority": "cloud",
+        "te": "trailers",
+        "content-type": "application/grpc",
+        "authorization": f"Bearer {INSIDER}",
+    }
+    headers = b"".join(
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in fields.items()
+    )
+    with socket.create_connection(("127.0.0.1", cloud.port)) as half:
+        half.settimeout(10.0)
+        half.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + packet(4, 0, 0, b"") + packet(1, 4, 1, headers))
+        half.sendall(packet(0, 0, 1, b"\0" + struct.pack(">I", 100) + bytes(50)))
+        received = b""
+        while b"did not arrive within" not in received:
+            data = half.recv(4_096)
+            assert data, "closed without a word"
+            received += data
