@@ -242,7 +242,7 @@ def test_what_is_not_a_request_gets_a_sentence(ask, replica):
 
 def test_a_bug_in_a_replica_keeps_its_details(model, ask):
     class Broken:
-        async def infer(self, message, receive_s, left_s):
+        async def infer(self, message, receive_s, left_s, call):
             raise ValueError("secret")
 
     held = Replica.__new__(Replica)

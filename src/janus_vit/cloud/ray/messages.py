@@ -28,6 +28,7 @@ class ReplicaCall:
         message: the device's message; empty for Hello and for probes, whose body nobody reads.
         receive_s: time that the message took to arrive at the proxy.
         left_s: time until the device's call ends, when the proxy passed it on.
+        peer: gRPC's name of the connection that the call came on, which is its client for fair shares.
         sent_s: when the proxy passed it on, on the clock of `time.perf_counter`.
         clock: identifies that clock, which processes on the same machine share; empty if unknown.
     """
@@ -35,6 +36,7 @@ class ReplicaCall:
     message: bytes
     receive_s: float
     left_s: float
+    peer: str = ""
     sent_s: float = field(default_factory=time.perf_counter)
     clock: str = field(default_factory=lambda: clock_id())
 

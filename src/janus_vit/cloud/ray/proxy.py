@@ -111,7 +111,7 @@ class _Replicas:
         """
         for _ in range(_ATTEMPTS):
             attempt = _Attempt(context)
-            call = ReplicaCall(message, receive_s, time_left_s(context))
+            call = ReplicaCall(message, receive_s, time_left_s(context), context.peer())
             body = await _stopped_with_its_caller(self._call_replica(call, attempt))
             if body:
                 return _answer(ReplicaAnswer.parse(body))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.calls import result_of
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.cloud.ray.settings import RaySettings
@@ -39,10 +40,12 @@ class Replica:
         return await _answer(self._infer(call))
 
     async def _infer(self, call: ReplicaCall) -> bytes:
+        from janus_vit.cloud.service import Call
+
         left_s = call.left_here_s
         if left_s <= 0:
             raise DeadlineExceeded("the deadline passed on the way to the replica")
-        return await self._answers.infer(call.message, call.receive_s, left_s)
+        return await self._answers.infer(call.message, call.receive_s, left_s, Call(Caller(call.peer)))
 
     async def Probe(self, call: ReplicaCall) -> ReplicaAnswer:  # noqa: N802
         """Answer a probe with the load of this replica."""
