@@ -33,6 +33,12 @@ def transport(cloud):
     transport.close()
 
 
+def own_channels(cloud, count):
+    """Channels that share no connection: on this machine each is another client."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return [grpc.insecure_channel(f"127.0.0.1:{cloud.port}", options) for _ in range(count)]
+
+
 def send(channel, request, seconds=9.0):
     return channel.stream_unary(INFER).future(iter([serialise_request(request)]), timeout=seconds)
 
@@ -49,21 +55,26 @@ def test_a_flood_of_one_device_is_refused_and_the_others_are_served(model, cloud
 
 
 def test_many_devices_cannot_push_out_one_with_a_single_request(model, cloud, transport):
-    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
-        crowd = [send(channel, image_request(model, device=f"greedy {number % 4}")) for number in range(16)]
-        assert transport.infer(image_request(model, device="honest"), 5.0).answer.classes
-        for call in crowd:
-            call.exception()
+    channels = own_channels(cloud, 4)
+    crowd = [send(channels[number % 4], image_request(model)) for number in range(16)]
+    assert transport.infer(image_request(model), 5.0).answer.classes
+    for call in crowd:
+        call.exception()
+    for channel in channels:
+        channel.close()
 
 
 def test_devices_that_hang_up_in_the_middle_of_a_batch_leave_the_others_their_answers(model, cloud, transport):
-    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
-        for _ in range(3):
-            gone = [send(channel, image_request(model, device=f"gone {number}")) for number in range(6)]
-            stays = [send(channel, image_request(model, device=f"stays {number}")) for number in range(6)]
-            for call in gone:
-                call.cancel()
-            assert all(call.exception() is None for call in stays)
+    channels = own_channels(cloud, 12)
+    for _ in range(3):
+        gone, stays = (
+            [send(channel, image_request(model)) for channel in half] for half in (channels[:6], channels[6:])
+        )
+        for call in gone:
+            call.cancel()
+        assert all(call.exception() is None for call in stays)
+    for channel in channels:
+        channel.close()
     assert transport.infer(image_request(model), 5.0).answer.classes
     assert cloud.load().waiting == 0
 
