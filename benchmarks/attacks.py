@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from _attackers import ATTACKS, VICTIM
 from _common import print_json
+from numpy.typing import NDArray
 
 from janus_vit import connect, load_model, profile_machine
 from janus_vit.cloud.access.tokens import hash_line, new_token
@@ -100,7 +101,7 @@ def _cpu_s(number: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def watch(device: Device, frames: Sequence[np.ndarray], cloud: CloudUnderAttack, seconds: float) -> Phase:
+def watch(device: Device, frames: Sequence[NDArray[np.uint8]], cloud: CloudUnderAttack, seconds: float) -> Phase:
     """Run the honest device for some seconds."""
     outcomes: list[Outcome] = []
     began_s, cpu_s, most_mb = time.monotonic(), cloud.cpu_s(), 0.0
@@ -131,7 +132,7 @@ def attack(
 def run(settings: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
     """All attacks, one after the other, against one cloud; one row each."""
     model = load_model(MODEL)
-    frames, _ = builtin_frames()
+    frames = list(builtin_frames()[0])
     profile = profile_machine(model, frames[:8])
     profile.save(folder / "profile.json")
     honest, insider = new_token(), new_token()
