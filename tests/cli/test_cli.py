@@ -265,7 +265,7 @@ def test_plan_explains_its_choice(capsys):
     out = capsys.readouterr().out
     assert re.search(r"^> \S", out, re.MULTILINE)
     assert all(kind in out for kind in ("device only", "image, ", "split "))
-    assert re.search(r"Chosen: level .*\nWhy: in time with probability", out)
+    assert re.search(r"Chosen: \d+ merged a block, .*\nWhy: in time with probability", out)
     assert main([*arguments, "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert [candidate["chosen"] for candidate in values["candidates"]][:2] == [True, False]

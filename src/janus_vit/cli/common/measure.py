@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from janus_vit.sources.frames import Source
 
 NO_ACCURACY = (
-    "no accuracy table for this model: plans are tried in the paper's order, smallest pruning level first; "
+    "no accuracy table for this model: plans are ordered by what they cost another model; "
     "'janus-vit calibrate' measures a table"
 )
 _FRAMES = 8  # to measure the mean size of each image format
