@@ -140,7 +140,7 @@ def test_plan_shows_accuracy_with_its_interval(capsys, table):
 def test_plan_says_in_one_line_that_there_is_no_table(capsys):
     assert main(PLAN) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Accuracy: ")]
-    assert "paper's order" in line
+    assert "ordered by what they cost another model" in line
     assert "janus-vit calibrate" in line
     assert main([*PLAN, "--policy", "janus"]) == 0
     assert "Accuracy: " not in capsys.readouterr().out
@@ -173,7 +173,7 @@ def test_device_plans_with_the_table_and_says_when_it_has_none(capsys, table, mo
         assert main(arguments) == 0
         out, err = capsys.readouterr()
         assert all(json.loads(line)["predicted"]["accuracy"] is None for line in out.splitlines())
-        assert err.count("no accuracy table for this model: plans are tried in the paper's order") == 1
+        assert err.count("no accuracy table for this model: plans are ordered by") == 1
 
 
 def test_help_teaches(capsys):
