@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check docs fix fuzz bench real-model timm-names paper honest fleet clean
+.PHONY: demo test check docs fix fuzz bench real-model timm-names page-test paper honest fleet clean
 
 # Needs the package alone, without what developers need.
 demo: $(VENV)/.installed
@@ -53,6 +53,11 @@ real-model: $(VENV)/.ready
 # Compare every architecture of timm that is accepted with timm itself (some minutes).
 timm-names: $(VENV)/.ready
 	$(BIN)/python scripts/compare_timm_names.py
+
+# The live page in a headless Chromium (apt-get install chromium chromium-driver): it opens, updates and draws smoothly.
+page-test: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'selenium>=4.20'
+	$(BIN)/python scripts/page_test.py
 
 # Every decoder for 20 seconds. Coverage guides the changes where atheris installs; otherwise they are random.
 FUZZ ?= --seconds 20

@@ -34,6 +34,8 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "cloud/access",
     "cloud/processes",
     "cloud/ray",
+    "cloud/watching",
+    "live_page",
     "links",
     "calibration",
     "simulation",
@@ -48,7 +50,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
 )
 ONE_FLOOR = ("planning", "model", "cloud", "cli")  # rooms of these may import each other, as long as there is no circle
 LARGEST_ROOM_LINES, LARGEST_FILE_LINES = 2_000, 300
-HEAVY = ("torch", "grpc", "PIL", "safetensors", "google", "typer", "rich", "ray")
+HEAVY = ("torch", "grpc", "PIL", "safetensors", "google", "typer", "rich", "ray", "starlette", "uvicorn")
 LIGHT = ("planning", "planning/accuracy", "planning/policies", "scheduling")  # numpy alone
 
 

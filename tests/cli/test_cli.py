@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def test_a_cloud_with_another_model_is_not_used(capsys, cloud):
         (["--token-file", "none.token"], "none.token: cannot be read"),
         (["--token-file", "cut.json"], "cut.json: must hold one token alone"),
         (["--model", f"changed/{CHECKPOINT}", "--require-cloud"], "start both with the same --model"),
+        (["--page", "0.0.0.0:8080"], "--page 0.0.0.0:8080: without tokens the page is for this machine only"),
         (["--speed", "9"], "--speed"),
     ],
 )
@@ -152,6 +154,7 @@ def test_mistake_at_the_device_is_one_sentence(capsys, cloud, options, says):
         (["cloud", "--listen", "0.0.0.0:50051"], "anyone could use this cloud: add --tokens FILE"),
         (["cloud", "--tokens", "small.json"], "small.json: line 1 is not NAME sha256:HEX"),
         (["token", "two words"], "device name 'two words' must be 1 to 64 letters"),
+        (["cloud", "--page", "8080"], "--page 8080: .* 127.0.0.1:8080"),
         (["cloud", "--tls-cert", "small.json", "--tls-key", "small.json"], "are not a PEM certificate and its key"),
         (["plan", "--rtt", "20"], "--rtt '20' has no unit"),
         (["plan", "--bandwidth", "0"], "--bandwidth 0 must be a number above zero"),
@@ -256,6 +259,19 @@ def test_cloud_says_where_it_serves_and_stops_cleanly(number):
     engine = rf"engine eager on cpu in float32, {speed}"
     assert re.fullmatch(rf"serving small on 127\.0\.0\.1:\d+ with {engine}; Ctrl-C stops it\n", first)
     assert (rest, process.returncode) == ("stopping: answering the requests that were accepted\n", 0)
+
+
+def test_device_and_cloud_serve_their_pages(capsys, cloud):
+    assert main(device(cloud, "--page", "127.0.0.1:0")) == 0
+    assert re.search(r"^live page: http://127\.0\.0\.1:\d+/$", capsys.readouterr().err, re.MULTILINE)
+    options = ["--listen", "127.0.0.1:0", "--model", CHECKPOINT, "--engine", "eager", "--profile", "small.json"]
+    command = [sys.executable, "-m", "janus_vit.cli.main", "cloud", *options, "--page", "127.0.0.1:0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            with urllib.request.urlopen(json.loads(process.stdout.readline())["page"], timeout=10) as page:
+                assert b"small, engine eager" in page.read()
+        finally:
+            process.terminate()
 
 
 def test_plan_explains_its_choice(capsys):

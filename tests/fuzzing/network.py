@@ -30,11 +30,13 @@ from janus_vit.wire.messages import (
     serialise_request,
 )
 from janus_vit.wire.request_check import check_request
+from janus_vit.wire.stream_report import StreamReport, parse_stream_report, serialise_stream_report
 from janus_vit.wire.tokens import decode_tokens, encode_tokens
 
 SIDE, CLIP_FRAMES, CLIP_SIDE, TOKENS, WIDTH = 224, 4, 64, 197, 64
 SHAPE = ModelShape("fuzzed", 6, TOKENS, 1, WIDTH, (3, SIDE, SIDE))
 PRICE = EnginePrice(1e-3, 1e-3, 1e-3, 1e-5)
+REPORT = StreamReport("robot", "level 0.30, split 0, jpeg90", 0.3, 12.5, 100, 97, 2, 1, 60, 10, 99, 83.5, 17.25)
 
 
 def _frame(side: int = SIDE) -> np.ndarray:
@@ -148,6 +150,12 @@ def _replies() -> list[Target]:
             mutate_message(pb.ProbeReply),
         ),
         Target("price", parse_price, (serialise_price(PRICE),), mutate_message(pb.Price)),
+        Target(
+            "stream report",
+            parse_stream_report,
+            (serialise_stream_report(REPORT),),
+            mutate_message(pb.StreamReport),
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.common.console import messages, say, wait_for_signal
+from janus_vit.cli.common.live_pages import check_page_address, cloud_page
 from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import read_or_measure_profile
 from janus_vit.cli.common.on_ray import check_unused, serve_on_ray
@@ -17,6 +18,7 @@ from janus_vit.cli.common.options import (
     AsJson,
     EngineName,
     ModelName,
+    PageAddress,
     ProfileFile,
     Threads,
     use_threads,
@@ -53,6 +55,7 @@ def cloud(
         int | None,
         typer.Option("--metrics-port", metavar="PORT", help="Serve Prometheus metrics on this port, path /metrics."),
     ] = None,
+    page: PageAddress = None,
     as_json: AsJson = False,
     cert: ServerCertificate = None,
     key: ServerKey = None,
@@ -95,6 +98,7 @@ def cloud(
         "--key": key,
         "--client-ca": client_ca,
         "--tokens": tokens,
+        "--page": page,
     }
     from janus_vit.cloud.access.settings import Access, Gate
 
@@ -117,6 +121,7 @@ def cloud(
         serve_on_ray(listen, arguments, as_json)
         return
     from janus_vit.cloud.server import Cloud
+    from janus_vit.cloud.watching.events import EventBuffer
     from janus_vit.runtime.grpc_client import check_address
     from janus_vit.scheduling.config import CloudConfig
 
@@ -126,15 +131,23 @@ def cloud(
     config = CloudConfig(ingest_processes=ingest, max_batch_frames=max_batch, metrics_port=metrics_port)
     access.check(host)
     Gate(access)  # its files are read before the model is
+    check_page_address(page, access)
     use_threads(threads)
     served = load_model_for_task(model, task, image_size, architecture)
     runner = load_engine(served, engine, profile)
     measured = read_or_measure_profile(profile, served, runner)
-    with wait_for_signal() as stop, Cloud(served, measured, listen, access, runner, config) as server:
+    events = EventBuffer()
+    on_event = None if page is None else events.add
+    with (
+        wait_for_signal() as stop,
+        Cloud(served, measured, listen, access, runner, config, on_event=on_event) as server,
+        cloud_page(page, server, events, access) as page_url,
+    ):
         say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
-            print(json.dumps({**where, **asdict(server.capacity), "metrics_port": server.metrics_port}), flush=True)
+            pages = {"metrics_port": server.metrics_port, "page": page_url}
+            print(json.dumps({**where, **asdict(server.capacity), **pages}), flush=True)
         stop.wait()
         say(messages(), "stopping: answering the requests that were accepted")
         server.drain()

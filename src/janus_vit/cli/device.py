@@ -22,6 +22,7 @@ from janus_vit.cli.common.console import (
     wait_for_signal,
 )
 from janus_vit.cli.common.live import StreamView
+from janus_vit.cli.common.live_pages import check_page_address, device_feed, served
 from janus_vit.cli.common.loading import (
     ArchitectureName,
     ImageSize,
@@ -44,6 +45,7 @@ from janus_vit.cli.common.options import (
     AsJson,
     EngineName,
     ModelName,
+    PageAddress,
     PolicyName,
     Private,
     ProfileFile,
@@ -72,6 +74,7 @@ from janus_vit.runtime.pacing import EveryFrame, NewestFrames
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from janus_vit.live_page.device_feed import DeviceFeed
     from janus_vit.model.catalog import Model
     from janus_vit.planning.outcome import Outcome
     from janus_vit.runtime.device import Device
@@ -112,6 +115,7 @@ def device(
     require_cloud: Annotated[
         bool, typer.Option("--require-cloud", help="Exit if no cloud answers. Default: run alone until one does.")
     ] = False,
+    page: PageAddress = None,
     as_json: AsJson = False,
     engine: EngineName = AUTO,
     threads: Threads = None,
@@ -141,6 +145,7 @@ def device(
     token = device_token(token_file)
     check_source(source)
     check_engine(engine)
+    check_page_address(page)
     use_threads(threads)
     loaded = load_model_for_task(model, task, image_size, architecture)
     texts = load_text_vectors(text_vectors, loaded)
@@ -167,11 +172,17 @@ def device(
     if known is None and policy == DEFAULT_POLICY:
         say(console, NO_ACCURACY)
     say(console, f"SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
-    output = _Output(loaded, labels, found_from, writer, StreamView(labels, samples.length, found_from), as_json)
+    feed = device_feed(page, config, f"{loaded.name}, cloud {cloud}, policy {policy}", labels, found_from)
+    output = _Output(loaded, labels, found_from, writer, StreamView(labels, samples.length, found_from), as_json, feed)
     with wait_for_signal() as stop:
         stream = _paced(samples, period_s, connected, stop)
         try:
-            with closing(connected), closing(writer) if writer else nullcontext(), output.view.shown():
+            with (
+                closing(connected),
+                closing(writer) if writer else nullcontext(),
+                output.view.shown(),
+                served(feed, page),
+            ):
                 for sample in stream:
                     outcome = connected.infer(sample.frame, sample.captured_s)
                     if texts is not None:
@@ -203,6 +214,7 @@ class _Output:
         writer: writes the records; None writes none.
         view: shows the stream on a terminal.
         as_json: True prints each record.
+        feed: shows the stream on a page; None shows none.
 
     Attributes:
         view: shows the stream on a terminal.
@@ -217,12 +229,14 @@ class _Output:
         writer: RecordWriter | None,
         view: StreamView,
         as_json: bool,
+        feed: DeviceFeed | None,
     ) -> None:
         self._model = model
         self._labels = labels
         self._threshold = threshold
         self._writer = writer
         self._as_json = as_json
+        self._feed = feed
         self.view = view
         self.tally = Tally()
 
@@ -237,6 +251,8 @@ class _Output:
         if self._as_json:
             record = to_record(outcome, self._labels, sample.name, truth, self._threshold)
             print(json.dumps(record), flush=True)
+        if self._feed is not None:
+            self._feed.add(outcome, sample.name)
         self.view.show(sample.name, outcome)
 
 

@@ -10,6 +10,7 @@ from janus_vit.cloud.service import Call, CloudService, Pending
 from janus_vit.errors import JanusError
 from janus_vit.wire.load_messages import serialise_probe_reply
 from janus_vit.wire.messages import Reply, Request, parse_request, serialise_greeting, serialise_reply
+from janus_vit.wire.stream_report import StreamReport
 
 _DECODERS = 2  # threads for payloads that take long to decode
 
@@ -32,6 +33,10 @@ class AsyncService:
     async def probe(self, receive_s: float) -> bytes:
         """The reply to a probe that took that long to arrive."""
         return serialise_probe_reply(receive_s, self._service.load())
+
+    def reported(self, report: StreamReport) -> None:
+        """Pass on how a device's stream goes."""
+        self._service.reported(report)
 
     async def infer(self, message: bytes, receive_s: float, left_s: float, call: Call | None = None) -> bytes:
         """Answer a request.

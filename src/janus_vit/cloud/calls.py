@@ -25,7 +25,8 @@ from janus_vit.errors import (
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.fields import LONGEST_WAIT_S, parse
 from janus_vit.wire.load_messages import serialise_price
-from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE
+from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE, STREAM
+from janus_vit.wire.stream_report import StreamReport, parse_stream_report
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _STATUS = (
@@ -138,6 +139,16 @@ async def timed_probe(context: Context, limit_s: float = LONGEST_WAIT_S) -> floa
     message, receive_s = await timed_message(context, limit_s)
     parse(pb.ProbeRequest, message)
     return receive_s
+
+
+def stream_report(context: Context) -> StreamReport | None:
+    """The report that came with a call; None if there is none, or none that this cloud can read."""
+    reports = [value for key, value in context.invocation_metadata() or () if key == STREAM]
+    try:
+        return parse_stream_report(reports[0]) if reports else None
+    except WireError as error:
+        _LOG.info("report ignored: %s", error)
+        return None
 
 
 def time_left_s(context: Context) -> float:

@@ -20,6 +20,7 @@ from janus_vit.scheduling.costs import CostTable, profile_costs
 from janus_vit.scheduling.estimate import full_batch_s
 from janus_vit.scheduling.scheduler import Scheduler
 from janus_vit.wire.messages import Greeting
+from janus_vit.wire.stream_report import StreamReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,14 @@ class EngineHalf:
         )
         self._shape = model.shape
 
-    def service(self, on_ended: Callable[[RequestRecord], None] = lambda record: None) -> CloudService:
+    def service(
+        self,
+        on_ended: Callable[[RequestRecord], None] = lambda record: None,
+        on_report: Callable[[StreamReport], None] = lambda report: None,
+    ) -> CloudService:
         """Make the service that answers requests in this process; see `CloudService`."""
-        return CloudService(self.greeting, Ingest(self._shape, self.greeting.fingerprint), self.loop, on_ended)
+        ingest = Ingest(self._shape, self.greeting.fingerprint)
+        return CloudService(self.greeting, ingest, self.loop, on_ended, on_report)
 
 
 def _announced_blocks(scheduler: Scheduler, config: CloudConfig) -> tuple[int, ...]:

@@ -7,12 +7,14 @@ message are served as streams, too: gRPC would read the message of a unary call 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 
+from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.calls import (
@@ -22,6 +24,7 @@ from janus_vit.cloud.calls import (
     end_call,
     read_within,
     result_of,
+    stream_report,
     time_left_s,
     timed_message,
     timed_probe,
@@ -77,6 +80,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
         with self._door.enter(context, self._body_bytes + HEADER_BYTES) as visit:
             message, receive_s = await timed_message(context, visit.receive_limit_s)
             _require_announced(message, visit.size_bytes)
+            self._pass_report(context, visit.caller)
             call = Call(visit.caller)
             try:
                 return await self._answers.infer(message, receive_s, time_left_s(context), call)
@@ -85,7 +89,15 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
 
     async def _probe(self, context: Context) -> bytes:
         with self._door.enter(context, LARGEST_PROBE_BYTES + HEADER_BYTES) as visit:
-            return await self._answers.probe(await timed_probe(context, visit.receive_limit_s))
+            receive_s = await timed_probe(context, visit.receive_limit_s)
+            self._pass_report(context, visit.caller)
+            return await self._answers.probe(receive_s)
+
+    def _pass_report(self, context: Context, caller: Caller) -> None:
+        """Pass on the report that came with a call. A caller that has proven its name cannot report for another."""
+        report = stream_report(context)
+        if report is not None:
+            self._answers.reported(replace(report, device=Call(caller).shown(report.device)))
 
     async def _check(self, context: Context) -> bytes:
         """Tell anybody whether the cloud serves: load balancers have no token."""

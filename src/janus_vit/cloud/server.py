@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
@@ -11,14 +12,17 @@ from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.engine_half import Capacity, EngineHalf
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.metrics import CloudMetrics, MetricsPage
+from janus_vit.cloud.metrics import CloudMetrics, MetricsPage, RequestRecord
 from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortReservation
+from janus_vit.cloud.processes.remote import Record
+from janus_vit.cloud.watching.events import BatchRan, Event
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.registry import AUTO
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable
+from janus_vit.scheduling.job import Batch
 from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire.messages import Greeting
 
@@ -37,6 +41,8 @@ class Cloud:
         engine: the engine or its name; default: the fastest one that computes in float32.
         config: limits.
         costs: times of batches; default: measured now if the engine runs batches, otherwise taken from the profile.
+        on_event: called for every request that ends, every batch and every report of a stream, from several threads.
+            The engine waits for it. None: nobody watches.
 
     Raises:
         InputError: the cloud cannot listen on the address, strangers could use it there, or the engine cannot be used.
@@ -51,14 +57,16 @@ class Cloud:
         engine: Engine | str = AUTO,
         config: CloudConfig | None = None,
         costs: CostTable | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
         access = access or Access()
         host = listen.rpartition(":")[0]
         access.check(host)
         gate = Gate(access)
         self._closed = threading.Event()
+        self._on_event = on_event
         self.metrics = CloudMetrics()
-        self._engine = EngineHalf(model, profile, engine, config or CloudConfig(), costs, self.metrics.batch_ran)
+        self._engine = EngineHalf(model, profile, engine, config or CloudConfig(), costs, self._batch_ran)
         self._config, self._loop = self._engine.config, self._engine.loop
         port = self._config.metrics_port
         self._page: MetricsPage | None = None
@@ -67,9 +75,9 @@ class Cloud:
             self._front: _OneProcess | _ManyProcesses
             if self._config.ingest_processes:
                 setup = IngestSetup(self.greeting(), model.shape, listen, self._config, access, self._loop.load())
-                self._front = _ManyProcesses(setup, self._loop, self.metrics)
+                self._front = _ManyProcesses(setup, self._loop, self._record)
             else:
-                self._front = _OneProcess(self._engine, listen, gate, self.metrics)
+                self._front = _OneProcess(self._engine, listen, gate, self._record)
         except BaseException:
             self._loop.close()
             if self._page is not None:
@@ -124,6 +132,17 @@ class Cloud:
         if self._page is not None:
             self._page.close()
 
+    def _record(self, record: Record) -> None:
+        if isinstance(record, RequestRecord):
+            self.metrics.request_ended(record)
+        if self._on_event is not None:
+            self._on_event(record)
+
+    def _batch_ran(self, batch: Batch, elapsed_s: float, load: Load) -> None:
+        self.metrics.batch_ran(batch, elapsed_s, load)
+        if self._on_event is not None:
+            self._on_event(BatchRan(len(batch.jobs), elapsed_s, load.expected_wait_s, load.waiting))
+
     def __enter__(self) -> Cloud:
         return self
 
@@ -136,8 +155,8 @@ class Cloud:
 class _OneProcess:
     """Run gRPC in the engine's process."""
 
-    def __init__(self, engine: EngineHalf, listen: str, gate: Gate, metrics: CloudMetrics) -> None:
-        self._service = engine.service(metrics.request_ended)
+    def __init__(self, engine: EngineHalf, listen: str, gate: Gate, on_record: Callable[[Record], None]) -> None:
+        self._service = engine.service(on_ended=on_record, on_report=on_record)
         self._server = GrpcServer(self._service, listen, engine.config, gate)
         self.port = self._server.port
         self.process_ids: list[int] = []
@@ -153,10 +172,10 @@ class _OneProcess:
 class _ManyProcesses:
     """Run gRPC in separate processes."""
 
-    def __init__(self, setup: IngestSetup, loop: EngineLoop, metrics: CloudMetrics) -> None:
+    def __init__(self, setup: IngestSetup, loop: EngineLoop, on_record: Callable[[Record], None]) -> None:
         self._reserved = PortReservation(setup.address)
         try:
-            self._pool = IngestPool(replace(setup, address=self._reserved.address), loop, metrics.request_ended)
+            self._pool = IngestPool(replace(setup, address=self._reserved.address), loop, on_record)
         except BaseException:
             self._reserved.close()
             raise

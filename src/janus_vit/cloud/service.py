@@ -17,6 +17,7 @@ from janus_vit.errors import DeadlineExceeded, JanusError, Unreachable
 from janus_vit.planning.price import CloudLoad
 from janus_vit.scheduling.job import Job
 from janus_vit.wire.messages import Greeting, Reply, Request
+from janus_vit.wire.stream_report import StreamReport
 
 _LONGEST_NAME = 64  # characters
 OnReply = Callable[[Reply | JanusError], None]
@@ -85,6 +86,7 @@ class CloudService:
         ingest: checks and decodes requests.
         backend: computes requests.
         on_ended: called for every request when it has ended.
+        on_report: called for every report of a stream.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class CloudService:
         ingest: Ingest,
         backend: Backend,
         on_ended: Callable[[RequestRecord], None] = lambda record: None,
+        on_report: Callable[[StreamReport], None] = lambda report: None,
     ) -> None:
         self._greeting = greeting
         self._ingest = ingest
         self._backend = backend
         self._on_ended = on_ended
+        self._on_report = on_report
         self._ids = count()
         self._draining = False
 
@@ -117,6 +121,10 @@ class CloudService:
     def load(self) -> CloudLoad:
         """What a request that came now would find, for devices that probe the link."""
         return self._backend.load().told
+
+    def reported(self, report: StreamReport) -> None:
+        """Pass on how a device's stream goes."""
+        self._on_report(report)
 
     def begin(
         self, request: Request, receive_s: float, on_reply: OnReply, left_s: float = math.inf, call: Call | None = None

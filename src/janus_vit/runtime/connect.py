@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,11 +18,14 @@ from janus_vit.planning.policies.presets import make_lone_policy, make_policy
 from janus_vit.runtime.absent_cloud import CloudSearch, SearchedPolicy, SearchedTransport
 from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.device import Device
-from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.grpc_client import GrpcTransport, Metadata
 from janus_vit.runtime.handshake import check_profile, shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
+from janus_vit.runtime.stream_counters import StreamCounters
 from janus_vit.runtime.worker import warm_up
 from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.rpc import STREAM
+from janus_vit.wire.stream_report import serialise_stream_report
 
 _LONGEST_HELLO_S = 3.0  # frames wait for the first attempt, and there are more
 _UNKNOWN_MBPS, _UNKNOWN_RTT_S = 1.0, 0.0  # of the link to a cloud that is absent, which no plan uses
@@ -68,7 +72,9 @@ def connect(
         model.shape, profile, profile, _UNKNOWN_MBPS, _UNKNOWN_RTT_S, accuracy, images_allowed=settings.images_allowed
     )
     worker = LocalWorker(model, engine)
-    transport = GrpcTransport(address, expected_outputs(model), settings.credentials, settings.token)
+    stream = StreamCounters(settings.device_name)
+    outputs, credentials = expected_outputs(model), settings.credentials
+    transport = GrpcTransport(address, outputs, credentials, settings.token, lambda: _metadata(stream))
 
     def join() -> Policy:
         platforms = shake_hands(model, transport, address, profile=profile, config=settings)
@@ -85,11 +91,17 @@ def connect(
             sla_s=settings.sla_s,
             name=settings.device_name,
             probe_timeout_s=settings.probe_timeout_s,
+            on_outcome=stream.add,
         )
     except BaseException:
         search.close()
         transport.close()
         raise
+
+
+def _metadata(stream: StreamCounters) -> Metadata:
+    report = stream.due(time.perf_counter())
+    return () if report is None else ((STREAM, serialise_stream_report(report)),)
 
 
 def expected_outputs(model: Model) -> Outputs:

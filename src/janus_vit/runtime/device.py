@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from janus_vit.errors import InputError, Overloaded, Rejected, TransportError, WireError
-from janus_vit.planning.outcome import Answer, Measured, Outcome, Transfer, patience_s
+from janus_vit.planning.outcome import Measured, Outcome, Transfer, patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
+from janus_vit.runtime.frame_result import FrameResult
 from janus_vit.runtime.known_load import KnownLoad
-from janus_vit.runtime.measuring import round_trip_s, transfer_of, with_reply
+from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of, with_reply
 from janus_vit.runtime.transport import Probed, Transport
 from janus_vit.runtime.worker import EncodedPayload, Worker
 from janus_vit.wire.fields import LONGEST_WAIT_S
@@ -23,29 +25,6 @@ from janus_vit.wire.messages import Request
 
 _HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
 _LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """The result of one frame.
-
-    Attributes:
-        plan: the plan that ran. After a fallback it has a rescue schedule only if the device used it.
-        answer: the answer.
-        measured: measured times, without the total.
-        size_bytes: payload bytes that were sent.
-        fallback: why the device finished the frame itself; None if it did not have to.
-        transfers: observation of the link from the frame's own transfer; empty if there was none.
-        refused: whether the cloud refused the frame.
-    """
-
-    plan: Plan
-    answer: Answer
-    measured: Measured
-    size_bytes: int = 0
-    fallback: str | None = None
-    transfers: tuple[Transfer, ...] = ()
-    refused: bool = False
 
 
 class Device:
@@ -59,6 +38,7 @@ class Device:
         name: identifies this device at the cloud.
         clock: source of the time; default: the wall clock.
         probe_timeout_s: how long to wait for a probe of the link.
+        on_outcome: called after every frame.
 
     Raises:
         InputError: the SLA is not a positive time.
@@ -73,6 +53,7 @@ class Device:
         name: str = "device",
         clock: Clock | None = None,
         probe_timeout_s: float = 1.0,
+        on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         check_sla(sla_s)
         self._worker = worker
@@ -82,6 +63,7 @@ class Device:
         self._name = name
         self._clock = clock or WallClock()
         self._probe_timeout_s = probe_timeout_s
+        self._on_outcome = on_outcome
         self._frames = 0
         self._load = KnownLoad(name)
         self._probe: Future[Probed] | None = None
@@ -127,6 +109,7 @@ class Device:
         )
         self._frames += 1
         self._policy.observe(outcome)
+        self._on_outcome(outcome)
         return outcome
 
     def skip_if_hopeless(self, captured_s: float) -> bool:
@@ -180,7 +163,7 @@ class Device:
         on_time = decision.predicted.on_time
         return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
 
-    def _finish(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> _Result:
+    def _finish(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> FrameResult:
         if decision.plan.is_local:
             return self._finish_locally(decision.plan, state, measured)
         try:
@@ -188,18 +171,18 @@ class Device:
                 payload = self._worker.encode(state, decision.plan)
         except WireError as error:  # no format can carry these values
             result = self._finish_locally(self._fallback_plan(decision, deadline_s), state, measured)
-            return replace(result, fallback=_reason(error))
+            return replace(result, fallback=reason_of(error))
         measured = replace(measured, encode_s=encoding.seconds)
         return self._finish_in_cloud(decision, state, payload, measured=measured, deadline_s=deadline_s)
 
-    def _finish_locally(self, plan: Plan, state: Any, measured: Measured) -> _Result:
+    def _finish_locally(self, plan: Plan, state: Any, measured: Measured) -> FrameResult:
         with Stopwatch(self._clock) as finishing:
             answer = self._worker.finish(state, plan)
-        return _Result(plan, answer, replace(measured, device_s=measured.device_s + finishing.seconds))
+        return FrameResult(plan, answer, replace(measured, device_s=measured.device_s + finishing.seconds))
 
     def _finish_in_cloud(
         self, decision: Decision, state: Any, payload: EncodedPayload, measured: Measured, deadline_s: float
-    ) -> _Result:
+    ) -> FrameResult:
         sent_s, expected = self._clock.now(), decision.predicted
         patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, spread=expected.spread)
         wait_s = min(float(patience), LONGEST_WAIT_S)
@@ -216,7 +199,7 @@ class Device:
         self._load.learn(reply.expected_queue_s, reply.price, now_s)
         measured = with_reply(measured, reply, now_s - sent_s)
         transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
-        return _Result(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
+        return FrameResult(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
 
     def _fall_back(
         self,
@@ -226,16 +209,16 @@ class Device:
         deadline_s: float,
         failed: Transfer,
         error: Exception,
-    ) -> _Result:
+    ) -> FrameResult:
         plan = self._fallback_plan(decision, deadline_s)
         with Stopwatch(self._clock) as finishing:
             answer = self._worker.finish(state, plan)
-        return _Result(
+        return FrameResult(
             plan=plan,
             answer=answer,
             measured=replace(measured, waited_s=failed.send_s + (failed.rtt_s or 0.0), fallback_s=finishing.seconds),
             size_bytes=failed.size_bytes,
-            fallback=_reason(error),
+            fallback=reason_of(error),
             transfers=(failed,),
             refused=isinstance(error, Rejected),
         )
@@ -293,7 +276,3 @@ class Device:
             return ()
         self._probe = None
         return (probed.transfer,)
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -6,8 +6,9 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
 
 import grpc
 
@@ -41,6 +42,7 @@ from janus_vit.wire.messages import (
 )
 from janus_vit.wire.rpc import CONNECTION, EXPECTED_WAIT, HELLO, INFER, MESSAGE_BYTES, PRICE, PROBE
 
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),
@@ -61,6 +63,7 @@ class GrpcTransport:
         outputs: size of the model's answers, to check replies.
         credentials: TLS credentials; None connects without TLS.
         token: proves who this device is; None sends none.
+        metadata: returns what each request and probe carries besides its message.
 
     Raises:
         InputError: the address has no port from 1 to 65535, or the token would cross a network in clear text.
@@ -72,12 +75,14 @@ class GrpcTransport:
         outputs: Outputs,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
+        metadata: Callable[[], Metadata] = tuple,
     ) -> None:
         check_address(address)
-        self._metadata = _authorization(token, address, encrypted=credentials is not None)
+        self._authorization = _authorization(token, address, encrypted=credentials is not None)
         self._address = address
         self._process = os.getpid()
         self._outputs = outputs
+        self._metadata = metadata
         options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *_SIZES]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options)
@@ -91,7 +96,7 @@ class GrpcTransport:
     def hello(self, timeout_s: float) -> Greeting:
         """See `Transport.hello`."""
         request = pb.HelloRequest(wire_version=WIRE_VERSION).SerializeToString()
-        return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s, metadata=self._metadata)))
+        return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s, metadata=self._authorization)))
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once if there is no connection."""
@@ -140,7 +145,7 @@ class GrpcTransport:
             raise InputError(f"the connection to {self._address} is that of another process: connect after the fork")
 
     def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float) -> bytes:
-        metadata = (*self._metadata, (MESSAGE_BYTES, str(len(message))))
+        metadata = (*self._authorization, (MESSAGE_BYTES, str(len(message))), *self._metadata())
         return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=metadata))
 
     def _call(self, call: Callable[[], bytes]) -> bytes:

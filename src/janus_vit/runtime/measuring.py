@@ -35,3 +35,8 @@ def transfer_of(error: Exception, predicted: Prediction, now_s: float, elapsed_s
         rtt_s = round_trip_s(predicted)
         return Transfer(now_s, size_bytes, send_s=max(0.0, elapsed_s - rtt_s), rtt_s=min(rtt_s, elapsed_s))
     return Transfer(now_s, size_bytes, send_s=elapsed_s, rtt_s=None)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a device finished a frame itself, for people."""
+    return f"{type(error).__name__}: {error}"

@@ -105,3 +105,33 @@ class ProbeReply(_message.Message):
     expected_queue_s: float
     price: Price
     def __init__(self, receive_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
+
+class StreamReport(_message.Message):
+    __slots__ = ("device", "plan", "sla_s", "rate_mbps", "frames", "in_time", "fallbacks", "refusals", "images", "tokens", "rated", "expected_right", "latency_s")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    SLA_S_FIELD_NUMBER: _ClassVar[int]
+    RATE_MBPS_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    IN_TIME_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RATED_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_S_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    plan: str
+    sla_s: float
+    rate_mbps: float
+    frames: int
+    in_time: int
+    fallbacks: int
+    refusals: int
+    images: int
+    tokens: int
+    rated: int
+    expected_right: float
+    latency_s: float
+    def __init__(self, device: _Optional[str] = ..., plan: _Optional[str] = ..., sla_s: _Optional[float] = ..., rate_mbps: _Optional[float] = ..., frames: _Optional[int] = ..., in_time: _Optional[int] = ..., fallbacks: _Optional[int] = ..., refusals: _Optional[int] = ..., images: _Optional[int] = ..., tokens: _Optional[int] = ..., rated: _Optional[int] = ..., expected_right: _Optional[float] = ..., latency_s: _Optional[float] = ...) -> None: ...

@@ -76,6 +76,15 @@ SourceSpec = Annotated[
         help="Source of frames: builtin, a folder of images, an image file, a video file, or camera:0.",
     ),
 ]
+PageAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--page",
+        metavar="HOST:PORT",
+        help="Serve a page for the browser that shows what happens live, such as 127.0.0.1:8080. "
+        "Needs pip install 'janus-vit\\[page]'.",
+    ),
+]
 ProfileFile = Annotated[
     Path | None,
     typer.Option(

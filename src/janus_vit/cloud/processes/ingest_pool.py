@@ -23,8 +23,7 @@ from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.metrics import RequestRecord
-from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
+from janus_vit.cloud.processes.remote import Pipe, Record, RemoteBackend, RemoteSession
 from janus_vit.cloud.processes.shared_frames import largest_frame_bytes, slots_memory
 from janus_vit.cloud.service import CloudService
 from janus_vit.errors import InputError, JanusError, Unreachable
@@ -65,13 +64,13 @@ class IngestPool:
     Args:
         setup: settings of every process.
         loop: computes the requests.
-        on_record: called for every request when it has ended.
+        on_record: called for every request when it has ended, and for every report of a stream.
 
     Raises:
         JanusError: a process could not start to serve; the message says why.
     """
 
-    def __init__(self, setup: IngestSetup, loop: EngineLoop, on_record: Callable[[RequestRecord], None]) -> None:
+    def __init__(self, setup: IngestSetup, loop: EngineLoop, on_record: Callable[[Record], None]) -> None:
         self._setup = setup
         self._loop = loop
         self._on_record = on_record
@@ -214,7 +213,7 @@ def _serve(connection: Connection, memory: Tensor, setup: IngestSetup) -> None:
 
     backend = RemoteBackend(pipe, memory, setup.load, drain, stop.set)
     ingest = Ingest(setup.shape, setup.greeting.fingerprint)
-    service = CloudService(setup.greeting, ingest, backend, pipe.send)
+    service = CloudService(setup.greeting, ingest, backend, on_ended=pipe.send, on_report=pipe.send)
     try:
         holder.append(GrpcServer(service, setup.address, setup.config, Gate(setup.access), shares_port=True))
     except JanusError as error:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from janus_vit.cloud.processes.shared_frames import FrameRef, SharedFrames, read
 from janus_vit.errors import JanusError, Overloaded, Unreachable
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
+from janus_vit.wire.stream_report import StreamReport
 
 _SESSION_IDS = 1 << 40  # number of job ids reserved for each session
 _ASK_EVERY_S = 0.05  # devices need no news of the load more often
@@ -68,7 +70,8 @@ class Drain:
     """Refuse new requests."""
 
 
-Message = Submit | Cancel | JobEnded | AskLoad | LoadReport | Drain | RequestRecord
+Record: TypeAlias = RequestRecord | StreamReport
+Message: TypeAlias = Submit | Cancel | JobEnded | AskLoad | LoadReport | Drain | Record
 
 
 class Pipe:
@@ -193,7 +196,7 @@ class RemoteSession:
         memory: slots to which the ingest process writes frames.
         backend: computes the jobs.
         load: returns the load to report with jobs that are refused or cancelled.
-        on_record: called for every request when it has ended.
+        on_record: called for every request when it has ended, and for every report of a stream.
     """
 
     def __init__(
@@ -203,7 +206,7 @@ class RemoteSession:
         memory: Tensor,
         backend: Backend,
         load: Callable[[], Load],
-        on_record: Callable[[RequestRecord], None],
+        on_record: Callable[[Record], None],
     ) -> None:
         self._first_id = index * _SESSION_IDS
         self._pipe = Pipe(connection)
@@ -232,7 +235,7 @@ class RemoteSession:
                 self._cancel(message.job_id)
             elif isinstance(message, AskLoad):
                 self._pipe.send(LoadReport(self._load()))
-            elif isinstance(message, RequestRecord):
+            elif isinstance(message, RequestRecord | StreamReport):
                 self._on_record(message)
         self._pipe.close()
         with self._lock:

@@ -1,0 +1,1 @@
+"""What happens in a cloud, for whoever watches it."""

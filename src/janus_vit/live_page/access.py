@@ -1,0 +1,63 @@
+"""Who may see a live page: a token as devices have it, accepted once and then kept in a session."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+Identify = Callable[[str], str | None]
+_SESSIONS = 256
+_LONGEST_TOKEN = 512  # characters
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_BEARER = "bearer "
+
+
+class Access:
+    """Checks tokens and remembers sessions. A session holds its token, so that revoking the token ends it.
+
+    Args:
+        identify: returns the name that belongs to a token, None if the token is not valid; None lets everybody in.
+        port: port of the page. Browsers send cookies to all ports of a host, so the cookie's name has it.
+    """
+
+    def __init__(self, identify: Identify | None, port: int) -> None:
+        self._identify = identify
+        self._tokens: OrderedDict[str, str] = OrderedDict()  # by session
+        self.cookie = f"janus-page-{port}"
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether everybody is let in."""
+        return self._identify is None
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names by which a browser may ask for the page.
+
+        Without tokens only those of this machine: a foreign page could let its own name point to this machine.
+        """
+        return list(_LOOPBACK_HOSTS) if self.anonymous else ["*"]
+
+    def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
+        """Whether a request has a valid session, or a valid token as "Authorization: Bearer TOKEN"."""
+        if self.anonymous:
+            return True
+        authorization = headers.get("authorization", "")
+        if authorization.lower().startswith(_BEARER):
+            return self._valid(authorization[len(_BEARER) :].strip())
+        token = self._tokens.get(cookies.get(self.cookie, ""))
+        return token is not None and self._valid(token)
+
+    def open_session(self, token: str) -> str | None:
+        """Begin a session, and return the value of its cookie; None if the token is not valid."""
+        if not self._valid(token):
+            return None
+        session = secrets.token_urlsafe(32)
+        self._tokens[session] = token
+        while len(self._tokens) > _SESSIONS:
+            self._tokens.popitem(last=False)
+        return session
+
+    def _valid(self, token: str) -> bool:
+        return self._identify is None or (0 < len(token) <= _LONGEST_TOKEN and self._identify(token) is not None)

@@ -1,0 +1,82 @@
+"""One update, serialised once, to every browser that watches."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+
+from janus_vit.live_page.feed import KEPT, PERIOD_S, Feed, Value
+
+_VIEWERS = 32
+_WAITING = 2  # updates for one browser; a slow one gets the newest
+
+
+class TooManyViewers(Exception):
+    """No more browsers can watch."""
+
+
+class Broadcast:
+    """Takes updates from a feed and sends them as server-sent events. Lives in one event loop.
+
+    Args:
+        feed: source of the updates.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._viewers: set[asyncio.Queue[bytes | None]] = set()
+        self._tiles: deque[Sequence[Value]] = deque(maxlen=KEPT)
+
+    async def run(self) -> None:
+        """Update until cancelled."""
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            update = self._feed.update(time.time())
+            self._tiles.append(update.tiles)
+            if self._viewers:
+                self._send(b"data: " + _json(asdict(update)) + b"\n\n")
+            due_s = max(due_s + PERIOD_S, loop.time())
+            await asyncio.sleep(due_s - loop.time())
+
+    def history(self) -> bytes:
+        """The last two minutes of every tile and every stream, as JSON."""
+        return _json({"tiles": list(self._tiles), "streams": self._feed.points()})
+
+    def join(self) -> asyncio.Queue[bytes | None]:
+        """Register a browser.
+
+        Raises:
+            TooManyViewers: there are too many.
+        """
+        if len(self._viewers) >= _VIEWERS:
+            raise TooManyViewers
+        waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
+        self._viewers.add(waiting)
+        return waiting
+
+    async def events(self, waiting: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
+        """The events for a browser, until `close`."""
+        try:
+            while (event := await waiting.get()) is not None:
+                yield event
+        finally:
+            self._viewers.discard(waiting)
+
+    def close(self) -> None:
+        """End all events."""
+        self._send(None)
+
+    def _send(self, event: bytes | None) -> None:
+        for waiting in self._viewers:
+            if waiting.full():
+                waiting.get_nowait()
+            waiting.put_nowait(event)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

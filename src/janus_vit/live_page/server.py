@@ -1,0 +1,180 @@
+"""Serves a live page from a thread of its own, so that neither the engine nor the device waits for a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from janus_vit.errors import InputError
+from janus_vit.wire.addresses import is_loopback
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from janus_vit.live_page.access import Identify
+    from janus_vit.live_page.feed import Feed
+
+_CONNECTIONS = 64  # at once; a browser needs two
+_FIRST_REQUEST_S = 10.0  # a connection that sends no request within this time is cut
+_GRACE_S = 1.0
+_STEP_S = 0.05
+_LARGEST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class PageTls:
+    """Files of the certificate chain and its key (PEM)."""
+
+    certificates: Path
+    key: Path
+
+
+class LivePage:
+    """Serves a page until it is closed.
+
+    Args:
+        feed: what the page shows.
+        listen: "host:port"; port 0 picks a free one, see `port`.
+        identify: returns the name that belongs to a token; None lets everybody in, on loopback only.
+        tls: certificate and key; None serves without TLS.
+
+    Raises:
+        InputError: the page cannot listen there, everybody would be let in from other machines, or starlette and
+            uvicorn are not installed.
+    """
+
+    def __init__(self, feed: Feed, listen: str, identify: Identify | None = None, tls: PageTls | None = None) -> None:
+        check_page(listen, anonymous=identify is None, encrypted=tls is not None)
+        host = listen.rpartition(":")[0]
+        self._socket = _bound(listen)
+        self._socket.listen(_CONNECTIONS)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
+        self._feed, self._identify, self._tls = feed, identify, tls
+        started: threading.Event = threading.Event()
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="janus-page", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> LivePage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _serve(self, started: threading.Event) -> None:
+        from janus_vit.live_page.access import Access
+        from janus_vit.live_page.app import make_app
+        from janus_vit.live_page.broadcast import Broadcast
+
+        broadcast = Broadcast(self._feed)
+        app = make_app(self._feed, broadcast, Access(self._identify, self.port), secure=self._tls is not None)
+        self._server = _server(app, self._tls)
+        started.set()
+        asyncio.run(_run(self._server, self._socket, broadcast))
+
+
+async def _run(server: uvicorn.Server, listening: socket.socket, broadcast: Any) -> None:
+    updates = asyncio.create_task(broadcast.run())
+    serving = asyncio.create_task(server.serve([listening]))
+    while not server.should_exit and not serving.done():
+        await asyncio.sleep(_STEP_S)
+    broadcast.close()
+    updates.cancel()
+    await asyncio.gather(updates, serving, return_exceptions=True)
+
+
+def _server(app: Any, tls: PageTls | None) -> uvicorn.Server:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class ImpatientProtocol(H11Protocol):
+        """Cuts connections that send no request."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(_FIRST_REQUEST_S, self._cut_if_silent)
+
+        def _cut_if_silent(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.abort()
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=ImpatientProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            h11_max_incomplete_event_size=16_384,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=int(_GRACE_S),
+            ssl_certfile=None if tls is None else tls.certificates,
+            ssl_keyfile=None if tls is None else tls.key,
+        )
+    )
+
+
+def check_page(listen: str, anonymous: bool, encrypted: bool) -> None:
+    """Require that a page can be served; to be called before anything that takes long.
+
+    Args:
+        listen: "host:port".
+        anonymous: whether everybody is let in.
+        encrypted: whether the page is served with TLS.
+
+    Raises:
+        InputError: it cannot; see `LivePage`.
+    """
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        raise InputError("--page needs starlette and uvicorn: pip install 'janus-vit[page]'")
+    host, _, port = listen.rpartition(":")
+    foreign = not is_loopback(host)
+    if foreign and not encrypted and not anonymous:
+        raise InputError(
+            f"--page {listen}: tokens would cross the network in clear text: add --cert and --key, or write "
+            f"127.0.0.1:{port or 8080}"
+        )
+    if foreign and anonymous:
+        raise InputError(
+            f"--page {listen}: without tokens the page is for this machine only: write 127.0.0.1:{port or 8080}"
+        )
+    _bound(listen).close()
+
+
+def _bound(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    try:
+        if not 0 <= int(port) <= _LARGEST_PORT:
+            raise ValueError(f"no port {port}")
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except BaseException:
+            bound.close()
+            raise
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--page {listen}: cannot listen there: give HOST:PORT with a free port, such as 127.0.0.1:8080"
+        ) from error
+    return bound

@@ -1,0 +1,171 @@
+"""The page over HTTP: who gets in, what it shows, updates twice a second, and text from devices that stays text."""
+
+import http.client
+import json
+import urllib.parse
+
+import pytest
+
+from janus_vit.cloud.metrics import CloudMetrics, RequestRecord
+from janus_vit.cloud.watching.events import EventBuffer
+from janus_vit.errors import InputError
+from janus_vit.live_page import server as page_server
+from janus_vit.live_page.access import Access
+from janus_vit.live_page.cloud_feed import CloudFeed
+from janus_vit.live_page.feed import COLUMNS
+from janus_vit.live_page.server import LivePage
+from janus_vit.live_page.synthetic import SyntheticFleet
+
+TOKENS = {"secret": "operator"}
+EVIL = '<script>alert("x")</script>'
+
+
+def ask(page, path="/", method="GET", body=None, **headers):
+    """Status, headers and text of an answer; of an endless one, the first event."""
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    streamed = answer.status == 200 and path == "/events"
+    text = (answer.readline() if streamed else answer.read()).decode()
+    connection.close()
+    return answer.status, dict(answer.headers.items()), text
+
+
+def first_update(page, **headers):
+    status, _, event = ask(page, "/events", **headers)
+    assert status == 200
+    return json.loads(event.removeprefix("data: "))
+
+
+@pytest.fixture
+def events():
+    return EventBuffer()
+
+
+@pytest.fixture
+def feed(events):
+    return CloudFeed(events, CloudMetrics().registry, EVIL)
+
+
+@pytest.fixture
+def page(feed):
+    with LivePage(feed, "127.0.0.1:0") as page:
+        yield page
+
+
+@pytest.fixture
+def tokens():
+    return dict(TOKENS)
+
+
+@pytest.fixture
+def guarded(feed, tokens):
+    with LivePage(feed, "127.0.0.1:0", identify=tokens.get) as page:
+        yield page
+
+
+def test_the_page_shows_its_streams_in_every_update(page, events):
+    SyntheticFleet(3, events).step()
+    update = first_update(page)
+    assert len(update["rows"]) == 3
+    assert {len(row) for row in update["rows"]} == {len(COLUMNS)}
+    assert update["tiles"][0] == 3
+    assert set(json.loads(ask(page, "/history")[2])["streams"]) == {"1", "2", "3"}
+
+
+def test_the_page_needs_nothing_from_other_hosts_and_no_other_page_may_use_it(page):
+    status, headers, html = ask(page)
+    assert status == 200
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+    for path in ("/page.css", "/page.js", "/charts.js"):
+        assert ask(page, path)[0] == 200
+        html += ask(page, path)[2]
+    assert "http:" not in html
+    assert "https:" not in html
+
+
+def test_text_from_outside_is_never_html(page):
+    assert EVIL not in ask(page)[2]
+
+
+def test_a_foreign_name_that_points_to_this_machine_gets_nothing(page):
+    assert ask(page, "/events", Host="evil.example")[0] == 400
+
+
+def test_links_lead_to_records_and_metrics(page, events):
+    events.add(RequestRecord("robot", "answered", 1000, 6))
+    first_update(page)
+    assert json.loads(ask(page, "/records")[2].splitlines()[0])["device"] == "robot"
+    assert "janus_ready" in ask(page, "/metrics")[2]
+
+
+@pytest.mark.parametrize("path", ["/history", "/events", "/records", "/metrics"])
+def test_without_a_token_there_is_no_data(guarded, path):
+    assert ask(guarded, path)[0] == 401
+    assert ask(guarded, path, Authorization="Bearer wrong")[0] == 401
+    assert ask(guarded, path, Cookie=f"janus-page-{guarded.port}=guess")[0] == 401
+    assert ask(guarded, path, Authorization="Bearer secret")[0] == 200
+
+
+def test_a_browser_gives_its_token_once(guarded):
+    assert "password" in ask(guarded)[2]
+    form = urllib.parse.urlencode({"token": "secret"})
+    status, headers, _ = ask(guarded, "/token", "POST", form)
+    cookie = headers["set-cookie"]
+    assert (status, headers["location"]) == (303, "/")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "secret" not in cookie
+    assert first_update(guarded, Cookie=cookie.split(";")[0])["rows"] == []
+
+
+def test_a_token_in_the_address_is_taken_out_of_it(guarded):
+    status, headers, _ = ask(guarded, "/?token=secret")
+    assert (status, headers["location"]) == (303, "/")
+    assert ask(guarded, "/?token=wrong")[0] == 401
+
+
+def test_a_revoked_token_ends_its_sessions(guarded, tokens):
+    cookie = ask(guarded, "/?token=secret")[1]["set-cookie"].split(";")[0]
+    assert ask(guarded, "/history", Cookie=cookie)[0] == 200
+    tokens.clear()
+    assert ask(guarded, "/history", Cookie=cookie)[0] == 401
+
+
+def test_a_form_that_is_too_large_is_refused(guarded):
+    assert ask(guarded, "/token", "POST", b"token=" + bytes(10_000))[0] == 413
+
+
+def test_sessions_are_bounded_and_the_oldest_ends():
+    access = Access(TOKENS.get, 80)
+    first, *_ = [access.open_session("secret") for _ in range(257)]
+    assert not access.admits({}, {access.cookie: first})
+    assert access.open_session("x" * 600) is None
+
+
+def test_more_browsers_than_the_page_serves_get_a_sentence(page, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.broadcast._VIEWERS", 0)
+    assert ask(page, "/events")[0] == 503
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "192.0.2.1:80", "example.com:80", "127.0.0.1:x", "127.0.0.1:99999"])
+def test_a_page_that_would_be_open_to_other_machines_or_cannot_listen_is_one_sentence(feed, listen):
+    with pytest.raises(InputError, match="--page"):
+        LivePage(feed, listen)
+
+
+def test_tokens_do_not_cross_a_network_in_clear_text(feed):
+    with pytest.raises(InputError, match="in clear text: add --cert"):
+        LivePage(feed, "0.0.0.0:0", identify=TOKENS.get)
+
+
+def test_a_taken_port_is_one_sentence(feed, page):
+    with pytest.raises(InputError, match="free port"):
+        LivePage(feed, f"127.0.0.1:{page.port}")
+
+
+def test_without_its_packages_the_page_names_the_extra(feed, monkeypatch):
+    monkeypatch.setattr(page_server, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"janus-vit\[page\]"):
+        LivePage(feed, "127.0.0.1:0")
