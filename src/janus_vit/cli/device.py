@@ -154,7 +154,7 @@ def device(
     samples = stream_for(loaded, source, stride, frames)
     runner = load_engine(loaded, engine, profile)
     known = read_accuracy(accuracy, loaded, runner.precision)
-    writer = None if records is None else RecordWriter(records, labels, found_from)
+    writer = None if records is None else RecordWriter(records, labels, found_from, partial(say, messages()))
     measured = read_or_measure_profile(profile, loaded, runner, samples)
     console = messages()
     config = DeviceConfig(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Outcome
 
 SCHEMA = "janus-vit/record/1"
+_MOST_WAITING_BYTES = 16_000_000
 
 
 def to_record(
@@ -41,28 +44,67 @@ def to_record(
 
 
 class RecordWriter:
-    """Write records to a new file, one complete line at a time.
+    """Write records to a new file, one complete line at a time. A full disk never ends the stream.
+
+    Lines that the disk does not take wait in memory and are written once it takes them again. Beyond 16 MB, new
+    records are left out.
 
     Args:
         path: path of the file.
         labels: names of the classes.
         threshold: as in `to_record`.
+        notify: called with one sentence when the disk stops or resumes taking records.
+
+    Attributes:
+        left_out: number of records that were left out.
 
     Raises:
         InputError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, labels: tuple[str, ...] = (), threshold: float | None = None) -> None:
-        self._labels, self._threshold = labels, threshold
+    def __init__(
+        self,
+        path: Path,
+        labels: tuple[str, ...] = (),
+        threshold: float | None = None,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self._path, self._labels, self._threshold, self._notify = path, labels, threshold, notify
+        self._waiting = bytearray()
+        self._is_failing = False
+        self.left_out = 0
         try:
-            self._file: TextIO = path.open("w", encoding="utf-8", buffering=1)
+            self._file: FileIO = path.open("wb", buffering=0)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
 
     def write(self, outcome: Outcome, name: str | None = None, truth: int | None = None) -> None:
         """Append one record; arguments as in `to_record`."""
-        self._file.write(json.dumps(to_record(outcome, self._labels, name, truth, self._threshold)) + "\n")
+        if len(self._waiting) < _MOST_WAITING_BYTES:
+            record = to_record(outcome, self._labels, name, truth, self._threshold)
+            self._waiting += json.dumps(record).encode() + b"\n"
+        else:
+            self.left_out += 1
+        self._write_waiting()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Lines that still wait are tried a last time."""
+        self._write_waiting()
+        self.left_out += self._waiting.count(b"\n")
         self._file.close()
+        if self.left_out:
+            self._notify(f"{self._path}: {self.left_out} records were left out, because the disk did not take them")
+
+    def _write_waiting(self) -> None:
+        """Write as much as the disk takes. It may take half a line, and the rest of it later."""
+        try:
+            while self._waiting:
+                del self._waiting[: self._file.write(self._waiting)]
+        except OSError as error:
+            if not self._is_failing:
+                self._notify(f"{self._path}: cannot be written ({error.strerror}): records wait in memory")
+            self._is_failing = True
+            return
+        if self._is_failing:
+            self._notify(f"{self._path}: is written again")
+        self._is_failing = False

@@ -23,6 +23,7 @@ from janus_vit.sources.image_files import (
     read_image,
     warn_of_other_files,
 )
+from janus_vit.sources.returning import returning
 from janus_vit.sources.videos import camera_frames, count_frames, video_frames
 
 BUILTIN = "builtin"
@@ -79,7 +80,8 @@ def open_source(spec: str, frames: int | None = None, warn: Callable[[str], None
     Args:
         spec: "builtin", a folder of images, an image file, a video file, "camera:0" or "/dev/video0".
         frames: stop after this many frames. The built-in frames repeat if there are fewer; other sources just end.
-        warn: called once with a message for each image that is skipped because it cannot be read.
+        warn: called once with a message for each image that is skipped because it cannot be read, and when a camera goes
+            away or returns.
 
     Raises:
         InputError: the source cannot be read, or needs PyAV, which is not installed.
@@ -93,7 +95,7 @@ def open_source(spec: str, frames: int | None = None, warn: Callable[[str], None
 def _open_files_or_camera(spec: str, warn: Callable[[str], None]) -> Source:
     path = Path(spec)
     if camera := _CAMERA.fullmatch(spec):
-        return _camera_source(Path(f"/dev/video{camera[1]}"))
+        return _camera_source(Path(f"/dev/video{camera[1]}"), warn)
     if path.is_dir():
         return _folder_source(path, warn)
     if not path.exists():
@@ -177,12 +179,12 @@ def _video_source(path: Path) -> Source:
     return Source(samples, count_frames(path))
 
 
-def _camera_source(path: Path) -> Source:
+def _camera_source(path: Path, warn: Callable[[str], None]) -> Source:
     if not path.exists():
         raise InputError(f"camera {path} does not exist: connect the camera, or choose another number")
 
     def samples() -> Iterator[Sample]:
-        for index, (frame, captured_s) in enumerate(camera_frames(path)):
+        for index, (frame, captured_s) in enumerate(returning(str(path), lambda: camera_frames(path), warn)):
             yield Sample(f"{path.name} frame {index}", frame, None, captured_s)
 
     return Source(samples, None, live=True)
