@@ -9,7 +9,7 @@ TRACES ?= traces
 RECORDED := $(if $(wildcard $(TRACES)/*.csv),--traces $(TRACES))
 RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 
-.PHONY: demo test check docs fix fuzz bench real-model timm-names page-test paper honest fleet clean
+.PHONY: demo test check docs fix fuzz chaos soak bench real-model timm-names page-test paper honest fleet clean
 
 # Needs the package alone, without what developers need.
 demo: $(VENV)/.installed
@@ -64,6 +64,15 @@ FUZZ ?= --seconds 20
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || echo "atheris does not install here"
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py $(FUZZ)
+
+# Faults in processes, links, disks, clocks and cameras under 10,000 frames (six minutes); CHAOS=--short takes two.
+CHAOS ?=
+chaos: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py $(CHAOS)
+
+# The same for 100,000 frames (fifty minutes): the memory of both sides stays flat.
+soak: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --soak
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

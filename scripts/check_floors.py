@@ -43,6 +43,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "reproduction",
     "fleet",
     "testbed/live_fleet",
+    "testbed/chaos",
     "report",
     "cli",
     "cli/common",

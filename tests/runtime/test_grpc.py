@@ -9,7 +9,7 @@ from cloud_requests import image_request, token_request
 
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, ModelMismatch, Overloaded, Rejected
+from janus_vit.errors import InputError, ModelMismatch, Overloaded, Rejected, Unreachable
 from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
@@ -57,6 +57,12 @@ def test_stream_over_loopback_answers_as_the_device_alone(model, engine, address
     finally:
         device.close()
         alone.close()
+
+
+def test_a_call_that_ends_well_without_a_reply_counts_as_unreachable(model, transport, monkeypatch):
+    monkeypatch.setattr(transport, "_infer", lambda *_, **__: None)  # gRPC, if bytes were changed on the way
+    with pytest.raises(Unreachable, match="without a reply"):
+        transport.infer(image_request(model), 1.0)
 
 
 def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model, profile, frames):

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from janus_vit.cloud.service import Call, CloudService, Pending
 from janus_vit.errors import JanusError
+from janus_vit.wire.checksum import with_checksum
 from janus_vit.wire.load_messages import serialise_probe_reply
 from janus_vit.wire.messages import Reply, Request, parse_request, serialise_greeting, serialise_reply
 from janus_vit.wire.stream_report import StreamReport
@@ -28,7 +29,7 @@ class AsyncService:
 
     async def hello(self) -> bytes:
         """The greeting that devices get when they connect."""
-        return serialise_greeting(self._service.greeting())
+        return with_checksum(serialise_greeting(self._service.greeting()))
 
     async def probe(self, receive_s: float) -> bytes:
         """The reply to a probe that took that long to arrive."""
@@ -59,7 +60,7 @@ class AsyncService:
 
         pending = await self._begin(request, receive_s, on_reply, left_s, call or Call())
         try:
-            return serialise_reply(await answered)
+            return with_checksum(serialise_reply(await answered))
         except asyncio.CancelledError:  # the device disconnected
             pending.cancel()
             raise

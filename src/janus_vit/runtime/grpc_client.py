@@ -29,6 +29,7 @@ from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.addresses import is_loopback
 from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.checksum import with_checksum
 from janus_vit.wire.fields import require_field
 from janus_vit.wire.load_messages import parse_price, parse_probe_reply
 from janus_vit.wire.messages import (
@@ -100,7 +101,7 @@ class GrpcTransport:
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once if there is no connection."""
-        message = serialise_request(request)
+        message = with_checksum(serialise_request(request))
         began_s = time.perf_counter()
         reply = parse_reply(self._send(self._infer, message, timeout_s), self._outputs)
         cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
@@ -151,11 +152,14 @@ class GrpcTransport:
     def _call(self, call: Callable[[], bytes]) -> bytes:
         self._require_own_process()
         try:
-            return call()
+            reply: bytes | None = call()
         except grpc.RpcError as error:
             raise self._translated(error) from error
         except ValueError as error:  # closed
             raise Unreachable(f"the connection to {self._address} is closed") from error
+        if reply is None:  # gRPC, if bytes were changed on the way: success without a message
+            raise Unreachable(f"{self._address} ended the call without a reply")
+        return reply
 
     def _translated(self, error: grpc.RpcError) -> TransportError:
         code, details = error.code(), _printable(error.details() or "")

@@ -80,7 +80,7 @@ def open_source(spec: str, frames: int | None = None, warn: Callable[[str], None
     Args:
         spec: "builtin", a folder of images, an image file, a video file, "camera:0" or "/dev/video0".
         frames: stop after this many frames. The built-in frames repeat if there are fewer; other sources just end.
-        warn: called once with a message for each image that is skipped because it cannot be read, and when a camera goes
+        warn: called with a message for each image that is skipped because it cannot be read, and when a camera goes
             away or returns.
 
     Raises:

@@ -35,6 +35,12 @@ class ChildProcess:
             self._process.start()
         theirs.close()
 
+    @property
+    def process_id(self) -> int:
+        """Of the process, for signals."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def send(self, message: object) -> None:
         """Send a message.
 

@@ -33,11 +33,12 @@ class CloudSetup:
         model: name of the model, which the process loads.
         profile: profile of the cloud, which it sends to devices.
         engine: name of the engine.
-        host: address to listen on; the system chooses the port.
+        host: address to listen on.
         namespace: path of the network namespace to listen in; None is the current one.
         slowing: how much slower it is than this machine; None runs the engine as it is.
         config: limits; None for the default.
         costs: times of batches; None to measure them, or to take them from the profile.
+        port: to listen on; 0 takes a free one.
     """
 
     model: str
@@ -48,6 +49,7 @@ class CloudSetup:
     slowing: Slowing | None = None
     config: CloudConfig | None = None
     costs: CostTable | None = None
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,11 @@ class CloudProcess:
             self.close()
             raise
 
+    @property
+    def process_id(self) -> int:
+        """Of the process, for signals."""
+        return self._child.process_id
+
     def usage(self) -> CloudUsage:
         """Ask what it has used so far. For a slowed cloud only.
 
@@ -130,7 +137,7 @@ def _serve(pipe: Connection) -> None:
         with Cloud(
             model,
             setup.profile,
-            f"{setup.host}:0",
+            f"{setup.host}:{setup.port}",
             Access(allow_anonymous=True),  # a namespace has no other devices
             slowed or engine,
             setup.config,

@@ -13,21 +13,23 @@ class HelloRequest(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("wire_version", "model", "fingerprint", "profile_json", "entry_blocks")
+    __slots__ = ("wire_version", "model", "fingerprint", "profile_json", "entry_blocks", "checksum")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PROFILE_JSON_FIELD_NUMBER: _ClassVar[int]
     ENTRY_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     model: str
     fingerprint: str
     profile_json: str
     entry_blocks: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, wire_version: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., profile_json: _Optional[str] = ..., entry_blocks: _Optional[_Iterable[int]] = ...) -> None: ...
+    checksum: int
+    def __init__(self, wire_version: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., profile_json: _Optional[str] = ..., entry_blocks: _Optional[_Iterable[int]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class InferRequest(_message.Message):
-    __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body", "in_time_s", "tap_tokens")
+    __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body", "in_time_s", "tap_tokens", "checksum")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +42,7 @@ class InferRequest(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     IN_TIME_S_FIELD_NUMBER: _ClassVar[int]
     TAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     fingerprint: str
     payload: str
@@ -52,10 +55,11 @@ class InferRequest(_message.Message):
     body: bytes
     in_time_s: float
     tap_tokens: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ..., in_time_s: _Optional[float] = ..., tap_tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+    checksum: int
+    def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ..., in_time_s: _Optional[float] = ..., tap_tokens: _Optional[_Iterable[int]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class InferReply(_message.Message):
-    __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector", "price")
+    __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector", "price", "checksum")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_S_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +69,7 @@ class InferReply(_message.Message):
     EXPECTED_QUEUE_S_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedScalarFieldContainer[int]
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     receive_s: float
@@ -74,7 +79,8 @@ class InferReply(_message.Message):
     expected_queue_s: float
     vector: _containers.RepeatedScalarFieldContainer[float]
     price: Price
-    def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
+    checksum: int
+    def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class Price(_message.Message):
     __slots__ = ("stem_s", "head_s", "frame_s", "token_s", "answers_per_s")

@@ -11,6 +11,7 @@ from janus_vit.planning.outcome import Answer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.answer_check import Outputs, checked_answer
+from janus_vit.wire.checksum import check_checksum
 from janus_vit.wire.fields import parse, require_duration, require_field
 from janus_vit.wire.load_messages import checked_price, price_message
 
@@ -115,9 +116,11 @@ def parse_request(data: bytes) -> Request:
     """Parse a request. Call `check_request` before you use its fields.
 
     Raises:
-        WireError: the bytes are not a request, one of another version, or one with too many bytes besides its body.
+        WireError: the bytes are not a request, one that was changed or of another version, or one with too many bytes
+            besides its body.
     """
     message = parse(pb.InferRequest, data)
+    check_checksum(message, data)
     _check_version(message.wire_version)
     header_bytes = len(data) - len(message.body)
     require_field(header_bytes <= HEADER_BYTES, "body", f"comes with {header_bytes} bytes of other fields")
@@ -162,6 +165,7 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
         WireError: the bytes are not a reply, or a field is out of range; the message names it.
     """
     message = parse(pb.InferReply, data)
+    check_checksum(message, data)
     durations_s = {name: getattr(message, name) for name in _REPLY_DURATIONS}
     for name, seconds in durations_s.items():
         require_duration(name, seconds)
@@ -187,6 +191,7 @@ def parse_greeting(data: bytes) -> Greeting:
         WireError: the bytes are not a greeting, or one of another version; or a name in it cannot be shown.
     """
     message = parse(pb.HelloReply, data)
+    check_checksum(message, data)
     _check_version(message.wire_version)
     for name in ("model", "fingerprint"):
         text = getattr(message, name)

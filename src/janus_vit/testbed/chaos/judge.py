@@ -1,0 +1,154 @@
+"""Judges what devices recorded: frames lost, duplicated, out of order, wrong, or late without need. Starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from janus_vit.planning.outcome import Outcome
+from janus_vit.records.reader import Record
+from janus_vit.testbed.chaos.device_process import DeviceSpec, Streamed, Witness
+
+_FRACTION_OF_RUN = 3  # memory at the end of the first part is compared with that in the last part
+_GROWTH, _GROWTH_MB = 1.05, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a fault was there.
+
+    Attributes:
+        name: of the fault.
+        begin_s: by `time.perf_counter`.
+        end_s: by `time.perf_counter`.
+        freezes_devices: whether devices could not run.
+    """
+
+    name: str
+    begin_s: float
+    end_s: float
+    freezes_devices: bool = False
+
+    def overlap_s(self, began_s: float, ended_s: float) -> float:
+        """How long it was there in an interval."""
+        return max(0.0, min(self.end_s, ended_s) - max(self.begin_s, began_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the frames of one device, or of several.
+
+    Attributes:
+        frames: number of frames that were run.
+        lost: frames without a record.
+        duplicated: frames with a second record.
+        disordered: records that come after that of a later frame.
+        wrong: answers that are not those of the same plan without a network.
+        late: answers after the deadline.
+        needlessly_late: late answers of frames for which a plan without the cloud would have been in time.
+        fallbacks: frames that the device finished itself after the cloud failed it.
+        remote: frames that the cloud answered.
+        problems: what else went wrong, and the first case of each kind.
+    """
+
+    frames: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    disordered: int = 0
+    wrong: int = 0
+    late: int = 0
+    needlessly_late: int = 0
+    fallbacks: int = 0
+    remote: int = 0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all promises were kept."""
+        return not (
+            self.problems or self.lost or self.duplicated or self.disordered or self.wrong or self.needlessly_late
+        )
+
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def judge_device(
+    spec: DeviceSpec,
+    streamed: Streamed,
+    records: Sequence[Record],
+    windows: Sequence[Window],
+    agrees: Callable[[int, Outcome], bool],
+    pictures: int,
+    fastest_s: float,
+) -> Verdict:
+    """Judge one device.
+
+    Args:
+        spec: the device.
+        streamed: what it did.
+        records: what it wrote.
+        windows: when faults were there.
+        agrees: whether the answer of an outcome is right for a picture.
+        pictures: number of pictures that devices stream in turns.
+        fastest_s: time of its fastest plan without the cloud.
+    """
+    numbers = [record.outcome.frame for record in records]
+    seen = set(numbers)
+    problems = [f"{spec.name}: {streamed.failure}"] if streamed.failure else []
+    if len(streamed.witnesses) != spec.frames:
+        problems.append(f"{spec.name}: ran {len(streamed.witnesses)} of {spec.frames} frames")
+    if not spec.has_camera and any(int(each.name or -1) != each.outcome.frame % pictures for each in records):
+        problems.append(f"{spec.name}: a record belongs to another frame")
+    wrong = [each.outcome for each in records if not agrees(int(each.name or -1), each.outcome)]
+    late = [each.outcome for each in records if not each.outcome.met]
+    needless = [
+        outcome
+        for outcome in late
+        if outcome.frame < len(streamed.witnesses)
+        and not _is_excused(outcome, streamed.witnesses[outcome.frame], windows, fastest_s)
+    ]
+    problems += [f"{spec.name}: wrong: {_words(outcome)}" for outcome in wrong[:1]]
+    problems += [f"{spec.name}: needlessly late: {_words(outcome)}" for outcome in needless[:1]]
+    return Verdict(
+        frames=len(streamed.witnesses),
+        lost=len(set(range(len(streamed.witnesses))) - seen),
+        duplicated=len(numbers) - len(seen),
+        disordered=sum(later < earlier for earlier, later in zip(numbers, numbers[1:], strict=False)),
+        wrong=len(wrong),
+        late=len(late),
+        needlessly_late=len(needless),
+        fallbacks=sum(each.outcome.fallback is not None for each in records),
+        remote=sum(each.outcome.fallback is None and not each.outcome.plan.is_local for each in records),
+        problems=tuple(problems),
+    )
+
+
+def _is_excused(outcome: Outcome, witness: Witness, windows: Sequence[Window], fastest_s: float) -> bool:
+    """Whether no plan could have been in time, or the machine computed this very frame more slowly than before.
+
+    The fastest plan without the cloud, at the speed that the machine really had, and with the time during which it did
+    not run this device, would have been late. A camera's frame may be old when the device gets it. A slowed device
+    multiplies the noise of this machine, so what compute took beyond its prediction counts against no plan.
+    """
+    measured, predicted = outcome.measured, outcome.predicted
+    expected_s = predicted.device_s + (predicted.finish_s if outcome.fallback is not None else 0.0)
+    computed_s = measured.device_s + measured.fallback_s
+    slower = max(1.0, computed_s / expected_s) if expected_s else 1.0
+    frozen_s = sum(each.overlap_s(witness.began_s, witness.ended_s) for each in windows if each.freezes_devices)
+    stopped_s = witness.denied_s + frozen_s
+    age_s = max(0.0, measured.total_s - (witness.ended_s - witness.began_s) - witness.denied_s)
+    needed_s = measured.prepare_s + measured.plan_s + slower * fastest_s
+    own_s = measured.total_s - stopped_s - max(0.0, computed_s - expected_s)
+    return age_s + stopped_s + needed_s > outcome.sla_s or own_s <= outcome.sla_s
+
+
+def _words(outcome: Outcome) -> str:
+    measured = {name: round(getattr(outcome.measured, name), 4) for name in outcome.measured.__dataclass_fields__}
+    return f"frame {outcome.frame}, {outcome.plan}, {measured}, predicted {outcome.predicted}, {outcome.fallback}"
+
+
+def grows(sizes_mb: Sequence[float]) -> bool:
+    """Whether memory grew from the first third of a run to its last third."""
+    part = len(sizes_mb) // _FRACTION_OF_RUN
+    return part > 0 and max(sizes_mb[-part:]) > _GROWTH * max(sizes_mb[:part]) + _GROWTH_MB

@@ -1,0 +1,179 @@
+"""Runs devices while faults come and go, and judges them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, cycle, repeat
+from threading import Event, Thread
+
+from janus_vit.model.catalog import Model
+from janus_vit.model.engines.base import Engine
+from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.schedules import largest_level, make_schedule
+from janus_vit.records.reader import read_records
+from janus_vit.testbed.chaos.device_process import PICTURES, DeviceSpec, DevicesSetup, Streamed, pictures
+from janus_vit.testbed.chaos.faults import Fault
+from janus_vit.testbed.chaos.judge import Verdict, Window, judge_device
+from janus_vit.testbed.chaos.reference import Reference
+from janus_vit.testbed.chaos.rig import ChaosRig, Memory
+from janus_vit.testbed.cloud_process import CloudSetup
+
+_SAMPLE_S = 1.0  # between two samples of memory
+_POLL_S = 0.1
+_START_TIMEOUT_S = 120.0
+_FAMILY = "exponential"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run.
+
+    Attributes:
+        model: name of the model.
+        profile: of this machine, in CPU time.
+        engine: name of the engine.
+        faults: come one after the other.
+        repeats: True: they come again until the devices are finished.
+        pause_s: between two faults.
+        groups: the devices of each process.
+    """
+
+    model: str
+    profile: PlatformProfile
+    engine: str
+    faults: Sequence[Fault]
+    repeats: bool
+    pause_s: float
+    groups: Sequence[Sequence[DeviceSpec]]
+
+    @property
+    def devices(self) -> list[DeviceSpec]:
+        """All devices."""
+        return list(chain.from_iterable(self.groups))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run showed.
+
+    Attributes:
+        verdicts: one for each device.
+        windows: when faults were there.
+        struck: frames that ran while a fault was there, late ones among them and fallbacks, by name of the fault.
+        memory: samples.
+        seconds: length of the run.
+        said: messages of the devices to their users.
+    """
+
+    verdicts: Sequence[Verdict]
+    windows: Sequence[Window]
+    struck: dict[str, tuple[int, int, int]]
+    memory: Sequence[Memory]
+    seconds: float
+    said: Sequence[str]
+
+    @property
+    def total(self) -> Verdict:
+        """All devices together."""
+        return sum(self.verdicts, Verdict())
+
+
+def run_chaos(plan: Plan, model: Model, engine: Engine, tell: Callable[[str], None] = lambda message: None) -> Report:
+    """Run the devices of a plan under its faults, and judge their records.
+
+    Args:
+        plan: the run.
+        model: the model of the plan.
+        engine: its engine in this process, for the right answers.
+        tell: called with one sentence for each fault.
+
+    Raises:
+        JanusError: a process did not start or cannot be reached.
+    """
+    setups = [DevicesSetup(plan.model, plan.engine, plan.profile, "", tuple(group)) for group in plan.groups]
+    began_s = time.perf_counter()
+    windows: list[Window] = []
+    with ChaosRig(CloudSetup(plan.model, plan.profile, plan.engine), setups) as rig:
+        memory, ended = [rig.memory()], Event()
+        Thread(target=_sample_memory, args=(rig, memory, ended), daemon=True).start()
+        try:
+            _wait_for_first_frames(rig)
+            for fault in cycle(plan.faults) if plan.repeats else plan.faults:
+                if not _wait(rig, plan.pause_s):
+                    break
+                tell(f"{time.perf_counter() - began_s:6.1f} s  {fault.name}")
+                windows.append(_strike(rig, fault))
+            while _wait(rig, plan.pause_s):
+                pass
+            streamed = rig.streamed()
+        finally:
+            ended.set()
+        seconds = time.perf_counter() - began_s
+    return _judge(plan, model, engine, streamed=streamed, windows=windows, memory=memory, seconds=seconds)
+
+
+def _strike(rig: ChaosRig, fault: Fault) -> Window:
+    begin_s = time.perf_counter()
+    with fault.inject(rig):
+        time.sleep(fault.seconds)
+    return Window(fault.name, begin_s, time.perf_counter(), fault.freezes_devices)
+
+
+def _wait_for_first_frames(rig: ChaosRig) -> None:
+    until_s = time.perf_counter() + _START_TIMEOUT_S
+    while not all(each.frames or each.ended for each in rig.streamed()) and time.perf_counter() < until_s:
+        time.sleep(_POLL_S)
+
+
+def _wait(rig: ChaosRig, seconds: float) -> bool:
+    """Wait. Returns False as soon as all devices have finished."""
+    until_s = time.perf_counter() + seconds
+    while not all(each.ended for each in rig.streamed()):
+        if time.perf_counter() >= until_s:
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _sample_memory(rig: ChaosRig, samples: list[Memory], ended: Event) -> None:
+    while not ended.wait(_SAMPLE_S):
+        samples.append(rig.memory())
+
+
+def _judge(
+    plan: Plan,
+    model: Model,
+    engine: Engine,
+    streamed: Sequence[Streamed],
+    windows: Sequence[Window],
+    memory: Sequence[Memory],
+    seconds: float,
+) -> Report:
+    reference = Reference(model, engine, plan.profile, pictures())
+    verdicts, struck = [], {window.name: (0, 0, 0) for window in windows}
+    for spec, each in zip(
+        plan.devices, chain(streamed, repeat(Streamed(ended=True, failure="no answer"))), strict=False
+    ):
+        records = read_records(spec.records).records
+        fastest_s = fastest_local_s(plan.profile.slowed(spec.slowdown), model.shape)
+        verdicts.append(judge_device(spec, each, records, windows, reference.agrees, PICTURES, fastest_s))
+        for record, witness in zip(records, each.witnesses, strict=False):
+            for name in {window.name for window in windows if window.overlap_s(witness.began_s, witness.ended_s)}:
+                frames, late, fallbacks = struck[name]
+                outcome = record.outcome
+                struck[name] = (frames + 1, late + (not outcome.met), fallbacks + (outcome.fallback is not None))
+    reference.close()
+    said = [
+        f"{spec.name}: {message}" for spec, each in zip(plan.devices, streamed, strict=False) for message in each.said
+    ]
+    return Report(verdicts, windows, struck, memory, seconds, said)
+
+
+def fastest_local_s(profile: PlatformProfile, shape: ModelShape) -> float:
+    """Time of the fastest plan without a cloud: that which merges most."""
+    schedule = make_schedule(_FAMILY, largest_level(_FAMILY, shape), shape)
+    blocks_s = profile.stack_seconds(schedule.tokens, "quadratic", shape.head_tokens)
+    return profile.stem_s + float(blocks_s.sum()) + profile.head_s
