@@ -1,12 +1,12 @@
-// Scrolls the live page for some seconds and counts its frames and updates; runs in the page.
-const [seconds, done] = arguments, frames = [], updates = [];
+// Watches the live page for some seconds, scrolling or not, and counts its frames and updates; runs in the page.
+const [seconds, scrolls, done] = arguments, frames = [], updates = [];
 const seen = new MutationObserver(() => updates.push(performance.now()));
 seen.observe(document.querySelector("#tiles"), { subtree: true, childList: true, characterData: true });
 const began = performance.now(), tallest = document.body.scrollHeight - innerHeight;
 function frame(now) {
   frames.push(now);
   const past = (now - began) / 1000;
-  scrollTo(0, tallest * (0.5 - 0.5 * Math.cos(past)));
+  if (scrolls) scrollTo(0, tallest * (0.5 - 0.5 * Math.cos(past)));
   if (past < seconds) return requestAnimationFrame(frame);
   seen.disconnect();
   const counts = Array(Math.floor(seconds)).fill(0), gaps = frames.slice(1).map((at, index) => at - frames[index]);

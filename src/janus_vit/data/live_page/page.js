@@ -6,7 +6,7 @@ const { columns, point: pointNames, sent: sentNames, kept } = settings;
 const at = Object.fromEntries(columns.map((name, index) => [name, index]));
 const firstPoint = columns.length - pointNames.length;
 const byId = (id) => document.getElementById(id);
-const SILENT_S = 10, SORT_MS = 5000, DRAW_MS = 6, RETRY_MS = 2000;
+const SILENT_S = 10, SORT_MS = 5000, DRAW_MS = 4, RETRY_MS = 2000;
 
 const streams = new Map(); // by number: what is known of a stream, and its elements
 const tiles = settings.tiles.map(makeTile);
