@@ -69,7 +69,10 @@ class CloudUnderAttack:
         self._log = (folder / "cloud.log").open("w")
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None, "it was asked for"
-        self.where = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit((folder / "cloud.log").read_text("utf-8"))
+        self.where = json.loads(line)
 
     def memory_mb(self) -> float:
         """Memory of the cloud's process and its children."""
