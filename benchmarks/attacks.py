@@ -64,7 +64,7 @@ class CloudUnderAttack:
 
     def __init__(self, folder: Path, tokens: Path, profile: Path, ingest: int) -> None:
         options = ["--listen", "127.0.0.1:0", "--tokens", str(tokens), "--profile", str(profile), "--json"]
-        options += ["--engine", "eager", "--threads", "1", "--ingest", str(ingest), "--model", MODEL]
+        options += ["--threads", "1", "--ingest", str(ingest), "--model", MODEL]
         command = [sys.executable, "-m", "janus_vit.cli.main", "cloud", *options]
         self._log = (folder / "cloud.log").open("w")
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
