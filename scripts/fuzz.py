@@ -36,7 +36,7 @@ WATCHED = [
     f"janus_vit.{name}"
     for name in (
         "wire", "records", "planning.jsonfile", "planning.latency", "planning.accuracy", "scheduling.costs",
-        "links.trace_files", "model.checkpoints", "model.array_files", "model.tensor_check", "model.zeroshot",
+        "links.trace_files", "model.checkpoints", "model.tensor_check", "model.text",
         "cloud.ingest", "cloud.service", "runtime.handshake",
     )
 ]  # fmt: skip

@@ -325,6 +325,33 @@ def _dinov3(hf: Any, **settings: Any) -> Parts:
     return model, hf.DINOv3ViTImageProcessor(**settings), lambda pixels: model(pixels).pooler_output
 
 
+AIMV2 = {key: value for key, value in VIT.items() if key != "layer_norm_eps"} | {"rms_norm_eps": 1e-3}
+
+
+@_hf("hf-aimv2", "embedding")
+@_hf("hf-aimv2-native", "embedding", is_native=True)
+@_hf("hf-aimv2-biases", "embedding", qkv_bias=True, mlp_bias=True)
+def _aimv2_vision(hf: Any, **settings: Any) -> Parts:
+    model = hf.Aimv2VisionModel(hf.Aimv2VisionConfig(**AIMV2, image_size=56, patch_size=14, **settings))
+    return model, hf.CLIPImageProcessorPil(**_cropped(63, 56)), lambda pixels: model(pixels).pooler_output
+
+
+@_hf("hf-aimv2-without-head", "embedding")
+def _aimv2_without_head(hf: Any) -> Parts:
+    model = hf.Aimv2VisionModel(hf.Aimv2VisionConfig(**AIMV2, image_size=56, patch_size=14, use_head=False))
+    processor = hf.CLIPImageProcessorPil(**_cropped(63, 56))
+    return model, processor, lambda pixels: model(pixels).last_hidden_state.mean(1)
+
+
+@_hf("hf-aimv2-lit", "embedding")
+def _aimv2_lit(hf: Any) -> Parts:
+    vision = {**AIMV2, "image_size": 56, "patch_size": 14}
+    text = {**AIMV2, "num_hidden_layers": 1, "vocab_size": 30, "max_position_embeddings": 8}
+    model = hf.Aimv2Model(hf.Aimv2Config(text_config=text, vision_config=vision, projection_dim=20))
+    processor = hf.CLIPImageProcessorPil(**_cropped(63, 56))
+    return model, processor, lambda pixels: model.get_image_features(pixels).pooler_output
+
+
 @_hf("hf-videomae", "logits")
 def _videomae(hf: Any) -> Parts:
     video = {"image_size": 32, "patch_size": 8, "num_frames": 8, "tubelet_size": 2, "use_mean_pooling": True}
@@ -346,6 +373,41 @@ def _vjepa2(hf: Any, kind: str) -> Parts:
         return model(pixels, skip_predictor=True).last_hidden_state.mean(1)
 
     return model, hf.VideoMAEImageProcessorPil(**_cropped(37, 32)), forward
+
+
+# OpenCLIP
+
+OPEN_CLIP = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 3, "head_width": 8, "mlp_ratio": 3.0}
+
+
+def _open_clip(family: str, quick_gelu: bool = False, mode: str = "shortest", **vision: Any) -> None:
+    _enter(family, lambda folder: _open_clip_peer(family, folder, quick_gelu, mode, {**OPEN_CLIP, **vision}))
+
+
+def _open_clip_peer(family: str, folder: Path, quick_gelu: bool, mode: str, vision: dict[str, Any]) -> Peer:
+    """Save a model of OpenCLIP as it is on the hub: both towers, and open_clip_config.json."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    text = {"context_length": 8, "vocab_size": 30, "width": 24, "heads": 2, "layers": 1}
+    parts = {"embed_dim": 20, "vision_cfg": vision, "text_cfg": text, "quick_gelu": quick_gelu}
+    model = (open_clip.CustomTextCLIP if "timm_model_name" in vision else open_clip.CLIP)(**parts)
+    randomise(model)
+    size = vision["image_size"]
+    preprocess_cfg = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": mode}
+    transform = open_clip.image_transform(size, is_train=False, **preprocess_cfg)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": parts, "preprocess_cfg": preprocess_cfg}))
+
+    def preprocess(pixels: Pixels) -> Tensor:
+        return transform(_pictures(pixels)).unsqueeze(0)
+
+    return Peer(family, folder, type(model).__name__, "embedding", _quiet(preprocess), _quiet(model.encode_image))
+
+
+_open_clip("open-clip")
+_open_clip("open-clip-quickgelu", quick_gelu=True, ls_init_value=0.1)
+_open_clip("open-clip-squashed", mode="squash", no_ln_pre=True, act_kwargs={"approximate": "tanh"})
 
 
 # timm
@@ -401,6 +463,7 @@ _timm("timm-pe-spatial", "vit_pe_spatial_large_patch14_448", 56, 0)
 _timm("timm-rope", "vit_base_patch16_rope_224", 64, 5)
 _timm("timm-rope-gap", "vit_betwixt_patch16_rope_reg4_gap_256", 64, 5)
 _timm("timm-rope-mixed", "vit_small_patch16_rope_mixed_ape_224", 64, 5)
+_timm("timm-aimv2", "aimv2_large_patch14_224", 42, 0)
 _timm("timm-vit-wide", "vit_tiny_patch16_224", 64, 7, {"img_size": (64, 96)}, input_size=(3, 64, 96), crop_pct=0.9)
 _timm("timm-vit-wide-squashed", "vit_tiny_patch16_224", 64, 7, {"img_size": (64, 96)}, input_size=(3, 64, 96),
       crop_mode="squash")  # fmt: skip

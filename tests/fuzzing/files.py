@@ -27,7 +27,7 @@ from fuzzing.tables import table_targets
 from fuzzing.target import Target
 from janus_vit.model.catalog import load_model
 from janus_vit.model.checkpoints.reader import checkpoint_metadata
-from janus_vit.model.zeroshot import read_text_vectors
+from janus_vit.model.text.zeroshot import read_text_vectors
 from janus_vit.sources.image_files import read_image
 
 _CHECKPOINT_S = 0.5  # of a read, which also imports and builds

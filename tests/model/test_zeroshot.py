@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from janus_vit.errors import InputError
-from janus_vit.model.zeroshot import read_text_vectors
+from janus_vit.model.text.zeroshot import read_text_vectors
 from janus_vit.planning.outcome import Answer
 
 

@@ -12,7 +12,7 @@ import torch
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.hub import HUBS, fetch
-from janus_vit.model.checkpoints.reader import read_checkpoint
+from janus_vit.model.checkpoints.reader import ImageSize, read_checkpoint
 from janus_vit.model.fingerprint import fingerprint
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.tasks import CLASSIFY, TASKS
@@ -87,14 +87,14 @@ class Entry:
 
 
 def load_model(
-    name: str = BUILTIN, image_size: int | None = None, task: str | None = None, architecture: str | None = None
+    name: str = BUILTIN, image_size: ImageSize | None = None, task: str | None = None, architecture: str | None = None
 ) -> Model:
     """Load a model.
 
     Args:
         name: a name that `janus-vit models` lists; the file or folder of a checkpoint of janus-vit, timm or
             transformers; or `timm:NAME` or `hf:ORG/NAME` from the hub.
-        image_size: run a checkpoint at this resolution instead of its own.
+        image_size: run a checkpoint at this resolution instead of its own: one number, or (height, width).
         task: "classify", "multilabel", "regress" or "embed". "embed" removes a classifier's last layer; the others say
             what its outputs mean if the checkpoint does not. None keeps the model's own task.
         architecture: timm's name of the architecture, for a weight file of timm without a config.json.
@@ -146,7 +146,7 @@ def _builtin(name: str) -> Callable[[], Model]:
 def _from_checkpoint(
     name: str,
     path: Path,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     task: str | None = None,
     architecture: str | None = None,
 ) -> Model:

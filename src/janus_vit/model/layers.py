@@ -92,6 +92,14 @@ class Attention(nn.Module):
         return self.proj(self.norm(out.transpose(1, 2).flatten(2))), key
 
 
+NORMS = ("layer", "rms")
+
+
+def make_norm(width: int, eps: float, kind: str = "layer") -> nn.Module:
+    """Make a norm of one of the kinds in `NORMS`; "rms" neither subtracts the mean nor adds a bias."""
+    return nn.LayerNorm(width, eps=eps) if kind == "layer" else nn.RMSNorm(width, eps=eps)
+
+
 def inner_norm(width: int, eps: float | None) -> nn.Module:
     """Make a norm within a branch, or none if there is no epsilon."""
     return nn.Identity() if eps is None else nn.LayerNorm(width, eps=eps)
@@ -179,13 +187,14 @@ class Block(nn.Module):
         eps: float = 1e-6,
         attn_norm: bool = False,
         mlp_norm: bool = False,
+        norm: str = "layer",
     ) -> None:
         super().__init__()
         mlp_eps = eps if mlp_norm else None
-        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm1 = make_norm(width, eps, norm)
         self.attn = Attention(width, heads, eps if attn_norm else None)
         self.ls1 = LayerScale(width) if scaled else nn.Identity()
-        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.norm2 = make_norm(width, eps, norm)
         self.mlp = GatedMlp(width, hidden, mlp_eps) if activation == GATED else Mlp(width, hidden, activation, mlp_eps)
         self.ls2 = LayerScale(width) if scaled else nn.Identity()
 
@@ -247,20 +256,25 @@ class AttentivePool(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Attention of one learned query over all tokens, then an MLP (Zhai et al., CVPR 2022; SigLIP's head)."""
+    """Attention of one learned query over all tokens, then an MLP (Zhai et al., CVPR 2022; SigLIP's head).
+
+    Without hidden values there is no MLP (AIMv2's head).
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, activation: str, eps: float) -> None:
         super().__init__()
         self.heads = heads
         self.latent = learned_parameter(1, 1, width)
-        self.q = Linear(width, width)
+        self.q = Linear(width, width) if hidden else nn.Identity()
         self.kv = Linear(width, 2 * width)
         self.proj = Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = Mlp(width, hidden, activation)
+        self.norm = nn.LayerNorm(width, eps=eps) if hidden else nn.Identity()
+        self.mlp = Mlp(width, hidden, activation) if hidden else None
 
     def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
         """Pool tokens [B, T, C] with sizes [B, T] into [B, C]. A token counts as many times as it has patches."""
         pooled: Tensor = self.proj(attend_once(self.q(self.latent), self.kv(x), sizes, self.heads))
+        if self.mlp is None:
+            return pooled
         refined: Tensor = self.mlp(self.norm(pooled))
         return pooled + refined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ INTERPOLATIONS = {
 # Of models that are read from files; other numbers are damage.
 MOST_PIXELS = 1 << 14  # of a side
 LARGEST_MEAN, LEAST_STD = 1e3, 1e-6
+_NAFLEX_STEP = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class Preprocessing:
         image_width: width of the model's input in pixels; None if it is `image_size`.
         resize_width: width of the area that the frame covers before the crop; None if only the shorter side counts.
         channels: number of channels of the model's input: 3 for colour, 1 for grey.
+        most_patches: of a model that takes images of any aspect ratio (NaFlex): the number of patches that decides how
+            large a frame becomes. This model runs at one size, so frames that need another one are refused.
+        naflex_patch_size: height and width of a patch, with `most_patches` only.
     """
 
     image_size: int
@@ -59,6 +64,8 @@ class Preprocessing:
     image_width: int | None = None
     resize_width: int | None = None
     channels: int = 3
+    most_patches: int | None = None
+    naflex_patch_size: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,12 +96,22 @@ class Preprocessing:
         if self.channels == 1:
             frame = np.repeat(np.asarray(Image.fromarray(frame).convert("L"))[..., None], 3, axis=2)
         height, width = frame.shape[:2]
+        if self.most_patches is not None:
+            self._check_naflex(height, width, self.most_patches)
         new_height, new_width = self._resized(height, width)
         if (new_height, new_width) != (height, width):
             how = INTERPOLATIONS[self.interpolation]
             frame = np.asarray(Image.fromarray(frame).resize((new_width, new_height), how))
         top, left = (self._margin(side - part) for side, part in zip((new_height, new_width), self.size, strict=True))
         return np.ascontiguousarray(frame[top : top + self.size[0], left : left + self.size[1]])
+
+    def _check_naflex(self, height: int, width: int, most_patches: int) -> None:
+        wanted = naflex_size(height, width, self.naflex_patch_size, most_patches)
+        if wanted != self.size:
+            raise InputError(
+                f"a NaFlex model runs frames of {height} x {width} pixels at {wanted[0]} x {wanted[1]}, and this one "
+                f"was loaded for {self.size[0]} x {self.size[1]}: load it with image_size={wanted}, or crop the frames"
+            )
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a frame before the crop."""
@@ -133,6 +150,28 @@ class Preprocessing:
             for values in (self.mean, self.std)
         )
         return (pixels - mean) / std
+
+
+def naflex_size(height: int, width: int, patch_size: int, most_patches: int) -> tuple[int, int]:
+    """Return the size that SigLIP 2 NaFlex gives to a frame: its aspect ratio, in whole patches, as many as may be.
+
+    Args:
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
+        patch_size: height and width of a patch.
+        most_patches: the most patches.
+    """
+
+    def scaled(scale: float) -> tuple[int, int]:
+        rows, columns = (max(1, math.ceil(side * scale / patch_size)) for side in (height, width))
+        return rows * patch_size, columns * patch_size
+
+    low, high = _NAFLEX_STEP / 10, 100.0  # bisection as in transformers, whose result it must equal
+    while high - low >= _NAFLEX_STEP:
+        middle = (low + high) / 2
+        rows, columns = (side // patch_size for side in scaled(middle))
+        low, high = (middle, high) if rows * columns <= most_patches else (low, middle)
+    return scaled(low)
 
 
 def _grey(frames: Tensor) -> Tensor:

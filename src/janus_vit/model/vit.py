@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from janus_vit.model.layers import GATED, AttentionPool, AttentivePool, Block, Conv2d, Conv3d, Linear, learned_parameter
+from janus_vit.model.layers import (
+    GATED,
+    AttentionPool,
+    AttentivePool,
+    Block,
+    Conv2d,
+    Conv3d,
+    Linear,
+    learned_parameter,
+    make_norm,
+)
 from janus_vit.model.rotary import EACH, Rotary
 
 GRID, PREFIX = "grid", "prefix"  # poolings of dense heads
@@ -59,8 +69,10 @@ class Architecture:
         attn_norm: whether there is a norm before the last layer of attention.
         mlp_norm: whether there is a norm before the last layer of the MLPs.
         pool_heads: number of heads of the attention pooling; None if it is `heads`.
-        pool_mlp_width: hidden values in the MLP of the attention pooling; None if it is `mlp_width`.
+        pool_mlp_width: hidden values in the MLP of the attention pooling; None if it is `mlp_width`, 0 if it has none.
         pool_depth: number of blocks before "attentive" pooling.
+        norm: kind of all norms except that of the attention pooling: "layer" or "rms".
+        patch_norm: whether patches are normalised before their positions are added.
     """
 
     image_size: int
@@ -93,6 +105,8 @@ class Architecture:
     pool_heads: int | None = None
     pool_mlp_width: int | None = None
     pool_depth: int = 0
+    norm: str = "layer"
+    patch_norm: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -171,7 +185,8 @@ def _rotary(arch: Architecture) -> Rotary | None:
 
 
 def _pool(arch: Architecture) -> AttentionPool | AttentivePool:
-    heads, hidden = arch.pool_heads or arch.heads, arch.pool_mlp_width or arch.mlp_width
+    heads = arch.pool_heads or arch.heads
+    hidden = arch.mlp_width if arch.pool_mlp_width is None else arch.pool_mlp_width
     activation = "gelu" if arch.activation == GATED else arch.activation
     if arch.pooling == ATTENTIVE:
         return AttentivePool(arch.width, heads, hidden, activation, arch.norm_eps, arch.pool_depth)
@@ -190,6 +205,7 @@ class VisionTransformer(nn.Module):
         self.stem = conv_stem(arch) if arch.stem == "conv" else patch_stem(arch)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, arch.prefix, arch.width)) if arch.prefix else None
         self.pos_embed = learned_parameter(1, arch.patches, arch.width)
+        self.patch_norm = make_norm(arch.width, arch.norm_eps, arch.norm) if arch.patch_norm else nn.Identity()
         self.stem_norm = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.stem_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(
@@ -201,12 +217,13 @@ class VisionTransformer(nn.Module):
                 arch.norm_eps,
                 arch.attn_norm,
                 arch.mlp_norm,
+                arch.norm,
             )
             for _ in range(arch.depth)
         )
         self.rotary = _rotary(arch)
         eps = arch.last_norm_eps or arch.norm_eps
-        self.norm = nn.LayerNorm(arch.width, eps=eps) if arch.last_norm else nn.Identity()
+        self.norm = make_norm(arch.width, eps, arch.norm) if arch.last_norm else nn.Identity()
         pooled = 2 * arch.width if arch.pooling == "class+mean" else arch.width
         if arch.pooling in (ATTENTION, ATTENTIVE):
             self.pool = _pool(arch)
@@ -246,7 +263,7 @@ class VisionTransformer(nn.Module):
             pixels: [B, *input_shape].
             patches: replaces the method `patches`.
         """
-        x = (patches or self.patches)(pixels) + self.pos_embed
+        x = self.patch_norm((patches or self.patches)(pixels)) + self.pos_embed
         if self.prefix_tokens is not None:
             x = torch.cat([self.prefix_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         tokens: Tensor = self.stem_norm(x)

@@ -20,7 +20,7 @@ from janus_vit.planning.outcome import DEFAULT_THRESHOLD
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Model
     from janus_vit.model.engines.base import Engine
-    from janus_vit.model.zeroshot import TextVectors
+    from janus_vit.model.text.zeroshot import TextVectors
     from janus_vit.sources.frames import Source
 
 DEFAULT_VIDEO_MODEL = "janus-motion"
@@ -148,7 +148,7 @@ def load_text_vectors(path: Path | None, model: Model) -> TextVectors | None:
         InputError: the file cannot be used, or the model does not embed.
     """
     from janus_vit.model.tasks import EMBED
-    from janus_vit.model.zeroshot import read_text_vectors
+    from janus_vit.model.text.zeroshot import read_text_vectors
 
     if path is None:
         return None

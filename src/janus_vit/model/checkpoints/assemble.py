@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,13 @@ from torch import Tensor
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.fuse import fuse
 from janus_vit.model.checkpoints.names import common_names
-from janus_vit.model.checkpoints.positions import interpolate_positions, place_positions, trained_size, with_size
+from janus_vit.model.checkpoints.positions import (
+    grid_sinusoids,
+    interpolate_positions,
+    place_positions,
+    trained_size,
+    with_size,
+)
 from janus_vit.model.checkpoints.rotary import RotaryFacts, place_rotary
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
@@ -38,6 +44,10 @@ class ConfigFacts:
         with_head: False removes the last layer, so that the model embeds.
         rotary: how queries and keys are turned, None if they are not.
         pool_heads: as in `Architecture`.
+        norm: as in `Architecture`.
+        flat_patch_size: patch size of a patch embedding that is stored as a linear layer; None for a convolution.
+        has_sinusoids: whether positions are the sinusoids of the grid, which no tensor holds.
+        resize_mode: how positions are interpolated, as torch calls it.
     """
 
     heads: int
@@ -53,6 +63,10 @@ class ConfigFacts:
     with_head: bool = True
     rotary: RotaryFacts | None = None
     pool_heads: int | None = None
+    norm: str = "layer"
+    flat_patch_size: int | None = None
+    has_sinusoids: bool = False
+    resize_mode: str = "bicubic"
 
 
 def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None = None) -> VisionTransformer:
@@ -69,6 +83,10 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
     origin = common_names(weights.tensors)
     parts = {name: to_float32(weights.tensors[source]) for name, source in origin.items()}
     check_parts(weights.path, parts, origin)
+    if facts.flat_patch_size is not None:
+        unflatten_stem(parts, facts.flat_patch_size)
+    if facts.has_sinusoids:
+        facts = add_sinusoids(parts, facts, size)
     trained = _architecture(parts, facts, weights)
     _check_patches(weights.path, trained)
     if trained.pooling not in (ATTENTION, ATTENTIVE):
@@ -84,7 +102,9 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
     if facts.rotary is not None:
         place_rotary(tensors, facts.rotary, architecture)
     if "pos_embed" in tensors:
-        tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture, facts.antialias)
+        tensors["pos_embed"] = interpolate_positions(
+            tensors["pos_embed"], trained, architecture, facts.antialias, facts.resize_mode
+        )
     return build_network(architecture, tensors, weights, origin)
 
 
@@ -203,6 +223,8 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
         mlp_norm="blocks.0.mlp.norm.weight" in parts,
         pool_heads=facts.pool_heads,
         pool_mlp_width=_pool_mlp_width(parts, facts, fc2.shape[1]),
+        norm=facts.norm,
+        patch_norm="patch_norm.weight" in parts,
         pool_depth=len({name.split(".")[2] for name in parts if name.startswith("pool.blocks.")}),
     )
     if arch.channels not in (1, 3):
@@ -224,10 +246,27 @@ def _architecture(parts: dict[str, Tensor], facts: ConfigFacts, weights: Weights
 
 
 def _pool_mlp_width(parts: dict[str, Tensor], facts: ConfigFacts, mlp_width: int) -> int | None:
-    """Hidden values in the MLP of the attention pooling, None if they are as many as in the blocks."""
+    """Hidden values in the MLP of the attention pooling, None if they are as many as in the blocks, 0 without MLP."""
+    if facts.pooling not in (ATTENTION, ATTENTIVE):
+        return None
     hidden = parts.get("pool.mlp.fc1.weight")
-    return (
-        None
-        if facts.pooling not in (ATTENTION, ATTENTIVE) or hidden is None or len(hidden) == mlp_width
-        else len(hidden)
-    )
+    if hidden is None:
+        return 0 if facts.norm == "rms" else None
+    return None if len(hidden) == mlp_width else len(hidden)
+
+
+def unflatten_stem(parts: dict[str, Tensor], patch_size: int) -> None:
+    """Turn a patch embedding that is a linear layer over [row, column, channel] into a convolution."""
+    stem = parts.get("stem.weight")
+    if stem is not None and stem.dim() == 2 and stem.shape[1] % patch_size**2 == 0:
+        parts["stem.weight"] = stem.view(len(stem), patch_size, patch_size, -1).permute(0, 3, 1, 2).contiguous()
+
+
+def add_sinusoids(parts: dict[str, Tensor], facts: ConfigFacts, size: tuple[int, int] | None) -> ConfigFacts:
+    """Add the positions of the size that the model runs at; return the facts with that size."""
+    stem, stated = parts.get("stem.weight"), size or facts.image_size
+    if stem is None or stem.dim() != 4 or 0 in stem.shape or stated is None:
+        return facts
+    rows, columns = (side // stem.shape[-1] for side in stated)
+    parts["pos"] = grid_sinusoids(rows, columns, len(stem))
+    return replace(facts, image_size=stated)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from janus_vit.model.checkpoints.named import name_architecture
+from janus_vit.model.checkpoints.open_clip.config import CONFIG as OPEN_CLIP_CONFIG
+from janus_vit.model.checkpoints.open_clip.tower import is_open_clip, translate
 from janus_vit.model.checkpoints.training.adapters import find_base, is_adapter, read_merged
 from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
 from janus_vit.planning.jsonfile import Section, read_json
@@ -54,6 +56,10 @@ def open_checkpoint(path: Path, architecture: str | None = None) -> OpenedCheckp
         InputError: a file is missing or damaged, an adapter cannot be merged, or nothing names the architecture.
     """
     opened = _open_adapter(path) if is_adapter(path) else _open_weights(path)
+    if is_open_clip(opened.weights):
+        stated = _read_first(opened.folders, OPEN_CLIP_CONFIG)
+        weights, config = translate(opened.weights, stated, architecture)
+        return replace(opened, weights=weights, config=config)
     return replace(opened, config=name_architecture(opened.weights, opened.config, architecture))
 
 

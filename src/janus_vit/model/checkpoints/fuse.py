@@ -41,7 +41,22 @@ def fuse(parts: dict[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
         tensors.setdefault("head.bias", torch.zeros(arch.classes))
     if not any(re.match(r"blocks\.\d+\.attn\.qkv\.bias$", name) for name in tensors):
         tensors |= {f"blocks.{block}.attn.qkv.bias": torch.zeros(3 * arch.width) for block in range(arch.depth)}
+    if arch.norm == "rms":
+        _add_biases(tensors, arch)
     return tensors
+
+
+def _add_biases(tensors: dict[str, Tensor], arch: Architecture) -> None:
+    """Add zero biases to the linear layers of AIMv2, most of which have none."""
+    for block in range(arch.depth):
+        name = f"blocks.{block}"
+        tensors.setdefault(f"{name}.attn.proj.bias", torch.zeros(arch.width))
+        tensors.setdefault(f"{name}.mlp.fc1.bias", torch.zeros(2 * arch.mlp_width))
+        tensors.setdefault(f"{name}.mlp.fc2.bias", torch.zeros(arch.width))
+    if "pool.kv.weight" in tensors:
+        tensors.setdefault("pool.kv.bias", torch.zeros(2 * arch.width))
+    if arch.classes:
+        tensors.setdefault("head.bias", torch.zeros(arch.classes))
 
 
 def _join_biases(tensors: dict[str, Tensor], block: str, width: int) -> None:

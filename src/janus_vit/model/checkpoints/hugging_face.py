@@ -6,6 +6,7 @@ Each family lists what its class computes. A field that shapes the computation i
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,6 +56,8 @@ class _Family:
         qkv_bias: the field that says whether queries have a bias; None if they always have.
         image_size: the field of the image size.
         frames: the field of the number of frames in a clip; None if it takes images.
+        norm: kind of the norms, as in `Architecture`.
+        naflex: whether it takes patches of images of any aspect ratio.
     """
 
     with_classifier: str
@@ -65,6 +68,8 @@ class _Family:
     qkv_bias: str | None = "qkv_bias"
     image_size: str = "image_size"
     frames: str | None = None
+    norm: str = "layer"
+    naflex: bool = False
 
 
 _EXACT_EPS = {"layer_norm_eps": 1e-12}
@@ -72,6 +77,15 @@ _CLIP = _Family(
     "mean", "class", {"layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}, True, last_norm=False, qkv_bias=None
 )
 _SIGLIP = _Family("mean", "attention", {"hidden_act": "gelu_pytorch_tanh"}, True, qkv_bias=None)
+_SIGLIP2 = replace(_SIGLIP, naflex=True)
+_AIMV2 = _Family(
+    "attention",
+    "attention",
+    {"rms_norm_eps": 1e-5, "hidden_act": "silu", "num_attention_heads": 8},
+    projects=True,
+    qkv_bias=None,
+    norm="rms",
+)
 FAMILIES: dict[str, _Family] = {
     "vit": _Family("class", "class", _EXACT_EPS),
     "deit": _Family("class", "class", _EXACT_EPS),
@@ -81,6 +95,10 @@ FAMILIES: dict[str, _Family] = {
     "clip_vision_model": _CLIP,
     "siglip": _SIGLIP,
     "siglip_vision_model": _SIGLIP,
+    "siglip2": _SIGLIP2,
+    "siglip2_vision_model": _SIGLIP2,
+    "aimv2": _AIMV2,
+    "aimv2_vision_model": _AIMV2,
     "ijepa": _Family("mean", "mean", _EXACT_EPS),
     "vit_mae": _Family("class", "class", _EXACT_EPS),
     "vit_msn": _Family("class", "class"),
@@ -120,17 +138,21 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
         raise InputError(f"{config.source}: field use_mean_pooling is false: only mean pooling is supported")
     return ConfigFacts(
         heads=vision.integer("num_attention_heads", 1),
-        norm_eps=vision.number("layer_norm_eps", 0, 1),
+        norm_eps=vision.number("rms_norm_eps" if family.norm == "rms" else "layer_norm_eps", 0, 1),
         last_norm_eps=1e-5 if name == "videomae" else None,  # its config states only the other norms
-        activation=_activation(vision),
+        activation=_activation(vision, family),
         pooling=_pooling(family, vision, weights, classifies),
         frames=vision.integer(family.frames, 1, MOST_TOKENS) if family.frames else 1,
         image_size=read_sides(vision, family.image_size),
         size_is_exact=True,
-        antialias=name == "dinov2_with_registers",
+        antialias=name == "dinov2_with_registers" or family.naflex,
         with_head=with_head,
         last_norm=family.last_norm or "classifier.weight" not in weights.tensors,
         rotary=_rotary(name, vision),
+        norm=family.norm,
+        has_sinusoids=family.norm == "rms" and bool(vision.values.get("is_native")),
+        flat_patch_size=vision.integer("patch_size", 1, MOST_PIXELS) if family.naflex else None,
+        resize_mode="bilinear" if family.naflex else "bicubic",
     )
 
 
@@ -189,7 +211,14 @@ def _find_family(config: Section, name: str) -> _Family:
 
 def _vision(config: Section, family: _Family) -> Section:
     vision = config.section("vision_config") if "vision_config" in config.values else config
-    return replace(vision, values={**_DEFAULT, **family.defaults, **vision.values})
+    values = {**_DEFAULT, **family.defaults, **vision.values}
+    if family.naflex:
+        values = {"patch_size": 16, "num_patches": 256, **values}
+        whole = replace(vision, values=values)
+        values["image_size"] = math.isqrt(whole.integer("num_patches", 1, MOST_TOKENS)) * whole.integer(
+            "patch_size", 1, MOST_PIXELS
+        )
+    return replace(vision, values=values)
 
 
 def _rotary(name: str, vision: Section) -> RotaryFacts | None:
@@ -198,11 +227,11 @@ def _rotary(name: str, vision: Section) -> RotaryFacts | None:
     return RotaryFacts(of_clips=True) if name == "vjepa2" else None
 
 
-def _activation(vision: Section) -> str:
-    activation = vision.text("hidden_act")
-    if activation in _ACTIVATIONS and not vision.values.get("use_gated_mlp"):
+def _activation(vision: Section, family: _Family) -> str:
+    activation, gated = vision.text("hidden_act"), vision.values.get("use_gated_mlp") or family.norm == "rms"
+    if activation in _ACTIVATIONS and not gated:
         return _ACTIVATIONS[activation]
-    if vision.values.get("use_swiglu_ffn") or (vision.values.get("use_gated_mlp") and activation == "silu"):
+    if vision.values.get("use_swiglu_ffn") or (gated and activation == "silu"):
         return "gelu"  # the gated MLP has an activation of its own
     raise InputError(f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(_ACTIVATIONS)}")
 
@@ -210,7 +239,8 @@ def _activation(vision: Section) -> str:
 def _pooling(family: _Family, vision: Section, weights: Weights, classifies: bool) -> str:
     if classifies:
         return family.with_classifier
-    if family.without == "attention" and not vision.values.get("vision_use_head", True):
+    uses_head = vision.values.get("vision_use_head", True) and vision.values.get("use_head", True)
+    if family.without == "attention" and not uses_head:
         return "mean"
     if not family.last_norm and "classifier.weight" in weights.tensors:
         return family.with_classifier  # what its last layer reads

@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from janus_vit.errors import InputError
-from janus_vit.model.layers import ACTIVATIONS, GATED
+from janus_vit.model.layers import ACTIVATIONS, GATED, NORMS
 from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, MOST_PIXELS, Preprocessing
 from janus_vit.model.rotary import ROTARIES
 from janus_vit.model.vit import POOLINGS, STEMS, Architecture
@@ -20,9 +20,10 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "stem": STEMS,
     "activation": (*ACTIVATIONS, GATED),
     "rotary": ROTARIES,
+    "norm": NORMS,
     "interpolation": INTERPOLATIONS,
 }
-_MAY_BE_ZERO = ("classes", "prefix", "pool_depth", "stem_padding")
+_MAY_BE_ZERO = ("classes", "prefix", "pool_depth", "stem_padding", "pool_mlp_width")
 # Far beyond real models: larger numbers are damage.
 _LARGEST = {
     "pool_heads": 1 << 12, "pool_mlp_width": 1 << 20, "pool_depth": MOST_BLOCKS,

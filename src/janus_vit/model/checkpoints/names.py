@@ -20,13 +20,21 @@ _Rule = tuple[str, str]
 _HUGGING_FACE: tuple[_Rule, ...] = (
     (r"^(vit|deit|dinov2|dinov2_with_registers|ijepa|videomae|vjepa2|vision_model)\.", ""),
     (r"^(?:(?:encoder|model)\.)?layers?\.(\d+)\.", r"blocks.\1."),
+    (r"^(blocks\.\d+)\.ffn\.", r"\1.mlp."),
+    (r"^(blocks\.\d+)\.rms_norm([12])\.", r"\1.norm\2."),
+    (r"^embeddings\.rms_norm\.", "patch_norm."),
+    (r"^embeddings\.patch_embed\.", "stem."),
+    (r"^rms_norm\.", "norm."),
+    (r"^head\.cls_token$", "pool.latent"),
+    (r"^head\.([kv])_proj\.", r"pool.\1."),
+    (r"^head\.output_proj\.", "pool.proj."),
     (r"^(blocks\.\d+)\.(?:attention\.attention|attention|self_attn)\.([qkv])_bias$", r"\1.\2.bias"),
     (r"^(blocks\.\d+)\.attention\.(?:attention\.)?(q)uery\.", r"\1.\2."),
     (r"^(blocks\.\d+)\.attention\.(?:attention\.)?(k)ey\.", r"\1.\2."),
     (r"^(blocks\.\d+)\.attention\.(?:attention\.)?(v)alue\.", r"\1.\2."),
     (r"^(blocks\.\d+)\.(?:attention|self_attn)\.([qkv])_proj\.", r"\1.\2."),
     (
-        r"^(blocks\.\d+)\.(?:attention\.output\.dense|attention\.o_proj|attention\.proj|self_attn\.out_proj)\.",
+        r"^(blocks\.\d+)\.(?:attention\.output\.dense|attention\.o_proj|attention\.proj|(?:attention|self_attn)\.out_proj)\.",
         r"\1.attn.proj.",
     ),
     (r"^(blocks\.\d+)\.intermediate\.dense\.", r"\1.mlp.fc1."),
@@ -63,6 +71,7 @@ _HUGGING_FACE: tuple[_Rule, ...] = (
 )
 _TIMM: tuple[_Rule, ...] = (
     (r"^patch_embed\.proj\.", "stem."),
+    (r"^patch_embed\.norm\.", "patch_norm."),
     (r"^cls_token$", "cls"),
     (r"^dist_token$", "dist"),
     (r"^reg_token$", "reg"),
@@ -90,7 +99,7 @@ def is_timm(names: Iterable[str]) -> bool:
 
 def is_hugging_face(names: Iterable[str]) -> bool:
     """Whether the names are those of transformers' vision models."""
-    return any("embeddings.patch_embedding" in name for name in names)
+    return any("embeddings.patch_embed" in name for name in names)
 
 
 def common_names(names: Iterable[str]) -> dict[str, str]:

@@ -83,13 +83,13 @@ def place_positions(tensors: dict[str, Tensor], arch: Architecture) -> dict[str,
 
 
 def interpolate_positions(
-    positions: Tensor, trained: Architecture, wanted: Architecture, antialias: bool = False
+    positions: Tensor, trained: Architecture, wanted: Architecture, antialias: bool = False, mode: str = "bicubic"
 ) -> Tensor:
-    """Interpolate positions [1, patches, C] to another resolution, bicubic as in transformers, each time step alone."""
+    """Interpolate positions [1, patches, C] to another resolution, each time step alone."""
     if trained.grid == wanted.grid:
         return positions
     grids = positions.reshape(-1, *trained.grid, trained.width).permute(0, 3, 1, 2)
-    resized = F.interpolate(grids, size=wanted.grid, mode="bicubic", align_corners=False, antialias=antialias)
+    resized = F.interpolate(grids, size=wanted.grid, mode=mode, align_corners=False, antialias=antialias)
     return resized.permute(0, 2, 3, 1).reshape(1, -1, trained.width)
 
 
@@ -100,6 +100,21 @@ def sinusoids(positions: int, width: int) -> Tensor:
     )
     angles[:, 0::2], angles[:, 1::2] = angles[:, 0::2].sin(), angles[:, 1::2].cos()
     return angles.float()[None]
+
+
+def grid_sinusoids(rows: int, columns: int, width: int) -> Tensor:
+    """Return the fixed position embeddings of AIMv2's native models, [rows * columns, width].
+
+    Sine and cosine of the column, then of the row, each at width / 4 falling speeds.
+    """
+    speeds = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = [
+        torch.outer(places.flatten(), speeds)
+        for places in torch.meshgrid(
+            torch.arange(columns, dtype=torch.float64), torch.arange(rows, dtype=torch.float64), indexing="xy"
+        )
+    ]
+    return torch.cat([part for each in angles for part in (each.sin(), each.cos())], dim=1).float()
 
 
 def _prefix_positions(parts: dict[str, Tensor], arch: Architecture) -> set[int]:

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
-from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, MOST_PIXELS, Preprocessing
+from janus_vit.model.preprocessing import (
+    INTERPOLATIONS,
+    LARGEST_MEAN,
+    LEAST_STD,
+    MOST_PIXELS,
+    Preprocessing,
+    naflex_size,
+)
 from janus_vit.model.vit import Architecture
 from janus_vit.planning.jsonfile import Section, is_number, shown
+from janus_vit.planning.plan import MOST_TOKENS
 
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
 _Channels = tuple[float, float, float]
@@ -29,6 +37,8 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
         channels, mean, std = 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     else:
         channels, mean, std = _mean_and_std(processor, "image_mean", "image_std")
+    if "max_num_patches" in processor.values:
+        return _naflex(processor, mean, std)
     squash, resize = _size(processor)
     crops = bool(processor.values.get("do_center_crop", False)) and "crop_size" in processor.values
     height, width = _sides(processor, "crop_size") if crops else resize
@@ -37,21 +47,36 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
             f"{processor.source}: crops {_named(height, width)} pixels from images of {_named(*resize)}: make "
             "crop_size at most size"
         )
-    number = processor.values.get("resample", 2)
-    if not isinstance(number, int) or not 0 <= number < len(_FILTERS):
-        raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
     return Preprocessing(
         height,
         mean,
         std,
         resize[0],
         squash,
-        _FILTERS[number],
+        _interpolation(processor),
         frames=frames,
         image_width=None if width == height else width,
         resize_width=resize[1] if squash and resize[0] != resize[1] else None,
         channels=channels,
     )
+
+
+def _naflex(processor: Section, mean: _Channels, std: _Channels) -> Preprocessing:
+    """Read the processor of SigLIP 2 NaFlex, for square frames."""
+    patch_size = processor.integer("patch_size", 1, MOST_PIXELS)
+    most = processor.integer("max_num_patches", 1, MOST_TOKENS)
+    side, _ = naflex_size(1, 1, patch_size, most)
+    how = _interpolation(processor)
+    return Preprocessing(
+        side, mean, std, squash=True, interpolation=how, most_patches=most, naflex_patch_size=patch_size
+    )
+
+
+def _interpolation(processor: Section) -> str:
+    number = processor.values.get("resample", 2)
+    if not isinstance(number, int) or not 0 <= number < len(_FILTERS):
+        raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
+    return _FILTERS[number]
 
 
 def read_timm_preprocessing(pretrained: Section) -> Preprocessing:

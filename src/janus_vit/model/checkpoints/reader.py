@@ -32,6 +32,7 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import parse_json
 
 METADATA_SCHEMA = "janus-vit/model/1"
+ImageSize = int | tuple[int, int]  # of a square, or height and width
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    path: Path, image_size: int | None = None, task: str | None = None, architecture: str | None = None
+    path: Path, image_size: ImageSize | None = None, task: str | None = None, architecture: str | None = None
 ) -> Checkpoint:
     """Read a checkpoint from a file or a folder.
 
     Args:
         path: a weight file, or a folder with a weight file and its config files.
-        image_size: run at this resolution instead of the checkpoint's own.
+        image_size: run at this resolution instead of the checkpoint's own: one number, or height and width.
         task: "embed" removes a classifier's last layer; another task says what the outputs mean if the config does not.
             None keeps the checkpoint's own task.
         architecture: timm's name of the architecture, for weights without a config.json.
@@ -73,14 +74,18 @@ def read_checkpoint(
     return replace(read(opened, image_size, task), notes=opened.notes)
 
 
-def _read_foreign(opened: OpenedCheckpoint, image_size: int | None, task: str | None) -> Checkpoint:
+def _sides(image_size: ImageSize) -> tuple[int, int]:
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def _read_foreign(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str | None) -> Checkpoint:
     weights, config = opened.weights, opened.config
     has_classifier = not embeds(weights, config)
     with_head = not (task == EMBED and has_classifier)
     facts = read_config_facts(weights, config, with_head)
     preprocessing = _preprocessing(opened, facts.frames)
     size = preprocessing.size if preprocessing else None
-    network = assemble(weights, facts, size if image_size is None else (image_size, image_size))
+    network = assemble(weights, facts, size if image_size is None else _sides(image_size))
     arch = network.architecture
     check_config(weights, config, arch)
     if image_size is not None:
@@ -116,7 +121,7 @@ def checkpoint_metadata(
     return {"janus": json.dumps(values)}
 
 
-def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None) -> Checkpoint:
+def _read_own(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str | None) -> Checkpoint:
     weights = opened.weights
     source = f"{weights.path}: metadata"
     section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
@@ -127,7 +132,7 @@ def _read_own(opened: OpenedCheckpoint, image_size: int | None, task: str | None
     labels = tuple(map(str, section.array("labels")))
     if labels and len(labels) != trained.classes:
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
-    architecture = trained if image_size is None else with_size(trained, (image_size, image_size))
+    architecture = trained if image_size is None else with_size(trained, _sides(image_size))
     check_image_size(weights.path, architecture)
     if trained.rotary and architecture.grid != trained.grid:
         raise InputError(

@@ -17,7 +17,7 @@ from janus_vit.model.checkpoints.training.wrappers import unwrap
 from janus_vit.model.tensor_check import check_shape, check_stored
 
 PYTORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_WHOLE = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _NESTED = ("state_dict", "model", "model_state_dict", "model_ema")  # keys under which training scripts put the weights
 

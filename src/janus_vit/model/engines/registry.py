@@ -72,6 +72,7 @@ class EngineSpec:
             "rotary positions": arch.rotary is not None,
             "norms within branches": arch.attn_norm or arch.mlp_norm,
             "dense heads": arch.reads_grid,
+            "RMS norms": arch.norm == "rms",
         }
         missing = [name for name, needed in found.items() if needed]
         return f"it does not compute {' or '.join(missing)}" if missing else None

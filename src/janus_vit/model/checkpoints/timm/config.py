@@ -81,14 +81,19 @@ def read_timm_facts(weights: Weights, config: Section, with_head: bool) -> Confi
         )
     return ConfigFacts(
         heads=_shape(weights, config, arguments).heads,
-        norm_eps=1e-5 if "_clip_" in name else 1e-6,
+        norm_eps=1e-5 if "_clip_" in name or _is_aimv2(name) else 1e-6,
         activation=_activation(name),
         pooling=pooling,
         image_size=_stated_size(config, arguments),
         last_norm=_has_last_norm(name, arguments),
         antialias=True,
         with_head=with_head,
+        norm="rms" if _is_aimv2(name) else "layer",
     )
+
+
+def _is_aimv2(name: str) -> bool:
+    return name.startswith("aimv2_")
 
 
 def _model_args(config: Section) -> Section | None:

@@ -78,6 +78,7 @@ _NAMES: dict[tuple[int, int, int], str] = {
         "vit_large_patch16_siglip_512 vit_large_patch16_siglip_gap_256 vit_large_patch16_siglip_gap_384 "
         "vit_large_patch16_siglip_gap_512 vit_large_patch32_224 vit_large_patch32_384"
     ),
+    (1024, 24, 8): "aimv2_large_patch14_224 aimv2_large_patch14_336 aimv2_large_patch14_448",
     (1152, 27, 16): (
         "vit_so400m_patch14_reg1_tipsv2 vit_so400m_patch14_siglip_224 vit_so400m_patch14_siglip_378 "
         "vit_so400m_patch14_siglip_384 vit_so400m_patch14_siglip_gap_224 vit_so400m_patch14_siglip_gap_378 "
@@ -96,6 +97,7 @@ _NAMES: dict[tuple[int, int, int], str] = {
         "vit_giantopt_patch16_siglip_gap_384"
     ),
     (1536, 40, 24): "vit_giant_patch14_dinov2 vit_giant_patch14_reg1_tipsv2 vit_giant_patch14_reg4_dinov2",
+    (1536, 24, 12): "aimv2_huge_patch14_224 aimv2_huge_patch14_336 aimv2_huge_patch14_448",
     (1664, 48, 16): (
         "vit_gigantic_patch14_224 vit_gigantic_patch14_clip_224 vit_gigantic_patch14_clip_378 "
         "vit_gigantic_patch14_clip_quickgelu_224"
@@ -137,6 +139,8 @@ _EVA_NAMES: dict[tuple[int, int, int], str] = {
     (1536, 47, 16): "vit_pe_lang_gigantic_patch14_448",
     (1536, 50, 16): "vit_pe_core_gigantic_patch14_448 vit_pe_spatial_gigantic_patch14_448",
     (4096, 40, 32): "vit_7b_patch16_dinov3",
+    (2048, 24, 16): "aimv2_1b_patch14_224 aimv2_1b_patch14_336 aimv2_1b_patch14_448",
+    (3072, 24, 24): "aimv2_3b_patch14_224 aimv2_3b_patch14_336 aimv2_3b_patch14_448",
 }
 
 

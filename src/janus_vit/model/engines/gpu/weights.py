@@ -118,7 +118,8 @@ def _moved(heads: HeadWeights, dtype: torch.dtype, device: torch.device) -> Head
     return replace(heads, qkv=qkv, qkv_bias=bias, proj=proj)
 
 
-def _norm(norm: nn.LayerNorm, device: torch.device) -> Norm:
+def _norm(norm: nn.Module, device: torch.device) -> Norm:
+    assert isinstance(norm, nn.LayerNorm)  # models with other norms are refused before
     weight, bias = (_copied(part, torch.float32, device) for part in (norm.weight, norm.bias))
     return Norm(weight, bias, norm.eps)
 

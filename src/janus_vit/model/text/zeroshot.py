@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_vit.errors import InputError
-from janus_vit.model.array_files import read_arrays
+from janus_vit.model.text.array_files import read_arrays
 from janus_vit.planning.outcome import Answer
 
 _SCALE = 100.0  # multiplies cosine similarities before the softmax, as in CLIP

@@ -1,0 +1,1 @@
+"""Read checkpoints of OpenCLIP as those of transformers or timm."""

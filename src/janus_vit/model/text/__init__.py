@@ -1,0 +1,1 @@
+"""Label embeddings by the nearest text vector, which are read from .npz files."""
