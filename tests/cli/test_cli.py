@@ -192,7 +192,8 @@ def test_device_prints_one_record_a_frame(capsys, cloud):
 def test_device_answers_every_frame_when_the_cloud_stops_midway(capsys, monkeypatch, model, make_profile):
     cloud = Cloud(model, make_profile(1e-6, 1e-5, "small"))
     when_read(monkeypatch, "1.png", cloud.close)
-    assert main(device(cloud, "--json", "--policy", "cloud-jpeg", "--records", "stopped.jsonl")) == 0
+    options = ["--json", "--policy", "cloud-jpeg", "--in-flight", "1", "--records", "stopped.jsonl"]
+    assert main(device(cloud, *options)) == 0
     out, err = capsys.readouterr()
     found = records(out)
     assert [record["fallback"] is None for record in found] == [True, False, False]

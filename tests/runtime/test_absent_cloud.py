@@ -9,11 +9,11 @@ from threading import Event
 import pytest
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, ModelMismatch, OtherModel, Unreachable, WireError
+from janus_vit.errors import InputError, ModelMismatch, WireError
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.policies.presets import POLICIES, make_lone_policy
-from janus_vit.runtime.absent_cloud import THREAD_NAME, CloudSearch, SearchedTransport, jittered_pauses
+from janus_vit.runtime.absent_cloud import THREAD_NAME, CloudSearch, SearchedPolicy, SearchedTransport, jittered_pauses
 from janus_vit.runtime.connect import connect
 
 ALONE, JOINED = "alone", "joined"
@@ -90,28 +90,27 @@ def test_a_cloud_with_another_model_is_refused_for_good_with_one_line(notes):
     )
 
 
-class Refusing:
-    """A transport whose cloud refuses requests."""
+class Sent:
+    """The part of an outcome that tells how a frame was refused."""
 
-    def __init__(self, error):
-        self.error = error
-        self.closed = False
+    def __init__(self, fallback):
+        self.fallback, self.refused = fallback, fallback is not None
 
-    def infer(self, request, timeout_s):
-        raise self.error
 
-    def close(self):
-        self.closed = True
+class Joined:
+    """A policy that hears of outcomes."""
+
+    def observe(self, outcome):
+        pass
 
 
 def test_a_cloud_that_returns_with_another_model_is_refused_for_good(notes):
     join = Joining()
-    search = search_for(join, notes)
+    search = CloudSearch(ALONE, lambda: join() and Joined(), "cloud:1", notes, repeat(0.0))
     search.begin(required=True)
     notes.told.clear()
     join.failures.append(ModelMismatch("the cloud runs B"))
-    with pytest.raises(OtherModel):
-        SearchedTransport(Refusing(OtherModel("not yours")), search).infer(None, 1.0)
+    SearchedPolicy(search).observe(Sent("OtherModel: not yours"))
     notes.wait()
     assert notes[1:] == ["the cloud runs B; this cloud is not used, and frames stay on this device"]
     assert search.policy == ALONE
@@ -119,28 +118,36 @@ def test_a_cloud_that_returns_with_another_model_is_refused_for_good(notes):
 
 def test_one_refusal_does_not_end_offloading_if_the_handshake_shows_the_same_model(notes):
     joined_again = Event()
-    join = Joining()
-    search = CloudSearch(ALONE, lambda: (join(), joined_again.set())[0], "cloud:1", notes, repeat(0.0))
+    search = CloudSearch(ALONE, lambda: (joined_again.set(), Joined())[1], "cloud:1", notes, repeat(0.0))
     search.begin(required=True)
     joined_again.clear()
-    with pytest.raises(OtherModel):
-        SearchedTransport(Refusing(OtherModel("not yours")), search).infer(None, 1.0)
+    SearchedPolicy(search).observe(Sent("OtherModel: not yours"))
     assert joined_again.wait(10)
     assert notes == ["connected to cloud:1"]
 
 
-def test_other_refusals_start_no_search(notes):
-    search = search_for(Joining(), notes)
+@pytest.mark.parametrize("fallback", [None, "Unreachable: gone", "Rejected: full"])
+def test_other_outcomes_start_no_search(notes, fallback):
+    search = CloudSearch(ALONE, Joined, "cloud:1", notes, repeat(0.0))
     search.begin(required=True)
-    with pytest.raises(Unreachable):
-        SearchedTransport(Refusing(Unreachable("gone")), search).infer(None, 1.0)
-    assert search.policy == JOINED
+    joined = search.policy
+    SearchedPolicy(search).observe(Sent(fallback))
+    assert search.policy is joined
+
+
+class Closing:
+    """A transport that is closed."""
+
+    closed = False
+
+    def close(self):
+        self.closed = True
 
 
 def test_closing_ends_the_search(notes):
     search = CloudSearch(ALONE, Joining(*[InputError("none")] * 2), "cloud:1", notes, iter([3600.0]))
     search.begin(required=False)
-    transport = Refusing(Unreachable("gone"))
+    transport = Closing()
     SearchedTransport(transport, search).close()
     for thread in threading.enumerate():
         if thread.name == THREAD_NAME:

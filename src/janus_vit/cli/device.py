@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +15,6 @@ from janus_vit.cli.common.console import (
     human_console,
     messages,
     milliseconds,
-    plain_table,
     say,
     wait_for_signal,
 )
@@ -64,19 +61,14 @@ from janus_vit.cli.common.security import (
     channel_credentials,
     device_token,
 )
+from janus_vit.cli.common.stream_output import StreamOutput, print_summary
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.policies.presets import check_policy
-from janus_vit.records.summary import Summary, Tally
-from janus_vit.records.writer import RecordWriter, to_record
-from janus_vit.runtime.config import DeviceConfig
-from janus_vit.runtime.pacing import EveryFrame, NewestFrames
+from janus_vit.records.writer import RecordWriter
+from janus_vit.runtime.config import DEFAULT_IN_FLIGHT, DeviceConfig, check_in_flight
+from janus_vit.runtime.pacing import EveryFrame, NewestFrames, attended, attentive
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from janus_vit.live_page.device_feed import DeviceFeed
-    from janus_vit.model.catalog import Model
-    from janus_vit.planning.outcome import Outcome
     from janus_vit.runtime.device import Device
     from janus_vit.sources.frames import Sample, Source
 
@@ -112,6 +104,10 @@ def device(
     records: Annotated[
         Path | None, typer.Option("--records", metavar="FILE", help="Write one JSON record per frame to this file.")
     ] = None,
+    in_flight: Annotated[
+        int,
+        typer.Option("--in-flight", metavar="N", help="Frames at once: while one is in the air, the next is computed."),
+    ] = DEFAULT_IN_FLIGHT,
     require_cloud: Annotated[
         bool, typer.Option("--require-cloud", help="Exit if no cloud answers. Default: run alone until one does.")
     ] = False,
@@ -140,6 +136,7 @@ def device(
     sla_s = parse_duration(sla, "--sla")
     check_policy(policy)
     check_address(cloud)
+    check_in_flight(in_flight)
     period_s = None if fps is None else 1 / check_positive(fps, "--fps", "10")
     credentials = channel_credentials(ca, cert, key)
     token = device_token(token_file)
@@ -161,6 +158,7 @@ def device(
         sla_s=sla_s,
         policy=policy,
         images_allowed=not private,
+        in_flight=in_flight,
         credentials=credentials,
         token=token,
         engine=runner,
@@ -173,7 +171,8 @@ def device(
         say(console, NO_ACCURACY)
     say(console, f"SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     feed = device_feed(page, config, f"{loaded.name}, cloud {cloud}, policy {policy}", labels, found_from)
-    output = _Output(loaded, labels, found_from, writer, StreamView(labels, samples.length, found_from), as_json, feed)
+    view = StreamView(labels, samples.length, found_from)
+    output = StreamOutput(loaded, labels, found_from, writer, view, as_json, texts, feed)
     with wait_for_signal() as stop:
         stream = _paced(samples, period_s, connected, stop)
         try:
@@ -183,99 +182,24 @@ def device(
                 output.view.shown(),
                 served(feed, page),
             ):
-                for sample in stream:
-                    outcome = connected.infer(sample.frame, sample.captured_s)
-                    if texts is not None:
-                        outcome = replace(outcome, answer=texts.label(outcome.answer))
-                    output.add(sample, outcome)
+                try:
+                    for sample in stream:
+                        connected.submit(sample.frame, sample.captured_s, partial(output.add, sample))
+                finally:
+                    connected.drain()
         finally:  # also if the camera is unplugged
             summary = output.tally.summary(output.tally.frames + stream.dropped)
-            _print_summary(summary, samples, human_console(as_json))
+            print_summary(summary, samples, human_console(as_json))
 
 
 def _paced(
     samples: Source, period_s: float | None, connected: Device, stop: StopFlag
 ) -> EveryFrame[Sample] | NewestFrames[Sample]:
     """Choose how a source is run: the newest frames of a camera with a frame rate, every frame of anything else."""
-    now, wait = time.perf_counter, stop.wait
+    now = time.perf_counter
+    wait = attentive(connected, now, stop.wait)
+    frames = attended(samples, connected, now) if samples.live else samples
     if samples.live and period_s is not None:
         skip = connected.skip_if_hopeless
-        return NewestFrames(samples, period_s, skip, now=now, wait=wait, stopped=lambda: stop.requested)
-    return EveryFrame(samples, period_s or 0.0, now=now, wait=wait, stopped=lambda: stop.requested)
-
-
-class _Output:
-    """Everything that is shown or written of a stream.
-
-    Args:
-        model: the model, to compare answers with true labels.
-        labels: names of the classes.
-        threshold: probability from which a label counts as found, for a multi-label model; None for others.
-        writer: writes the records; None writes none.
-        view: shows the stream on a terminal.
-        as_json: True prints each record.
-        feed: shows the stream on a page; None shows none.
-
-    Attributes:
-        view: shows the stream on a terminal.
-        tally: counts the frames.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        labels: tuple[str, ...],
-        threshold: float | None,
-        writer: RecordWriter | None,
-        view: StreamView,
-        as_json: bool,
-        feed: DeviceFeed | None,
-    ) -> None:
-        self._model = model
-        self._labels = labels
-        self._threshold = threshold
-        self._writer = writer
-        self._as_json = as_json
-        self._feed = feed
-        self.view = view
-        self.tally = Tally()
-
-    def add(self, sample: Sample, outcome: Outcome) -> None:
-        """Count, write and show one frame."""
-        from janus_vit.sources.streams import true_label
-
-        truth = true_label(sample, self._model)
-        self.tally.add(outcome, truth)
-        if self._writer is not None:
-            self._writer.write(outcome, sample.name, truth)
-        if self._as_json:
-            record = to_record(outcome, self._labels, sample.name, truth, self._threshold)
-            print(json.dumps(record), flush=True)
-        if self._feed is not None:
-            self._feed.add(outcome, sample.name)
-        self.view.show(sample.name, outcome)
-
-
-def _print_summary(summary: Summary | None, samples: Source, console: Console) -> None:
-    if summary is None:
-        say(console, "no frame was run")
-        return
-    table = plain_table("summary", "")
-    table.add_row("frames", f"{summary.frames}")
-    if summary.taken > summary.frames:
-        table.add_row("frames dropped or skipped", f"{summary.taken - summary.frames}")
-    table.add_row("over the SLA", f"{summary.violation_ratio:.1%}")
-    for what, seconds in (("mean", summary.mean_s), ("median", summary.median_s), ("99th percentile", summary.p99_s)):
-        table.add_row(f"latency, {what}", f"{milliseconds(seconds)} ms")
-    table.add_row("throughput", f"{summary.throughput_fps:.3g} frames/s")
-    table.add_row("fallbacks to the device", f"{summary.fallbacks}")
-    if summary.refused_replies:
-        table.add_row("replies that cannot be right", f"{summary.refused_replies}")
-    for what, share in (("right answers", summary.accuracy), ("right and in time", summary.in_time_accuracy)):
-        if share is not None:
-            table.add_row(what, f"{share:.1%}")
-    for kind, share in summary.kinds.items():
-        table.add_row(f"sent: {kind}", f"{share:.1%}")
-    if samples.skipped:
-        table.add_row("images skipped", f"{len(samples.skipped)}")
-    console.print(table)
+        return NewestFrames(frames, period_s, skip, now=now, wait=wait, stopped=lambda: stop.requested)
+    return EveryFrame(frames, period_s or 0.0, now=now, wait=wait, stopped=lambda: stop.requested)

@@ -59,6 +59,7 @@ class Prediction:
         on_time: probability of meeting the deadline; None if the policy does not estimate it.
         accuracy: measured accuracy of the plan; None if it was not measured.
         unhurried_s: a fallback with the planned schedule; None if there is no rescue schedule.
+        uplink_wait_s: waiting for the payloads of earlier frames that are still being sent.
     """
 
     device_s: float
@@ -74,6 +75,7 @@ class Prediction:
     on_time: float | None = None
     accuracy: float | None = None
     unhurried_s: float | None = None
+    uplink_wait_s: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -83,7 +85,7 @@ class Prediction:
     @property
     def remote_s(self) -> float:
         """Time from sending to the answer."""
-        return self.transfer_s + self.queue_s + self.decode_s + self.cloud_s
+        return self.uplink_wait_s + self.transfer_s + self.queue_s + self.decode_s + self.cloud_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,25 @@ class Measured:
     waited_s: float = 0.0
     fallback_s: float = 0.0
     total_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How a frame and the other frames in flight shared the device and the link. All zero for a frame on its own.
+
+    Attributes:
+        others: number of earlier frames without an answer when this one was sent or finished.
+        held_s: time that it waited before its compute, because an earlier frame might have needed the device.
+        uplink_s: time that its payload waited for those of earlier frames.
+        compute_s: time that the device computed for other frames while this one was in the air.
+        order_s: time that its answer waited for those of earlier frames.
+    """
+
+    others: int = 0
+    held_s: float = 0.0
+    uplink_s: float = 0.0
+    compute_s: float = 0.0
+    order_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +177,7 @@ class Outcome:
         fallback: why the device finished the frame itself; None if it did not have to.
         transfers: observations of the link since the last frame; this frame's own transfer comes last.
         refused: whether the cloud refused the frame, which says nothing against the link.
+        overlap: what it shared with other frames in flight.
     """
 
     frame: int
@@ -169,6 +191,7 @@ class Outcome:
     fallback: str | None
     transfers: tuple[Transfer, ...]
     refused: bool = False
+    overlap: Overlap = Overlap()
 
     @property
     def met(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy.points import parse_merges
 from janus_vit.planning.jsonfile import Section, is_number, parse_json
-from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Prediction, Transfer
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import Plan
 from janus_vit.records.writer import SCHEMA
@@ -113,6 +113,7 @@ def parse_record(section: Section) -> Record:
         answer=_parse_answer(answer),
         fallback=_optional(section, "fallback", section.text),
         transfers=tuple(_parse_transfer(transfer) for transfer in section.sections("transfers")),
+        overlap=_parse_overlap(section.section("overlap")) if "overlap" in section.values else Overlap(),
     )
     return Record(
         outcome=outcome,
@@ -189,8 +190,19 @@ def _parse_prediction(section: Section) -> Prediction:
     unhurried_s = None if section.values.get("unhurried_s") is None else section.number("unhurried_s", 0.0)
     spread = section.number("spread", 0.0)
     return Prediction(
-        **times, rate_mbps=rate_mbps, spread=spread, on_time=on_time, accuracy=accuracy, unhurried_s=unhurried_s
+        **times,
+        rate_mbps=rate_mbps,
+        spread=spread,
+        on_time=on_time,
+        accuracy=accuracy,
+        unhurried_s=unhurried_s,
+        uplink_wait_s=section.number("uplink_wait_s", 0.0) if "uplink_wait_s" in section.values else 0.0,
     )
+
+
+def _parse_overlap(section: Section) -> Overlap:
+    times = {key: section.number(key, 0.0) for key in ("held_s", "uplink_s", "compute_s", "order_s")}
+    return Overlap(section.integer("others"), **times)
 
 
 def _parse_answer(section: Section) -> Answer:

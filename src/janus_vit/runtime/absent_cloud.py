@@ -6,7 +6,7 @@ plans until the cloud is found, and again if the cloud turns out to run another 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from random import Random
 from threading import Event, Lock, Thread
@@ -14,9 +14,12 @@ from threading import Event, Lock, Thread
 from janus_vit.errors import JanusError, ModelMismatch, OtherModel
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.base import Decision, Policy, Situation
-from janus_vit.runtime.transport import Probed, Transport
+from janus_vit.runtime.flights.calls import Call
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.transport import Probed
 from janus_vit.wire.messages import Greeting, Reply, Request
 
+_OTHER_MODEL = f"{OtherModel.__name__}: "
 THREAD_NAME = "janus-search"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -127,7 +130,7 @@ class CloudSearch:
 
 
 class SearchedPolicy:
-    """The policy of a search, whichever it is at the moment.
+    """The policy of a search, whichever it is at the moment. Doubts a cloud that refuses frames as another model's.
 
     Args:
         search: has the policy.
@@ -139,6 +142,8 @@ class SearchedPolicy:
     def observe(self, outcome: Outcome) -> None:
         """See `Policy.observe`."""
         self._search.policy.observe(outcome)
+        if outcome.refused and (outcome.fallback or "").startswith(_OTHER_MODEL):
+            self._search.doubt()
 
     def choose(self, situation: Situation) -> Decision:
         """See `Policy.choose`."""
@@ -150,10 +155,10 @@ class SearchedTransport:
 
     Args:
         transport: reaches the cloud.
-        search: hears of refusals because the cloud runs another model, and ends with the transport.
+        search: ends with the transport.
     """
 
-    def __init__(self, transport: Transport, search: CloudSearch) -> None:
+    def __init__(self, transport: GrpcTransport, search: CloudSearch) -> None:
         self._transport = transport
         self._search = search
 
@@ -163,11 +168,15 @@ class SearchedTransport:
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`."""
-        try:
-            return self._transport.infer(request, timeout_s)
-        except OtherModel:
-            self._search.doubt()
-            raise
+        return self._transport.infer(request, timeout_s)
+
+    def start(self, request: Request, timeout_s: float) -> Call:
+        """See `Calls.start`."""
+        return self._transport.start(request, timeout_s)
+
+    def wait(self, calls: Sequence[Call], timeout_s: float) -> None:
+        """See `Calls.wait`."""
+        self._transport.wait(calls, timeout_s)
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from janus_vit.model.engines.base import Engine
     from janus_vit.planning.accuracy.table import AccuracyTable
 
+DEFAULT_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 32
 _LONGEST_NAME = 64  # the wire format allows no more
 
 
@@ -31,6 +32,8 @@ class DeviceConfig:
         name: identifies the device at the cloud; default: host name and process number.
         credentials: TLS credentials; None connects without TLS.
         token: proves to the cloud who this device is; None sends none. It needs TLS, or a cloud on this machine.
+        in_flight: number of frames that a stream runs at once: while one is in the air, the device computes the next.
+            `Device.infer` runs one.
         engine: runs the model on the device, an engine or its name; "auto" measures which float32 engine is fastest.
         accuracy: accuracy table measured on your frames; None uses the model's own table, if it has one.
         require_cloud: True raises an error if no cloud answers when connecting; False runs without one until it does.
@@ -50,6 +53,7 @@ class DeviceConfig:
     name: str | None = None
     credentials: grpc.ChannelCredentials | None = None
     token: str | None = field(default=None, repr=False)
+    in_flight: int = DEFAULT_IN_FLIGHT
     engine: Engine | str = "auto"
     accuracy: AccuracyTable | None = None
     require_cloud: bool = True
@@ -65,6 +69,7 @@ class DeviceConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value!r}: give a positive number of seconds")
+        check_in_flight(self.in_flight)
         if not self.first_probes_bytes or not all(size > 0 for size in self.first_probes_bytes):
             raise InputError(f"first_probes_bytes is {self.first_probes_bytes!r}: give at least one positive size")
 
@@ -84,6 +89,16 @@ class DeviceConfig:
         if unknown:
             raise InputError(f"option {unknown[0]!r} is unknown: use one of {', '.join(known)}")
         return replace(self, **options)
+
+
+def check_in_flight(frames: int) -> None:
+    """Require a number of frames in flight that a device can handle.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not 1 <= frames <= _MOST_IN_FLIGHT:
+        raise InputError(f"{frames} frames in flight are not possible: give a number from 1 to {_MOST_IN_FLIGHT}")
 
 
 def check_sla(sla_s: float) -> None:

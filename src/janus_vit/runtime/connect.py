@@ -92,6 +92,7 @@ def connect(
             name=settings.device_name,
             probe_timeout_s=settings.probe_timeout_s,
             on_outcome=stream.add,
+            in_flight=settings.in_flight,
         )
     except BaseException:
         search.close()

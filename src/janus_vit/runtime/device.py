@@ -1,34 +1,38 @@
-"""The device's loop for one frame: prepare, choose, compute, finish, record. Every frame gets an answer."""
+"""The device's loop: prepare, choose, compute, finish, deliver. Every frame gets an answer, in the order of the frames.
+
+While a frame is in the air, the device may compute the next ones. It does so only if that ends before the moment at
+which an earlier frame would have to be finished here, so that no frame is late because of a later one.
+"""
 
 from __future__ import annotations
 
+import math
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from janus_vit.errors import InputError, Overloaded, Rejected, TransportError, WireError
-from janus_vit.planning.outcome import Measured, Outcome, Transfer, patience_s
-from janus_vit.planning.plan import Plan
+from janus_vit.errors import InputError
+from janus_vit.planning.outcome import Measured, Outcome, Overlap
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
-from janus_vit.runtime.frame_result import FrameResult
+from janus_vit.runtime.flights.calls import BlockingCalls, Calls, several_calls
+from janus_vit.runtime.flights.finishing import Finisher
+from janus_vit.runtime.flights.flight import Flight, Uplink
+from janus_vit.runtime.flights.probes import Probes
 from janus_vit.runtime.known_load import KnownLoad
-from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of, with_reply
-from janus_vit.runtime.transport import Probed, Transport
-from janus_vit.runtime.worker import EncodedPayload, Worker
-from janus_vit.wire.fields import LONGEST_WAIT_S
-from janus_vit.wire.messages import Request
+from janus_vit.runtime.transport import Transport
+from janus_vit.runtime.worker import Worker
 
-_HOPELESS, _PROMISING = 0.05, 0.5  # probabilities of being in time
-_LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
+_HOPELESS, _PROMISING, _LIKELY = 0.05, 0.5, 0.9  # probabilities of being in time
+_GRACE_S = 0.002  # after the last moment of a call, which ends by itself
 
 
 class Device:
-    """Runs a stream of frames within a latency SLA. Not thread-safe: one frame at a time.
+    """Runs a stream of frames within a latency SLA. Not thread-safe: one thread calls it.
 
     Args:
         worker: runs the device's part of the model.
@@ -39,9 +43,10 @@ class Device:
         clock: source of the time; default: the wall clock.
         probe_timeout_s: how long to wait for a probe of the link.
         on_outcome: called after every frame.
+        in_flight: number of frames that `submit` lets run at once.
 
     Raises:
-        InputError: the SLA is not a positive time.
+        InputError: the SLA is not a positive time, or the transport cannot have several requests on their way.
     """
 
     def __init__(
@@ -54,20 +59,24 @@ class Device:
         clock: Clock | None = None,
         probe_timeout_s: float = 1.0,
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+        in_flight: int = 1,
     ) -> None:
         check_sla(sla_s)
         self._worker = worker
         self._transport = transport
         self._policy = policy
         self._sla_s = sla_s
-        self._name = name
         self._clock = clock or WallClock()
-        self._probe_timeout_s = probe_timeout_s
         self._on_outcome = on_outcome
+        self._in_flight = in_flight
+        self._blocking: Calls = BlockingCalls(transport, self._clock)
+        self._calls = self._blocking if in_flight == 1 else several_calls(transport)
         self._frames = 0
+        self._flights: deque[Flight] = deque()  # frames whose answers are not delivered, in order
         self._load = KnownLoad(name)
-        self._probe: Future[Probed] | None = None
-        self._last_probe_s: float | None = None
+        self._uplink = Uplink()
+        self._probes = Probes(transport, self._load, probe_timeout_s)
+        self._finisher = Finisher(worker, self._clock, self._load, self._uplink, name)
         self._closed = False
         self._process = os.getpid()
 
@@ -81,36 +90,38 @@ class Device:
         Raises:
             InputError: the frame has another shape or type, or the device is closed or that of a forked process.
         """
-        self._require_open()
-        began_s = self._clock.now() if captured_s is None else captured_s
-        with Stopwatch(self._clock) as preparing:
-            prepared = self._worker.prepare(frame)
-        with Stopwatch(self._clock) as choosing:
-            situation = self._situation(began_s)
-            decision = self._policy.choose(situation)
-        self._start_probe(decision.probe_bytes, situation.now_s)
-        with Stopwatch(self._clock) as computing:
-            state = self._worker.compute(prepared, decision.plan)
-        measured = Measured(prepare_s=preparing.seconds, plan_s=choosing.seconds, device_s=computing.seconds)
-        probed = self._take_finished_probe()
-        result = self._finish(decision, state, measured, deadline_s=began_s + self._sla_s)
-        outcome = Outcome(
-            frame=self._frames,
-            at_s=began_s,
-            sla_s=self._sla_s,
-            plan=result.plan,
-            predicted=decision.predicted,
-            measured=replace(result.measured, total_s=self._clock.now() - began_s),
-            size_bytes=result.size_bytes,
-            answer=result.answer,
-            fallback=result.fallback,
-            transfers=probed + result.transfers,
-            refused=result.refused,
-        )
-        self._frames += 1
-        self._policy.observe(outcome)
-        self._on_outcome(outcome)
-        return outcome
+        delivered: list[Outcome] = []
+        self._begin(frame, captured_s, delivered.append, self._blocking)
+        self.drain()
+        return delivered[0]
+
+    def submit(self, frame: Any, captured_s: float | None, deliver: Callable[[Outcome], None]) -> None:
+        """Begin one frame, and return as soon as there is room for the next one.
+
+        Args:
+            frame: as in `infer`.
+            captured_s: as in `infer`.
+            deliver: called with the outcome, here or in a later call of `submit`, `attend` or `drain`; outcomes come
+                in the order of their frames.
+
+        Raises:
+            InputError: as in `infer`.
+        """
+        self._begin(frame, captured_s, deliver, self._calls)
+        self._land()
+        while self._flights and not self._has_room():
+            self._attend_once(math.inf)
+
+    def attend(self, until_s: float) -> bool:
+        """Deliver and finish the frames in flight until a time, or until none is left. Return whether some are left."""
+        self._land()
+        while self._flights and self._clock.now() < until_s:
+            self._attend_once(until_s)
+        return bool(self._flights)
+
+    def drain(self) -> None:
+        """Wait until every frame has been delivered."""
+        self.attend(math.inf)
 
     def skip_if_hopeless(self, captured_s: float) -> bool:
         """Decide whether to skip a camera's frame, and start the probe that the policy asks for.
@@ -145,134 +156,142 @@ class Device:
         if os.getpid() != self._process:  # threads do not survive a fork
             raise InputError("the device was connected in another process: connect in this one")
 
+    def _begin(self, frame: Any, captured_s: float | None, deliver: Callable[[Outcome], None], calls: Calls) -> None:
+        """Run a frame until it is sent or finished."""
+        self._require_open()
+        began_s = self._clock.now() if captured_s is None else captured_s
+        with Stopwatch(self._clock) as preparing:
+            prepared = self._worker.prepare(frame)
+        decision, plan_s, held_s = self._choose(began_s)
+        with Stopwatch(self._clock) as computing:
+            state = self._worker.compute(prepared, decision.plan)
+        self._finisher.worked_s += computing.seconds
+        flight = Flight(
+            frame=self._frames,
+            began_s=began_s,
+            deadline_s=began_s + self._sla_s,
+            decision=decision,
+            state=state,
+            measured=Measured(prepare_s=preparing.seconds, plan_s=plan_s, device_s=computing.seconds),
+            deliver=deliver,
+            overlap=Overlap(others=len(self._flights), held_s=held_s),
+            probed=self._probes.take_finished(),
+        )
+        self._finisher.send_or_finish(flight, calls)
+        self._frames += 1
+        self._flights.append(flight)
+
+    def _choose(self, began_s: float) -> tuple[Decision, float, float]:
+        """Choose a plan that leaves the device free when earlier frames may need it; wait for them if it cannot be.
+
+        Returns:
+            The decision, the time that it took, and the time waited for earlier frames.
+        """
+        held_s = 0.0
+        while True:
+            with Stopwatch(self._clock) as choosing:
+                situation = self._situation(began_s)
+                decision = self._policy.choose(situation)
+            if self._clock.now() + _busy_s(decision) <= self._first_give_up_s():
+                self._probes.start(decision.probe_bytes, situation.now_s)
+                return decision, choosing.seconds, held_s
+            with Stopwatch(self._clock) as holding:
+                self._attend_once(math.inf)
+            held_s += holding.seconds
+
     def _situation(self, began_s: float) -> Situation:
-        self._finished_probe()
+        self._probes.finished()
         now_s = self._clock.now()
+        in_the_air = self._in_the_air()
+        uplink_busy_s, queue_s = self._uplink.backlog(in_the_air, now_s) if in_the_air else (0.0, 0.0)
         return Situation(
             now_s=now_s,
             time_left_s=began_s + self._sla_s - now_s,
-            cloud_queue_s=self._load.queue_s(now_s),
-            last_probe_s=self._last_probe_s,
+            cloud_queue_s=max(queue_s, self._load.queue_s(now_s)),
+            last_probe_s=self._probes.last_s,
             price=self._load.price(now_s),
+            uplink_busy_s=uplink_busy_s,
         )
+
+    def _has_room(self) -> bool:
+        """Whether a frame that is captured now could begin at once, and is likely to be in time."""
+        if len(self._flights) >= self._in_flight:
+            return False
+        situation = self._situation(self._clock.now())
+        decision = self._policy.choose(situation)
+        can_begin = self._clock.now() + _busy_s(decision) <= self._first_give_up_s()
+        return can_begin and _chance(decision, situation) >= _LIKELY
 
     def _chance_in_time(self, captured_s: float) -> float:
         situation = self._situation(captured_s)
         decision = self._policy.choose(situation)
-        self._start_probe(decision.probe_bytes, situation.now_s)
-        on_time = decision.predicted.on_time
-        return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
+        self._probes.start(decision.probe_bytes, situation.now_s)
+        return _chance(decision, situation)
 
-    def _finish(self, decision: Decision, state: Any, measured: Measured, deadline_s: float) -> FrameResult:
-        if decision.plan.is_local:
-            return self._finish_locally(decision.plan, state, measured)
-        try:
-            with Stopwatch(self._clock) as encoding:
-                payload = self._worker.encode(state, decision.plan)
-        except WireError as error:  # no format can carry these values
-            result = self._finish_locally(self._fallback_plan(decision, deadline_s), state, measured)
-            return replace(result, fallback=reason_of(error))
-        measured = replace(measured, encode_s=encoding.seconds)
-        return self._finish_in_cloud(decision, state, payload, measured=measured, deadline_s=deadline_s)
+    def _in_the_air(self) -> list[Flight]:
+        return [flight for flight in self._flights if flight.in_the_air]
 
-    def _finish_locally(self, plan: Plan, state: Any, measured: Measured) -> FrameResult:
-        with Stopwatch(self._clock) as finishing:
-            answer = self._worker.finish(state, plan)
-        return FrameResult(plan, answer, replace(measured, device_s=measured.device_s + finishing.seconds))
+    def _first_give_up_s(self) -> float:
+        """The first moment at which a frame in the air may need the device."""
+        return min((flight.give_up_s for flight in self._in_the_air()), default=math.inf)
 
-    def _finish_in_cloud(
-        self, decision: Decision, state: Any, payload: EncodedPayload, measured: Measured, deadline_s: float
-    ) -> FrameResult:
-        sent_s, expected = self._clock.now(), decision.predicted
-        patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, spread=expected.spread)
-        wait_s = min(float(patience), LONGEST_WAIT_S)
-        size_bytes = len(payload.body)
-        try:
-            reply = self._transport.infer(self._request(decision, payload, wait_s, deadline_s - sent_s), wait_s)
-        except (TransportError, WireError) as error:
-            now_s = self._clock.now()
-            if isinstance(error, Overloaded):
-                self._load.learn(error.expected_wait_s, error.price, now_s)
-            failed = transfer_of(error, decision.predicted, now_s, now_s - sent_s, size_bytes)
-            return self._fall_back(decision, state, measured, deadline_s=deadline_s, failed=failed, error=error)
+    def _attend_once(self, until_s: float) -> None:
+        """Wait for the next reply or the next frame whose time is up, at most until a time, and end it."""
+        calls = [flight.call for flight in self._in_the_air() if flight.call is not None]
+        moment_s = min(until_s, self._first_give_up_s() + _GRACE_S)
+        if calls:
+            self._calls.wait(calls, max(0.0, moment_s - self._clock.now()))
+        self._land()
+
+    def _land(self) -> None:
+        """Deliver what can be delivered, then finish the frames that were lost, most urgent first."""
+        self._take_replies()
+        while lost := [each for each in self._flights if each.failure is not None or self._is_overdue(each)]:
+            self._finisher.fall_back(min(lost, key=lambda flight: flight.deadline_s))
+            self._take_replies()
+
+    def _is_overdue(self, flight: Flight) -> bool:
+        return flight.in_the_air and self._clock.now() >= flight.give_up_s + _GRACE_S
+
+    def _take_replies(self) -> None:
+        for flight in self._in_the_air():
+            self._finisher.take_reply(flight)
+        while self._flights and self._flights[0].ending is not None:
+            self._deliver(self._flights.popleft())
+
+    def _deliver(self, flight: Flight) -> None:
+        ending = flight.ending
+        assert ending is not None
         now_s = self._clock.now()
-        self._load.learn(reply.expected_queue_s, reply.price, now_s)
-        measured = with_reply(measured, reply, now_s - sent_s)
-        transfer = Transfer(now_s, size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
-        return FrameResult(decision.plan, reply.answer, measured, size_bytes=size_bytes, transfers=(transfer,))
-
-    def _fall_back(
-        self,
-        decision: Decision,
-        state: Any,
-        measured: Measured,
-        deadline_s: float,
-        failed: Transfer,
-        error: Exception,
-    ) -> FrameResult:
-        plan = self._fallback_plan(decision, deadline_s)
-        with Stopwatch(self._clock) as finishing:
-            answer = self._worker.finish(state, plan)
-        return FrameResult(
-            plan=plan,
-            answer=answer,
-            measured=replace(measured, waited_s=failed.send_s + (failed.rtt_s or 0.0), fallback_s=finishing.seconds),
-            size_bytes=failed.size_bytes,
-            fallback=reason_of(error),
-            transfers=(failed,),
-            refused=isinstance(error, Rejected),
+        worked_s = self._finisher.worked_s - flight.worked_s - ending.measured.fallback_s if flight.call else 0.0
+        outcome = Outcome(
+            frame=flight.frame,
+            at_s=flight.began_s,
+            sla_s=self._sla_s,
+            plan=ending.plan,
+            predicted=flight.decision.predicted,
+            measured=replace(ending.measured, total_s=now_s - flight.began_s),
+            size_bytes=flight.size_bytes,
+            answer=ending.answer,
+            fallback=ending.fallback,
+            transfers=flight.probed + ending.transfers,
+            refused=ending.refused,
+            overlap=replace(
+                flight.overlap, uplink_s=ending.uplink_s, compute_s=max(0.0, worked_s), order_s=now_s - ending.at_s
+            ),
         )
+        self._policy.observe(outcome)
+        self._on_outcome(outcome)
+        flight.deliver(outcome)
 
-    def _fallback_plan(self, decision: Decision, deadline_s: float) -> Plan:
-        """The plan of a fallback: with the rescue schedule only if the planned one would miss the deadline."""
-        expected, left_s = decision.predicted, deadline_s - self._clock.now()
-        planned_s = expected.finish_s if expected.unhurried_s is None else expected.unhurried_s
-        in_time = (1 + 2 * expected.spread) * planned_s <= left_s
-        return replace(decision.plan, rescue=None) if in_time else decision.plan
 
-    def _request(self, decision: Decision, payload: EncodedPayload, wait_s: float, left_s: float) -> Request:
-        """The request. Its times are without the round trip, so that the cloud counts no answer that comes too late.
+def _chance(decision: Decision, situation: Situation) -> float:
+    """Probability that a frame is in time; 0 or 1 if the policy does not estimate it."""
+    on_time = decision.predicted.on_time
+    return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
 
-        Args:
-            decision: how the frame runs.
-            payload: what is sent.
-            wait_s: how long the device waits for the answer.
-            left_s: time until the frame's deadline.
-        """
-        plan, rtt_s = decision.plan, round_trip_s(decision.predicted)
-        time_left_s = max(_LEAST_TIME_TOLD_S, wait_s - rtt_s)
-        return Request(
-            fingerprint=self._worker.fingerprint,
-            payload=plan.payload,
-            split=plan.split,
-            merges=plan.merges[plan.split :],
-            tokens=payload.tokens,
-            width=payload.width,
-            time_left_s=time_left_s,
-            device=self._name,
-            body=payload.body,
-            tap_tokens=payload.tap_tokens,
-            in_time_s=min(time_left_s, max(_LEAST_TIME_TOLD_S, left_s - rtt_s)),
-        )
 
-    def _start_probe(self, size_bytes: int, now_s: float) -> None:
-        """Send the probe that a decision asks for, unless another one is still on its way."""
-        if size_bytes and self._probe is None:
-            self._last_probe_s = now_s
-            self._probe = self._transport.probe(size_bytes, self._probe_timeout_s)
-
-    def _finished_probe(self) -> Probed | None:
-        """The probe that has ended, if any. The load that it reports counts from now on."""
-        if self._probe is None or not self._probe.done():
-            return None
-        probed = self._probe.result()
-        if probed.load is not None:
-            self._load.learn(probed.load.expected_wait_s, probed.load.price, probed.transfer.at_s)
-        return probed
-
-    def _take_finished_probe(self) -> tuple[Transfer, ...]:
-        probed = self._finished_probe()
-        if probed is None:
-            return ()
-        self._probe = None
-        return (probed.transfer,)
+def _busy_s(decision: Decision) -> float:
+    """How long a frame keeps the device busy before it is sent or finished, at most."""
+    predicted = decision.predicted
+    return (1 + 2 * predicted.spread) * (predicted.device_s + predicted.encode_s)

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Condition
 from typing import TypeAlias
 
 import grpc
@@ -25,6 +26,7 @@ from janus_vit.errors import (
 )
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.price import EnginePrice
+from janus_vit.runtime.flights.calls import Call, EndedCall
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.addresses import is_loopback
@@ -92,6 +94,7 @@ class GrpcTransport:
         self._hello = self._channel.unary_unary(HELLO)
         self._infer = self._channel.stream_unary(INFER)
         self._probe = self._channel.stream_unary(PROBE)
+        self._ended = Condition()  # notified when a call of `start` ends
         self._background = ThreadPoolExecutor(1, thread_name_prefix="janus-probe")
 
     def hello(self, timeout_s: float) -> Greeting:
@@ -103,10 +106,27 @@ class GrpcTransport:
         """See `Transport.infer`; fails at once if there is no connection."""
         message = with_checksum(serialise_request(request))
         began_s = time.perf_counter()
-        reply = parse_reply(self._send(self._infer, message, timeout_s), self._outputs)
-        cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
-        _require_past("receive_s", cloud_s, time.perf_counter() - began_s)
-        return reply
+        data = self._send(self._infer, message, timeout_s)
+        return self._checked(data, time.perf_counter() - began_s)
+
+    def start(self, request: Request, timeout_s: float) -> Call:
+        """See `Calls.start`; fails at once if there is no connection."""
+        self._require_own_process()
+        message, began_s = with_checksum(serialise_request(request)), time.perf_counter()
+        try:
+            future = self._infer.future(iter([message]), timeout=timeout_s, metadata=self._metadata_of(message))
+        except ValueError:  # closed
+            return EndedCall(time.perf_counter(), Unreachable(f"the connection to {self._address} is closed"))
+
+        def read(ended_s: float) -> Reply:
+            return self._checked(self._call(future.result), ended_s - began_s)
+
+        return _GrpcCall(future, self._ended, read)
+
+    def wait(self, calls: Sequence[Call], timeout_s: float) -> None:
+        """See `Calls.wait`."""
+        with self._ended:
+            self._ended.wait_for(lambda: any(call.ended_s is not None for call in calls), timeout_s)
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
@@ -140,14 +160,23 @@ class GrpcTransport:
         rtt_s = max(0.0, ended_s - began_s - receive_s)
         return Probed(Transfer(ended_s, size_bytes, send_s=receive_s, rtt_s=rtt_s), load)
 
+    def _checked(self, data: bytes, elapsed_s: float) -> Reply:
+        reply = parse_reply(data, self._outputs)
+        cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
+        _require_past("receive_s", cloud_s, elapsed_s)
+        return reply
+
     def _require_own_process(self) -> None:
         """Refuse calls in a forked process, where gRPC's threads are missing: they would wait forever."""
         if os.getpid() != self._process:
             raise InputError(f"the connection to {self._address} is that of another process: connect after the fork")
 
     def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float) -> bytes:
-        metadata = (*self._authorization, (MESSAGE_BYTES, str(len(message))), *self._metadata())
+        metadata = self._metadata_of(message)
         return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=metadata))
+
+    def _metadata_of(self, message: bytes) -> Metadata:
+        return (*self._authorization, (MESSAGE_BYTES, str(len(message))), *self._metadata())
 
     def _call(self, call: Callable[[], bytes]) -> bytes:
         self._require_own_process()
@@ -155,7 +184,7 @@ class GrpcTransport:
             reply: bytes | None = call()
         except grpc.RpcError as error:
             raise self._translated(error) from error
-        except ValueError as error:  # closed
+        except (ValueError, grpc.FutureCancelledError) as error:  # closed
             raise Unreachable(f"the connection to {self._address} is closed") from error
         if reply is None:  # gRPC, if bytes were changed on the way: success without a message
             raise Unreachable(f"{self._address} ended the call without a reply")
@@ -184,6 +213,37 @@ def _authorization(token: str | None, address: str, encrypted: bool) -> tuple[tu
     if not _TOKEN.fullmatch(token):
         raise InputError("the token has characters that no token has: check the token file or JANUS_VIT_TOKEN")
     return (("authorization", f"Bearer {token}"),)
+
+
+class _GrpcCall:
+    """A request on its way.
+
+    Args:
+        future: of gRPC.
+        ended: notified when it ends.
+        read: returns the checked reply, given the time at which the call ended.
+    """
+
+    def __init__(self, future: grpc.Future, ended: Condition, read: Callable[[float], Reply]) -> None:
+        self._future = future
+        self._ended = ended
+        self._read = read
+        self.ended_s: float | None = None
+        future.add_done_callback(self._end)
+
+    def reply(self) -> Reply:
+        """See `Call.reply`."""
+        assert self.ended_s is not None
+        return self._read(self.ended_s)
+
+    def cancel(self) -> None:
+        """See `Call.cancel`."""
+        self._future.cancel()
+
+    def _end(self, future: grpc.Future) -> None:
+        with self._ended:
+            self.ended_s = time.perf_counter()
+            self._ended.notify_all()
 
 
 def _printable(details: str) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 _ROUNDING = 1e-9
+_POLL_S = 0.005  # how often a camera is looked after while frames are in flight
 
 Item = TypeVar("Item")
 
@@ -21,6 +23,13 @@ class Captured(Protocol):
     @property
     def captured_s(self) -> float | None:
         """Time of capture on the device's clock; None for a frame from a file."""
+
+
+class Attending(Protocol):
+    """A device with frames in flight."""
+
+    def attend(self, until_s: float) -> bool:
+        """See `Device.attend`."""
 
 
 Frame = TypeVar("Frame", bound=Captured)
@@ -59,6 +68,46 @@ def captures(
         captured = newest
         if not skip(began_s + newest * period_s):
             yield began_s + newest * period_s
+
+
+def attentive(device: Attending, now: Callable[[], float], wait: Callable[[float], None]) -> Callable[[float], None]:
+    """Return a way to wait in which the device delivers the frames in flight meanwhile.
+
+    Args:
+        device: has the frames.
+        now: reads the clock.
+        wait: sleeps for the given number of seconds.
+    """
+
+    def attend_and_wait(seconds: float) -> None:
+        until_s = now() + seconds
+        device.attend(until_s)
+        wait(max(0.0, until_s - now()))
+
+    return attend_and_wait
+
+
+def attended(frames: Iterable[Item], device: Attending, now: Callable[[], float]) -> Iterator[Item]:
+    """Yield frames of a camera; while the next one is awaited, the device delivers the frames in flight.
+
+    Args:
+        frames: the camera; it is read in a thread.
+        device: has the frames in flight.
+        now: reads the clock.
+    """
+    source, end = iter(frames), object()
+    reader = ThreadPoolExecutor(1, thread_name_prefix="janus-camera")
+    try:
+        while True:
+            coming = reader.submit(next, source, end)
+            while not coming.done() and device.attend(now() + _POLL_S):
+                pass
+            frame = coming.result()
+            if frame is end:
+                return
+            yield frame  # type: ignore[misc]
+    finally:
+        reader.shutdown(wait=False)
 
 
 def frames_taken(run: int, duration_s: float, period_s: float | None) -> int:

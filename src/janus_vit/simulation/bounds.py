@@ -116,5 +116,11 @@ class FixedPlan:
     def choose(self, situation: Situation) -> Decision:
         """See `Policy.choose`."""
         cell = self._table, self._row, self._column
-        predicted = predict(*cell, self._link.rate_mbps, self._rtt.seconds, situation.cloud_queue_s)
+        predicted = predict(
+            *cell,
+            self._link.rate_mbps,
+            self._rtt.seconds,
+            situation.cloud_queue_s,
+            uplink_busy_s=situation.uplink_busy_s,
+        )
         return Decision(self._table.plan(self._row, self._column), predicted)

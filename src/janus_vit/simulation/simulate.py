@@ -6,6 +6,7 @@ the same seed where compute is noisy, give identical records.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from janus_vit.links.traces import Trace
@@ -13,7 +14,7 @@ from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Policy
 from janus_vit.runtime.device import Device
-from janus_vit.runtime.pacing import captures
+from janus_vit.runtime.pacing import attentive, captures
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.cloud import IdleCloud
 from janus_vit.simulation.conditions import NO_OVERHEAD, DelayedPolicy, Noise, Overhead
@@ -34,6 +35,7 @@ def simulate(
     begin_s: float = 0.0,
     overhead: Overhead = NO_OVERHEAD,
     noise: Noise | None = None,
+    in_flight: int = 1,
 ) -> Iterator[Outcome]:
     """Run one device over a recorded link and yield the outcome of each frame.
 
@@ -48,6 +50,7 @@ def simulate(
         begin_s: position in the trace at the first frame.
         overhead: time and bytes that the runtime adds to each frame.
         noise: noise in compute on both sides; None takes exactly the profiles' times.
+        in_flight: number of frames that run at once.
     """
     clock = VirtualClock(begin_s)
     costs = Costs(platforms)
@@ -56,6 +59,13 @@ def simulate(
     link = RecordedLink(trace, platforms.rtt_s + overhead.request_s, overhead.request_bytes)
     cloud = IdleCloud(costs, overhead.queue_s, noise.cloud_factor())
     transport = SimulatedTransport(link, cloud, clock)
-    device = Device(worker, transport, DelayedPolicy(policy, clock, overhead.plan_s), sla_s, clock=clock)
-    for captured_s in captures(clock.now, clock.advance, duration_s, period_s, device.skip_if_hopeless):
-        yield device.infer(None, captured_s)
+    chosen = DelayedPolicy(policy, clock, overhead.plan_s)
+    device = Device(worker, transport, chosen, sla_s, clock=clock, in_flight=in_flight)
+    wait = attentive(device, clock.now, clock.advance)
+    delivered: deque[Outcome] = deque()
+    for captured_s in captures(clock.now, wait, duration_s, period_s, device.skip_if_hopeless):
+        device.submit(None, captured_s, delivered.append)
+        while delivered:
+            yield delivered.popleft()
+    device.drain()
+    yield from delivered

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 
-from janus_vit.errors import DeadlineExceeded
+from janus_vit.errors import DeadlineExceeded, TransportError
 from janus_vit.planning.outcome import Transfer
+from janus_vit.runtime.flights.calls import Call, EndedCall
 from janus_vit.runtime.transport import Probed
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.cloud import SimulatedCloud
 from janus_vit.simulation.link import RecordedLink
 from janus_vit.simulation.worker import SIMULATED_ANSWER
 from janus_vit.wire.messages import Greeting, Reply, Request
+
+_CLOSEST_S = 1e-9  # two times that differ by less are equal
 
 
 class SimulatedTransport:
@@ -29,6 +33,7 @@ class SimulatedTransport:
         self._link = link
         self._cloud = cloud
         self._clock = clock
+        self._cloud_free_s = 0.0  # when the frames of this device that are in the cloud are computed
 
     def hello(self, timeout_s: float) -> Greeting:
         """See `Transport.hello`."""
@@ -36,18 +41,36 @@ class SimulatedTransport:
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`."""
+        elapsed_s, result = self._exchange(request, timeout_s)
+        self._clock.advance(elapsed_s)
+        return EndedCall(self._clock.now(), result).reply()
+
+    def start(self, request: Request, timeout_s: float) -> Call:
+        """See `Calls.start`."""
+        elapsed_s, result = self._exchange(request, timeout_s)
+        return _SimulatedCall(self._clock, EndedCall(self._clock.now() + elapsed_s, result))
+
+    def wait(self, calls: Sequence[Call], timeout_s: float) -> None:
+        """See `Calls.wait`."""
+        now_s = self._clock.now()
+        ends_s = [call.ends_s for call in calls if isinstance(call, _SimulatedCall)]
+        self._clock.advance(max(0.0, min([now_s + timeout_s, *ends_s]) - now_s))
+
+    def _exchange(self, request: Request, timeout_s: float) -> tuple[float, Reply | TransportError]:
+        """How long a request takes from now on, and its result."""
         began_s = self._clock.now()
         sent_s = self._link.send(began_s, len(request.body))
         receive_s = sent_s - began_s
-        times = self._cloud.serve(request, sent_s + self._link.rtt_s / 2)
-        elapsed_s = receive_s + self._link.rtt_s + times.decode_s + times.queue_s + times.compute_s
+        arrives_s = sent_s + self._link.rtt_s / 2
+        times = self._cloud.serve(request, arrives_s)
+        queue_s = times.queue_s + max(0.0, self._cloud_free_s - arrives_s - times.decode_s)
+        elapsed_s = receive_s + self._link.rtt_s + times.decode_s + queue_s + times.compute_s
         if elapsed_s > timeout_s:
             self._link.abandon(began_s + timeout_s)
-            self._clock.advance(timeout_s)
-            raise DeadlineExceeded("the recorded link did not deliver in time")
-        self._clock.advance(elapsed_s)
-        return Reply(
-            SIMULATED_ANSWER, receive_s, times.decode_s, times.queue_s, times.compute_s, times.expected_queue_s
+            return timeout_s, DeadlineExceeded("the recorded link did not deliver in time")
+        self._cloud_free_s = arrives_s + times.decode_s + queue_s + times.compute_s
+        return elapsed_s, Reply(
+            SIMULATED_ANSWER, receive_s, times.decode_s, queue_s, times.compute_s, times.expected_queue_s
         )
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
@@ -61,6 +84,32 @@ class SimulatedTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
+
+
+class _SimulatedCall:
+    """A call whose end is known, and comes when the virtual clock reaches it.
+
+    Args:
+        clock: the device's clock.
+        ended: the call as it will have ended.
+    """
+
+    def __init__(self, clock: VirtualClock, ended: EndedCall) -> None:
+        self._clock = clock
+        self._ended = ended
+        self.ends_s = ended.ended_s
+
+    @property
+    def ended_s(self) -> float | None:
+        """See `Call.ended_s`."""
+        return self.ends_s if self._clock.now() >= self.ends_s - _CLOSEST_S else None
+
+    def reply(self) -> Reply:
+        """See `Call.reply`."""
+        return self._ended.reply()
+
+    def cancel(self) -> None:
+        """See `Call.cancel`."""
 
 
 class _FutureProbe(Future[Probed]):

@@ -6,9 +6,11 @@ Frames, bytes and processes are real, nothing is simulated. Every policy gets th
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 
 from janus_vit.model.catalog import Model
@@ -23,7 +25,7 @@ from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.handshake import shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
-from janus_vit.runtime.pacing import captures
+from janus_vit.runtime.pacing import attentive, captures
 from janus_vit.runtime.worker import warm_up
 from janus_vit.sources.frames import Sample
 from janus_vit.sources.streams import true_label
@@ -66,7 +68,7 @@ class Session:
     def run(
         self, link: Link, samples: Iterator[Sample], duration_s: float, period_s: float | None = None
     ) -> Iterator[Step]:
-        """Run frames and yield a step after each.
+        """Run frames and yield a step for each answer, in order.
 
         Args:
             link: the link that the device is connected over.
@@ -74,11 +76,20 @@ class Session:
             duration_s: length of the run.
             period_s: time between frames of a camera, whose newest frame is run; None runs frames back to back.
         """
-        began_s = time.perf_counter()
-        frames = captures(time.perf_counter, _wait, duration_s, period_s, self.device.skip_if_hopeless)
+        began_s, steps = time.perf_counter(), deque[Step]()
+
+        def keep(sample: Sample, outcome: Outcome) -> None:
+            elapsed_s = time.perf_counter() - began_s
+            steps.append(Step(outcome, true_label(sample, self.model), link.rate_mbps(), elapsed_s))
+
+        wait = attentive(self.device, time.perf_counter, _wait)
+        frames = captures(time.perf_counter, wait, duration_s, period_s, self.device.skip_if_hopeless)
         for captured_s, sample in zip(frames, samples, strict=False):
-            outcome = self.device.infer(sample.frame, captured_s)
-            yield Step(outcome, true_label(sample, self.model), link.rate_mbps(), time.perf_counter() - began_s)
+            self.device.submit(sample.frame, captured_s, partial(keep, sample))
+            while steps:
+                yield steps.popleft()
+        self.device.drain()
+        yield from steps
 
 
 class Rig:
@@ -117,7 +128,9 @@ class Rig:
         return self._network.open_link(self._cloud.port)
 
     @contextmanager
-    def connected(self, address: str, policy: str, sla_s: float, images_allowed: bool = True) -> Iterator[Session]:
+    def connected(
+        self, address: str, policy: str, sla_s: float, images_allowed: bool = True, in_flight: int = 1
+    ) -> Iterator[Session]:
         """Connect a device with a fresh policy.
 
         Args:
@@ -125,6 +138,7 @@ class Rig:
             policy: a preset's name, or FILE.py:CLASS.
             sla_s: time allowed for each frame.
             images_allowed: False keeps pixels on the device.
+            in_flight: number of frames that run at once.
         """
         transport = GrpcTransport(address, expected_outputs(self._model))
         try:
@@ -134,7 +148,8 @@ class Rig:
             platforms = replace(both, accuracy=accuracy_for(self._model, self._precision, None))
             chosen = make_policy(policy, platforms)
             warm_up(self._worker, self._model.shape)
-            yield Session(Device(self._worker, transport, chosen, sla_s), platforms, self._model)
+            device = Device(self._worker, transport, chosen, sla_s, in_flight=in_flight)
+            yield Session(device, platforms, self._model)
         finally:
             transport.close()
 

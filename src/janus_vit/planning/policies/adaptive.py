@@ -125,6 +125,8 @@ class MostAccurateInTime:
         rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
         before_s = device.factor * self._device_s
         after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
+        if situation.uplink_busy_s > 0:
+            after_s += self._uses_link * np.maximum(0.0, situation.uplink_busy_s - before_s)
         accepted = self._acceptance.probability(situation.now_s)
         lost = self._lost(situation.price)
         chances = self._chances(before_s, after_s, situation.time_left_s, accepted, lost)
@@ -141,6 +143,7 @@ class MostAccurateInTime:
             cloud=cloud,
             on_time=float(chances.on_time[row, column]),
             accuracy=self._measured_accuracy(row, column),
+            uplink_busy_s=situation.uplink_busy_s,
         )
         plan = self._table.plan(row, column)
         return Decision(plan, predicted, self._probes.bytes_due(plan, situation))

@@ -31,6 +31,7 @@ class SmallestLevel:
         self._link = link
         self._rtt = RoundTrip(rtt_s)
         self._probes = ProbeTimer(table)
+        self._before_s = table.device_s + table.encode_s
         self._compute_s = table.device_s + table.encode_s + table.cloud_s + table.decode_s
         self._megabits = table.size_bytes * 8e-6
         self._uses_link = (table.size_bytes > 0).astype(float)
@@ -45,11 +46,19 @@ class SmallestLevel:
     def choose(self, situation: Situation) -> Decision:
         """Run Algorithm 1."""
         rtt_s, rate_mbps = self._rtt.seconds, self._link.rate_mbps
-        wait_s = rtt_s + situation.cloud_queue_s
+        wait_s = rtt_s + situation.cloud_queue_s + np.maximum(0.0, situation.uplink_busy_s - self._before_s)
         total_s = self._compute_s + self._megabits / rate_mbps + self._uses_link * wait_s
         row, column = smallest_level(total_s, situation.time_left_s)
         plan = self._table.plan(row, column)
-        predicted = predict(self._table, row, column, rate_mbps=rate_mbps, rtt_s=rtt_s, queue_s=situation.cloud_queue_s)
+        predicted = predict(
+            self._table,
+            row,
+            column,
+            rate_mbps=rate_mbps,
+            rtt_s=rtt_s,
+            queue_s=situation.cloud_queue_s,
+            uplink_busy_s=situation.uplink_busy_s,
+        )
         return Decision(plan, predicted, self._probes.bytes_due(plan, situation))
 
 

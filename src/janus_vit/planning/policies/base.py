@@ -29,6 +29,7 @@ class Situation:
         cloud_queue_s: queueing delay that the cloud reported last, less the time since then.
         last_probe_s: when the device last sent a probe, on its clock; None before the first one.
         price: what the cloud's engine costs this device, as it knows it from the cloud's last report.
+        uplink_busy_s: time until the payloads of earlier frames are sent.
     """
 
     now_s: float
@@ -36,6 +37,7 @@ class Situation:
     cloud_queue_s: float = 0.0
     last_probe_s: float | None = None
     price: EnginePrice = FREE
+    uplink_busy_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def predict(
     cloud: MachineCorrection = AS_PROFILED,
     on_time: float | None = None,
     accuracy: float | None = None,
+    uplink_busy_s: float = 0.0,
 ) -> Prediction:
     """Predict the times of one plan of a table.
 
@@ -91,12 +94,15 @@ def predict(
         cloud: how the cloud's compute relates to its profile.
         on_time: probability of meeting the deadline, copied to the result.
         accuracy: accuracy of the plan, copied to the result.
+        uplink_busy_s: time until the payloads of earlier frames are sent.
     """
     size_bytes = float(table.size_bytes[row, column])
     sends = size_bytes > 0
+    device_s = float(table.device_s[row, column]) * device.factor
+    encode_s = float(table.encode_s[row, column]) * device.factor
     return Prediction(
-        device_s=float(table.device_s[row, column]) * device.factor,
-        encode_s=float(table.encode_s[row, column]) * device.factor,
+        device_s=device_s,
+        encode_s=encode_s,
         transfer_s=rtt_s + size_bytes * 8e-6 / rate_mbps if sends else 0.0,
         queue_s=queue_s if sends else 0.0,
         decode_s=float(table.decode_s[row, column]) * cloud.factor,
@@ -108,4 +114,5 @@ def predict(
         on_time=on_time,
         accuracy=accuracy,
         unhurried_s=float(table.rescue.planned_s[row, table.options[column].split]) * device.factor,
+        uplink_wait_s=max(0.0, uplink_busy_s - device_s - encode_s) if sends else 0.0,
     )

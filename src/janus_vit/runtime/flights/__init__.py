@@ -1,0 +1,1 @@
+"""Frames in flight: requests on their way, and how each frame ends."""

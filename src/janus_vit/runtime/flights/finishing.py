@@ -1,0 +1,147 @@
+"""How a frame ends: on the device, with the cloud's reply, or with a fallback."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, TransportError, WireError
+from janus_vit.planning.outcome import patience_s
+from janus_vit.planning.plan import Plan
+from janus_vit.runtime.clock import Clock, Stopwatch
+from janus_vit.runtime.flights.calls import Calls
+from janus_vit.runtime.flights.flight import Ending, Flight, Uplink
+from janus_vit.runtime.known_load import KnownLoad
+from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of
+from janus_vit.runtime.worker import EncodedPayload, Worker
+from janus_vit.wire.fields import LONGEST_WAIT_S
+from janus_vit.wire.messages import Request
+
+_LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
+
+
+class Finisher:
+    """Ends frames after their compute.
+
+    Args:
+        worker: runs the device's part of the model.
+        clock: source of the time.
+        load: learns the load that the cloud reports.
+        uplink: learns when payloads have left.
+        name: identifies this device at the cloud.
+
+    Attributes:
+        worked_s: compute of the device on all frames so far.
+    """
+
+    def __init__(self, worker: Worker, clock: Clock, load: KnownLoad, uplink: Uplink, name: str) -> None:
+        self._worker = worker
+        self._clock = clock
+        self._load = load
+        self._uplink = uplink
+        self._name = name
+        self.worked_s = 0.0
+
+    def send_or_finish(self, flight: Flight, calls: Calls) -> None:
+        """Send a frame, or finish it here if its plan is local or no format can carry its values."""
+        plan = flight.decision.plan
+        if plan.is_local:
+            self._finish_here(flight, plan)
+            return
+        try:
+            with Stopwatch(self._clock) as encoding:
+                payload = self._worker.encode(flight.state, plan)
+        except WireError as error:
+            self._finish_here(flight, self._fallback_plan(flight), reason_of(error))
+            return
+        self.worked_s += encoding.seconds
+        flight.measured = replace(flight.measured, encode_s=encoding.seconds)
+        self._send(flight, payload, calls)
+
+    def take_reply(self, flight: Flight) -> None:
+        """End a frame if its call has ended with a reply; note the failure if it has failed."""
+        if flight.call is None or flight.call.ended_s is None:
+            return
+        ended_s = flight.call.ended_s
+        try:
+            reply = flight.call.reply()
+        except (TransportError, WireError) as error:
+            flight.failure = error, ended_s
+            return
+        self._load.learn(reply.expected_queue_s, reply.price, ended_s)
+        measured, transfer, waited_s = self._uplink.delivered(flight, reply, ended_s)
+        flight.ending = Ending(
+            flight.decision.plan, reply.answer, measured, ended_s, transfers=(transfer,), uplink_s=waited_s
+        )
+
+    def fall_back(self, flight: Flight) -> None:
+        """Finish a frame here because its call failed, or because its time is up."""
+        if flight.failure is None and flight.call is not None:
+            flight.call.cancel()
+        error, failed_s = flight.failure or (DeadlineExceeded("no answer in time"), self._clock.now())
+        if isinstance(error, Overloaded):
+            self._load.learn(error.expected_wait_s, error.price, failed_s)
+        elapsed_s = failed_s - flight.sent_s
+        failed = transfer_of(error, flight.decision.predicted, failed_s, elapsed_s, flight.size_bytes)
+        plan = self._fallback_plan(flight)
+        with Stopwatch(self._clock) as finishing:
+            answer = self._worker.finish(flight.state, plan)
+        self.worked_s += finishing.seconds
+        waited_s = failed.send_s + (failed.rtt_s or 0.0)
+        flight.ending = Ending(
+            plan=plan,
+            answer=answer,
+            measured=replace(flight.measured, waited_s=waited_s, fallback_s=finishing.seconds),
+            at_s=self._clock.now(),
+            fallback=reason_of(error),
+            transfers=self._uplink.failed(flight, failed),
+            refused=isinstance(error, Rejected),
+        )
+
+    def _finish_here(self, flight: Flight, plan: Plan, fallback: str | None = None) -> None:
+        with Stopwatch(self._clock) as finishing:
+            answer = self._worker.finish(flight.state, plan)
+        self.worked_s += finishing.seconds
+        measured = replace(flight.measured, device_s=flight.measured.device_s + finishing.seconds)
+        flight.ending = Ending(plan, answer, measured, self._clock.now(), fallback)
+
+    def _send(self, flight: Flight, payload: EncodedPayload, calls: Calls) -> None:
+        sent_s, expected = self._clock.now(), flight.decision.predicted
+        left_s = flight.deadline_s - sent_s
+        patience = patience_s(left_s, expected.finish_s, expected.remote_s, spread=expected.spread)
+        wait_s = min(float(patience), LONGEST_WAIT_S)
+        flight.size_bytes, flight.sent_s, flight.give_up_s = len(payload.body), sent_s, sent_s + wait_s
+        flight.worked_s = self.worked_s
+        flight.call = calls.start(self._request(flight, payload, wait_s, left_s), wait_s)
+
+    def _fallback_plan(self, flight: Flight) -> Plan:
+        """The plan of a fallback: with the rescue schedule only if the planned one would miss the deadline."""
+        plan, expected = flight.decision.plan, flight.decision.predicted
+        left_s = flight.deadline_s - self._clock.now()
+        planned_s = expected.finish_s if expected.unhurried_s is None else expected.unhurried_s
+        in_time = (1 + 2 * expected.spread) * planned_s <= left_s
+        return replace(plan, rescue=None) if in_time else plan
+
+    def _request(self, flight: Flight, payload: EncodedPayload, wait_s: float, left_s: float) -> Request:
+        """The request. Its times are without the round trip, so that the cloud counts no answer that comes too late.
+
+        Args:
+            flight: the frame.
+            payload: what is sent.
+            wait_s: how long the device waits for the answer.
+            left_s: time until the frame's deadline.
+        """
+        plan, rtt_s = flight.decision.plan, round_trip_s(flight.decision.predicted)
+        time_left_s = max(_LEAST_TIME_TOLD_S, wait_s - rtt_s)
+        return Request(
+            fingerprint=self._worker.fingerprint,
+            payload=plan.payload,
+            split=plan.split,
+            merges=plan.merges[plan.split :],
+            tokens=payload.tokens,
+            width=payload.width,
+            time_left_s=time_left_s,
+            device=self._name,
+            body=payload.body,
+            tap_tokens=payload.tap_tokens,
+            in_time_s=min(time_left_s, max(_LEAST_TIME_TOLD_S, left_s - rtt_s)),
+        )

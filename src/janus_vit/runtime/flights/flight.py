@@ -1,0 +1,150 @@
+"""A frame in flight, and the link that several of them share. Pure numbers, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from janus_vit.errors import JanusError
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Transfer
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.policies.base import Decision
+from janus_vit.runtime.flights.calls import Call
+from janus_vit.runtime.measuring import round_trip_s, with_reply
+from janus_vit.wire.messages import Reply
+
+_FASTEST = 0.5  # of the expected sending time: what an overlapped transfer may show at most
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a frame ended.
+
+    Attributes:
+        plan: the plan that ran. After a fallback it has a rescue schedule only if the device used it.
+        answer: the answer.
+        measured: measured times, without the total.
+        at_s: when the answer was there, on the device's clock.
+        fallback: why the device finished the frame itself; None if it did not have to.
+        transfers: observation of the link from the frame's own transfer; empty if there was none.
+        refused: whether the cloud refused the frame.
+        uplink_s: time that its payload waited for those of earlier frames.
+    """
+
+    plan: Plan
+    answer: Answer
+    measured: Measured
+    at_s: float
+    fallback: str | None = None
+    transfers: tuple[Transfer, ...] = ()
+    refused: bool = False
+    uplink_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Flight:
+    """A frame from its compute on the device to the delivery of its answer.
+
+    Attributes:
+        frame: number of the frame in the stream.
+        began_s: time of capture, on the device's clock.
+        deadline_s: when its answer is late.
+        decision: how it runs.
+        state: what the worker's `compute` returned.
+        measured: times so far.
+        deliver: called with the outcome.
+        overlap: what it shared with earlier frames when it was sent.
+        probed: transfers of probes that ended before it was sent.
+        size_bytes: payload bytes that were sent.
+        sent_s: when it was sent.
+        give_up_s: when the device stops waiting for the reply.
+        worked_s: compute of the device on all frames, when this one was sent.
+        call: its request; None if it stays on the device.
+        failure: why its call failed, and when; None if it has not.
+        ending: how it ended; None while it has not.
+    """
+
+    frame: int
+    began_s: float
+    deadline_s: float
+    decision: Decision
+    state: Any
+    measured: Measured
+    deliver: Callable[[Outcome], None]
+    overlap: Overlap
+    probed: tuple[Transfer, ...]
+    size_bytes: int = 0
+    sent_s: float = 0.0
+    give_up_s: float = math.inf
+    worked_s: float = 0.0
+    call: Call | None = None
+    failure: tuple[JanusError, float] | None = None
+    ending: Ending | None = None
+
+    @property
+    def in_the_air(self) -> bool:
+        """Whether its reply is still expected."""
+        return self.call is not None and self.failure is None and self.ending is None
+
+    @property
+    def send_s(self) -> float:
+        """Expected time to send its payload alone."""
+        return max(0.0, self.decision.predicted.transfer_s - round_trip_s(self.decision.predicted))
+
+
+class Uplink:
+    """When the payloads of the frames in flight have been sent.
+
+    A reply tells when its own payload had left: elapsed time less the cloud's time and the round trip. A payload that
+    waited for an earlier one was sent only from then on; its reply alone would show a rate that is too low.
+    """
+
+    def __init__(self) -> None:
+        self._left_s = -math.inf  # when the last payload whose reply came had left the device
+        self._failed_s = -math.inf  # when the last call failed
+
+    def backlog(self, flights: Iterable[Flight], now_s: float) -> tuple[float, float]:
+        """What a new frame finds before it, if these flights take as long as predicted.
+
+        Args:
+            flights: in the air, in the order of sending.
+            now_s: current time.
+
+        Returns:
+            Time until their payloads are sent, and how long the new frame would then wait for them in the cloud.
+        """
+        link_s, cloud_s, half_s = self._left_s, now_s, 0.0
+        for flight in flights:
+            expected = flight.decision.predicted
+            half_s = round_trip_s(expected) / 2
+            link_s = max(link_s, flight.sent_s) + flight.send_s
+            cloud_s = max(cloud_s, link_s + half_s) + expected.decode_s + expected.cloud_s
+        busy_s = max(0.0, link_s - now_s)
+        return busy_s, max(0.0, cloud_s - now_s - busy_s - half_s)
+
+    def delivered(self, flight: Flight, reply: Reply, ended_s: float) -> tuple[Measured, Transfer, float]:
+        """Times of a flight whose reply came, its transfer, and how long it waited for earlier payloads."""
+        elapsed_s = ended_s - flight.sent_s
+        measured = with_reply(flight.measured, reply, elapsed_s)
+        waited_s = max(0.0, self._left_s - flight.sent_s) if flight.overlap.others else 0.0
+        own_rtt_s = round_trip_s(flight.decision.predicted)
+        server_s = reply.decode_s + reply.queue_s + reply.compute_s
+        left_s = flight.sent_s + reply.receive_s
+        if waited_s and own_rtt_s:
+            left_s = ended_s - server_s - own_rtt_s
+            send_s = max(_FASTEST * flight.send_s, left_s - self._left_s)
+            rtt_s = max(0.0, elapsed_s - waited_s - send_s - server_s)
+            measured = replace(measured, send_s=send_s, rtt_s=rtt_s)
+            transfer = Transfer(ended_s, flight.size_bytes, send_s=send_s, rtt_s=own_rtt_s)
+        else:
+            transfer = Transfer(ended_s, flight.size_bytes, send_s=measured.send_s, rtt_s=measured.rtt_s)
+        self._left_s = max(self._left_s, left_s)
+        return measured, transfer, waited_s
+
+    def failed(self, flight: Flight, transfer: Transfer) -> tuple[Transfer, ...]:
+        """What a failed call says about the link: nothing new, if it was sent before an earlier one had failed."""
+        is_news = flight.sent_s >= self._failed_s
+        self._failed_s = transfer.at_s
+        return (transfer,) if is_news else ()

@@ -1,0 +1,297 @@
+"""Several frames in flight: answers in order, none lost, none late because of a later one, and the planner knows."""
+
+import dataclasses
+from itertools import islice, pairwise
+
+import pytest
+
+from janus_vit.cloud.server import Cloud
+from janus_vit.errors import InputError, Unreachable
+from janus_vit.links.traces import Trace
+from janus_vit.planning.outcome import Answer, Overlap, Prediction
+from janus_vit.planning.payloads import LOCAL
+from janus_vit.planning.plan import Plan
+from janus_vit.planning.platforms import Platforms
+from janus_vit.planning.policies.base import Decision, Situation
+from janus_vit.planning.policies.presets import make_policy
+from janus_vit.records.reader import read_records
+from janus_vit.records.writer import RecordWriter
+from janus_vit.runtime.connect import connect
+from janus_vit.runtime.device import Device
+from janus_vit.runtime.flights.calls import EndedCall
+from janus_vit.runtime.pacing import attended
+from janus_vit.runtime.worker import EncodedPayload
+from janus_vit.simulation.clock import VirtualClock
+from janus_vit.simulation.simulate import simulate
+from janus_vit.wire.messages import Reply
+
+SENT = Plan("none", 0.0, (0, 0), 0, "jpeg90")
+HERE = Plan("none", 0.0, (0, 0), 3, LOCAL)
+ANSWER = Answer((0,), (1.0,))
+
+
+class Worker:
+    """Takes the time that a test sets."""
+
+    fingerprint = "model"
+
+    def __init__(self, clock, compute_s=0.01, finish_s=0.05):
+        self.clock, self.compute_s, self.finish_s = clock, compute_s, finish_s
+
+    def prepare(self, frame):
+        return frame
+
+    def compute(self, prepared, plan):
+        self.clock.advance(self.compute_s)
+        return prepared
+
+    def encode(self, state, plan):
+        return EncodedPayload(b"x" * 1000, 0, 0)
+
+    def finish(self, state, plan):
+        self.clock.advance(0.0 if plan.is_local else self.finish_s)
+        return ANSWER
+
+
+class Planned:
+    """A policy with one plan for each frame; keeps situations and outcomes."""
+
+    def __init__(self, plans, **predicted):
+        times = {"device_s": 0.01, "encode_s": 0.0, "transfer_s": 0.1, "queue_s": 0.0, "decode_s": 0.0}
+        self.predicted = Prediction(**times | {"cloud_s": 0.0, "finish_s": 0.05, "size_bytes": 1000.0} | predicted)
+        self.plans, self.asked, self.seen = list(plans), [], []
+
+    def observe(self, outcome):
+        self.seen.append(outcome)
+
+    def choose(self, situation):
+        self.asked.append(situation)
+        return Decision(self.plans[min(len(self.plans) - 1, len(self.seen))], self.predicted)
+
+
+class Air:
+    """A transport whose replies take the times that a test gives; None: no reply comes."""
+
+    def __init__(self, clock, replies_s):
+        self.clock, self.replies_s, self.cancelled = clock, iter(replies_s), 0
+
+    def start(self, request, timeout_s):
+        reply_s = next(self.replies_s)
+        if isinstance(reply_s, Exception):
+            return EndedCall(self.clock.now(), reply_s)
+        return Coming(self, None if reply_s is None else self.clock.now() + reply_s)
+
+    def wait(self, calls, timeout_s):
+        ends_s = [call.at_s for call in calls if call.at_s is not None]
+        now_s = self.clock.now()
+        self.clock.advance(max(0.0, min([now_s + timeout_s, *ends_s]) - now_s))
+
+
+class Coming:
+    """A call that ends when the clock says so."""
+
+    def __init__(self, air, at_s):
+        self.air, self.at_s = air, at_s
+
+    @property
+    def ended_s(self):
+        return self.at_s if self.at_s is not None and self.air.clock.now() >= self.at_s - 1e-9 else None
+
+    def reply(self):
+        return Reply(ANSWER, 0.001, 0.0, 0.0, 0.001, 0.0)
+
+    def cancel(self):
+        self.air.cancelled += 1
+
+
+def stream(policy, replies_s, frames, sla_s=0.3, in_flight=4, **worker):
+    """Outcomes of frames that are submitted back to back, each with the time of its delivery."""
+    clock = VirtualClock()
+    air = Air(clock, replies_s)
+    device = Device(Worker(clock, **worker), air, policy, sla_s, clock=clock, in_flight=in_flight)
+    delivered = []
+    for _ in range(frames):
+        device.submit(None, None, lambda outcome: delivered.append((outcome, clock.now())))
+    device.drain()
+    return delivered, air
+
+
+def test_frames_are_computed_while_others_are_in_the_air():
+    delivered, _ = stream(Planned([SENT]), [0.1] * 8, frames=8)
+    outcomes = [outcome for outcome, _ in delivered]
+    assert [outcome.at_s for outcome in outcomes[:4]] == pytest.approx([0.0, 0.01, 0.02, 0.03])
+    assert [outcome.overlap.others for outcome in outcomes[:5]] == [0, 1, 2, 3, 3]
+    assert outcomes[0].overlap.compute_s == pytest.approx(0.03)
+    assert delivered[-1][1] == pytest.approx(0.25)  # one after the other: 0.88 s
+    assert all(outcome.met and outcome.fallback is None for outcome in outcomes)
+
+
+def test_never_more_frames_than_allowed_are_in_flight():
+    delivered, _ = stream(Planned([SENT]), [0.1] * 6, frames=6, in_flight=2)
+    assert max(outcome.overlap.others for outcome, _ in delivered) == 1
+
+
+def test_answers_come_in_the_order_of_the_frames_and_say_how_long_they_waited_for_it():
+    delivered, _ = stream(Planned([SENT]), [0.2, 0.05, 0.05], frames=3)
+    assert [outcome.frame for outcome, _ in delivered] == [0, 1, 2]
+    assert [at_s for _, at_s in delivered] == sorted(at_s for _, at_s in delivered)
+    assert delivered[1][0].overlap.order_s == pytest.approx(0.21 - 0.07)
+    assert delivered[1][0].measured.total_s == pytest.approx(0.20)  # until it is delivered
+
+
+def test_lost_frames_are_finished_here_in_time_and_in_order():
+    delivered, air = stream(Planned([SENT]), [0.1, None, None, 0.1], frames=4, finish_s=0.05)
+    outcomes = [outcome for outcome, _ in delivered]
+    assert [outcome.fallback is None for outcome in outcomes] == [True, False, False, True]
+    assert [outcome.frame for outcome in outcomes] == [0, 1, 2, 3]
+    assert outcomes[1].met
+    assert air.cancelled == 2
+    # Both were sent before the first loss was known: the link has failed once.
+    assert [len(outcome.transfers) for outcome in outcomes] == [1, 1, 0, 1]
+
+
+def test_a_call_that_fails_at_once_is_a_fallback():
+    delivered, _ = stream(Planned([SENT]), [0.1, Unreachable("gone"), 0.1], frames=3)
+    assert [outcome.fallback for outcome, _ in delivered] == [None, "Unreachable: gone", None]
+
+
+def test_a_frame_waits_if_its_compute_would_delay_the_rescue_of_an_earlier_one():
+    policy = Planned([SENT, HERE], device_s=0.2)
+    delivered, _ = stream(policy, [0.1, 0.1, 0.1, 0.1], frames=3, compute_s=0.2, sla_s=0.5)
+    outcomes = [outcome for outcome, _ in delivered]
+    assert [outcome.at_s for outcome in outcomes] == pytest.approx([0.0, 0.2, 0.4])
+    held, _ = stream(policy, [None, 0.1, 0.1, 0.1], frames=2, compute_s=0.2, sla_s=0.5)
+    # The first frame is sent at 0.2 and is finished here from about 0.45 on, so the next may run from 0.2 to 0.42.
+    assert held[0][0].met
+    late, _ = stream(Planned([SENT], device_s=0.2), [None, 0.1], frames=2, compute_s=0.2, sla_s=0.4)
+    assert late[0][0].met  # the next one would have ended after the rescue had to begin
+    assert late[1][0].at_s >= late[0][1]
+
+
+def test_the_planner_knows_when_the_uplink_will_be_free():
+    policy = Planned([SENT], transfer_s=0.09, rate_mbps=0.1)  # 1,000 bytes take 80 ms
+    stream(policy, [0.1] * 3, frames=3)
+    # Each frame asks, and then whether there is room for another one.
+    assert [each.uplink_busy_s for each in policy.asked[::2]] == pytest.approx([0.0, 0.08, 0.15], abs=0.005)
+
+
+def test_a_busy_uplink_counts_against_plans_that_send(make_profile, model):
+    profile = make_profile(2e-3)
+    platforms = Platforms(model.shape, profile, profile, 1000.0, 0.01)
+    for name in ("adaptive", "janus", "cloud-jpeg"):
+        idle, busy = (
+            make_policy(name, platforms).choose(Situation(0.0, 0.3, uplink_busy_s=busy_s)) for busy_s in (0.0, 0.25)
+        )
+        if not busy.plan.is_local:
+            waits_s = busy.predicted.uplink_wait_s
+            assert waits_s == pytest.approx(max(0.0, 0.25 - busy.predicted.device_s - busy.predicted.encode_s))
+            assert busy.predicted.remote_s >= waits_s
+        assert idle.predicted.uplink_wait_s == 0.0
+
+
+def test_frames_that_share_the_uplink_show_its_true_rate(make_profile, model):
+    profile = make_profile(1e-4)
+    trace = Trace("steady", 1.0, [2.0])
+    platforms = Platforms(model.shape, profile, profile, 2.0, 0.1)
+    outcomes = list(simulate(make_policy("cloud-only", platforms), platforms, trace, 1.0, 8.0, in_flight=4))
+    assert max(outcome.overlap.uplink_s for outcome in outcomes) > 0.005
+    rates = [transfer.rate_mbps for outcome in outcomes for transfer in outcome.transfers]
+    assert rates == pytest.approx([2.0] * len(rates), rel=0.05)
+
+
+@pytest.mark.parametrize("policy", ["adaptive", "janus", "cloud-jpeg"])
+def test_on_a_link_with_a_long_round_trip_throughput_grows_and_no_frame_is_late(make_profile, model, policy):
+    profile = make_profile(1e-4)
+    platforms = Platforms(model.shape, profile.slowed(200), profile, 50.0, 0.1)
+    runs = [
+        list(simulate(make_policy(policy, platforms), platforms, Trace("steady", 1.0, [50.0]), 0.3, 6.0, in_flight=n))
+        for n in (1, 4)
+    ]
+    assert len(runs[1]) > 1.8 * len(runs[0])
+    assert all(outcome.met for run in runs for outcome in run)
+
+
+def test_newest_frame_of_a_camera_wins(make_profile, model):
+    profile = make_profile(1e-4)
+    platforms = Platforms(model.shape, profile, profile, 50.0, 0.1)
+    policy = make_policy("cloud-jpeg", platforms)
+    outcomes = list(simulate(policy, platforms, Trace("steady", 1.0, [50.0]), 0.3, 3.0, 0.01, in_flight=4))
+    gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(outcomes)]
+    assert [outcome.frame for outcome in outcomes] == list(range(len(outcomes)))
+    assert min(gaps) > 0.0
+    assert max(gaps) > 0.015  # frames in between are dropped while four are in flight
+
+
+def test_a_lost_link_loses_no_frame(make_profile, model):
+    profile = make_profile(1e-4)
+    platforms = Platforms(model.shape, profile.slowed(100), profile, 20.0, 0.1)
+    trace = Trace("gaps", 1.0, [20.0, 0.0, 20.0, 20.0, 0.0, 0.0])
+    outcomes = list(simulate(make_policy("adaptive", platforms), platforms, trace, 0.4, 12.0, in_flight=4))
+    assert [outcome.frame for outcome in outcomes] == list(range(len(outcomes)))
+    assert any(outcome.fallback for outcome in outcomes)
+    assert all(outcome.answer.classes for outcome in outcomes)
+
+
+def test_a_transport_for_one_request_refuses_several():
+    clock = VirtualClock()
+    with pytest.raises(InputError, match="one request at a time"):
+        Device(Worker(clock), object(), Planned([SENT]), 0.3, clock=clock, in_flight=2)
+
+
+def test_records_keep_what_overlapped(tmp_path):
+    delivered, _ = stream(Planned([SENT]), [0.2, 0.05, None], frames=3)
+    path = tmp_path / "records.jsonl"
+    writer = RecordWriter(path)
+    for outcome, _ in delivered:
+        writer.write(outcome)
+    writer.close()
+    read = read_records(path).outcomes
+    assert [outcome.overlap for outcome in read] == [outcome.overlap for outcome, _ in delivered]
+    assert read[1].overlap != Overlap()
+
+
+def test_an_error_of_the_worker_leaves_a_device_that_goes_on():
+    clock = VirtualClock()
+    worker = Worker(clock)
+    device = Device(worker, Air(clock, [0.1, 0.1]), Planned([SENT]), 0.3, clock=clock, in_flight=2)
+    device.submit(None, None, lambda outcome: None)
+    worker.prepare = lambda frame: (_ for _ in ()).throw(InputError("not a frame"))
+    with pytest.raises(InputError):
+        device.submit(None, None, lambda outcome: None)
+    del worker.prepare
+    delivered = []
+    device.submit(None, None, delivered.append)
+    device.drain()
+    assert [outcome.frame for outcome in delivered] == [1]
+
+
+def test_frames_in_flight_are_attended_while_a_camera_is_awaited():
+    class Attends:
+        def __init__(self):
+            self.left = 3
+
+        def attend(self, until_s):
+            self.left -= 1
+            return self.left > 0
+
+    device = Attends()
+    assert list(islice(attended(iter([1, 2]), device, lambda: 0.0), 5)) == [1, 2]
+
+
+def test_a_live_stream_answers_in_order_what_the_device_alone_answers(model, make_profile, frames):
+    profile = dataclasses.replace(make_profile(1e-4), model=model.name)
+    with (
+        Cloud(model, profile, engine="eager") as cloud,
+        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=5.0, policy="cloud-only", in_flight=4) as device,
+    ):
+        alone = [device.infer(frame).answer.classes for frame in frames]
+        delivered = []
+        for frame in frames * 3:
+            device.submit(frame, None, delivered.append)
+        device.drain()
+        cloud.close()
+        device.submit(frames[0], None, delivered.append)
+        device.drain()
+    assert [outcome.answer.classes for outcome in delivered] == [*alone * 3, alone[0]]
+    assert [outcome.fallback is None for outcome in delivered] == [True] * 12 + [False]
+    assert max(outcome.overlap.others for outcome in delivered) == 3
