@@ -15,13 +15,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from janus_vit.calibration.profiler import profile_machine
-from janus_vit.model.catalog import load_model
+from janus_vit.errors import InputError
+from janus_vit.links.emulator import LinkSpec
+from janus_vit.links.netns import check_machine
+from janus_vit.links.packets import Damage
+from janus_vit.links.traces import Trace
+from janus_vit.links.tunnel import Tunnel
+from janus_vit.model.catalog import Model, load_model
+from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.testbed.chaos.device_process import DeviceSpec, pictures
 from janus_vit.testbed.chaos.faults import FAULTS
@@ -33,6 +41,8 @@ SLA_S, PERIOD_S, SLOWDOWN = 0.35, 0.15, 12.0
 POLICIES = ("janus", "adaptive", "janus", "janus", "janus", "adaptive")
 PRIVATE, CAMERAS = (2,), (4,)  # devices that keep pixels to themselves; devices with a camera
 PROCESSES = 2
+PACKET_FRAMES, PACKET_SHARE = 200, 0.02
+DAMAGE = Damage(duplicated=PACKET_SHARE, reordered=PACKET_SHARE, corrupted=PACKET_SHARE)
 FRAMES, SHORT_FRAMES, SOAK_FRAMES = 10_000, 1_800, 100_000
 
 
@@ -53,7 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         groups = [devices[first::PROCESSES] for first in range(PROCESSES)]
         plan = Plan(MODEL, profile, ENGINE, FAULTS, not options.short, 1.0 if options.short else 3.0, groups)
         report = run_chaos(plan, model, engine, lambda message: print(message, flush=True))
-    return _print(report)
+        packets = _with_damaged_packets(plan, Path(folder), model, engine)
+    return max(_print(report), 0 if packets is None else _print(packets))
+
+
+def _with_damaged_packets(plan: Plan, folder: Path, model: Model, engine: Engine) -> Report | None:
+    """Run one device over a link that loses, duplicates, reorders and corrupts packets; None if there is no tunnel."""
+    try:
+        check_machine()
+    except InputError as error:
+        print(f"no damaged packets: {error}")
+        return None
+    rate = Trace("constant", 1.0, np.array([50.0]))
+    (device,) = _devices(folder, PACKET_FRAMES)[:1]
+    with Tunnel(LinkSpec(rate, rate, delay_s=0.002), PACKET_SHARE, 1, DAMAGE) as tunnel:
+        tunnel.start_shaping()
+        over = replace(plan, faults=(), groups=[[device]], host=tunnel.host, namespace=tunnel.namespace)
+        report = run_chaos(over, model, engine)
+        print("\npackets damaged, up and down:", *tunnel.counts())
+    return report
 
 
 def _devices(folder: Path, frames: int) -> list[DeviceSpec]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from janus_vit.errors import InputError
-from janus_vit.links.packets import Counts, PacketLink
+from janus_vit.links.packets import Counts, Damage, PacketLink
 from janus_vit.links.traces import Trace
 
 PACKET = bytes(1250)  # 10 kbit: 1 ms at 10 Mbps
@@ -138,3 +138,25 @@ def test_an_invalid_loss_or_seed_is_named(loss, seed, named):
 def test_a_loss_of_nan_is_named():
     with pytest.raises(InputError, match=r"^loss is nan"):
         link_of(10, loss=float("nan"))
+
+
+def test_packets_are_duplicated_reordered_and_corrupted_as_asked():
+    packets = [bytes([index]) * 100 for index in range(50)]
+    taken = {}
+    for kind in ("duplicated", "reordered", "corrupted"):
+        link = link_of(10, damage=Damage(**{kind: 0.3}), seed=3)
+        for packet in packets:
+            link.put(packet, 0.0)
+        taken[kind] = link.take(100.0)
+    assert set(taken["duplicated"]) == set(packets)
+    assert 55 < len(taken["duplicated"]) < 75
+    assert taken["reordered"] != packets
+    assert sorted(taken["reordered"]) == packets
+    changed = [got for got, sent in zip(taken["corrupted"], packets, strict=True) if got != sent]
+    assert 5 < len(changed) < 25
+    assert all(len(set(packet[:20])) == 1 for packet in changed)  # not the IP header
+
+
+def test_a_share_above_one_is_refused():
+    with pytest.raises(InputError, match=r"reordered is 1\.5: use a share"):
+        Damage(reordered=1.5)

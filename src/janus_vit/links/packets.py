@@ -9,6 +9,7 @@ Does no I/O, takes the time as an argument, and does not interpret packets.
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from collections import deque
@@ -33,6 +34,35 @@ class Counts:
     lost: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What happens to packets that are not lost. Shares of the packets, each decided by itself.
+
+    Attributes:
+        duplicated: share that arrives twice.
+        reordered: share that arrives 10 ms later, behind its followers.
+        corrupted: share of which one bit behind the IP header flips.
+
+    Raises:
+        InputError: a share is outside [0, 1].
+    """
+
+    duplicated: float = 0.0
+    reordered: float = 0.0
+    corrupted: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share}: use a share of packets from 0 to 1")
+
+
+_UNDAMAGED = Damage()
+_REORDERED_S = 0.01
+_IP_HEADER_BYTES = 20
+
+
 class PacketLink:
     """One direction of a link. The times of successive calls must not decrease.
 
@@ -41,13 +71,22 @@ class PacketLink:
         delay_s: time from the moment a packet has been sent to its arrival.
         queue_bytes: bytes that can wait for the link.
         loss: probability that a sent packet is lost.
-        seed: seed of the losses.
+        seed: seed of the losses and the damage.
+        damage: what happens to packets that are not lost.
 
     Raises:
         InputError: the loss is outside [0, 1), or the seed is negative.
     """
 
-    def __init__(self, trace: Trace | None, delay_s: float, queue_bytes: int, loss: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        trace: Trace | None,
+        delay_s: float,
+        queue_bytes: int,
+        loss: float = 0.0,
+        seed: int = 0,
+        damage: Damage = _UNDAMAGED,
+    ) -> None:
         if not 0 <= loss < 1:  # also refuses NaN
             raise InputError(f"loss is {loss}: use a share of packets of at least 0 and below 1")
         if seed < 0:
@@ -55,12 +94,13 @@ class PacketLink:
         self._trace = trace
         self._delay_s = delay_s
         self._queue_bytes = queue_bytes
-        self._loss = loss
+        self._loss, self._damage = loss, damage
         self._random = random.Random(seed)
         self._free_at_s = 0.0  # when the last queued packet has left the link
         self._queued: deque[tuple[float, int]] = deque()  # (leaves at, bytes), oldest first
         self._queued_bytes = 0
-        self._in_flight: deque[tuple[float, bytes]] = deque()  # (arrives at, packet), oldest first
+        self._in_flight: list[tuple[float, int, bytes]] = []  # heap of (arrives at, number, packet)
+        self._number = 0
         self._sent = self._dropped = self._lost = 0
 
     @property
@@ -83,14 +123,28 @@ class PacketLink:
         if self._loss and self._random.random() < self._loss:
             self._lost += 1
             return
-        self._in_flight.append((leaves_s + self._delay_s, packet))
+        for _ in range(1 + self._chance(self._damage.duplicated)):
+            late_s = _REORDERED_S if self._chance(self._damage.reordered) else 0.0
+            self._number += 1
+            heapq.heappush(self._in_flight, (leaves_s + self._delay_s + late_s, self._number, self._passed(packet)))
 
     def take(self, now_s: float) -> list[bytes]:
-        """Remove and return the packets that have arrived by now, in order."""
+        """Remove and return the packets that have arrived by now, in the order of their arrival."""
         arrived = []
         while self._in_flight and self._in_flight[0][0] <= now_s:
-            arrived.append(self._in_flight.popleft()[1])
+            arrived.append(heapq.heappop(self._in_flight)[2])
         return arrived
+
+    def _chance(self, share: float) -> bool:
+        return share > 0 and self._random.random() < share
+
+    def _passed(self, packet: bytes) -> bytes:
+        """The packet as it arrives."""
+        if len(packet) <= _IP_HEADER_BYTES or not self._chance(self._damage.corrupted):
+            return packet
+        changed = bytearray(packet)
+        changed[self._random.randrange(_IP_HEADER_BYTES, len(packet))] ^= 1 << self._random.randrange(8)
+        return bytes(changed)
 
     def _enqueue(self, trace: Trace, size_bytes: int, now_s: float) -> float | None:
         """Queue a packet, and return when it will have left the link; None if the queue has no room."""

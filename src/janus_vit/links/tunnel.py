@@ -22,7 +22,7 @@ from typing import Any
 from janus_vit.errors import InputError
 from janus_vit.links import netns
 from janus_vit.links.emulator import LinkSpec
-from janus_vit.links.packets import Counts, PacketLink
+from janus_vit.links.packets import Counts, Damage, PacketLink
 
 _ANSWER_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
@@ -40,7 +40,8 @@ class Tunnel:
     Args:
         spec: the links; their queues hold whole packets, including headers.
         loss: share of packets that a link loses at random in each direction.
-        seed: seed of the losses.
+        seed: seed of the losses and the damage.
+        damage: what a link does to packets that it does not lose.
 
     Attributes:
         spec: the links.
@@ -51,10 +52,10 @@ class Tunnel:
         InputError: the machine cannot create a tunnel (see `netns.check_machine`), or loss or seed is out of range.
     """
 
-    def __init__(self, spec: LinkSpec, loss: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, spec: LinkSpec, loss: float = 0.0, seed: int = 0, damage: Damage | None = None) -> None:
         netns.check_machine()
         self.spec = spec
-        self._loss, self._seed = loss, seed
+        self._loss, self._seed, self._damage = loss, seed, damage or Damage()
         self._new_links()  # refuses an invalid loss or seed now
         context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
         self._pipe, relay_pipe = context.Pipe()
@@ -123,8 +124,8 @@ class Tunnel:
     def _new_links(self) -> tuple[PacketLink, PacketLink]:
         """Return a link for each direction, up and down, with independent losses."""
         spec = self.spec
-        up = PacketLink(spec.up, spec.delay_s, spec.queue_bytes, self._loss, self._seed)
-        return up, PacketLink(spec.down, spec.delay_s, spec.queue_bytes, self._loss, self._seed + 1)
+        up = PacketLink(spec.up, spec.delay_s, spec.queue_bytes, self._loss, self._seed, self._damage)
+        return up, PacketLink(spec.down, spec.delay_s, spec.queue_bytes, self._loss, self._seed + 1, self._damage)
 
     def _command(self, links: _Links | None) -> tuple[Counts, Counts]:
         """Make the relay use these links, or keep its links for None, and return the counts of its last links."""

@@ -39,6 +39,8 @@ class Plan:
         repeats: True: they come again until the devices are finished.
         pause_s: between two faults.
         groups: the devices of each process.
+        host: address of the cloud.
+        namespace: path of the network namespace of the cloud; None is the current one.
     """
 
     model: str
@@ -48,6 +50,8 @@ class Plan:
     repeats: bool
     pause_s: float
     groups: Sequence[Sequence[DeviceSpec]]
+    host: str = "127.0.0.1"
+    namespace: str | None = None
 
     @property
     def devices(self) -> list[DeviceSpec]:
@@ -96,7 +100,7 @@ def run_chaos(plan: Plan, model: Model, engine: Engine, tell: Callable[[str], No
     setups = [DevicesSetup(plan.model, plan.engine, plan.profile, "", tuple(group)) for group in plan.groups]
     began_s = time.perf_counter()
     windows: list[Window] = []
-    with ChaosRig(CloudSetup(plan.model, plan.profile, plan.engine), setups) as rig:
+    with ChaosRig(CloudSetup(plan.model, plan.profile, plan.engine, plan.host, plan.namespace), setups) as rig:
         memory, ended = [rig.memory()], Event()
         Thread(target=_sample_memory, args=(rig, memory, ended), daemon=True).start()
         try:
