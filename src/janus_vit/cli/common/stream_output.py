@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from janus_vit.live_page.device_feed import DeviceFeed
     from janus_vit.model.catalog import Model
-    from janus_vit.model.zeroshot import TextVectors
+    from janus_vit.model.text.zeroshot import TextVectors
     from janus_vit.planning.outcome import Outcome
     from janus_vit.sources.frames import Sample, Source
 
