@@ -1,5 +1,6 @@
 """Rotary positions: a merged token stands at the mean of its patches, in every engine and across every split."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import small_model
+from peers import FAMILIES
 from safetensors.torch import save_file
 
 from janus_vit.errors import InputError
@@ -181,3 +183,28 @@ def test_unmerged_angles_are_computed_once():
     rotary = Rotary((4, 4), 1, (1, 3, 1, 8))
     assert rotary(0, 17, None) is rotary(5, 17, None)
     assert math.isclose(float(rotary(0, 17, None).detach().square().sum()), 17 * 8, rel_tol=1e-5)
+
+
+def test_a_video_processor_is_read_as_an_image_processor_is(tmp_path):
+    FAMILIES["hf-vjepa2"](tmp_path)
+    wanted = load_model(str(tmp_path)).preprocessing
+    (tmp_path / "preprocessor_config.json").rename(tmp_path / "video_preprocessor_config.json")
+    model = load_model(str(tmp_path))
+    assert model.preprocessing == wanted
+    assert (wanted.frames, wanted.resize, model.notes) == (6, 37, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use_gated_mlp": True, "hidden_act": "silu"}, "field use_gated_mlp is True, and the tensors show False"),
+        ({"use_gated_mlp": True}, "field hidden_act is 'gelu': with use_gated_mlp only 'silu' is supported"),
+        ({"rope_theta": 0}, "field rope_theta"),
+    ],
+)
+def test_a_config_of_dinov3_that_cannot_be_right_is_refused(tmp_path, change, message):
+    FAMILIES["hf-dinov3"](tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=message):
+        load_model(str(tmp_path))

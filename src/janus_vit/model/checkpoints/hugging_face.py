@@ -233,6 +233,11 @@ def _activation(vision: Section, family: _Family) -> str:
         return _ACTIVATIONS[activation]
     if vision.values.get("use_swiglu_ffn") or (gated and activation == "silu"):
         return "gelu"  # the gated MLP has an activation of its own
+    if vision.values.get("use_gated_mlp"):
+        raise InputError(
+            f"{vision.source}: field hidden_act is {activation!r}: with use_gated_mlp only 'silu' is supported: use "
+            "another checkpoint"
+        )
     raise InputError(f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(_ACTIVATIONS)}")
 
 
