@@ -75,10 +75,10 @@ def test_a_token_is_turned_by_the_mean_position_of_its_patches():
 
 
 def test_scores_depend_only_on_the_distance_of_tokens():
-    rotary = Rotary((3, 5), 0, (1, 3, 1, 8))
+    rotary = Rotary((3, 5), 0, (1, 3, 1, 8)).requires_grad_(False)
     rotary.frequencies.data[..., 4:] = rotary.frequencies.data[..., :4]  # both channels of a pair turn alike
     query, key = torch.randn(2, 1, 1, 1, 8).expand(-1, 15, -1, -1, -1)
-    turned = [rotate(part[None], rotary(0, 15, None))[0, :, 0, 0] for part in (query, key)]
+    turned = [rotate(part[None].clone(), rotary(0, 15, None))[0, :, 0, 0] for part in (query, key)]
     scores = (turned[0] @ turned[1].T).view(3, 5, 3, 5)
     torch.testing.assert_close(scores[1:, 2:, 1:, 2:], scores[:-1, :-2, :-1, :-2], rtol=1e-4, atol=1e-4)
 

@@ -8,6 +8,7 @@ patches are not turned.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Rotary(nn.Module):
         self._sides, self._prefix = sides, prefix
         values = torch.zeros(frequencies)
         self.frequencies = nn.Parameter(values if values.is_meta else values.normal_(std=0.3))
-        self._unmerged: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+        self._kept: dict[tuple[int | None, torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, block: int, tokens: int, token_of_patch: Tensor | None) -> Tensor:
         """Return the cosine and the signed sine of each token's angles.
@@ -54,18 +55,27 @@ class Rotary(nn.Module):
         return self._turns(index, self._mean_positions(tokens, token_of_patch))
 
     def _of_unmerged(self, index: int) -> Tensor:
-        key = index, self.frequencies.device, self.frequencies.dtype
-        found = self._unmerged.get(key)
-        if found is None:
+        def compute() -> Tensor:
             positions = self._patch_positions()
             before = positions.new_zeros(self._prefix, positions.shape[1])
-            found = self._turns(index, torch.cat([before, positions])[None])
+            return self._turns(index, torch.cat([before, positions])[None])
+
+        return self._computed_once(index, compute)
+
+    def _computed_once(self, index: int | None, compute: Callable[[], Tensor]) -> Tensor:
+        key = index, self.frequencies.device, self.frequencies.dtype
+        found = self._kept.get(key)
+        if found is None:
+            found = compute()
             if not torch.compiler.is_compiling():  # an export traces tensors without values
-                self._unmerged[key] = found
+                self._kept[key] = found
         return found
 
     def _patch_positions(self) -> Tensor:
         """Position of each patch, and a 1: [P, axes + 1]."""
+        return self._computed_once(None, self._grid)
+
+    def _grid(self) -> Tensor:
         like = self.frequencies
         each = [torch.arange(side, dtype=like.dtype, device=like.device) for side in self._sides]
         grid = torch.stack(torch.meshgrid(*each, indexing="ij"), dim=-1).flatten(0, -2)
@@ -89,25 +99,30 @@ class Rotary(nn.Module):
 
 
 def rotate(values: Tensor, rotation: Tensor) -> Tensor:
-    """Turn queries and keys.
+    """Turn queries and keys in place, which saves memory for as many values. Return them.
 
     Args:
         values: [..., n, heads, head_width].
         rotation: [..., 2, heads or 1, head_width]: cosine, and sine that is negative in the first half of the channels.
-
-    Returns:
-        The same shape as `values`, in the type of `rotation`.
     """
-    values = values.to(rotation.dtype)
-    first, second = values.chunk(2, dim=-1)
-    cosine, sine = rotation[..., :1, :, :], rotation[..., 1:, :, :]
-    return torch.addcmul(values * cosine, torch.cat([second, first], dim=-1), sine)
+    half = values.shape[-1] // 2
+    first, second = values[..., :half], values[..., half:]
+    cosine, sine = rotation[..., :1, :, :].chunk(2, dim=-1), rotation[..., 1:, :, :].chunk(2, dim=-1)
+    turned = first * sine[1]
+    first.mul_(cosine[0]).addcmul_(second, sine[0])
+    second.mul_(cosine[1]).add_(turned)
+    return values
 
 
 def split_heads(qkv: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Split [..., 3, heads, head_width] into queries, keys and values [..., heads, head_width]; turn the first two."""
+    """Split [B, T, 3, heads, head_width] into queries, keys and values [B, T, heads, head_width].
+
+    Turns the queries and keys of the tokens that `rotation` is for, which may come before padding. May overwrite `qkv`;
+    queries and keys may get the type of `rotation`.
+    """
     if rotation is None:
-        query, key, value = qkv.unbind(-3)
+        query, key, value = qkv.unbind(2)
         return query, key, value
-    query, key = rotate(qkv[..., :2, :, :], rotation).to(qkv.dtype).unbind(-3)
-    return query, key, qkv[..., 2, :, :]
+    turned = qkv[:, :, :2].to(rotation.dtype)
+    rotate(turned[:, : rotation.shape[1]], rotation)
+    return turned[:, :, 0], turned[:, :, 1], qkv[:, :, 2]

@@ -80,8 +80,6 @@ class PackedBlock:
             x = aligned(x) if self.variant.align else x
         elif self.variant.few_shapes:
             x, bias_sizes = padded(x), padded(bias_sizes)
-        if rotation is not None and rotation.shape[1] < x.shape[1]:
-            rotation = followed_by_zeros(rotation, x.shape[1])
         x, sizes, matching = self._attention_half(x, sizes, bias_sizes, merges, protected, head_tokens, rotation)
         return self._mlp_half(x)[:, : sizes.shape[1]], sizes, matching
 
@@ -129,7 +127,7 @@ def aligned(values: Tensor) -> Tensor:
     oneDNN splits other numbers of rows badly, which costs a few percent of a product's time. One such number is 577,
     a class token and 24 x 24 patches.
     """
-    return _rounded_up(values, min(8, _sixteenth(values)))
+    return _followed_by_zeros(values, min(8, _sixteenth(values)))
 
 
 def padded(values: Tensor) -> Tensor:
@@ -137,7 +135,7 @@ def padded(values: Tensor) -> Tensor:
 
     No token attends to the padding, because its size is zero. oneDNN caches half a megabyte for each product and T.
     """
-    return _rounded_up(values, _sixteenth(values))
+    return _followed_by_zeros(values, _sixteenth(values))
 
 
 def _sixteenth(values: Tensor) -> int:
@@ -145,16 +143,11 @@ def _sixteenth(values: Tensor) -> int:
     return 1 << max(0, values.shape[1].bit_length() - 5)
 
 
-def _rounded_up(values: Tensor, step: int) -> Tensor:
-    count = values.shape[1]
-    return followed_by_zeros(values, count + -count % step)
-
-
-def followed_by_zeros(values: Tensor, tokens: int) -> Tensor:
-    """Pad values [B, T, ...] with zeros to so many tokens."""
+def _followed_by_zeros(values: Tensor, step: int) -> Tensor:
     batch, count, *rest = values.shape
+    missing = -count % step
     # Takes half the time of F.pad, which first fills all rows with zeros.
-    return torch.cat([values, values.new_zeros(batch, tokens - count, *rest)], dim=1) if tokens > count else values
+    return torch.cat([values, values.new_zeros(batch, missing, *rest)], dim=1) if missing else values
 
 
 def release_weight(layer: nn.Linear | nn.Conv2d | nn.Conv3d, keep: bool) -> None:
