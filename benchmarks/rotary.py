@@ -34,7 +34,7 @@ def model_of(arch: Architecture) -> Model:
 
 
 def block_ms(name: str, engine: str, merged: float) -> tuple[float, float]:
-    """Milliseconds of CPU time of a block without and with rotary positions: the least of several runs, taken in turns."""
+    """CPU time of a block without and with rotary positions in ms: the least of several runs, taken in turns."""
     image_size, width, heads = SIZES[name]
     plain = Architecture(image_size, 16, width, DEPTH, heads, 4 * width, 0, pooling="mean", prefix=5)
     found = []
