@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from janus_vit.model.machine import hardware
+from janus_vit.model.engines.machine import hardware
 
 
 def timed_ms(action: Callable[[], object], rounds: int, warm_up: int) -> list[float]:

@@ -29,7 +29,7 @@ from sklearn.datasets import load_sample_images
 
 from janus_vit.calibration.profiler import profile_machine
 from janus_vit.model.catalog import load_model
-from janus_vit.model.machine import hardware
+from janus_vit.model.engines.machine import hardware
 from janus_vit.model.preprocessing import Frame
 from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.accuracy.table import RIGHT, AccuracyTable

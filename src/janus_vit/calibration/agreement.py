@@ -6,6 +6,8 @@ Two answers agree if
     multilabel    the same labels are found: equal sets, threshold 0.5
     regress       no number differs by more than a tenth of its standard deviation over all frames
     embed         the nearest of all unmerged vectors is that of the same frame, as a search would find it
+
+Dense answers agree in part: see `dense_agreement`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from janus_vit.model.tasks import EMBED, MULTILABEL, REGRESS
+from janus_vit.calibration.dense_agreement import dense_comparable, dense_scores
+from janus_vit.model.tasks import DENSE_TASKS, EMBED, MULTILABEL, REGRESS
 from janus_vit.planning.outcome import DEFAULT_THRESHOLD
 
 _REGRESSION_TOLERANCE = 0.1  # of the standard deviation of each number
@@ -25,8 +28,11 @@ def comparable(outputs: Tensor, task: str) -> Tensor:
     """Turn outputs [B, D] into what the other functions compare, in float64.
 
     Returns:
-        Log-probabilities of classes, logits of labels, numbers, or vectors of length 1: [B, D].
+        Log-probabilities of classes, logits of labels, numbers, or vectors of length 1: [B, D]. For dense tasks what
+        `dense_agreement.dense_comparable` returns.
     """
+    if task in DENSE_TASKS:
+        return dense_comparable(outputs, task)
     if task == EMBED:
         return F.normalize(outputs.double())
     return outputs.double() if task in (MULTILABEL, REGRESS) else outputs.double().log_softmax(1)
@@ -36,7 +42,7 @@ def divergences(reference: Tensor, answers: Tensor, task: str, spread: Tensor | 
     """Return how far each answer is from the unmerged one: [B].
 
     The Kullback-Leibler divergence in nats: of the classes, of the labels (summed), or of normal distributions around
-    the numbers. For vectors 1 - cosine similarity.
+    the numbers. For vectors 1 - cosine similarity, for dense tasks 1 - agreement.
 
     Args:
         reference: comparable outputs of the unmerged model, [B, D].
@@ -44,6 +50,8 @@ def divergences(reference: Tensor, answers: Tensor, task: str, spread: Tensor | 
         task: the model's task.
         spread: standard deviation of each number of a model that regresses, [D].
     """
+    if task in DENSE_TASKS:
+        return 1 - dense_scores(reference, answers, task)
     if task == EMBED:
         return 1 - (reference * answers).sum(1)
     if task == REGRESS:
@@ -56,7 +64,7 @@ def divergences(reference: Tensor, answers: Tensor, task: str, spread: Tensor | 
 
 
 def agreements(references: Tensor, answers: Tensor, start: int, task: str) -> Tensor:
-    """Return whether each answer agrees with the unmerged one: [B] of bool.
+    """Return whether each answer agrees with the unmerged one: [B] of bool; for dense tasks how far, in 0..1.
 
     Args:
         references: comparable outputs of the unmerged model for all frames, [N, D].
@@ -65,6 +73,8 @@ def agreements(references: Tensor, answers: Tensor, start: int, task: str) -> Te
         task: the model's task.
     """
     reference = references[start : start + len(answers)]
+    if task in DENSE_TASKS:
+        return dense_scores(reference, answers, task)
     if task == EMBED:
         similarity = answers @ references.T
         own = similarity[torch.arange(len(answers)), torch.arange(start, start + len(answers))]

@@ -24,7 +24,7 @@ from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation, join_frames, split_frames
-from janus_vit.model.tasks import CLASSIFY
+from janus_vit.model.tasks import CLASSIFY, REGRESS
 from janus_vit.planning.accuracy.points import Point
 from janus_vit.planning.payloads import LOCAL, PayloadFormat, parse_payload
 from janus_vit.planning.schedules import Schedule
@@ -136,8 +136,9 @@ class Evaluator:
         """Add a batch to a point: outputs [B, D] of the frames from `start`, and payload bytes of each."""
         task, references = self._model.task, self._all_references
         answers = comparable(outputs, task)
-        divergence = divergences(self._reference(start), answers, task, spread_of(references))
-        agreeing = int(agreements(references, answers, start, task).sum())
+        spread = spread_of(references) if task == REGRESS else 1.0
+        divergence = divergences(self._reference(start), answers, task, spread)
+        agreeing = agreements(references, answers, start, task).sum().item()
         before, frames = so_far.frames, so_far.frames + len(answers)
         right = so_far.right
         if self.labels is not None and right is not None:

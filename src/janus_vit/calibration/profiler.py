@@ -22,14 +22,17 @@ import numpy as np
 import torch
 
 from janus_vit.calibration.block_times import Clock, block_seconds
+from janus_vit.model.answers import answer_of
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.factory import make_engine
-from janus_vit.model.machine import hardware
+from janus_vit.model.engines.machine import hardware
 from janus_vit.model.preprocessing import Frame
 from janus_vit.model.stage import Activation
+from janus_vit.model.tasks import DENSE_TASKS
 from janus_vit.planning.latency import Cost, Curve, PlatformProfile, effective_tokens, fit_cost, fit_line, fit_quadratic
 from janus_vit.planning.payloads import parse_payload
+from janus_vit.wire.dense.answers import compress_codes
 from janus_vit.wire.inputs import decode_input, encode_input
 from janus_vit.wire.tokens import decode_tokens, encode_tokens
 
@@ -37,6 +40,7 @@ TOKEN_FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd")
 IMAGE_FORMATS = ("tensor", "png", "jpeg90", "jpeg75", "jpeg50", "webp75")
 CLIP_FORMATS = ("tensor", "jpeg90", "jpeg75", "jpeg50", "h264q23", "h264q30")
 Progress = Callable[[float, str], None]  # share done 0..1, what is being measured
+_REPLIES = 4  # frames whose dense answers are measured
 _PAUSE_S = 0.01
 
 
@@ -106,6 +110,7 @@ def profile_machine(
         decode=decode,
         image_bytes=image_bytes,
         lossless_ratio=ratios,
+        reply_bytes=_reply_bytes(model, engine, images),
         about=_about(model, engine, command, effort),
         samples=samples,
     )
@@ -205,6 +210,18 @@ def _image_cost(
     decode_s = _median_s(lambda: decode_input(body, payload, shape, normalise), repeats, clock)
     mean_bytes = statistics.fmean(len(encode_input(image, payload, normalise)) for image in images)
     return Cost(encode_s, 0.0), Cost(decode_s, 0.0), mean_bytes
+
+
+def _reply_bytes(model: Model, engine: Engine, images: Sequence[Frame]) -> float:
+    """Return the mean size of the maps in replies; 0 for a model without a dense head."""
+    if model.task not in DENSE_TASKS:
+        return 0.0
+    sizes = []
+    for image in images[:_REPLIES]:
+        start = engine.embed(model.preprocessing.normalise(image), (0,) * model.shape.blocks)
+        each = answer_of(engine.head(engine.run(start, model.shape.blocks)), model.task).map
+        sizes.append(0 if each is None else len(compress_codes(each)))
+    return statistics.fmean(sizes)
 
 
 def _median_s(call: Callable[[], object], repeats: int, clock: Clock) -> float:

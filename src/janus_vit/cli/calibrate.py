@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.cli.common.console import human_console, plain_table, progress, say, warn
-from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Stride, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.loading import (
+    ArchitectureName,
+    Head,
+    ImageSize,
+    Stride,
+    Task,
+    load_engine,
+    load_model_for_task,
+)
 from janus_vit.cli.common.measure import read_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -51,6 +59,7 @@ def calibrate(
     task: Task = None,
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
+    head: Head = None,
     stride: Stride = 4,
     labels: Annotated[
         Path | None,
@@ -108,7 +117,7 @@ def calibrate(
     check_writable(out)
     check_engine(engine)
     use_threads(threads)
-    loaded = load_model_for_task(model, task, image_size, architecture)
+    loaded = load_model_for_task(model, task, image_size, architecture, head)
     names = [name.strip() for name in families.split(",")]
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
     check_budget(budget, len(names))  # before slow work

@@ -10,7 +10,7 @@ import typer
 
 from janus_vit.cli.common.console import messages, say, wait_for_signal
 from janus_vit.cli.common.live_pages import check_page_address, cloud_page
-from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.loading import ArchitectureName, Head, ImageSize, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import read_or_measure_profile
 from janus_vit.cli.common.on_ray import check_unused, serve_on_ray
 from janus_vit.cli.common.options import (
@@ -35,6 +35,7 @@ def cloud(
     task: Task = None,
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
+    head: Head = None,
     profile: ProfileFile = None,
     engine: EngineName = AUTO,
     threads: Threads = None,
@@ -92,6 +93,7 @@ def cloud(
     Several GPUs:             janus-vit cloud --listen 0.0.0.0:50051 --allow-anonymous --profile cloud.json --ray
     """
     never_with_ray = {
+        "--head": head,
         "--ingest": ingest,
         "--metrics-port": metrics_port,
         "--cert": cert,
@@ -133,7 +135,7 @@ def cloud(
     Gate(access)  # its files are read before the model is
     check_page_address(page, access)
     use_threads(threads)
-    served = load_model_for_task(model, task, image_size, architecture)
+    served = load_model_for_task(model, task, image_size, architecture, head)
     runner = load_engine(served, engine, profile)
     measured = read_or_measure_profile(profile, served, runner)
     events = EventBuffer()

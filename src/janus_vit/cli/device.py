@@ -22,6 +22,7 @@ from janus_vit.cli.common.live import StreamView
 from janus_vit.cli.common.live_pages import check_page_address, device_feed, served
 from janus_vit.cli.common.loading import (
     ArchitectureName,
+    Head,
     ImageSize,
     Stride,
     Task,
@@ -61,6 +62,7 @@ from janus_vit.cli.common.security import (
     channel_credentials,
     device_token,
 )
+from janus_vit.cli.common.show import OverlayWriter, Show
 from janus_vit.cli.common.stream_output import StreamOutput, print_summary
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.policies.presets import check_policy
@@ -81,6 +83,7 @@ def device(
     task: Task = None,
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
+    head: Head = None,
     stride: Stride = 4,
     text_vectors: TextVectorFile = None,
     threshold: Threshold = None,
@@ -112,6 +115,7 @@ def device(
         bool, typer.Option("--require-cloud", help="Exit if no cloud answers. Default: run alone until one does.")
     ] = False,
     page: PageAddress = None,
+    show: Show = None,
     as_json: AsJson = False,
     engine: EngineName = AUTO,
     threads: Threads = None,
@@ -144,13 +148,14 @@ def device(
     check_engine(engine)
     check_page_address(page)
     use_threads(threads)
-    loaded = load_model_for_task(model, task, image_size, architecture)
+    loaded = load_model_for_task(model, task, image_size, architecture, head)
     texts = load_text_vectors(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels
     found_from = threshold_for(loaded, threshold)
     samples = stream_for(loaded, source, stride, frames)
     runner = load_engine(loaded, engine, profile)
     known = read_accuracy(accuracy, loaded, runner.precision)
+    shown = None if show is None else OverlayWriter(show, loaded)
     writer = None if records is None else RecordWriter(records, labels, found_from, partial(say, messages()))
     measured = read_or_measure_profile(profile, loaded, runner, samples)
     console = messages()
@@ -172,7 +177,7 @@ def device(
     say(console, f"SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
     feed = device_feed(page, config, f"{loaded.name}, cloud {cloud}, policy {policy}", labels, found_from)
     view = StreamView(labels, samples.length, found_from)
-    output = StreamOutput(loaded, labels, found_from, writer, view, as_json, texts, feed)
+    output = StreamOutput(loaded, labels, found_from, writer, view, as_json, texts, feed, shown)
     with wait_for_signal() as stop:
         stream = _paced(samples, period_s, connected, stop)
         try:

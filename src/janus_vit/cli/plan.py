@@ -12,7 +12,7 @@ import typer
 from rich.padding import Padding
 
 from janus_vit.cli.common.console import milliseconds, plain_table, results, say
-from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Task, load_engine, load_model_for_task
+from janus_vit.cli.common.loading import ArchitectureName, Head, ImageSize, Task, load_engine, load_model_for_task
 from janus_vit.cli.common.measure import NO_ACCURACY, read_accuracy, read_or_measure_profile, read_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -44,6 +44,7 @@ def plan(
     task: Task = None,
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
+    head: Head = None,
     bandwidth: Annotated[
         float, typer.Option("--bandwidth", metavar="MBPS", help="Rate of the uplink in 10^6 bit/s.")
     ] = 20.0,
@@ -78,7 +79,7 @@ def plan(
     sla_s, rtt_s = parse_duration(sla, "--sla"), parse_duration(rtt, "--rtt", zero_allowed=True)
     check_positive(bandwidth, "--bandwidth", "20 for 20 Mbps")
     check_positive(slowdown, "--slowdown", "8")
-    loaded = load_model_for_task(model, task, image_size, architecture)
+    loaded = load_model_for_task(model, task, image_size, architecture, head)
     device = None if device_profile is None else read_profile(device_profile, loaded)
     precision = precision_of(str(device.about.get("engine"))) if device else FLOAT32
     known = read_accuracy(accuracy, loaded, precision)

@@ -10,6 +10,7 @@ import typer
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, say
 from janus_vit.cli.common.loading import (
     ArchitectureName,
+    Head,
     ImageSize,
     Stride,
     Task,
@@ -44,6 +45,7 @@ def profile(
     task: Task = None,
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
+    head: Head = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Take seconds instead of one or two minutes. Less accurate.")
     ] = False,
@@ -78,7 +80,7 @@ def profile(
     check_source(source)
     check_engine(engine)
     use_threads(threads)
-    loaded = load_model_for_task(model, task, image_size, architecture)
+    loaded = load_model_for_task(model, task, image_size, architecture, head)
     samples = stream_for(loaded, source, stride)
     runner = load_engine(loaded, engine)
     measured = measure_profile(loaded, runner, samples, quick)

@@ -84,7 +84,7 @@ class BatchRunner:
         if stop < self._model.shape.blocks:
             return list(activations)
         outputs = self._engine.head_batch(activations)
-        finite = torch.isfinite(outputs).all(dim=1).tolist()
+        finite = torch.isfinite(outputs).flatten(1).all(dim=1).tolist()
         answers = answers_of(outputs, self._model.task)
         return [answer if good else _not_finite() for answer, good in zip(answers, finite, strict=True)]
 

@@ -10,7 +10,7 @@ import torch
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
-from janus_vit.model.machine import hardware
+from janus_vit.model.engines.machine import hardware
 from janus_vit.model.stage import Activation, made_up
 from janus_vit.scheduling.costs import CostTable
 

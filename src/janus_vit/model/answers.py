@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from janus_vit.model.tasks import EMBED, MULTILABEL, REGRESS
+from janus_vit.model.heads.answers import dense_answer
+from janus_vit.model.tasks import DENSE_TASKS, EMBED, MULTILABEL, REGRESS
 from janus_vit.planning.outcome import Answer
 
 LISTED_CLASSES = 5
@@ -21,10 +22,12 @@ def answers_of(outputs: Tensor, task: str) -> list[Answer]:
     """Return one answer for each row of the outputs.
 
     Args:
-        outputs: [B, D] logits, numbers or embeddings.
+        outputs: [B, D] logits, numbers or embeddings; of dense heads as in `heads.answers.dense_answer`.
         task: "classify" lists the 5 most probable classes; "multilabel" the 100 most probable labels; "regress" returns
-            the numbers as they are; "embed" returns vectors of length 1.
+            the numbers as they are; "embed" returns vectors of length 1. Dense tasks return maps, boxes or key points.
     """
+    if task in DENSE_TASKS:
+        return [dense_answer(output, task) for output in outputs]
     if task in (EMBED, REGRESS):
         vectors = torch.nn.functional.normalize(outputs, dim=1) if task == EMBED else outputs
         return [Answer((), (), tuple(vector)) for vector in vectors.tolist()]

@@ -14,8 +14,11 @@ from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.hub import HUBS, fetch
 from janus_vit.model.checkpoints.reader import ImageSize, read_checkpoint
 from janus_vit.model.fingerprint import fingerprint
+from janus_vit.model.heads.own import OwnHead
 from janus_vit.model.preprocessing import Preprocessing
-from janus_vit.model.tasks import CLASSIFY, TASKS
+from janus_vit.model.stage import Activation, Tap, unmerged_places
+from janus_vit.model.stage import head as run_head
+from janus_vit.model.tasks import CLASSIFY, FEATURES, OWN_HEAD, TASKS
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.accuracy.table import AccuracyTable, parse_accuracy
 from janus_vit.planning.plan import ModelShape
@@ -66,6 +69,17 @@ class Model:
         )
 
     @cached_property
+    def dense_shape(self) -> tuple[int, ...]:
+        """Shape of the output of the dense head for one frame. Runs the head once."""
+        arch = self.network.architecture
+        places = unmerged_places(1, arch)
+        tokens = torch.zeros(1, arch.head_tokens or arch.tokens, arch.width)
+        taps = tuple(Tap(torch.zeros(1, arch.tokens, arch.width), places) for _ in arch.taps if places is not None)
+        done = Activation(tokens, torch.ones(tokens.shape[:2]), arch.depth, (), "", places, taps)
+        with torch.inference_mode():
+            return tuple(run_head(self.network, done).shape[1:])
+
+    @cached_property
     def fingerprint(self) -> str:
         """Identity of architecture, weights, preprocessing and task; both sides of a split must agree."""
         return fingerprint(self.network, self.preprocessing, self.task)
@@ -87,7 +101,11 @@ class Entry:
 
 
 def load_model(
-    name: str = BUILTIN, image_size: ImageSize | None = None, task: str | None = None, architecture: str | None = None
+    name: str = BUILTIN,
+    image_size: ImageSize | None = None,
+    task: str | None = None,
+    architecture: str | None = None,
+    head: str | None = None,
 ) -> Model:
     """Load a model.
 
@@ -96,12 +114,16 @@ def load_model(
             transformers; or `timm:NAME` or `hf:ORG/NAME` from the hub.
         image_size: run a checkpoint at this resolution instead of its own: one number, or (height, width).
         task: "classify", "multilabel", "regress" or "embed". "embed" removes a classifier's last layer; the others say
-            what its outputs mean if the checkpoint does not. None keeps the model's own task.
+            what its outputs mean if the checkpoint does not. "features" gives the patch grid of any backbone. None
+            keeps the model's own task.
         architecture: timm's name of the architecture, for a weight file of timm without a config.json.
+        head: FILE.py:CLASS, a head of your own on the patch grid; see `model.heads.own`.
 
     Raises:
         InputError: the name is unknown, or the checkpoint cannot be used.
     """
+    if head is not None:
+        return _with_own_head(name, image_size, task, architecture, head)
     if task is not None and task not in TASKS:
         raise InputError(f"task {task!r} is unknown: use {' or '.join(TASKS)}")
     if name in CATALOG and architecture is not None:
@@ -121,6 +143,17 @@ def load_model(
         )
     short_name = name if name.startswith(HUBS) else path.resolve().name.removesuffix(".safetensors")
     return _from_checkpoint(short_name, path, image_size, task, architecture)
+
+
+def _with_own_head(
+    name: str, image_size: ImageSize | None, task: str | None, architecture: str | None, head: str
+) -> Model:
+    if task not in (None, FEATURES):
+        raise InputError(f"--head {head} replaces the head of the model: leave out --task {task}")
+    model = load_model(name, image_size, FEATURES, architecture)
+    arch = model.network.architecture
+    model.network.dense_head = OwnHead(head, arch.width, arch.grid_shape).requires_grad_(False)
+    return replace(model, task=OWN_HEAD)
 
 
 def _exists(path: Path) -> bool:

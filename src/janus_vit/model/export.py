@@ -85,6 +85,8 @@ def export_onnx(model: Model, split: int, level: float, path: Path) -> DevicePar
         InputError: the split or the level does not exist, onnx is not installed, or the file cannot be written.
     """
     blocks = model.shape.blocks
+    if model.network.architecture.is_dense:
+        raise InputError(f"model {model.name!r} has a dense head (task {model.task}), which cannot be exported")
     if not 1 <= split <= blocks + 1:
         raise InputError(f"split {split} leaves nothing to export: use one from 1 to {blocks + 1}")
     missing = [name for name in PACKAGES if find_spec(name) is None]

@@ -28,6 +28,8 @@ def fingerprint(network: VisionTransformer, preprocessing: Preprocessing, task: 
     digest = hashlib.sha256(f"({_describe(network.architecture)}, {_describe(preprocessing)})".encode())
     if task in (MULTILABEL, REGRESS):  # whether a model embeds shows in its architecture
         digest.update(task.encode())
+    if network.dense_head is not None:
+        digest.update(f"{task} {type(network.dense_head).__name__} {network.dense_head.settings}".encode())
     for name, tensor in sorted(network.state_dict().items()):
         flat = tensor.detach().flatten()
         sample = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]

@@ -162,6 +162,11 @@ def join_frames(frames: Sequence[Activation]) -> Activation:
     return _map(lambda *tensors: torch.cat(tensors), *frames)
 
 
+def move(activation: Activation, device: torch.device) -> Activation:
+    """Return an activation whose tensors are on a device."""
+    return _map(lambda tensor: tensor.to(device), activation)
+
+
 def _map(change: Callable[..., Tensor], first: Activation, *others: Activation) -> Activation:
     """Apply a function to each tensor of an activation, or to the same tensor of several."""
     same = [first, *others]
@@ -179,5 +184,10 @@ def _map(change: Callable[..., Tensor], first: Activation, *others: Activation) 
 
 
 def head(model: VisionTransformer, activation: Activation) -> Tensor:
-    """Run the final norm, pooling and classifier: return logits [B, classes]."""
+    """Run the final norm, pooling and classifier: return logits [B, classes], or the output of the dense head."""
+    if model.dense_head is not None:
+        features = [model.features(tap.tokens, tap.token_of_patch) for tap in activation.taps]
+        last = model.features(activation.tokens, activation.token_of_patch)
+        output: Tensor = model.dense_head([*features, last])
+        return output
     return model.head_logits(activation.tokens, activation.sizes)

@@ -12,19 +12,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from janus_vit.model.layers import (
-    GATED,
-    AttentionPool,
-    AttentivePool,
-    Block,
-    Conv2d,
-    Conv3d,
-    Linear,
-    learned_parameter,
-    make_norm,
-)
+from janus_vit.model.heads.base import DenseHead, Features, unmerge
+from janus_vit.model.layers import GATED, AttentionPool, AttentivePool, Block, Linear, learned_parameter, make_norm
 from janus_vit.model.rotary import EACH, Rotary
+from janus_vit.model.stems import conv_stem, patch_stem
 
 GRID, PREFIX = "grid", "prefix"  # poolings of dense heads
 ATTENTION, ATTENTIVE = "attention", "attentive"
@@ -120,6 +113,11 @@ class Architecture:
         return height // self.patch_size, width // self.patch_size
 
     @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Rows and columns of patches; of clips time, rows and columns."""
+        return self.grid if self.frames == 1 else (self.frames // self.tubelet, *self.grid)
+
+    @property
     def patches(self) -> int:
         """Number of patch tokens."""
         rows, columns = self.grid
@@ -136,6 +134,11 @@ class Architecture:
         if self.pooling == PREFIX:
             return self.prefix
         return (2 if self.distilled else 1) if self.pooling == "class" else None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the model has a dense head."""
+        return self.pooling in (GRID, PREFIX)
 
     @property
     def reads_grid(self) -> bool:
@@ -156,24 +159,6 @@ class Architecture:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: (channels, height, width), or (channels, frames, height, width) for clips."""
         return (self.channels, *self.size) if self.frames == 1 else (self.channels, self.frames, *self.size)
-
-
-def patch_stem(arch: Architecture) -> nn.Module:
-    """Make a stem of one convolution without overlap."""
-    if arch.frames > 1:
-        kernel = (arch.tubelet, arch.patch_size, arch.patch_size)
-        return Conv3d(arch.channels, arch.width, kernel, stride=kernel)
-    return Conv2d(arch.channels, arch.width, arch.patch_size, stride=arch.patch_size)
-
-
-def conv_stem(arch: Architecture) -> nn.Module:
-    """Make a stem of 3x3 convolutions of stride 2 down to the patch grid, then 1x1 (Xiao et al., NeurIPS 2021)."""
-    halvings = arch.patch_size.bit_length() - 1
-    widths = [arch.channels, *(arch.width // 2 ** (halvings - i) for i in range(1, halvings + 1))]
-    layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
-        layers += [Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
-    return nn.Sequential(*layers, Conv2d(widths[-1], arch.width, 1))
 
 
 def _rotary(arch: Architecture) -> Rotary | None:
@@ -229,6 +214,7 @@ class VisionTransformer(nn.Module):
             self.pool = _pool(arch)
         self.head = Linear(pooled, arch.classes) if arch.classes else nn.Identity()
         self.head_dist = Linear(pooled, arch.classes) if arch.distilled and arch.classes else None
+        self.dense_head: DenseHead | None = None
 
     @property
     def output_width(self) -> int:
@@ -242,7 +228,7 @@ class VisionTransformer(nn.Module):
         All its blocks return all tokens. Do not run its head.
         """
         with torch.device("meta"):
-            short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False))
+            short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False, taps=()))
         for name, parameter in self.named_parameters(recurse=False):
             setattr(short, name, parameter)
         for name, module in self.named_children():
@@ -263,7 +249,9 @@ class VisionTransformer(nn.Module):
             pixels: [B, *input_shape].
             patches: replaces the method `patches`.
         """
-        x = self.patch_norm((patches or self.patches)(pixels)) + self.pos_embed
+        margin = self.architecture.stem_padding
+        inputs = F.pad(pixels, (margin,) * 4) if margin else pixels
+        x = self.patch_norm((patches or self.patches)(inputs)) + self.pos_embed
         if self.prefix_tokens is not None:
             x = torch.cat([self.prefix_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         tokens: Tensor = self.stem_norm(x)
@@ -284,6 +272,12 @@ class VisionTransformer(nn.Module):
         pooled = self._pool(x, sizes)
         output: Tensor = self.head(self.norm(pooled) if arch.pooled_norm or picks else pooled)
         return output
+
+    def features(self, tokens: Tensor, token_of_patch: Tensor | None) -> Features:
+        """Normalise tokens [B, T, C] and spread them over the patches [B, P]; None leaves the grid out."""
+        x: Tensor = self.norm(tokens)
+        grid = None if token_of_patch is None else unmerge(x, token_of_patch, self.architecture.grid_shape)
+        return Features(x[:, : self.architecture.prefix], grid)
 
     def _pool(self, x: Tensor, sizes: Tensor) -> Tensor:
         arch = self.architecture

@@ -138,6 +138,7 @@ class PlatformProfile:
         decode: cost of decoding each payload format, by name.
         image_bytes: mean size of each image format on the measured frames.
         lossless_ratio: compressed size / plain size of each format with a lossless stage.
+        reply_bytes: mean size of the maps in a reply of a model with a dense head.
         about: hardware, versions, command, engine, threads and time of the measurement. The planner does not read it.
         samples: block measurements: (tokens before the merge, tokens after it, seconds).
     """
@@ -152,6 +153,7 @@ class PlatformProfile:
     decode: Mapping[str, Cost] = field(default_factory=dict)
     image_bytes: Mapping[str, float] = field(default_factory=dict)
     lossless_ratio: Mapping[str, float] = field(default_factory=dict)
+    reply_bytes: float = 0.0
     about: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[tuple[int, int, float], ...] = ()
 
@@ -257,6 +259,7 @@ def _profile(section: Section) -> PlatformProfile:
         decode=_costs(section.section("decode")),
         image_bytes=section.numbers("image_bytes", 0, 1e12),
         lossless_ratio=section.numbers("lossless_ratio", 0, 1e3),
+        reply_bytes=section.number("reply_bytes", 0, 1e12) if "reply_bytes" in section.values else 0.0,
         about=dict(section.section("about").values),
         samples=_samples(section),
     )
@@ -288,11 +291,7 @@ def _samples(section: Section) -> tuple[tuple[int, int, float], ...]:
 
 def _slow_curve(curve: Curve, factor: float) -> Curve:
     return replace(
-        curve,
-        a_s=curve.a_s * factor,
-        b_s=curve.b_s * factor,
-        c_s=curve.c_s * factor,
-        least_s=curve.least_s * factor,
+        curve, a_s=curve.a_s * factor, b_s=curve.b_s * factor, c_s=curve.c_s * factor, least_s=curve.least_s * factor
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from janus_vit.planning.dense_answers.values import Box, DenseMap, KeyPoint
 from janus_vit.planning.plan import Plan
 
 DEFAULT_THRESHOLD = 0.5  # probability from which a label of a multi-label model counts as found
@@ -48,7 +49,7 @@ class Prediction:
     Attributes:
         device_s: compute on the device.
         encode_s: encoding the payload.
-        transfer_s: round trip and sending time.
+        transfer_s: round trip, and time to send the payload and the maps of the reply.
         queue_s: queueing delay in the cloud.
         decode_s: decoding the payload in the cloud.
         cloud_s: compute in the cloud.
@@ -60,6 +61,7 @@ class Prediction:
         accuracy: measured accuracy of the plan; None if it was not measured.
         unhurried_s: a fallback with the planned schedule; None if there is no rescue schedule.
         uplink_wait_s: waiting for the payloads of earlier frames that are still being sent.
+        reply_bytes: size of the maps in the reply of a model with a dense head.
     """
 
     device_s: float
@@ -76,6 +78,7 @@ class Prediction:
     accuracy: float | None = None
     unhurried_s: float | None = None
     uplink_wait_s: float = 0.0
+    reply_bytes: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -149,11 +152,17 @@ class Answer:
         probabilities: probability of each of these classes. They sum to at most 1 if the classes exclude each other;
             those of a multi-label model are independent.
         vector: embedding with norm 1, or the numbers of a model that regresses; empty for other models.
+        map: depth, classes or features over the frame; None for models without such a head.
+        boxes: objects, the most probable first; empty for other models.
+        keypoints: points of a pose; empty for other models.
     """
 
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
     vector: tuple[float, ...] = ()
+    map: DenseMap | None = None
+    boxes: tuple[Box, ...] = ()
+    keypoints: tuple[KeyPoint, ...] = ()
 
     def above(self, threshold: float) -> tuple[int, ...]:
         """Return the classes whose probability is at least the threshold: the labels that a multi-label model found."""

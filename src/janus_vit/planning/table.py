@@ -49,6 +49,7 @@ class PlanTable:
         finish_s: finishing the frame on the device from the split, with the rescue schedule.
         size_bytes: size of the payload; 0 for a local plan.
         rescue: rescue schedules.
+        reply_bytes: size of the maps in a reply of a model with a dense head.
     """
 
     shape: ModelShape
@@ -61,7 +62,13 @@ class PlanTable:
     finish_s: Floats
     size_bytes: Floats
     rescue: Rescue
+    reply_bytes: float = 0.0
     _made: dict[tuple[int, int], Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    @property
+    def link_bytes(self) -> Floats:
+        """Bytes that cross the link both ways. The downlink counts as if it had the rate of the uplink."""
+        return np.asarray(self.size_bytes + self.reply_bytes * (self.size_bytes > 0))
 
     def plan(self, row: int, column: int) -> Plan:
         """Return the plan in one cell; always the same object."""
@@ -177,6 +184,7 @@ def build_table(
         finish_s=rescue.finish_s[:, splits],
         size_bytes=size_bytes,
         rescue=rescue,
+        reply_bytes=device.reply_bytes,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
-from janus_vit.planning.outcome import Outcome
+from janus_vit.planning.outcome import Answer, Outcome
 
 SCHEMA = "janus-vit/record/1"
 _MOST_WAITING_BYTES = 16_000_000
@@ -34,6 +34,9 @@ def to_record(
     """
     record = {"schema": SCHEMA, "name": name, "truth": truth, **asdict(outcome)}
     record["predicted"]["total_s"] = outcome.predicted.total_s
+    for dense in ("map", "boxes", "keypoints"):
+        del record["answer"][dense]
+    record["answer"] |= _dense_values(outcome.answer, labels)
     record["met"] = outcome.met
     record["deviation"] = outcome.deviation
     if labels and outcome.answer.classes and threshold is not None:
@@ -41,6 +44,20 @@ def to_record(
     elif labels and outcome.answer.classes:
         record["answer"]["label"] = labels[outcome.answer.classes[0]]
     return record
+
+
+def _dense_values(answer: Answer, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Boxes and key points as they are; of a map its shape, and its range if it has one channel, but not its codes."""
+    values: dict[str, Any] = {}
+    if answer.boxes:
+        values["boxes"] = [{**asdict(box), **({"name": labels[box.label]} if labels else {})} for box in answer.boxes]
+    if answer.keypoints:
+        values["keypoints"] = [asdict(point) for point in answer.keypoints]
+    if answer.map is not None:
+        values["map"] = {"shape": answer.map.shape, "bits": answer.map.bits}
+        if answer.map.shape[0] == 1:
+            values["map"] |= {"low": answer.map.low[0], "high": float(answer.map.values.max())}
+    return values
 
 
 class RecordWriter:

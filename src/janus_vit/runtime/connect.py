@@ -9,7 +9,8 @@ from typing import Any
 
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.factory import engine_for
-from janus_vit.model.tasks import EMBED, REGRESS
+from janus_vit.model.heads.answers import map_format
+from janus_vit.model.tasks import DENSE_TASKS, DETECT, EMBED, POSE, REGRESS
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.platforms import Platforms
@@ -24,6 +25,7 @@ from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.stream_counters import StreamCounters
 from janus_vit.runtime.worker import warm_up
 from janus_vit.wire.answer_check import Outputs
+from janus_vit.wire.dense.answers import DenseOutputs
 from janus_vit.wire.rpc import STREAM
 from janus_vit.wire.stream_report import serialise_stream_report
 
@@ -108,6 +110,10 @@ def _metadata(stream: StreamCounters) -> Metadata:
 def expected_outputs(model: Model) -> Outputs:
     """Size and meaning of the model's answers, to check replies against."""
     width = model.network.output_width
+    if model.task in DENSE_TASKS:
+        points, labels = (len(model.labels) if model.task == task else 0 for task in (POSE, DETECT))
+        dense = DenseOutputs(map_format(model.dense_shape, model.task), labels, points)
+        return Outputs(0, task=model.task, dense=dense)
     return Outputs(0, width, model.task) if model.task in (EMBED, REGRESS) else Outputs(width, task=model.task)
 
 

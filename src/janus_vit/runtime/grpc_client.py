@@ -52,7 +52,6 @@ _RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
-_SIZES = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", 1 << 20)]
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
 _LONGEST_DETAILS = 500  # characters
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
@@ -86,7 +85,9 @@ class GrpcTransport:
         self._process = os.getpid()
         self._outputs = outputs
         self._metadata = metadata
-        options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *_SIZES]
+        largest_bytes = max(1 << 20, outputs.dense.largest_bytes)
+        sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", largest_bytes)]
+        options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *sizes]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options)
         else:

@@ -9,9 +9,12 @@ from janus_vit.planning.outcome import Measured, Prediction, Transfer
 from janus_vit.wire.messages import Reply
 
 
-def with_reply(measured: Measured, reply: Reply, elapsed_s: float) -> Measured:
-    """Add the times that a reply reports: round trip = elapsed - transfer - server time."""
-    server_s = reply.decode_s + reply.queue_s + reply.compute_s
+def with_reply(measured: Measured, reply: Reply, elapsed_s: float, size_bytes: int) -> Measured:
+    """Add the times that a reply reports: round trip = elapsed - transfer - server time.
+
+    The maps of a reply to a payload of `size_bytes` are taken to have come at the rate of the payload.
+    """
+    server_s = reply.decode_s + reply.queue_s + reply.compute_s + reply.receive_s * reply.map_bytes / size_bytes
     return replace(
         measured,
         send_s=reply.receive_s,
@@ -26,7 +29,7 @@ def round_trip_s(predicted: Prediction) -> float:
     """Expected round trip without the payload; 0 if the policy assumes no rate."""
     if not predicted.rate_mbps:
         return 0.0
-    return max(0.0, predicted.transfer_s - predicted.size_bytes * 8e-6 / predicted.rate_mbps)
+    return max(0.0, predicted.transfer_s - (predicted.size_bytes + predicted.reply_bytes) * 8e-6 / predicted.rate_mbps)
 
 
 def transfer_of(error: Exception, predicted: Prediction, now_s: float, elapsed_s: float, size_bytes: int) -> Transfer:

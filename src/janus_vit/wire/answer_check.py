@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from janus_vit.model.tasks import CLASSIFY, MULTILABEL, REGRESS
 from janus_vit.planning.outcome import Answer
 from janus_vit.wire import janus_pb2 as pb
+from janus_vit.wire.dense.answers import NO_DENSE, DenseOutputs, checked_dense
 from janus_vit.wire.fields import require_field
 
 MOST_LISTED = 100  # classes in one answer
@@ -16,17 +17,19 @@ _ROUNDING = 0.01  # of sums and lengths, also in bfloat16
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Size and meaning of a model's answer. One of the two sizes is 0.
+    """Size and meaning of a model's answer. At least one of the two sizes is 0.
 
     Attributes:
         classes: number of classes of a model that gives probabilities.
         vector_width: number of values in the vector of another model.
         task: the model's task, see `janus_vit.model.tasks`.
+        dense: maps, boxes or key points of a model with a dense head; both sizes are 0 then.
     """
 
     classes: int
     vector_width: int = 0
     task: str = CLASSIFY
+    dense: DenseOutputs = NO_DENSE
 
 
 def checked_answer(message: pb.InferReply, outputs: Outputs) -> Answer:
@@ -43,7 +46,9 @@ def checked_answer(message: pb.InferReply, outputs: Outputs) -> Answer:
     for name, most in (("classes", listed), ("probabilities", listed), ("vector", outputs.vector_width)):
         count = len(getattr(message, name))
         require_field(count <= most, name, f"has {count} values, expected at most {most}")
-    answer = Answer(tuple(message.classes), tuple(message.probabilities), tuple(message.vector))
+    dense = checked_dense(message, outputs.dense)
+    found = tuple(message.classes), tuple(message.probabilities), tuple(message.vector)
+    answer = replace(dense, classes=found[0], probabilities=found[1], vector=found[2])
     _check_vector(answer.vector, outputs)
     _check_classes(answer, outputs)
     if answer.classes:

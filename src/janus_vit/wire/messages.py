@@ -12,6 +12,7 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.answer_check import Outputs, checked_answer
 from janus_vit.wire.checksum import check_checksum
+from janus_vit.wire.dense.answers import write_dense
 from janus_vit.wire.fields import parse, require_duration, require_field
 from janus_vit.wire.load_messages import checked_price, price_message
 
@@ -66,6 +67,7 @@ class Reply:
         compute_s: time to run the remaining blocks and the head.
         expected_queue_s: time that a request arriving now would wait.
         price: engine seconds that a frame costs.
+        map_bytes: compressed size of the map in the answer of a dense model.
     """
 
     answer: Answer
@@ -75,6 +77,7 @@ class Reply:
     compute_s: float
     expected_queue_s: float
     price: EnginePrice = field(default_factory=EnginePrice)
+    map_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def parse_request(data: bytes) -> Request:
 
 def serialise_reply(reply: Reply) -> bytes:
     """Serialise a reply as a protobuf message."""
-    return pb.InferReply(
+    message = pb.InferReply(
         classes=reply.answer.classes,
         probabilities=reply.answer.probabilities,
         vector=reply.answer.vector,
@@ -151,7 +154,9 @@ def serialise_reply(reply: Reply) -> bytes:
         compute_s=reply.compute_s,
         expected_queue_s=reply.expected_queue_s,
         price=price_message(reply.price),
-    ).SerializeToString()
+    )
+    write_dense(reply.answer, message)
+    return message.SerializeToString()
 
 
 def parse_reply(data: bytes, outputs: Outputs) -> Reply:
@@ -170,7 +175,8 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
     for name, seconds in durations_s.items():
         require_duration(name, seconds)
     answer = checked_answer(message, outputs)
-    return Reply(answer, **durations_s, price=checked_price(message.price))
+    price, map_bytes = checked_price(message.price), len(message.map.codes)
+    return Reply(answer, **durations_s, price=price, map_bytes=map_bytes)
 
 
 def serialise_greeting(greeting: Greeting) -> bytes:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from janus_vit.cli.common.console import messages, milliseconds
-from janus_vit.planning.outcome import Answer, Outcome
+from janus_vit.planning.outcome import DEFAULT_THRESHOLD, Answer, Outcome
 
 _BAR_WIDTH = 30  # characters; the SLA is at two thirds
 
@@ -81,12 +81,25 @@ def _answer(answer: Answer, labels: tuple[str, ...], threshold: float | None) ->
         found = zip(answer.above(threshold), answer.probabilities, strict=False)
         named = ", ".join(f"{labels[index]}  {probability:.0%}" for index, probability in found)
         return named or f"no label from {threshold:.0%}"
+    if not (answer.classes or answer.vector):
+        return _dense_answer(answer, labels)
     if answer.classes:
         return f"{labels[answer.classes[0]]}  {answer.probabilities[0]:.0%}"
     if labels:  # the numbers of a model that regresses
         return ", ".join(f"{label}  {value:.4g}" for label, value in zip(labels, answer.vector, strict=True))
     first = ", ".join(f"{value:.3f}" for value in answer.vector[:4])
     return f"vector of {len(answer.vector)}: {first}, ..."
+
+
+def _dense_answer(answer: Answer, labels: tuple[str, ...]) -> str:
+    if answer.map is not None:
+        channels, *size = answer.map.shape
+        shown = f"map of {' x '.join(map(str, size))}"
+        return shown if channels == 1 else f"{shown} with {channels} channels"
+    if answer.keypoints:
+        return f"{len(answer.keypoints)} key points"
+    found = [f"{labels[box.label]}  {box.score:.0%}" for box in answer.boxes if box.score >= DEFAULT_THRESHOLD]
+    return f"{len(found)} objects: {', '.join(found)}"
 
 
 def _latency(outcome: Outcome) -> Text:

@@ -32,7 +32,8 @@ Task = Annotated[
         "--task",
         metavar="TASK",
         help="classify, multilabel (labels that do not exclude each other), regress (numbers), embed (vectors, without "
-        "a classifier's last layer) or video. Default: the model's own task.",
+        "a classifier's last layer), features (the patch grid) or video. Default: the model's own task, which may also "
+        "be depth, segment, detect or pose.",
     ),
 ]
 ImageSize = Annotated[
@@ -45,6 +46,14 @@ ArchitectureName = Annotated[
         "--architecture",
         metavar="NAME",
         help="timm's name of the architecture, for a weight file of timm without a config.json.",
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        metavar="FILE.py:CLASS",
+        help="A head of your own on the patch grid of the model; both sides need the same file.",
     ),
 ]
 Stride = Annotated[
@@ -70,7 +79,13 @@ TextVectorFile = Annotated[
 ]
 
 
-def load_model_for_task(name: str, task: str | None, image_size: int | None, architecture: str | None = None) -> Model:
+def load_model_for_task(
+    name: str,
+    task: str | None,
+    image_size: int | None,
+    architecture: str | None = None,
+    head: str | None = None,
+) -> Model:
     """Load the model that the options of a command choose. Print what was changed on reading it.
 
     Args:
@@ -78,6 +93,7 @@ def load_model_for_task(name: str, task: str | None, image_size: int | None, arc
         task: value of --task; None is the model's own task.
         image_size: value of --image-size; None is the model's own size.
         architecture: value of --architecture; None is what the checkpoint says.
+        head: value of --head; None is the model's own head.
 
     Raises:
         InputError: the model does not exist, or does not support the task.
@@ -87,7 +103,7 @@ def load_model_for_task(name: str, task: str | None, image_size: int | None, arc
     is_video = task == VIDEO
     if is_video and name == DEFAULT_MODEL:
         name = DEFAULT_VIDEO_MODEL
-    model = load_model(name, image_size, None if is_video else task, architecture)
+    model = load_model(name, image_size, None if is_video else task, architecture, head)
     for note in model.notes:
         say(messages(), note)
     if is_video and model.preprocessing.frames == 1:

@@ -14,6 +14,7 @@ from janus_vit.records.writer import RecordWriter, to_record
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from janus_vit.cli.common.show import OverlayWriter
     from janus_vit.live_page.device_feed import DeviceFeed
     from janus_vit.model.catalog import Model
     from janus_vit.model.text.zeroshot import TextVectors
@@ -33,6 +34,7 @@ class StreamOutput:
         as_json: True prints each record.
         texts: labels embeddings; None for models without text vectors.
         feed: shows the stream on a page; None shows none.
+        shown: writes overlays of dense answers; None writes none.
 
     Attributes:
         view: shows the stream on a terminal.
@@ -49,6 +51,7 @@ class StreamOutput:
         as_json: bool,
         texts: TextVectors | None,
         feed: DeviceFeed | None,
+        shown: OverlayWriter | None = None,
     ) -> None:
         self._model = model
         self._labels = labels
@@ -57,6 +60,7 @@ class StreamOutput:
         self._as_json = as_json
         self._texts = texts
         self._feed = feed
+        self._shown = shown
         self.view = view
         self.tally = Tally()
 
@@ -75,6 +79,8 @@ class StreamOutput:
             print(json.dumps(record), flush=True)
         if self._feed is not None:
             self._feed.add(outcome, sample.name)
+        if self._shown is not None:
+            self._shown.write(sample, outcome)
         self.view.show(sample.name, outcome)
 
 

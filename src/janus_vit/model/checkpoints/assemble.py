@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.fuse import fuse
@@ -148,7 +148,17 @@ def build_network(
     """
     with torch.device("meta"):
         network = VisionTransformer(architecture)
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    load_tensors(network, tensors, weights, origin)
+    return network.eval().requires_grad_(False)
+
+
+def load_tensors(module: nn.Module, tensors: dict[str, Tensor], weights: Weights, origin: dict[str, str]) -> None:
+    """Give a module on the meta device its tensors, without copying them; see `build_network`.
+
+    Raises:
+        InputError: the tensors do not fit the module; the message lists all differences.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     differences = {
         "missing": sorted(wanted.keys() - found.keys()),
@@ -164,8 +174,7 @@ def build_network(
         raise InputError(f"{weights.path}: tensors do not fit the architecture: {'; '.join(problems)}")
     for name, tensor in tensors.items():
         check_finite(weights.path, origin.get(name, name), tensor)
-    network.load_state_dict(tensors, assign=True)
-    return network.eval().requires_grad_(False)
+    module.load_state_dict(tensors, assign=True)
 
 
 def to_float32(tensor: Tensor) -> Tensor:

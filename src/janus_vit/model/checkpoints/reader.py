@@ -15,6 +15,7 @@ from janus_vit.model.checkpoints.assemble import (
     check_image_size,
     to_float32,
 )
+from janus_vit.model.checkpoints.dense.reader import is_dense, read_dense
 from janus_vit.model.checkpoints.families import check_config, embeds, read_config_facts
 from janus_vit.model.checkpoints.files import PROCESSORS, OpenedCheckpoint, open_checkpoint
 from janus_vit.model.checkpoints.heads import head_task, read_labels
@@ -25,8 +26,9 @@ from janus_vit.model.checkpoints.processors import (
     read_hugging_face_preprocessing,
     read_timm_preprocessing,
 )
+from janus_vit.model.heads.attach import UNNORMED_FEATURES, as_feature_model
 from janus_vit.model.preprocessing import Preprocessing
-from janus_vit.model.tasks import EMBED
+from janus_vit.model.tasks import EMBED, FEATURES
 from janus_vit.model.tensor_check import block_numbers
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import parse_json
@@ -80,8 +82,11 @@ def _sides(image_size: ImageSize) -> tuple[int, int]:
 
 def _read_foreign(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str | None) -> Checkpoint:
     weights, config = opened.weights, opened.config
+    if is_dense(config):
+        dense = read_dense(opened, None if image_size is None else _sides(image_size), task)
+        return Checkpoint(dense.network, dense.preprocessing, dense.labels, dense.task)
     has_classifier = not embeds(weights, config)
-    with_head = not (task == EMBED and has_classifier)
+    with_head = not (task in (EMBED, FEATURES) and has_classifier)
     facts = read_config_facts(weights, config, with_head)
     preprocessing = _preprocessing(opened, facts.frames)
     size = preprocessing.size if preprocessing else None
@@ -91,6 +96,9 @@ def _read_foreign(opened: OpenedCheckpoint, image_size: ImageSize | None, task: 
     if image_size is not None:
         check_image_size(weights.path, arch)
     fitted = fit_preprocessing(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch, weights.path)
+    if task == FEATURES:
+        normed = config is None or config.values.get("model_type") not in UNNORMED_FEATURES
+        return Checkpoint(as_feature_model(network, normed), fitted, (), FEATURES)
     if not with_head or not has_classifier:
         return _checked_embedding(Checkpoint(network, fitted, (), EMBED), task, weights.path)
     task = head_task(weights.path, config, arch.classes, task)
@@ -126,6 +134,10 @@ def _read_own(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str 
     source = f"{weights.path}: metadata"
     section = parse_json(weights.metadata["janus"], source, METADATA_SCHEMA)
     trained = parse_architecture(section.section("architecture"))
+    if trained.is_dense:
+        raise section.wrong(
+            "architecture.pooling", f"is {trained.pooling!r}, that of a dense head, and the file has none"
+        )
     preprocessing = parse_preprocessing(section.section("preprocessing"))
     if preprocessing.frames != trained.frames:
         raise section.wrong("preprocessing.frames", f"is {preprocessing.frames}, and the model takes {trained.frames}")
@@ -149,6 +161,8 @@ def _read_own(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str 
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], trained, architecture)
     network = build_network(architecture, tensors, weights, {})
     found = Checkpoint(network, fit_preprocessing(preprocessing, architecture, weights.path), labels, EMBED)
+    if task == FEATURES:
+        return replace(found, network=as_feature_model(network), labels=(), task=FEATURES)
     if not labels:
         return _checked_embedding(found, task, weights.path)
     if task == EMBED:

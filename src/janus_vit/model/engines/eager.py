@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -44,15 +42,7 @@ class EagerEngine(OneByOne):
     @torch.inference_mode()
     def run(self, activation: Activation, stop: int) -> Activation:
         """See `Engine.run`."""
-        tokens, sizes = activation.tokens.to(self._device), activation.sizes.to(self._device)
-        places = activation.token_of_patch
-        there = replace(
-            activation,
-            tokens=tokens,
-            sizes=sizes,
-            token_of_patch=None if places is None else places.to(self._device),
-        )
-        return stage.run_blocks(self._network, there, stop)
+        return stage.run_blocks(self._network, stage.move(activation, self._device), stop)
 
     @torch.inference_mode()
     def head(self, activation: Activation) -> Tensor:

@@ -71,7 +71,7 @@ class EngineSpec:
         found = {
             "rotary positions": arch.rotary is not None,
             "norms within branches": arch.attn_norm or arch.mlp_norm,
-            "dense heads": arch.reads_grid,
+            "dense heads": arch.is_dense,
             "RMS norms": arch.norm == "rms",
         }
         missing = [name for name, needed in found.items() if needed]

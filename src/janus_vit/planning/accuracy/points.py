@@ -47,7 +47,8 @@ class Point:
         split: split point.
         payload: payload format; `payloads.LOCAL` stands for all lossless formats.
         frames: number of frames that it was measured on.
-        agreeing: number of frames with the same answer as the unmerged model on lossless input.
+        agreeing: number of frames with the same answer as the unmerged model on lossless input; of a dense model the
+            sum of their agreements, each from 0 to 1.
         right: number of frames answered right; None without labels.
         kl: mean Kullback-Leibler divergence of the answers from the unmerged model's, in nats.
         size_bytes: mean size of the payload.
@@ -59,7 +60,7 @@ class Point:
     split: int
     payload: str
     frames: int
-    agreeing: int
+    agreeing: float
     right: int | None = None
     kl: float = 0.0
     size_bytes: float = 0.0
@@ -75,7 +76,7 @@ class Point:
         return identity(self.family, self.saved, self.split, self.payload)
 
     @property
-    def hits(self) -> int:
+    def hits(self) -> float:
         """Number of right answers, or of agreeing answers without labels."""
         return self.agreeing if self.right is None else self.right
 
@@ -90,7 +91,7 @@ class Point:
         return wilson(self.hits, self.frames)
 
 
-def wilson(hits: int, frames: int) -> tuple[float, float]:
+def wilson(hits: float, frames: int) -> tuple[float, float]:
     """95 % confidence interval of a share, by Wilson's score, which also holds near 0 and 1.
 
     Args:
@@ -120,7 +121,7 @@ def parse_point(section: Section) -> Point:
         split=section.integer("split", 0, MOST_BLOCKS + 1),
         payload=section.text("payload"),
         frames=frames,
-        agreeing=section.integer("agreeing", 0, _MOST_FRAMES),
+        agreeing=_count(section, "agreeing"),
         right=right,
         kl=section.number("kl", 0.0, _LARGEST_KL),
         size_bytes=section.number("size_bytes", 0.0, _LARGEST_BYTES),
@@ -134,6 +135,12 @@ def parse_point(section: Section) -> Point:
         except InputError as error:
             raise section.wrong("payload", f"cannot be used ({error})") from error
     return point
+
+
+def _count(section: Section, key: str) -> float:
+    """Read a number of frames, whole or not."""
+    value = section.number(key, 0.0, _MOST_FRAMES)
+    return int(value) if value == int(value) else value
 
 
 def parse_merges(section: Section, key: str = "merges") -> tuple[int, ...]:

@@ -86,7 +86,7 @@ class MostAccurateInTime:
         self._confidence = confidence
         self._correction = Correction()
         self._acceptance = Acceptance()
-        self._megabits = table.size_bytes * 8e-6
+        self._megabits = table.link_bytes * 8e-6
         self._uses_link = (table.size_bytes > 0).astype(float)
         self._device_s = table.device_s + table.encode_s
         self._cloud_s = table.cloud_s + table.decode_s

@@ -33,7 +33,7 @@ class SmallestLevel:
         self._probes = ProbeTimer(table)
         self._before_s = table.device_s + table.encode_s
         self._compute_s = table.device_s + table.encode_s + table.cloud_s + table.decode_s
-        self._megabits = table.size_bytes * 8e-6
+        self._megabits = table.link_bytes * 8e-6
         self._uses_link = (table.size_bytes > 0).astype(float)
 
     def observe(self, outcome: Outcome) -> None:

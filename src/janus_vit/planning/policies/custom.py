@@ -6,23 +6,16 @@ decisions are checked before they run, and its exceptions are reported with file
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import sys
-import traceback
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from janus_vit.errors import InputError, JanusError
+from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Outcome, Prediction
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.planning.table import Option, PlanTable
+from janus_vit.user_code import SUFFIX, guarded, user_class
 
-SUFFIX = ".py:"
+_WHAT = "policy"  # in error messages
 _LARGEST_PROBE = 1_000_000
 
 
@@ -38,7 +31,7 @@ def custom_policy(name: str, table: PlanTable, platforms: object) -> Policy:
         InputError: there is no such file or class, or its constructor failed.
     """
     kind = policy_class(name)
-    return _Checked(name, _guarded(name, lambda: kind(table, platforms)), table)
+    return _Checked(name, guarded(_WHAT, name, lambda: kind(table, platforms)), table)
 
 
 def policy_class(name: str) -> type[Any]:
@@ -47,29 +40,11 @@ def policy_class(name: str) -> type[Any]:
     Raises:
         InputError: there is no such file, it does not run, it has no such class, or the class lacks a method.
     """
-    file, _, wanted = name.rpartition(":")
-    module = _module(name, Path(file).absolute())
-    kind = getattr(module, wanted, None)
-    if not inspect.isclass(kind):
-        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
-        classes = [value.__name__ for value in own if inspect.isclass(value)]
-        raise InputError(f"policy {name!r}: {file} has no class {wanted!r}: it has {', '.join(classes) or 'none'}")
+    kind = user_class(_WHAT, name)
     missing = [method for method in ("observe", "choose") if not callable(getattr(kind, method, None))]
     if missing:
-        raise InputError(f"policy {name!r}: class {wanted} has no method {' and no '.join(missing)}: add it")
+        raise InputError(f"policy {name!r}: class {kind.__name__} has no method {' and no '.join(missing)}: add it")
     return kind
-
-
-@lru_cache
-def _module(name: str, file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"janus_vit_policy_{file.stem}", file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise InputError(f"policy {name!r}: {file} is no Python file: give FILE.py:CLASS")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look up their module
-    loader = spec.loader
-    _guarded(name, lambda: loader.exec_module(module))
-    return module
 
 
 class _Checked:
@@ -84,7 +59,7 @@ class _Checked:
 
     def observe(self, outcome: Outcome) -> None:
         """See `Policy`."""
-        _guarded(self._name, lambda: self._policy.observe(outcome))
+        guarded(_WHAT, self._name, lambda: self._policy.observe(outcome))
 
     def choose(self, situation: Situation) -> Decision:
         """See `Policy`.
@@ -92,7 +67,7 @@ class _Checked:
         Raises:
             InputError: the result is not a Decision, or its plan cannot run.
         """
-        decision = _guarded(self._name, lambda: self._policy.choose(situation))
+        decision = guarded(_WHAT, self._name, lambda: self._policy.choose(situation))
         if not isinstance(decision, Decision):
             raise InputError(f"policy {self._name!r}{self._place}: choose gave {decision!r}: give a Decision")
         wrong = self._impossible(decision)
@@ -121,21 +96,3 @@ class _Checked:
         if plan.rescue not in (None, self._table.plan(row, column).rescue):
             return f"rescue {plan.rescue} is not the table's: take plans from table.plan(row, column)"
         return None
-
-
-def _guarded(name: str, call: Callable[[], Any]) -> Any:
-    """Run the user's code and translate its exceptions, with the line where they were raised."""
-    try:
-        return call()
-    except JanusError:
-        raise
-    except Exception as error:
-        where = _last_line(error, Path(name.rpartition(":")[0]).absolute())
-        raise InputError(f"policy {name!r}{where}: {type(error).__name__}: {error}") from error
-
-
-def _last_line(error: BaseException, file: Path) -> str:
-    if isinstance(error, SyntaxError):
-        return f", line {error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
-    return f", line {frames[-1].lineno}" if frames else ""

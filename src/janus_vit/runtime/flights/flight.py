@@ -127,7 +127,7 @@ class Uplink:
     def delivered(self, flight: Flight, reply: Reply, ended_s: float) -> tuple[Measured, Transfer, float]:
         """Times of a flight whose reply came, its transfer, and how long it waited for earlier payloads."""
         elapsed_s = ended_s - flight.sent_s
-        measured = with_reply(flight.measured, reply, elapsed_s)
+        measured = with_reply(flight.measured, reply, elapsed_s, flight.size_bytes)
         waited_s = max(0.0, self._left_s - flight.sent_s) if flight.overlap.others else 0.0
         own_rtt_s = round_trip_s(flight.decision.predicted)
         server_s = reply.decode_s + reply.queue_s + reply.compute_s

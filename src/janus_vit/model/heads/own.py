@@ -1,0 +1,58 @@
+"""A head of the user's own: a module in a Python file, FILE.py:CLASS, that reads the patch grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from janus_vit.errors import InputError
+from janus_vit.model.heads.base import DenseHead, Features
+from janus_vit.user_code import SUFFIX, guarded, user_class
+
+_WHAT = "head"  # in error messages
+_MOST_VALUES = 1 << 26  # of one output
+
+
+class OwnHead(DenseHead):
+    """Runs the user's module on the patch grid of the last block.
+
+    Args:
+        name: FILE.py:CLASS. The class is a `torch.nn.Module` that is made with the width of the tokens and the numbers
+            of rows and columns, and turns a grid [B, width, rows, columns] into one tensor [B, ...].
+        width: number of values in a token.
+        grid: rows and columns, before them the time of clips.
+
+    Raises:
+        InputError: the class cannot be loaded or made, or its output cannot be used; the message names file and line.
+    """
+
+    def __init__(self, name: str, width: int, grid: Sequence[int]) -> None:
+        super().__init__()
+        if SUFFIX not in name:
+            raise InputError(f"head {name!r} is no class in a Python file: give FILE.py:CLASS")
+        kind = user_class(_WHAT, name)
+        if not issubclass(kind, nn.Module):
+            raise InputError(f"head {name!r}: class {kind.__name__} is no torch.nn.Module: derive it from that")
+        self._name = name
+        self.module: nn.Module = guarded(_WHAT, name, lambda: kind(width, *grid)).float().eval()
+        self.settings = Path(name.rpartition(":")[0]).read_text("utf-8")  # both sides of a split need the same file
+        self._check(torch.zeros(1, width, *grid))
+
+    def forward(self, features: Sequence[Features]) -> Tensor:
+        """See `DenseHead`."""
+        output: Tensor = guarded(_WHAT, self._name, lambda: self.module(features[-1].patches))
+        return output
+
+    @torch.inference_mode()
+    def _check(self, grid: Tensor) -> None:
+        output = guarded(_WHAT, self._name, lambda: self.module(grid))
+        fits = isinstance(output, Tensor) and output.dtype == torch.float32 and 2 <= output.dim() <= 5
+        if not fits or len(output) != 1 or not 0 < output.numel() <= _MOST_VALUES:
+            shown = f"{output.dtype} {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise InputError(
+                f"head {self._name!r}: for one frame it returns {shown}: return one float32 tensor [1, ...] of at most "
+                f"{_MOST_VALUES} values in 2 to 5 dimensions"
+            )

@@ -1,0 +1,1 @@
+"""Dense answers as plain values: maps, boxes, key points; needs only numpy."""

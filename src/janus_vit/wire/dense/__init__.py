@@ -1,0 +1,1 @@
+"""Dense answers in replies: maps, boxes and key points."""
