@@ -79,7 +79,7 @@ def _problems(page: LivePage, size: tuple[int, int], name: str, arguments: argpa
         opened = len(window.find_elements("css selector", "#streams .row.open"))
         window.find_element("id", "filter").send_keys("drone-01")
         left = len(window.find_elements("css selector", "#streams .row:not([hidden])"))
-        log = [entry["message"] for entry in window.get_log("browser")]  # type: ignore[no-untyped-call]
+        log = [entry["message"] for entry in window.get_log("browser")]
     checks = {
         f"only {drawn['worst_fps']} frames in the slowest second": drawn["worst_fps"] >= LEAST_FPS,
         f"only {drawn['updates_per_s']:.2f} updates/s": drawn["updates_per_s"] >= LEAST_UPDATES_PER_S,
