@@ -32,10 +32,12 @@ DOCUMENT = Path("docs/models.md")
 HEAD = """# Models
 
 This page lists the supported checkpoints, compared with the libraries that made them.
-`python scripts/compare_peers.py` wrote it with torch {torch}, transformers {transformers} and timm {timm}, from small
-checkpoints with random weights and {pictures} pictures for each. *Difference* is the largest difference of a logit or
-embedding, relative to the largest value, over the uncut model and cuts at every block, in each engine that computes in
-float32 ({engines}). *Grey levels* is the largest difference of a pixel after resizing, cropping and normalising.
+`python scripts/compare_peers.py` wrote it with torch {torch}, transformers {transformers}, timm {timm} and OpenCLIP
+{open_clip_torch}, from small checkpoints with random weights and {pictures} pictures for each.
+
+*Difference* is the largest difference of a logit or embedding, relative to the largest value, over the uncut model and
+cuts at every block, in each engine that computes in float32 ({engines}). *Grey levels* is the largest difference of a
+pixel after resizing, cropping and normalising.
 
 | kind | compared with | output | blocks | tokens | difference | grey levels |
 |---|---|---|---|---|---|---|
@@ -121,7 +123,7 @@ def main() -> None:
     from peers import FAMILIES
 
     torch.set_num_threads(1)
-    versions = {name: version(name) for name in ("torch", "transformers", "timm")}
+    versions = {name: version(name) for name in ("torch", "transformers", "timm", "open_clip_torch")}
     lines = [HEAD.format(**versions, pictures=PICTURES, engines=", ".join(ENGINE_NAMES))]
     for kind, make in sorted(FAMILIES.items()):
         with tempfile.TemporaryDirectory() as folder:
