@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from _attackers import ATTACKS, VICTIM
 from _common import print_json
 from numpy.typing import NDArray
@@ -179,6 +180,7 @@ if __name__ == "__main__":
     parser.add_argument("--attack", action="append", choices=sorted(ATTACKS), help="one attack; default: all")
     parser.add_argument("--ingest", type=int, default=0, help="processes that receive requests")
     chosen = parser.parse_args()
+    torch.set_num_threads(1)  # as the cloud, whose profile is measured here
     print("| attack | by | late or fallback, % | p99, ms | memory, MB | cpu, cores |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         result = run(chosen, Path(scratch))

@@ -50,7 +50,7 @@ def test_a_flood_of_one_device_is_refused_and_the_others_are_served(model, cloud
             assert transport.infer(image_request(model, device="honest", time_left_s=1.0), 1.0).answer.classes
         codes = [call.exception().code().name if call.exception() else "OK" for call in flood]
     assert codes.count("OK") >= 1
-    assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED"}
+    assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}  # after too many calls, the connection is cut
     assert codes.count("RESOURCE_EXHAUSTED") > 50
 
 
