@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ OUTCOME = Outcome(
 )
 
 
+TOLD = replace(OUTCOME, impossible=("load: price of 1e+300, but none is above 10000",))
+
+
 def write(path: Path, *outcomes: Outcome, truth: int | None = None) -> Path:
     writer = RecordWriter(path, ("a", "b", "c", "d"))
     for index, outcome in enumerate(outcomes):
@@ -62,6 +66,12 @@ def test_record_is_read_as_written(tmp_path):
     (record,) = read_records(write(tmp_path / "one.jsonl", OUTCOME, truth=3)).records
     assert record.outcome == OUTCOME
     assert (record.name, record.truth, record.label) == ("frame 0", 3, "d")
+
+
+def test_what_a_cloud_told_that_cannot_be_right_is_read_as_written_and_older_records_have_none(tmp_path):
+    assert read_records(write(tmp_path / "one.jsonl", TOLD)).outcomes == (TOLD,)
+    older = changed(tmp_path / "older.jsonl", lambda record: record.pop("impossible"))
+    assert read_records(older).outcomes[1] == OUTCOME
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -110,6 +120,7 @@ def test_line_that_lacks_only_its_line_break_is_complete(tmp_path):
         (lambda record: record.update(at_s="noon"), "field at_s must be a finite number"),
         (lambda record: record.update(truth=1.5), "field truth must be a whole number"),
         (lambda record: record.update(fallback=3), "field fallback must be a string"),
+        (lambda record: record.update(impossible=[3]), "field impossible must be a list of sentences"),
         (lambda record: record["measured"].pop("rtt_s"), "field measured.rtt_s is missing"),
         (lambda record: record["measured"].update(total_s=-1), "field measured.total_s must be at least 0"),
         (lambda record: record["predicted"].update(accuracy=97), "field predicted.accuracy must be a share"),

@@ -29,6 +29,46 @@ def test_the_wait_counts_down_and_an_absurd_one_is_limited():
     assert load.queue_s(3.0) == pytest.approx(10.0)
 
 
+def test_a_wait_without_news_is_believed_for_two_seconds():
+    load = KnownLoad("camera")
+    load.learn(9.0, None, 1.0)
+    assert load.queue_s(3.0) == pytest.approx(7.0)
+    assert load.queue_s(3.1) == 0.0
+
+
+def test_waits_do_not_count_after_a_wrong_one_until_the_cloud_refuses_a_frame():
+    notes = []
+    load = KnownLoad("camera", notes.append)
+    load.learn(9.0, None, 1.0)
+    load.compare(sent_s=2.0, ended_s=2.25)
+    assert notes == ["load: an answer came 7.75 s before the end of the wait that the cloud had reported"]
+    load.learn(9.0, None, 2.5)
+    assert load.queue_s(2.5) == 0.0
+    load.learn(9.0, None, 3.0, refused=True)
+    assert load.queue_s(3.0) == 9.0
+
+
+@pytest.mark.parametrize(("sent_s", "ended_s"), [(0.5, 1.5), (9.0, 9.75)], ids=["sent before", "half a second"])
+def test_an_answer_that_proves_nothing_changes_nothing(sent_s, ended_s):
+    notes = []
+    load = KnownLoad("camera", notes.append)
+    load.learn(9.0, None, 1.0)
+    load.compare(sent_s, ended_s)
+    assert load.queue_s(1.5) == 8.5
+    assert notes == []
+
+
+def test_reports_that_cannot_be_right_are_noted():
+    notes = []
+    load = KnownLoad("camera", notes.append)
+    load.learn(61.0, dataclasses.replace(PRICE, answers_per_s=1e300), 0.0)
+    load.learn(60.0, PRICE, 1.0)
+    assert notes == [
+        "load: expected wait of 61 s, but no request waits longer than 60 s",
+        "load: price of 1e+300, but none is above 10000",
+    ]
+
+
 def test_each_device_has_its_own_price_and_keeps_its_factor():
     prices = []
     for number in range(300):

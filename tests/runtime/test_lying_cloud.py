@@ -27,6 +27,7 @@ class LyingCloud:
         self.reply = pb.InferReply(**HONEST)
         self.probe = pb.ProbeReply()
         self.refusal = None
+        self.number = lambda number: 0  # of the reply to a request or probe of that number
         self._server = grpc.server(ThreadPoolExecutor(2))
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler
         handlers = {HELLO: unary(self._hello), INFER: stream(self._infer), PROBE: stream(self._probe)}
@@ -42,13 +43,15 @@ class LyingCloud:
         return self.greeting
 
     def _infer(self, requests, context):
-        list(requests)
+        (request,) = requests
         if self.refusal is not None:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.refusal)
+        self.reply.number = self.number(pb.InferRequest.FromString(request).number)
         return self.reply.SerializeToString()
 
     def _probe(self, requests, context):
-        list(requests)
+        (request,) = requests
+        self.probe.number = self.number(pb.ProbeRequest.FromString(request).number)
         return self.probe.SerializeToString()
 
 
@@ -168,3 +171,64 @@ def test_a_refusal_cannot_control_a_terminal(cloud, device, frames):
     assert len(outcome.fallback) < 700
     assert "refused (resource_exhausted): \ufffd[2Jxxx" in outcome.fallback
     assert Rejected.__name__ in outcome.fallback
+
+
+class Numbers:
+    """Repeats the number of a request, or another one."""
+
+    def __init__(self, answered):
+        self.seen = []
+        self.answered = answered
+
+    def __call__(self, number):
+        self.seen.append(number)
+        return self.answered(self.seen)
+
+
+def test_every_request_and_probe_has_a_number_of_its_own(cloud, device, frames):
+    cloud.number = Numbers(lambda seen: seen[-1])
+    for frame in frames:
+        assert device.infer(frame).answer.classes == (3, 1)
+    assert len(set(cloud.number.seen) - {0}) == len(frames)
+
+
+@pytest.mark.parametrize("answered", [lambda seen: seen[0], lambda seen: seen[-1] ^ 1], ids=["repeated", "guessed"])
+def test_a_reply_to_another_request_is_refused_and_the_frame_is_finished_here(cloud, device, frames, answered):
+    cloud.number = Numbers(lambda seen: seen[-1])
+    device.infer(frames[0])
+    cloud.number.answered = answered
+    outcome = device.infer(frames[1])
+    assert outcome.fallback.startswith("WireError: field number is ")
+    assert outcome.refused_reply == outcome.fallback
+
+
+def test_an_older_cloud_repeats_no_number_but_one_that_has_done_so_must_go_on(cloud, device, frames):
+    assert device.infer(frames[0]).fallback is None
+    cloud.number = lambda number: number
+    assert device.infer(frames[1]).fallback is None
+    cloud.number = lambda number: 0
+    assert device.infer(frames[2]).fallback.startswith("WireError: field number is 0")
+
+
+def test_a_reply_to_another_probe_says_nothing_about_the_link(cloud):
+    transport = GrpcTransport(cloud.address, Outputs(7))
+    cloud.number = lambda number: 5
+    probed = transport.probe(1_000, 5.0).result()
+    transport.close()
+    assert not probed.transfer.delivered
+    assert probed.load is None
+    assert probed.refused.startswith("field number is 5, expected ")
+
+
+def test_an_absurd_load_is_counted_and_told_once(model, cloud, profile, frames):
+    told, tally = [], Tally()
+    cloud.reply = pb.InferReply(**HONEST, expected_queue_s=1e9, price=pb.Price(answers_per_s=1e300))
+    with connect(model, cloud.address, profile, sla_s=1.0, policy="cloud-only", notify=told.append) as device:
+        for frame in frames:
+            tally.add(device.infer(frame))
+    assert tally.summary().impossible >= 2 * len(frames)  # and answers that come long before the reported wait has ended
+    lies = [line for line in told if "cannot be right" in line]
+    assert lies == [
+        f"{cloud.address} tells what cannot be right, which is not used: load: expected wait of 1e+09 s, but no request "
+        "waits longer than 60 s; the rest is counted"
+    ]

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 from janus_vit.errors import WireError
 from janus_vit.planning.price import CloudLoad, EnginePrice
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.load_messages import parse_price, parse_probe_reply, serialise_price, serialise_probe_reply
+from janus_vit.wire.load_messages import (
+    ProbeReply,
+    parse_price,
+    parse_probe,
+    parse_probe_reply,
+    serialise_price,
+    serialise_probe,
+    serialise_probe_reply,
+)
 
 SECONDS = st.floats(0, 60)
+NUMBERS = st.integers(0, 2**64 - 1)
 PRICES = st.builds(EnginePrice, SECONDS, SECONDS, SECONDS, SECONDS, st.floats(0, 1e300))
 
 
@@ -21,19 +30,24 @@ def test_a_price_survives_its_bytes(price):
     assert parse_price(serialise_price(price)) == price
 
 
-@given(SECONDS, SECONDS, PRICES)
-def test_a_probe_reply_survives_its_bytes(receive_s, wait_s, price):
+@given(SECONDS, SECONDS, PRICES, NUMBERS)
+def test_a_probe_reply_survives_its_bytes(receive_s, wait_s, price, number):
     load = CloudLoad(wait_s, price)
-    assert parse_probe_reply(serialise_probe_reply(receive_s, load)) == (receive_s, load)
+    assert parse_probe_reply(serialise_probe_reply(receive_s, load, number)) == ProbeReply(receive_s, load, number)
+
+
+@given(NUMBERS)
+def test_a_probe_carries_its_number(number):
+    assert parse_probe(serialise_probe(100, number)) == number
 
 
 def test_an_idle_cloud_reports_its_load_although_all_of_it_is_zero():
     load = CloudLoad(0.0, EnginePrice())
-    assert parse_probe_reply(serialise_probe_reply(0.1, load)) == (0.1, load)
+    assert parse_probe_reply(serialise_probe_reply(0.1, load)) == ProbeReply(0.1, load)
 
 
 def test_a_probe_reply_of_an_older_cloud_has_no_load():
-    assert parse_probe_reply(pb.ProbeReply(receive_s=0.25).SerializeToString()) == (0.25, None)
+    assert parse_probe_reply(pb.ProbeReply(receive_s=0.25).SerializeToString()) == ProbeReply(0.25, None)
 
 
 def test_a_price_of_an_older_cloud_is_free():

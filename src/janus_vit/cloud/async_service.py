@@ -31,9 +31,9 @@ class AsyncService:
         """The greeting that devices get when they connect."""
         return with_checksum(serialise_greeting(self._service.greeting()))
 
-    async def probe(self, receive_s: float) -> bytes:
-        """The reply to a probe that took that long to arrive."""
-        return serialise_probe_reply(receive_s, self._service.load())
+    async def probe(self, number: int, receive_s: float) -> bytes:
+        """The reply to the probe of that number, which took that long to arrive."""
+        return serialise_probe_reply(receive_s, self._service.load(), number)
 
     def reported(self, report: StreamReport) -> None:
         """Pass on how a device's stream goes."""

@@ -22,9 +22,8 @@ from janus_vit.errors import (
     Unreachable,
     WireError,
 )
-from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.fields import LONGEST_WAIT_S, parse
-from janus_vit.wire.load_messages import serialise_price
+from janus_vit.wire.fields import LONGEST_WAIT_S
+from janus_vit.wire.load_messages import parse_probe, serialise_price
 from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE, STREAM
 from janus_vit.wire.stream_report import StreamReport, parse_stream_report
 
@@ -126,8 +125,8 @@ async def read_within(context: Context, limit_s: float) -> bytes:
     return bytes(message)
 
 
-async def timed_probe(context: Context, limit_s: float = LONGEST_WAIT_S) -> float:
-    """Read a probe, and return how long it took to arrive, in seconds.
+async def timed_probe(context: Context, limit_s: float = LONGEST_WAIT_S) -> tuple[int, float]:
+    """Read a probe, and return its number and how long it took to arrive, in seconds.
 
     Args:
         context: context of the call.
@@ -137,8 +136,7 @@ async def timed_probe(context: Context, limit_s: float = LONGEST_WAIT_S) -> floa
         WireError: see `timed_message`; or the message is not a probe.
     """
     message, receive_s = await timed_message(context, limit_s)
-    parse(pb.ProbeRequest, message)
-    return receive_s
+    return parse_probe(message), receive_s
 
 
 def stream_report(context: Context) -> StreamReport | None:

@@ -89,9 +89,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
 
     async def _probe(self, context: Context) -> bytes:
         with self._door.enter(context, LARGEST_PROBE_BYTES + HEADER_BYTES) as visit:
-            receive_s = await timed_probe(context, visit.receive_limit_s)
+            number, receive_s = await timed_probe(context, visit.receive_limit_s)
             self._pass_report(context, visit.caller)
-            return await self._answers.probe(receive_s)
+            return await self._answers.probe(number, receive_s)
 
     def _pass_report(self, context: Context, caller: Caller) -> None:
         """Pass on the report that came with a call. A caller that has proven its name cannot report for another."""

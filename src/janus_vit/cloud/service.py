@@ -214,4 +214,5 @@ class CloudService:
             compute_s=result.compute_s,
             expected_queue_s=result.load.expected_wait_s,
             price=result.load.price,
+            number=request.number,
         )

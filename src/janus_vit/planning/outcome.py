@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from janus_vit.errors import WireError
 from janus_vit.planning.dense_answers.values import Box, DenseMap, KeyPoint
 from janus_vit.planning.plan import Plan
 
@@ -187,6 +188,8 @@ class Outcome:
         transfers: observations of the link since the last frame; this frame's own transfer comes last.
         refused: whether the cloud refused the frame, which says nothing against the link.
         overlap: what it shared with other frames in flight.
+        impossible: what probes and reports of load have told since the last frame that cannot be right, one sentence
+            each.
     """
 
     frame: int
@@ -201,6 +204,13 @@ class Outcome:
     transfers: tuple[Transfer, ...]
     refused: bool = False
     overlap: Overlap = Overlap()
+    impossible: tuple[str, ...] = ()
+
+    @property
+    def refused_reply(self) -> str | None:
+        """Why the device refused the cloud's reply to this frame; None if it did not."""
+        is_wrong = self.size_bytes > 0 and (self.fallback or "").startswith(f"{WireError.__name__}: ")
+        return self.fallback if is_wrong else None
 
     @property
     def met(self) -> bool:

@@ -114,6 +114,7 @@ def parse_record(section: Section) -> Record:
         fallback=_optional(section, "fallback", section.text),
         transfers=tuple(_parse_transfer(transfer) for transfer in section.sections("transfers")),
         overlap=_parse_overlap(section.section("overlap")) if "overlap" in section.values else Overlap(),
+        impossible=_parse_impossible(section),
     )
     return Record(
         outcome=outcome,
@@ -203,6 +204,14 @@ def _parse_prediction(section: Section) -> Prediction:
 def _parse_overlap(section: Section) -> Overlap:
     times = {key: section.number(key, 0.0) for key in ("held_s", "uplink_s", "compute_s", "order_s")}
     return Overlap(section.integer("others"), **times)
+
+
+def _parse_impossible(section: Section) -> tuple[str, ...]:
+    """Sentences about what the cloud told; records of older versions have none."""
+    sentences = section.array("impossible") if "impossible" in section.values else ()
+    if not all(isinstance(sentence, str) for sentence in sentences):
+        raise section.wrong("impossible", "must be a list of sentences")
+    return tuple(sentences)
 
 
 def _parse_answer(section: Section) -> Answer:

@@ -12,11 +12,9 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from janus_vit.errors import WireError
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.outcome import Outcome
 
-_REFUSED_REPLY = f"{WireError.__name__}: "
 _LATENCIES = 2_000_000  # percentiles are of the last ones, since a camera may run for weeks
 
 
@@ -41,6 +39,7 @@ class Summary:
         fallbacks: number of frames that the device had to finish itself.
         kinds: share of frames by what was sent: "image", "tokens" or "nothing".
         refused_replies: number of fallbacks because the reply of the cloud cannot be right.
+        impossible: number of probes and reports of load that cannot be right.
     """
 
     frames: int
@@ -59,6 +58,7 @@ class Summary:
     fallbacks: int
     kinds: dict[str, float]
     refused_replies: int = 0
+    impossible: int = 0
 
 
 class Tally:
@@ -68,7 +68,7 @@ class Tally:
         self._totals_s = array("d")  # of the last frames
         self._began_s = self._ended_s = 0.0
         self._frames = self._in_time = self._known = self._right = self._right_in_time = 0
-        self._fallbacks = self._refused_replies = 0
+        self._fallbacks = self._refused_replies = self._impossible = 0
         self._total_s = self._deviation = self._level = 0.0
         self._bytes = 0
         self._kinds: Counter[str] = Counter()
@@ -99,7 +99,8 @@ class Tally:
         self._bytes += outcome.size_bytes
         self._level += outcome.plan.exponential_level
         self._fallbacks += outcome.fallback is not None
-        self._refused_replies += outcome.size_bytes > 0 and (outcome.fallback or "").startswith(_REFUSED_REPLY)
+        self._refused_replies += outcome.refused_reply is not None
+        self._impossible += len(outcome.impossible)
         self._kinds[outcome.plan.sends] += 1
         if label is not None and outcome.answer.classes:
             right = outcome.answer.classes[0] == label
@@ -134,6 +135,7 @@ class Tally:
             fallbacks=self._fallbacks,
             kinds={kind: count / frames for kind, count in self._kinds.most_common()},
             refused_replies=self._refused_replies,
+            impossible=self._impossible,
         )
 
 

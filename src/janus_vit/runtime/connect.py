@@ -13,8 +13,10 @@ from janus_vit.model.heads.answers import map_format
 from janus_vit.model.tasks import DENSE_TASKS, DETECT, EMBED, POSE, REGRESS
 from janus_vit.planning.accuracy.table import AccuracyTable
 from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Policy
+from janus_vit.planning.policies.doubting import DoubtingPolicy
 from janus_vit.planning.policies.presets import make_lone_policy, make_policy
 from janus_vit.runtime.absent_cloud import CloudSearch, SearchedPolicy, SearchedTransport
 from janus_vit.runtime.config import DeviceConfig
@@ -53,7 +55,8 @@ def connect(
         address: the cloud's address, "host:port".
         profile: latency profile of this machine, from `profile_machine` or `load_profile`.
         config: settings; default: `DeviceConfig()`.
-        notify: called with one sentence when the cloud is found, absent or refused; also from another thread.
+        notify: called with one sentence when the cloud is found, absent or refused, and once if it tells what cannot be
+            right; also from another thread.
         **options: fields of `DeviceConfig`, which replace those of `config`.
 
     Returns:
@@ -89,17 +92,34 @@ def connect(
         return Device(
             worker,
             SearchedTransport(transport, search),
-            SearchedPolicy(search),
+            DoubtingPolicy(SearchedPolicy(search), lambda: transport.sent_s),
             sla_s=settings.sla_s,
             name=settings.device_name,
             probe_timeout_s=settings.probe_timeout_s,
-            on_outcome=stream.add,
+            on_outcome=_Listener(stream, address, notify),
             in_flight=settings.in_flight,
         )
     except BaseException:
         search.close()
         transport.close()
         raise
+
+
+class _Listener:
+    """Counts frames, and says once that a cloud tells what cannot be right."""
+
+    def __init__(self, stream: StreamCounters, address: str, notify: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._address = address
+        self._notify = notify
+        self._has_told = False
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._stream.add(outcome)
+        wrong = outcome.refused_reply or next(iter(outcome.impossible), None)
+        if wrong is not None and not self._has_told:
+            self._has_told = True
+            self._notify(f"{self._address} tells what cannot be right, which is not used: {wrong}; the rest is counted")
 
 
 def _metadata(stream: StreamCounters) -> Metadata:

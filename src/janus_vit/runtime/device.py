@@ -73,9 +73,10 @@ class Device:
         self._calls = self._blocking if in_flight == 1 else several_calls(transport)
         self._frames = 0
         self._flights: deque[Flight] = deque()  # frames whose answers are not delivered, in order
-        self._load = KnownLoad(name)
+        self._impossible: deque[str] = deque(maxlen=8)  # sentences for the next outcome
+        self._load = KnownLoad(name, self._impossible.append)
         self._uplink = Uplink()
-        self._probes = Probes(transport, self._load, probe_timeout_s)
+        self._probes = Probes(transport, self._load, probe_timeout_s, self._impossible.append)
         self._finisher = Finisher(worker, self._clock, self._load, self._uplink, name)
         self._closed = False
         self._process = os.getpid()
@@ -279,7 +280,9 @@ class Device:
             overlap=replace(
                 flight.overlap, uplink_s=ending.uplink_s, compute_s=max(0.0, worked_s), order_s=now_s - ending.at_s
             ),
+            impossible=tuple(self._impossible),
         )
+        self._impossible.clear()
         self._policy.observe(outcome)
         self._on_outcome(outcome)
         flight.deliver(outcome)

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Condition
 from typing import TypeAlias
 
 import grpc
 
-from janus_vit.errors import (
-    DeadlineExceeded,
-    InputError,
-    OtherModel,
-    Overloaded,
-    Rejected,
-    TransportError,
-    Unauthenticated,
-    Unreachable,
-    WireError,
-)
+from janus_vit.errors import InputError, TransportError, Unreachable, WireError
 from janus_vit.planning.outcome import Transfer
-from janus_vit.planning.price import EnginePrice
 from janus_vit.runtime.flights.calls import Call, EndedCall
+from janus_vit.runtime.refusals import translated
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.addresses import is_loopback
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.checksum import with_checksum
 from janus_vit.wire.fields import require_field
-from janus_vit.wire.load_messages import parse_price, parse_probe_reply
+from janus_vit.wire.load_messages import parse_probe_reply, serialise_probe
 from janus_vit.wire.messages import (
     WIRE_VERSION,
     Greeting,
@@ -43,7 +34,7 @@ from janus_vit.wire.messages import (
     parse_reply,
     serialise_request,
 )
-from janus_vit.wire.rpc import CONNECTION, EXPECTED_WAIT, HELLO, INFER, MESSAGE_BYTES, PRICE, PROBE
+from janus_vit.wire.rpc import CONNECTION, HELLO, INFER, MESSAGE_BYTES, PROBE
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 _RECONNECT = [
@@ -53,12 +44,13 @@ _RECONNECT = [
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
-_LONGEST_DETAILS = 500  # characters
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 
 
 class GrpcTransport:
     """A connection to one cloud. Connects on first use and reconnects when the connection breaks.
+
+    A request has a random number that the reply repeats, so that a stale or repeated reply is not taken for its own.
 
     Args:
         address: address of the cloud, "host:port".
@@ -66,6 +58,9 @@ class GrpcTransport:
         credentials: TLS credentials; None connects without TLS.
         token: proves who this device is; None sends none.
         metadata: returns what each request and probe carries besides its message.
+
+    Attributes:
+        sent_s: when the last frame was sent, at first when the transport was made.
 
     Raises:
         InputError: the address has no port from 1 to 65535, or the token would cross a network in clear text.
@@ -96,31 +91,35 @@ class GrpcTransport:
         self._infer = self._channel.stream_unary(INFER)
         self._probe = self._channel.stream_unary(PROBE)
         self._ended = Condition()  # notified when a call of `start` ends
+        self._repeats_numbers = False  # whether the cloud has done so: older ones do not
+        self.sent_s = time.perf_counter()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="janus-probe")
 
     def hello(self, timeout_s: float) -> Greeting:
         """See `Transport.hello`."""
         request = pb.HelloRequest(wire_version=WIRE_VERSION).SerializeToString()
+        self._repeats_numbers = False
         return parse_greeting(self._call(lambda: self._hello(request, timeout=timeout_s, metadata=self._authorization)))
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`; fails at once if there is no connection."""
-        message = with_checksum(serialise_request(request))
-        began_s = time.perf_counter()
+        number, message = self._numbered(request)
+        began_s = self.sent_s = time.perf_counter()
         data = self._send(self._infer, message, timeout_s)
-        return self._checked(data, time.perf_counter() - began_s)
+        return self._checked(data, number, time.perf_counter() - began_s)
 
     def start(self, request: Request, timeout_s: float) -> Call:
         """See `Calls.start`; fails at once if there is no connection."""
         self._require_own_process()
-        message, began_s = with_checksum(serialise_request(request)), time.perf_counter()
+        number, message = self._numbered(request)
+        began_s = self.sent_s = time.perf_counter()
         try:
             future = self._infer.future(iter([message]), timeout=timeout_s, metadata=self._metadata_of(message))
         except ValueError:  # closed
             return EndedCall(time.perf_counter(), Unreachable(f"the connection to {self._address} is closed"))
 
         def read(ended_s: float) -> Reply:
-            return self._checked(self._call(future.result), ended_s - began_s)
+            return self._checked(self._call(future.result), number, ended_s - began_s)
 
         return _GrpcCall(future, self._ended, read)
 
@@ -149,20 +148,39 @@ class GrpcTransport:
         self._background.shutdown(cancel_futures=True)
 
     def _probe_now(self, size_bytes: int, timeout_s: float) -> Probed:
-        message = pb.ProbeRequest(body=bytes(size_bytes)).SerializeToString()
+        number = _random_number()
+        message = serialise_probe(size_bytes, number)
         began_s = time.perf_counter()
         try:
-            receive_s, load = parse_probe_reply(self._send(self._probe, message, timeout_s))
-            _require_past("receive_s", receive_s, time.perf_counter() - began_s)
-        except (TransportError, WireError):
+            reply = parse_probe_reply(self._send(self._probe, message, timeout_s))
+            self._require_number(reply.number, number)
+            _require_past("receive_s", reply.receive_s, time.perf_counter() - began_s)
+        except (TransportError, WireError) as error:
             ended_s = time.perf_counter()
-            return Probed(Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None))
+            lost = Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None)
+            return Probed(lost, refused=str(error) if isinstance(error, WireError) else None)
         ended_s = time.perf_counter()
-        rtt_s = max(0.0, ended_s - began_s - receive_s)
-        return Probed(Transfer(ended_s, size_bytes, send_s=receive_s, rtt_s=rtt_s), load)
+        rtt_s = max(0.0, ended_s - began_s - reply.receive_s)
+        return Probed(Transfer(ended_s, size_bytes, send_s=reply.receive_s, rtt_s=rtt_s), reply.load)
 
-    def _checked(self, data: bytes, elapsed_s: float) -> Reply:
+    def _numbered(self, request: Request) -> tuple[int, bytes]:
+        """A new number, and the message of the request with it."""
+        number = _random_number()
+        return number, with_checksum(serialise_request(replace(request, number=number)))
+
+    def _require_number(self, told: int, number: int) -> None:
+        """Refuse a reply that belongs to another request. Older clouds repeat no numbers, which reads as 0.
+
+        Raises:
+            WireError: it does.
+        """
+        is_older = told == 0 and not self._repeats_numbers
+        require_field(told == number or is_older, "number", f"is {told}, expected {number}: the reply to another request")
+        self._repeats_numbers = told == number
+
+    def _checked(self, data: bytes, number: int, elapsed_s: float) -> Reply:
         reply = parse_reply(data, self._outputs)
+        self._require_number(reply.number, number)
         cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
         _require_past("receive_s", cloud_s, elapsed_s)
         return reply
@@ -184,26 +202,12 @@ class GrpcTransport:
         try:
             reply: bytes | None = call()
         except grpc.RpcError as error:
-            raise self._translated(error) from error
+            raise translated(error, self._address) from error
         except (ValueError, grpc.FutureCancelledError) as error:  # closed
             raise Unreachable(f"the connection to {self._address} is closed") from error
         if reply is None:  # gRPC, if bytes were changed on the way: success without a message
             raise Unreachable(f"{self._address} ended the call without a reply")
         return reply
-
-    def _translated(self, error: grpc.RpcError) -> TransportError:
-        code, details = error.code(), _printable(error.details() or "")
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(f"{self._address} did not answer in time")
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            return Unreachable(f"{self._address} cannot be reached ({details})")
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            return Unauthenticated(f"{self._address} does not know this device: {details}")
-        refusal = f"{self._address} refused ({code.name.lower()}): {details}"
-        if code is grpc.StatusCode.FAILED_PRECONDITION:
-            return OtherModel(refusal)
-        wait_s = _expected_wait_s(error)
-        return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s, _price(error))
 
 
 def _authorization(token: str | None, address: str, encrypted: bool) -> tuple[tuple[str, str], ...]:
@@ -247,9 +251,9 @@ class _GrpcCall:
             self._ended.notify_all()
 
 
-def _printable(details: str) -> str:
-    """Shorten what a cloud says, and replace what would control a terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in details[:_LONGEST_DETAILS])
+def _random_number() -> int:
+    """A number that identifies a request; not 0, and not to be guessed from earlier ones."""
+    return secrets.randbits(63) + 1
 
 
 def _require_past(field: str, cloud_s: float, elapsed_s: float) -> None:
@@ -268,25 +272,6 @@ def _require_past(field: str, cloud_s: float, elapsed_s: float) -> None:
         field,
         f"and the cloud's other times are {cloud_s:.3g} s, but the call took {elapsed_s:.3g} s",
     )
-
-
-def _expected_wait_s(error: grpc.RpcError) -> float | None:
-    """Read the expected wait from a refusal's trailers; None if it is missing or impossible."""
-    reported = [value for key, value in error.trailing_metadata() or () if key == EXPECTED_WAIT]
-    try:
-        wait_s = float(reported[0]) if reported else math.nan
-    except ValueError:
-        return None
-    return wait_s if wait_s >= 0 and math.isfinite(wait_s) else None
-
-
-def _price(error: grpc.RpcError) -> EnginePrice | None:
-    """Read the price from a refusal's trailers; None if it is missing or impossible."""
-    reported = [value for key, value in error.trailing_metadata() or () if key == PRICE]
-    try:
-        return parse_price(reported[0]) if reported else None
-    except WireError:
-        return None
 
 
 def check_address(address: str) -> None:

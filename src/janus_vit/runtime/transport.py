@@ -18,10 +18,12 @@ class Probed:
     Attributes:
         transfer: of the probe's bytes.
         load: of the cloud; None if it did not answer, or does not report its load.
+        refused: why the device refused the reply; None if it did not.
     """
 
     transfer: Transfer
     load: CloudLoad | None = None
+    refused: str | None = None
 
 
 class Transport(Protocol):

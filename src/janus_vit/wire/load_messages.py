@@ -1,26 +1,53 @@
-"""Messages that report the load of a cloud: prices, and replies to probes. Checks all that it parses."""
+"""Messages that report the load of a cloud: prices, probes and their replies. Checks all that it parses."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from janus_vit.planning.price import CloudLoad, EnginePrice
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.fields import LONGEST_WAIT_S, parse, require_duration, require_field
 
 
-def serialise_probe_reply(receive_s: float, load: CloudLoad) -> bytes:
-    """Serialise the reply to a probe: how long it took to arrive, and the load of the cloud."""
+@dataclass(frozen=True, slots=True)
+class ProbeReply:
+    """The reply to a probe.
+
+    Attributes:
+        receive_s: how long the probe took to arrive.
+        load: of the cloud; None if an older cloud reports none.
+        number: that of the probe; 0 from an older cloud.
+    """
+
+    receive_s: float
+    load: CloudLoad | None
+    number: int = 0
+
+
+def serialise_probe(size_bytes: int, number: int) -> bytes:
+    """Serialise a probe: bytes that the cloud discards, and a number that its reply repeats."""
+    return pb.ProbeRequest(body=bytes(size_bytes), number=number).SerializeToString()
+
+
+def parse_probe(data: bytes) -> int:
+    """Parse a probe, and return its number; 0 from an older device.
+
+    Raises:
+        WireError: the bytes are not a probe.
+    """
+    return parse(pb.ProbeRequest, data).number
+
+
+def serialise_probe_reply(receive_s: float, load: CloudLoad, number: int = 0) -> bytes:
+    """Serialise the reply to a probe; arguments as in `ProbeReply`."""
     return pb.ProbeReply(
-        receive_s=receive_s, expected_queue_s=load.expected_wait_s, price=price_message(load.price)
+        receive_s=receive_s, expected_queue_s=load.expected_wait_s, price=price_message(load.price), number=number
     ).SerializeToString()
 
 
-def parse_probe_reply(data: bytes) -> tuple[float, CloudLoad | None]:
+def parse_probe_reply(data: bytes) -> ProbeReply:
     """Parse the reply to a probe.
-
-    Returns:
-        How long the probe took to arrive, in seconds, and the load of the cloud; None if an older cloud reports none.
 
     Raises:
         WireError: the bytes are not a probe's reply, or a field is out of range; the message names it.
@@ -29,7 +56,7 @@ def parse_probe_reply(data: bytes) -> tuple[float, CloudLoad | None]:
     require_duration("receive_s", message.receive_s)
     require_duration("expected_queue_s", message.expected_queue_s)
     load = CloudLoad(message.expected_queue_s, checked_price(message.price)) if message.HasField("price") else None
-    return message.receive_s, load
+    return ProbeReply(message.receive_s, load, message.number)
 
 
 def serialise_price(price: EnginePrice) -> bytes:

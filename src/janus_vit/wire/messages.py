@@ -40,6 +40,7 @@ class Request:
         in_time_s: seconds until the answer is late, if that is sooner: the device still takes a late one, which a busy
             cloud refuses. 0: answers are in time as long as the device needs them.
         tap_tokens: number of tokens in the body of each earlier block that a dense head reads.
+        number: identifies the request; the reply repeats it. The transport draws it.
     """
 
     fingerprint: str
@@ -53,6 +54,7 @@ class Request:
     body: bytes
     in_time_s: float = 0.0
     tap_tokens: tuple[int, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Reply:
         expected_queue_s: time that a request arriving now would wait.
         price: engine seconds that a frame costs.
         map_bytes: compressed size of the map in the answer of a dense model.
+        number: that of the request; 0 from an older cloud.
     """
 
     answer: Answer
@@ -78,6 +81,7 @@ class Reply:
     expected_queue_s: float
     price: EnginePrice = field(default_factory=EnginePrice)
     map_bytes: int = field(default=0, compare=False)
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def serialise_request(request: Request) -> bytes:
         body=request.body,
         in_time_s=request.in_time_s,
         tap_tokens=request.tap_tokens,
+        number=request.number,
     ).SerializeToString()
 
 
@@ -139,6 +144,7 @@ def parse_request(data: bytes) -> Request:
         body=message.body,
         in_time_s=message.in_time_s,
         tap_tokens=tuple(message.tap_tokens),
+        number=message.number,
     )
 
 
@@ -154,6 +160,7 @@ def serialise_reply(reply: Reply) -> bytes:
         compute_s=reply.compute_s,
         expected_queue_s=reply.expected_queue_s,
         price=price_message(reply.price),
+        number=reply.number,
     )
     write_dense(reply.answer, message)
     return message.SerializeToString()
@@ -176,7 +183,7 @@ def parse_reply(data: bytes, outputs: Outputs) -> Reply:
         require_duration(name, seconds)
     answer = checked_answer(message, outputs)
     price, map_bytes = checked_price(message.price), len(message.map.codes)
-    return Reply(answer, **durations_s, price=price, map_bytes=map_bytes)
+    return Reply(answer, **durations_s, price=price, map_bytes=map_bytes, number=message.number)
 
 
 def serialise_greeting(greeting: Greeting) -> bytes:

@@ -106,6 +106,8 @@ def print_summary(summary: Summary | None, samples: Source, console: Console) ->
     table.add_row("fallbacks to the device", f"{summary.fallbacks}")
     if summary.refused_replies:
         table.add_row("replies that cannot be right", f"{summary.refused_replies}")
+    if summary.impossible:
+        table.add_row("reports of the cloud that cannot be right", f"{summary.impossible}")
     for what, share in (("right answers", summary.accuracy), ("right and in time", summary.in_time_accuracy)):
         if share is not None:
             table.add_row(what, f"{share:.1%}")

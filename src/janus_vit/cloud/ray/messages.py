@@ -25,7 +25,7 @@ class ReplicaCall:
     """One call for a replica.
 
     Attributes:
-        message: the device's message; empty for Hello and for probes, whose body nobody reads.
+        message: the device's message; empty for Hello. A probe comes without its body, which nobody reads.
         receive_s: time that the message took to arrive at the proxy.
         left_s: time until the device's call ends, when the proxy passed it on.
         peer: gRPC's name of the connection that the call came on, which is its client for fair shares.

@@ -98,7 +98,8 @@ class _Replicas:
         return await self._ask(context, message, receive_s)
 
     async def probe(self, context: Context) -> bytes:
-        return await self._ask(context, b"", await timed_probe(context))
+        number, receive_s = await timed_probe(context)
+        return await self._ask(context, serialise_probe(0, number), receive_s)
 
     async def _ask(self, context: Context, message: bytes, receive_s: float) -> bytes:
         """Ask a replica, and once more if it dies: the second replica refuses a request for which it has no time.

@@ -49,7 +49,9 @@ class Replica:
 
     async def Probe(self, call: ReplicaCall) -> ReplicaAnswer:  # noqa: N802
         """Answer a probe with the load of this replica."""
-        return await _answer(self._answers.probe(call.receive_s))
+        from janus_vit.wire.load_messages import parse_probe
+
+        return await _answer(self._answers.probe(parse_probe(call.message), call.receive_s))
 
 
 def load_service(settings: RaySettings) -> CloudService:

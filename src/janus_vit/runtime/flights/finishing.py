@@ -67,6 +67,7 @@ class Finisher:
         except (TransportError, WireError) as error:
             flight.failure = error, ended_s
             return
+        self._load.compare(flight.sent_s, ended_s)
         self._load.learn(reply.expected_queue_s, reply.price, ended_s)
         measured, transfer, waited_s = self._uplink.delivered(flight, reply, ended_s)
         flight.ending = Ending(
@@ -79,7 +80,7 @@ class Finisher:
             flight.call.cancel()
         error, failed_s = flight.failure or (DeadlineExceeded("no answer in time"), self._clock.now())
         if isinstance(error, Overloaded):
-            self._load.learn(error.expected_wait_s, error.price, failed_s)
+            self._load.learn(error.expected_wait_s, error.price, failed_s, refused=True)
         elapsed_s = failed_s - flight.sent_s
         failed = transfer_of(error, flight.decision.predicted, failed_s, elapsed_s, flight.size_bytes)
         plan = self._fallback_plan(flight)

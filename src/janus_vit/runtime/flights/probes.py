@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from janus_vit.planning.outcome import Transfer
@@ -16,15 +17,19 @@ class Probes:
         transport: carries them.
         load: learns the load that a probe reports.
         timeout_s: how long to wait for a probe.
+        note: called with one sentence if the reply to a probe cannot be right.
 
     Attributes:
         last_s: when the last probe was sent; None before the first one.
     """
 
-    def __init__(self, transport: Transport, load: KnownLoad, timeout_s: float) -> None:
+    def __init__(
+        self, transport: Transport, load: KnownLoad, timeout_s: float, note: Callable[[str], None]
+    ) -> None:
         self._transport = transport
         self._load = load
         self._timeout_s = timeout_s
+        self._note = note
         self._running: Future[Probed] | None = None
         self.last_s: float | None = None
 
@@ -49,4 +54,6 @@ class Probes:
         if probed is None:
             return ()
         self._running = None
+        if probed.refused is not None:
+            self._note(f"probe: {probed.refused}")
         return (probed.transfer,)
