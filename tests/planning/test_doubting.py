@@ -13,7 +13,7 @@ from janus_vit.planning.price import EnginePrice
 
 SENT = Plan("none", 0.0, (0, 0), 0, "jpeg90")
 HERE = Plan("none", 0.0, (0, 0), 3, LOCAL)
-PRICE = EnginePrice(answers_per_s=8.0)
+FREE, PRICE = EnginePrice(), EnginePrice(answers_per_s=8.0)
 TIMES = {"device_s": 0.01, "encode_s": 0.0, "transfer_s": 0.05, "queue_s": 0.0, "decode_s": 0.0, "cloud_s": 0.01}
 SLA_S = 0.3
 
@@ -34,7 +34,7 @@ class Shy:
 class Cloud:
     """Reports a load, and remembers when frames were sent."""
 
-    def __init__(self, wait_s=0.0, price=EnginePrice(), policy=None):
+    def __init__(self, wait_s=0.0, price=FREE, policy=None):
         self.times_s = [0.0]
         self.policy = DoubtingPolicy(policy or Shy(), lambda: self.times_s[-1])
         self.wait_s, self.price = wait_s, price

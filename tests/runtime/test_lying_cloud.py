@@ -226,9 +226,11 @@ def test_an_absurd_load_is_counted_and_told_once(model, cloud, profile, frames):
     with connect(model, cloud.address, profile, sla_s=1.0, policy="cloud-only", notify=told.append) as device:
         for frame in frames:
             tally.add(device.infer(frame))
-    assert tally.summary().impossible >= 2 * len(frames)  # and answers that come long before the reported wait has ended
+    assert tally.summary().impossible >= 2 * len(
+        frames
+    )  # and answers that come long before the reported wait has ended
     lies = [line for line in told if "cannot be right" in line]
     assert lies == [
-        f"{cloud.address} tells what cannot be right, which is not used: load: expected wait of 1e+09 s, but no request "
-        "waits longer than 60 s; the rest is counted"
+        f"{cloud.address} tells what cannot be right, which is not used: load: expected wait of 1e+09 s, but no "
+        "request waits longer than 60 s; the rest is counted"
     ]

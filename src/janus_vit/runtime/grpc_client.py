@@ -175,7 +175,9 @@ class GrpcTransport:
             WireError: it does.
         """
         is_older = told == 0 and not self._repeats_numbers
-        require_field(told == number or is_older, "number", f"is {told}, expected {number}: the reply to another request")
+        require_field(
+            told == number or is_older, "number", f"is {told}, expected {number}: the reply to another request"
+        )
         self._repeats_numbers = told == number
 
     def _checked(self, data: bytes, number: int, elapsed_s: float) -> Reply:

@@ -26,6 +26,7 @@ from janus_vit.cloud.calls import (
 )
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.errors import DeadlineExceeded, JanusError, Rejected, Unreachable
+from janus_vit.wire.load_messages import serialise_probe
 from janus_vit.wire.rpc import HELLO, INFER, PROBE
 
 APPLICATION = "janus-vit"  # name of the application on Ray Serve

@@ -23,9 +23,7 @@ class Probes:
         last_s: when the last probe was sent; None before the first one.
     """
 
-    def __init__(
-        self, transport: Transport, load: KnownLoad, timeout_s: float, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, transport: Transport, load: KnownLoad, timeout_s: float, note: Callable[[str], None]) -> None:
         self._transport = transport
         self._load = load
         self._timeout_s = timeout_s
