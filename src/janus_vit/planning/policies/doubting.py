@@ -19,9 +19,9 @@ _OF_A_PRICE = 12  # pauses: a price asks devices to leave the engine to others, 
 class DoubtingPolicy:
     """Decides as another policy, except for a few trials.
 
-    While reports keep all frames on the device, a trial ignores the reported wait after five seconds, the next one
-    after twice that time, and so on up to 320 s. A price is ignored only after twelve times as long. A trial is a frame
-    that the device can still finish in time if the cloud does not answer.
+    While reports keep all frames on the device, a trial ignores them after five seconds, the next one after twice that
+    time, and so on up to 320 s; twelve times as long if the cloud reports a price. A trial is a frame that the device
+    can still finish in time if the cloud does not answer.
 
     Args:
         policy: the other policy.
@@ -53,11 +53,12 @@ class DoubtingPolicy:
 
     def _believed(self, situation: Situation) -> Situation:
         """The situation without reports that have kept all frames on the device for too long."""
-        silent_s = situation.now_s - self._sent_s()
-        if silent_s < self._pause_s:
+        is_priced = situation.price.answers_per_s > 0
+        if not (is_priced or situation.cloud_queue_s):
             return situation
-        price = FREE if silent_s >= _OF_A_PRICE * self._pause_s and situation.price.answers_per_s else situation.price
-        return replace(situation, cloud_queue_s=0.0, price=price)
+        pause_s = _OF_A_PRICE * self._pause_s if is_priced else self._pause_s
+        is_due = situation.now_s - self._sent_s() >= pause_s
+        return replace(situation, cloud_queue_s=0.0, price=FREE) if is_due else situation
 
 
 def _is_cheap(decision: Decision, time_left_s: float) -> bool:
