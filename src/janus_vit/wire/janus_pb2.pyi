@@ -29,7 +29,7 @@ class HelloReply(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., profile_json: _Optional[str] = ..., entry_blocks: _Optional[_Iterable[int]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class InferRequest(_message.Message):
-    __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body", "in_time_s", "tap_tokens", "checksum")
+    __slots__ = ("wire_version", "fingerprint", "payload", "split", "merges", "tokens", "width", "time_left_s", "device", "body", "in_time_s", "tap_tokens", "number", "checksum")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class InferRequest(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     IN_TIME_S_FIELD_NUMBER: _ClassVar[int]
     TAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     fingerprint: str
@@ -55,11 +56,12 @@ class InferRequest(_message.Message):
     body: bytes
     in_time_s: float
     tap_tokens: _containers.RepeatedScalarFieldContainer[int]
+    number: int
     checksum: int
-    def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ..., in_time_s: _Optional[float] = ..., tap_tokens: _Optional[_Iterable[int]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, wire_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., payload: _Optional[str] = ..., split: _Optional[int] = ..., merges: _Optional[_Iterable[int]] = ..., tokens: _Optional[int] = ..., width: _Optional[int] = ..., time_left_s: _Optional[float] = ..., device: _Optional[str] = ..., body: _Optional[bytes] = ..., in_time_s: _Optional[float] = ..., tap_tokens: _Optional[_Iterable[int]] = ..., number: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class InferReply(_message.Message):
-    __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector", "price", "map", "boxes", "keypoints", "checksum")
+    __slots__ = ("classes", "probabilities", "receive_s", "decode_s", "queue_s", "compute_s", "expected_queue_s", "vector", "price", "map", "boxes", "keypoints", "number", "checksum")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_S_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +74,7 @@ class InferReply(_message.Message):
     MAP_FIELD_NUMBER: _ClassVar[int]
     BOXES_FIELD_NUMBER: _ClassVar[int]
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedScalarFieldContainer[int]
     probabilities: _containers.RepeatedScalarFieldContainer[float]
@@ -85,8 +88,9 @@ class InferReply(_message.Message):
     map: DenseMap
     boxes: _containers.RepeatedCompositeFieldContainer[Box]
     keypoints: _containers.RepeatedCompositeFieldContainer[KeyPoint]
+    number: int
     checksum: int
-    def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., map: _Optional[_Union[DenseMap, _Mapping]] = ..., boxes: _Optional[_Iterable[_Union[Box, _Mapping]]] = ..., keypoints: _Optional[_Iterable[_Union[KeyPoint, _Mapping]]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, classes: _Optional[_Iterable[int]] = ..., probabilities: _Optional[_Iterable[float]] = ..., receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., map: _Optional[_Union[DenseMap, _Mapping]] = ..., boxes: _Optional[_Iterable[_Union[Box, _Mapping]]] = ..., keypoints: _Optional[_Iterable[_Union[KeyPoint, _Mapping]]] = ..., number: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class DenseMap(_message.Message):
     __slots__ = ("shape", "bits", "low", "step", "codes")
@@ -143,20 +147,24 @@ class Price(_message.Message):
     def __init__(self, stem_s: _Optional[float] = ..., head_s: _Optional[float] = ..., frame_s: _Optional[float] = ..., token_s: _Optional[float] = ..., answers_per_s: _Optional[float] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
-    __slots__ = ("body",)
+    __slots__ = ("body", "number")
     BODY_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     body: bytes
-    def __init__(self, body: _Optional[bytes] = ...) -> None: ...
+    number: int
+    def __init__(self, body: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class ProbeReply(_message.Message):
-    __slots__ = ("receive_s", "expected_queue_s", "price")
+    __slots__ = ("receive_s", "expected_queue_s", "price", "number")
     RECEIVE_S_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_QUEUE_S_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     receive_s: float
     expected_queue_s: float
     price: Price
-    def __init__(self, receive_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
+    number: int
+    def __init__(self, receive_s: _Optional[float] = ..., expected_queue_s: _Optional[float] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., number: _Optional[int] = ...) -> None: ...
 
 class StreamReport(_message.Message):
     __slots__ = ("device", "plan", "sla_s", "rate_mbps", "frames", "in_time", "fallbacks", "refusals", "images", "tokens", "rated", "expected_right", "latency_s")
