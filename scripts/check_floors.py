@@ -23,6 +23,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "planning/policies",
     "scheduling",
     "records",
+    "tracing",
     "model",
     "model/text",
     "model/heads",
@@ -66,7 +67,19 @@ ONE_FLOOR = (
     "cli",
 )  # rooms of these may import each other, as long as there is no circle
 LARGEST_ROOM_LINES, LARGEST_FILE_LINES = 2_000, 300
-HEAVY = ("torch", "grpc", "PIL", "safetensors", "google", "typer", "rich", "ray", "starlette", "uvicorn")
+HEAVY = (
+    "torch",
+    "grpc",
+    "PIL",
+    "safetensors",
+    "google",
+    "typer",
+    "rich",
+    "ray",
+    "starlette",
+    "uvicorn",
+    "opentelemetry",
+)
 LIGHT = ("planning", "planning/accuracy", "planning/dense_answers", "planning/policies", "scheduling")  # numpy alone
 
 

@@ -24,6 +24,7 @@ from janus_vit.cli.common.options import (
     use_threads,
 )
 from janus_vit.cli.common.security import AllowAnonymous, ClientCa, ServerCertificate, ServerKey, TokenHashes
+from janus_vit.cli.common.tracing import Traces, request_tracer
 from janus_vit.model.engines.registry import AUTO, check_engine
 
 
@@ -57,6 +58,7 @@ def cloud(
         typer.Option("--metrics-port", metavar="PORT", help="Serve Prometheus metrics on this port, path /metrics."),
     ] = None,
     page: PageAddress = None,
+    traces: Traces = False,
     as_json: AsJson = False,
     cert: ServerCertificate = None,
     key: ServerKey = None,
@@ -101,6 +103,7 @@ def cloud(
         "--client-ca": client_ca,
         "--tokens": tokens,
         "--page": page,
+        "--traces": traces,
     }
     from janus_vit.cloud.access.settings import Access, Gate
 
@@ -142,7 +145,8 @@ def cloud(
     on_event = None if page is None else events.add
     with (
         wait_for_signal() as stop,
-        Cloud(served, measured, listen, access, runner, config, on_event=on_event) as server,
+        request_tracer(traces) as on_trace,
+        Cloud(served, measured, listen, access, runner, config, on_event=on_event, on_trace=on_trace) as server,
         cloud_page(page, server, events, access) as page_url,
     ):
         say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")

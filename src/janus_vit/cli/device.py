@@ -64,6 +64,7 @@ from janus_vit.cli.common.security import (
 )
 from janus_vit.cli.common.show import OverlayWriter, Show
 from janus_vit.cli.common.stream_output import StreamOutput, print_summary
+from janus_vit.cli.common.tracing import TraceShare, frame_tracer
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.policies.presets import check_policy
 from janus_vit.records.writer import RecordWriter
@@ -115,6 +116,7 @@ def device(
         bool, typer.Option("--require-cloud", help="Exit if no cloud answers. Default: run alone until one does.")
     ] = False,
     page: PageAddress = None,
+    trace_share: TraceShare = 0.0,
     show: Show = None,
     as_json: AsJson = False,
     engine: EngineName = AUTO,
@@ -144,6 +146,7 @@ def device(
     period_s = None if fps is None else 1 / check_positive(fps, "--fps", "10")
     credentials = channel_credentials(ca, cert, key)
     token = device_token(token_file)
+    tracer = frame_tracer(trace_share)
     check_source(source)
     check_engine(engine)
     check_page_address(page)
@@ -169,6 +172,7 @@ def device(
         engine=runner,
         accuracy=known,
         require_cloud=require_cloud,
+        tracer=tracer,
     )
     with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
         connected = connect(loaded, cloud, measured, config, notify=partial(say, console))
@@ -182,6 +186,7 @@ def device(
         stream = _paced(samples, period_s, connected, stop)
         try:
             with (
+                tracer or nullcontext(),
                 closing(connected),
                 closing(writer) if writer else nullcontext(),
                 output.view.shown(),

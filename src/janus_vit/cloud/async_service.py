@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from janus_vit.cloud.service import Call, CloudService, Pending
+from janus_vit.cloud.service import CloudService, Pending
+from janus_vit.cloud.watching.call import Call
 from janus_vit.errors import JanusError
+from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.checksum import with_checksum
 from janus_vit.wire.load_messages import serialise_probe_reply
 from janus_vit.wire.messages import Reply, Request, parse_request, serialise_greeting, serialise_reply
@@ -38,6 +40,10 @@ class AsyncService:
     def reported(self, report: StreamReport) -> None:
         """Pass on how a device's stream goes."""
         self._service.reported(report)
+
+    def traced(self, trace: RequestTrace) -> None:
+        """Pass on what happened to a traced request."""
+        self._service.traced(trace)
 
     async def infer(self, message: bytes, receive_s: float, left_s: float, call: Call | None = None) -> bytes:
         """Answer a request.

@@ -14,7 +14,7 @@ from torch import Tensor
 from janus_vit.errors import JanusError
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
-from janus_vit.scheduling.job import Job
+from janus_vit.scheduling.job import BatchRun, Job
 from janus_vit.scheduling.scheduler import Load
 
 
@@ -43,12 +43,14 @@ class Finished:
         error: why the job failed; None if it did not.
         compute_s: time in which the engine ran batches with this job.
         load: load of the cloud when the job ended.
+        batches: in which it ran.
     """
 
     answer: Answer | None
     error: JanusError | None
     compute_s: float
     load: Load
+    batches: tuple[BatchRun, ...] = ()
 
 
 OnFinished = Callable[[Finished], None]

@@ -19,6 +19,7 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable, profile_costs
 from janus_vit.scheduling.estimate import full_batch_s
 from janus_vit.scheduling.scheduler import Scheduler
+from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.messages import Greeting
 from janus_vit.wire.stream_report import StreamReport
 
@@ -101,10 +102,11 @@ class EngineHalf:
         self,
         on_ended: Callable[[RequestRecord], None] = lambda record: None,
         on_report: Callable[[StreamReport], None] = lambda report: None,
+        on_trace: Callable[[RequestTrace], None] = lambda traced: None,
     ) -> CloudService:
         """Make the service that answers requests in this process; see `CloudService`."""
         ingest = Ingest(self._shape, self.greeting.fingerprint)
-        return CloudService(self.greeting, ingest, self.loop, on_ended, on_report)
+        return CloudService(self.greeting, ingest, self.loop, on_ended, on_report, on_trace)
 
 
 def _announced_blocks(scheduler: Scheduler, config: CloudConfig) -> tuple[int, ...]:

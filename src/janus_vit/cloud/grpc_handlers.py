@@ -29,7 +29,8 @@ from janus_vit.cloud.calls import (
     timed_message,
     timed_probe,
 )
-from janus_vit.cloud.service import Call
+from janus_vit.cloud.watching.call import Call
+from janus_vit.cloud.watching.traces import ContinuedTraces
 from janus_vit.errors import WireError
 from janus_vit.wire.fields import parse
 from janus_vit.wire.messages import HEADER_BYTES
@@ -47,15 +48,22 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
         health_states: answers health checks.
         door: admits calls.
         largest_body_bytes: largest body of a request.
+        traces: admits traces of devices.
     """
 
     def __init__(
-        self, answers: AsyncService, health_states: health.HealthServicer, door: Door, largest_body_bytes: int
+        self,
+        answers: AsyncService,
+        health_states: health.HealthServicer,
+        door: Door,
+        largest_body_bytes: int,
+        traces: ContinuedTraces,
     ) -> None:
         self._answers = answers
         self._health = health_states
         self._door = door
         self._body_bytes = largest_body_bytes
+        self._traces = traces
         self._handlers = {
             HELLO: _handler(self._hello),
             INFER: _handler(self._infer),
@@ -81,11 +89,17 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
             message, receive_s = await timed_message(context, visit.receive_limit_s)
             _require_announced(message, visit.size_bytes)
             self._pass_report(context, visit.caller)
-            call = Call(visit.caller)
+            call = Call(visit.caller, self._traces.parent(context.invocation_metadata()))
+            problem: str | None = None
             try:
                 return await self._answers.infer(message, receive_s, time_left_s(context), call)
+            except BaseException as error:
+                problem = f"{type(error).__name__}: {error}"
+                raise
             finally:
                 visit.decode_s = call.decode_s
+                if (trace := call.trace(receive_s, problem)) is not None:
+                    self._answers.traced(trace)
 
     async def _probe(self, context: Context) -> bytes:
         with self._door.enter(context, LARGEST_PROBE_BYTES + HEADER_BYTES) as visit:

@@ -20,6 +20,7 @@ from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.grpc_handlers import Handlers
 from janus_vit.cloud.service import CloudService
+from janus_vit.cloud.watching.traces import ContinuedTraces
 from janus_vit.errors import InputError
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import HEADER_BYTES
@@ -114,7 +115,8 @@ class GrpcServer:
         self._server = grpc.aio.server(options=self._options())
         roster = Roster()
         door = Door(self._gate, Ledger(self._limits), roster, self._largest_bytes, lambda: guard.wake())
-        handlers = Handlers(self._answers, self._health, door, self._service.largest_body_bytes)
+        traces = ContinuedTraces(self._config.traces_per_s)
+        handlers = Handlers(self._answers, self._health, door, self._service.largest_body_bytes, traces)
         self._server.add_generic_rpc_handlers((handlers,))
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)

@@ -14,7 +14,7 @@ from janus_vit.cloud.batch_runner import BatchRunner, Step
 from janus_vit.errors import DeadlineExceeded, JanusError, Overloaded, Unreachable
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
-from janus_vit.scheduling.job import Batch, Job
+from janus_vit.scheduling.job import Batch, BatchRun, Job
 from janus_vit.scheduling.scheduler import Load, Scheduler
 
 _LOG = logging.getLogger("janus_vit.cloud")
@@ -29,7 +29,11 @@ class _Work:
     job: Job
     start: Start
     on_finished: OnFinished
-    compute_s: float = 0.0
+    batches: tuple[BatchRun, ...] = ()
+
+    @property
+    def compute_s(self) -> float:
+        return sum(batch.ended_s - batch.began_s for batch in self.batches)
 
 
 class EngineLoop:
@@ -146,19 +150,20 @@ class EngineLoop:
         failed = [work.job.id for work, step in zip(running, steps, strict=True) if isinstance(step, JanusError)]
         with self._changed:
             self._scheduler.finish(batch, began_s + elapsed_s, failed)
-            ended = self._advance(running, steps, elapsed_s)
+            ran = BatchRun(began_s, began_s + elapsed_s, len(running), batch.start, batch.stop)
+            ended = self._advance(running, steps, ran)
             load = self._scheduler.load(began_s + elapsed_s)
         self._on_batch(batch, elapsed_s, load)
         for work, step in ended:
             self._finish(work, step, load)
 
     def _advance(
-        self, running: Sequence[_Work], steps: Sequence[Step], elapsed_s: float
+        self, running: Sequence[_Work], steps: Sequence[Step], ran: BatchRun
     ) -> list[tuple[_Work, Answer | JanusError]]:
         """Store the activations of jobs that go on; return the jobs that ended, with their answers or errors."""
         ended: list[tuple[_Work, Answer | JanusError]] = []
         for work, step in zip(running, steps, strict=True):
-            work.compute_s += elapsed_s
+            work.batches += (ran,)
             if isinstance(step, Activation):
                 work.start = step
             elif self._work.pop(work.job.id, None) is not None:
@@ -178,9 +183,9 @@ class EngineLoop:
 
     def _finish(self, work: _Work, step: Answer | JanusError, load: Load) -> None:
         if isinstance(step, JanusError):
-            finished = Finished(None, step, work.compute_s, load)
+            finished = Finished(None, step, work.compute_s, load, work.batches)
         else:
-            finished = Finished(step, None, work.compute_s, load)
+            finished = Finished(step, None, work.compute_s, load, work.batches)
         try:
             work.on_finished(finished)
         except Exception:  # a broken connection must not stop the engine

@@ -24,6 +24,7 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable
 from janus_vit.scheduling.job import Batch
 from janus_vit.scheduling.scheduler import Load
+from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.messages import Greeting
 
 _POLL_S = 0.02
@@ -43,6 +44,7 @@ class Cloud:
         costs: times of batches; default: measured now if the engine runs batches, otherwise taken from the profile.
         on_event: called for every request that ends, every batch and every report of a stream, from several threads.
             The engine waits for it. None: nobody watches.
+        on_trace: called for every request whose device traces it; None continues no traces.
 
     Raises:
         InputError: the cloud cannot listen on the address, strangers could use it there, or the engine cannot be used.
@@ -58,15 +60,18 @@ class Cloud:
         config: CloudConfig | None = None,
         costs: CostTable | None = None,
         on_event: Callable[[Event], None] | None = None,
+        on_trace: Callable[[RequestTrace], None] | None = None,
     ) -> None:
         access = access or Access()
         host = listen.rpartition(":")[0]
         access.check(host)
         gate = Gate(access)
         self._closed = threading.Event()
-        self._on_event = on_event
+        self._on_event, self._on_trace = on_event, on_trace
+        limits = config or CloudConfig()
+        limits = limits if on_trace is not None else replace(limits, traces_per_s=0.0)
         self.metrics = CloudMetrics()
-        self._engine = EngineHalf(model, profile, engine, config or CloudConfig(), costs, self._batch_ran)
+        self._engine = EngineHalf(model, profile, engine, limits, costs, self._batch_ran)
         self._config, self._loop = self._engine.config, self._engine.loop
         port = self._config.metrics_port
         self._page: MetricsPage | None = None
@@ -133,6 +138,10 @@ class Cloud:
             self._page.close()
 
     def _record(self, record: Record) -> None:
+        if isinstance(record, RequestTrace):
+            if self._on_trace is not None:
+                self._on_trace(record)
+            return
         if isinstance(record, RequestRecord):
             self.metrics.request_ended(record)
         if self._on_event is not None:
@@ -156,7 +165,7 @@ class _OneProcess:
     """Run gRPC in the engine's process."""
 
     def __init__(self, engine: EngineHalf, listen: str, gate: Gate, on_record: Callable[[Record], None]) -> None:
-        self._service = engine.service(on_ended=on_record, on_report=on_record)
+        self._service = engine.service(on_ended=on_record, on_report=on_record, on_trace=on_record)
         self._server = GrpcServer(self._service, listen, engine.config, gate)
         self.port = self._server.port
         self.process_ids: list[int] = []

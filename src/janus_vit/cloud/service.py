@@ -9,17 +9,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 
-from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.backend import Backend, Finished
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.metrics import CANCELLED, RequestRecord, outcome_of
-from janus_vit.errors import DeadlineExceeded, JanusError, Unreachable
+from janus_vit.cloud.watching.call import Call
+from janus_vit.errors import JanusError, Unreachable
 from janus_vit.planning.price import CloudLoad
 from janus_vit.scheduling.job import Job
+from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.messages import Greeting, Reply, Request
 from janus_vit.wire.stream_report import StreamReport
 
-_LONGEST_NAME = 64  # characters
 OnReply = Callable[[Reply | JanusError], None]
 
 
@@ -28,45 +28,6 @@ class Pending:
     """A request that waits or runs; call `cancel` when its device disconnects."""
 
     cancel: Callable[[], None]
-
-
-class Call:
-    """A call whose request has arrived.
-
-    Args:
-        caller: who sent it; None believes the name in the request.
-
-    Attributes:
-        arrived_s: when the request had arrived, on the clock of `time.perf_counter`.
-        ended: set to True when the device disconnects.
-        decode_s: set to the CPU time that checks and decoding took.
-    """
-
-    def __init__(self, caller: Caller | None = None) -> None:
-        self._caller = caller
-        self.arrived_s = time.perf_counter()
-        self.ended = False
-        self.decode_s = 0.0
-
-    def client(self, claimed: str) -> str:
-        """Name for limits and fair shares."""
-        return claimed if self._caller is None else self._caller.name
-
-    def shown(self, claimed: str) -> str:
-        """Name for metrics: the proven one, or the one that an anonymous device claims."""
-        return self._caller.name if self._caller is not None and self._caller.proven else claimed[:_LONGEST_NAME]
-
-    def check(self, deadline_s: float) -> None:
-        """Require that somebody still waits for the answer.
-
-        Raises:
-            Unreachable: the call has ended.
-            DeadlineExceeded: the deadline has passed.
-        """
-        if self.ended:
-            raise Unreachable("the device disconnected while its request was decoded")
-        if time.perf_counter() > deadline_s:
-            raise DeadlineExceeded("the deadline passed while the request was decoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +48,7 @@ class CloudService:
         backend: computes requests.
         on_ended: called for every request when it has ended.
         on_report: called for every report of a stream.
+        on_trace: called for every traced request when its call has ended.
     """
 
     def __init__(
@@ -96,12 +58,14 @@ class CloudService:
         backend: Backend,
         on_ended: Callable[[RequestRecord], None] = lambda record: None,
         on_report: Callable[[StreamReport], None] = lambda report: None,
+        on_trace: Callable[[RequestTrace], None] = lambda traced: None,
     ) -> None:
         self._greeting = greeting
         self._ingest = ingest
         self._backend = backend
         self._on_ended = on_ended
         self._on_report = on_report
+        self._on_trace = on_trace
         self._ids = count()
         self._draining = False
 
@@ -126,6 +90,10 @@ class CloudService:
         """Pass on how a device's stream goes."""
         self._on_report(report)
 
+    def traced(self, trace: RequestTrace) -> None:
+        """Pass on what happened to a traced request."""
+        self._on_trace(trace)
+
     def begin(
         self, request: Request, receive_s: float, on_reply: OnReply, left_s: float = math.inf, call: Call | None = None
     ) -> Pending:
@@ -147,7 +115,7 @@ class CloudService:
         """
         call = call or Call()
         began_s, arrived_s = time.thread_time(), call.arrived_s
-        device = call.shown(request.device)
+        device = call.device = call.shown(request.device)
         job: Job | None = None
         try:
             if self._draining:
@@ -159,9 +127,9 @@ class CloudService:
             self._backend.check(job)
             abandoned_s = job.abandoned_s
             start = self._ingest.decode(request, payload, lambda: call.check(abandoned_s))
-            decoded_s = time.perf_counter()
+            decoded_s = call.decoded_s = time.perf_counter()
             times = _Times(receive_s, arrived_s, decoded_s)
-            self._backend.submit(job, start, lambda result: on_reply(self._ended(device, request, result, times)))
+            self._backend.submit(job, start, lambda result: on_reply(self._ended(call, request, result, times)))
         except JanusError as error:
             entry = None if job is None else job.entry
             self._on_ended(RequestRecord(device, outcome_of(error), len(request.body), entry))
@@ -196,12 +164,13 @@ class CloudService:
         self._backend.cancel(job_id)
         self._on_ended(RequestRecord(device, CANCELLED, len(request.body), request.split))
 
-    def _ended(self, device: str, request: Request, result: Finished, times: _Times) -> Reply | JanusError:
+    def _ended(self, call: Call, request: Request, result: Finished, times: _Times) -> Reply | JanusError:
         """Count a request that has ended, and return its reply or error."""
-        queue_s = max(0.0, time.perf_counter() - times.decoded_s - result.compute_s)
+        call.finished_s, call.batches = time.perf_counter(), result.batches
+        queue_s = max(0.0, call.finished_s - times.decoded_s - result.compute_s)
         outcome = outcome_of(result.error)
         self._on_ended(
-            RequestRecord(device, outcome, len(request.body), request.split, queue_s, compute_s=result.compute_s)
+            RequestRecord(call.device, outcome, len(request.body), request.split, queue_s, compute_s=result.compute_s)
         )
         if result.answer is None:
             assert result.error is not None, "a job without an answer has an error"

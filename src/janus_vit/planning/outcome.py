@@ -190,6 +190,7 @@ class Outcome:
         overlap: what it shared with other frames in flight.
         impossible: what probes and reports of load have told since the last frame that cannot be right, one sentence
             each.
+        trace: the frame's trace and span, as in the header `traceparent` of W3C; None if it is not traced.
     """
 
     frame: int
@@ -205,6 +206,7 @@ class Outcome:
     refused: bool = False
     overlap: Overlap = Overlap()
     impossible: tuple[str, ...] = ()
+    trace: str | None = None
 
     @property
     def refused_reply(self) -> str | None:

@@ -115,6 +115,7 @@ def parse_record(section: Section) -> Record:
         transfers=tuple(_parse_transfer(transfer) for transfer in section.sections("transfers")),
         overlap=_parse_overlap(section.section("overlap")) if "overlap" in section.values else Overlap(),
         impossible=_parse_impossible(section),
+        trace=_optional(section, "trace", section.text),
     )
     return Record(
         outcome=outcome,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from janus_vit.model.engines.base import Engine
     from janus_vit.planning.accuracy.table import AccuracyTable
+    from janus_vit.tracing.frames import FrameTracer
 
 DEFAULT_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 32
 _LONGEST_NAME = 64  # the wire format allows no more
@@ -42,6 +43,7 @@ class DeviceConfig:
             trip, the second half also the rate.
         first_probe_timeout_s: how long to wait for each of these probes.
         probe_timeout_s: how long to wait for a probe that is sent together with a frame.
+        tracer: traces frames; None traces none.
 
     Raises:
         InputError: a value cannot be used; the message names the field.
@@ -61,6 +63,7 @@ class DeviceConfig:
     first_probes_bytes: tuple[int, ...] = (1_000, 1_000, 64_000, 64_000)
     first_probe_timeout_s: float = 5.0
     probe_timeout_s: float = 1.0
+    tracer: FrameTracer | None = None
 
     def __post_init__(self) -> None:
         check_sla(self.sla_s)

@@ -26,6 +26,7 @@ from janus_vit.runtime.handshake import check_profile, shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
 from janus_vit.runtime.stream_counters import StreamCounters
 from janus_vit.runtime.worker import warm_up
+from janus_vit.tracing.frames import FrameTracer
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.dense.answers import DenseOutputs
 from janus_vit.wire.rpc import STREAM
@@ -96,8 +97,9 @@ def connect(
             sla_s=settings.sla_s,
             name=settings.device_name,
             probe_timeout_s=settings.probe_timeout_s,
-            on_outcome=_Listener(stream, address, notify),
+            on_outcome=_Listener(stream, address, notify, settings.tracer),
             in_flight=settings.in_flight,
+            trace=_untraced if settings.tracer is None else settings.tracer.begin,
         )
     except BaseException:
         search.close()
@@ -106,20 +108,29 @@ def connect(
 
 
 class _Listener:
-    """Counts frames, and says once that a cloud tells what cannot be right."""
+    """Counts and traces frames, and says once that a cloud tells what cannot be right."""
 
-    def __init__(self, stream: StreamCounters, address: str, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self, stream: StreamCounters, address: str, notify: Callable[[str], None], tracer: FrameTracer | None
+    ) -> None:
         self._stream = stream
         self._address = address
         self._notify = notify
+        self._tracer = tracer
         self._has_told = False
 
     def __call__(self, outcome: Outcome) -> None:
         self._stream.add(outcome)
+        if self._tracer is not None:
+            self._tracer.end(outcome)
         wrong = outcome.refused_reply or next(iter(outcome.impossible), None)
         if wrong is not None and not self._has_told:
             self._has_told = True
             self._notify(f"{self._address} tells what cannot be right, which is not used: {wrong}; the rest is counted")
+
+
+def _untraced() -> None:
+    """The trace of every frame."""
 
 
 def _metadata(stream: StreamCounters) -> Metadata:

@@ -24,6 +24,7 @@ from janus_vit.runtime.flights.finishing import Finisher
 from janus_vit.runtime.flights.flight import Flight, Uplink
 from janus_vit.runtime.flights.probes import Probes
 from janus_vit.runtime.known_load import KnownLoad
+from janus_vit.runtime.measuring import busy_s, chance
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Worker
 
@@ -44,6 +45,7 @@ class Device:
         probe_timeout_s: how long to wait for a probe of the link.
         on_outcome: called after every frame.
         in_flight: number of frames that `submit` lets run at once.
+        trace: called before every frame; returns its trace, see `Outcome.trace`.
 
     Raises:
         InputError: the SLA is not a positive time, or the transport cannot have several requests on their way.
@@ -60,6 +62,7 @@ class Device:
         probe_timeout_s: float = 1.0,
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
         in_flight: int = 1,
+        trace: Callable[[], str | None] = lambda: None,
     ) -> None:
         check_sla(sla_s)
         self._worker = worker
@@ -69,6 +72,7 @@ class Device:
         self._clock = clock or WallClock()
         self._on_outcome = on_outcome
         self._in_flight = in_flight
+        self._trace = trace
         self._blocking: Calls = BlockingCalls(transport, self._clock)
         self._calls = self._blocking if in_flight == 1 else several_calls(transport)
         self._frames = 0
@@ -177,6 +181,7 @@ class Device:
             deliver=deliver,
             overlap=Overlap(others=len(self._flights), held_s=held_s),
             probed=self._probes.take_finished(),
+            trace=self._trace(),
         )
         self._finisher.send_or_finish(flight, calls)
         self._frames += 1
@@ -193,7 +198,7 @@ class Device:
             with Stopwatch(self._clock) as choosing:
                 situation = self._situation(began_s)
                 decision = self._policy.choose(situation)
-            if self._clock.now() + _busy_s(decision) <= self._first_give_up_s():
+            if self._clock.now() + busy_s(decision) <= self._first_give_up_s():
                 self._probes.start(decision.probe_bytes, situation.now_s)
                 return decision, choosing.seconds, held_s
             with Stopwatch(self._clock) as holding:
@@ -220,14 +225,14 @@ class Device:
             return False
         situation = self._situation(self._clock.now())
         decision = self._policy.choose(situation)
-        can_begin = self._clock.now() + _busy_s(decision) <= self._first_give_up_s()
-        return can_begin and _chance(decision, situation) >= _LIKELY
+        can_begin = self._clock.now() + busy_s(decision) <= self._first_give_up_s()
+        return can_begin and chance(decision, situation) >= _LIKELY
 
     def _chance_in_time(self, captured_s: float) -> float:
         situation = self._situation(captured_s)
         decision = self._policy.choose(situation)
         self._probes.start(decision.probe_bytes, situation.now_s)
-        return _chance(decision, situation)
+        return chance(decision, situation)
 
     def _in_the_air(self) -> list[Flight]:
         return [flight for flight in self._flights if flight.in_the_air]
@@ -281,20 +286,9 @@ class Device:
                 flight.overlap, uplink_s=ending.uplink_s, compute_s=max(0.0, worked_s), order_s=now_s - ending.at_s
             ),
             impossible=tuple(self._impossible),
+            trace=flight.trace,
         )
         self._impossible.clear()
         self._policy.observe(outcome)
         self._on_outcome(outcome)
         flight.deliver(outcome)
-
-
-def _chance(decision: Decision, situation: Situation) -> float:
-    """Probability that a frame is in time; 0 or 1 if the policy does not estimate it."""
-    on_time = decision.predicted.on_time
-    return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
-
-
-def _busy_s(decision: Decision) -> float:
-    """How long a frame keeps the device busy before it is sent or finished, at most."""
-    predicted = decision.predicted
-    return (1 + 2 * predicted.spread) * (predicted.device_s + predicted.encode_s)

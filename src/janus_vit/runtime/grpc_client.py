@@ -34,7 +34,7 @@ from janus_vit.wire.messages import (
     parse_reply,
     serialise_request,
 )
-from janus_vit.wire.rpc import CONNECTION, HELLO, INFER, MESSAGE_BYTES, PROBE
+from janus_vit.wire.rpc import CONNECTION, HELLO, INFER, MESSAGE_BYTES, PROBE, TRACE
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 _RECONNECT = [
@@ -105,7 +105,7 @@ class GrpcTransport:
         """See `Transport.infer`; fails at once if there is no connection."""
         number, message = self._numbered(request)
         began_s = self.sent_s = time.perf_counter()
-        data = self._send(self._infer, message, timeout_s)
+        data = self._send(self._infer, message, timeout_s, request.trace)
         return self._checked(data, number, time.perf_counter() - began_s)
 
     def start(self, request: Request, timeout_s: float) -> Call:
@@ -114,7 +114,9 @@ class GrpcTransport:
         number, message = self._numbered(request)
         began_s = self.sent_s = time.perf_counter()
         try:
-            future = self._infer.future(iter([message]), timeout=timeout_s, metadata=self._metadata_of(message))
+            future = self._infer.future(
+                iter([message]), timeout=timeout_s, metadata=self._metadata_of(message, request.trace)
+            )
         except ValueError:  # closed
             return EndedCall(time.perf_counter(), Unreachable(f"the connection to {self._address} is closed"))
 
@@ -192,12 +194,13 @@ class GrpcTransport:
         if os.getpid() != self._process:
             raise InputError(f"the connection to {self._address} is that of another process: connect after the fork")
 
-    def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float) -> bytes:
-        metadata = self._metadata_of(message)
+    def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float, trace: str | None = None) -> bytes:
+        metadata = self._metadata_of(message, trace)
         return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=metadata))
 
-    def _metadata_of(self, message: bytes) -> Metadata:
-        return (*self._authorization, (MESSAGE_BYTES, str(len(message))), *self._metadata())
+    def _metadata_of(self, message: bytes, trace: str | None) -> Metadata:
+        traced = () if trace is None else ((TRACE, trace),)
+        return (*self._authorization, (MESSAGE_BYTES, str(len(message))), *traced, *self._metadata())
 
     def _call(self, call: Callable[[], bytes]) -> bytes:
         self._require_own_process()

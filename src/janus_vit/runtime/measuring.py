@@ -1,4 +1,4 @@
-"""What a frame's call shows: times of a reply, and the transfer that it was for the link's forecast."""
+"""What a decision expects of a frame, and what its call shows: times of a reply, and the transfer for the forecast."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from janus_vit.errors import Overloaded
 from janus_vit.planning.outcome import Measured, Prediction, Transfer
+from janus_vit.planning.policies.base import Decision, Situation
 from janus_vit.wire.messages import Reply
 
 
@@ -43,3 +44,15 @@ def transfer_of(error: Exception, predicted: Prediction, now_s: float, elapsed_s
 def reason_of(error: Exception) -> str:
     """Why a device finished a frame itself, for people."""
     return f"{type(error).__name__}: {error}"
+
+
+def chance(decision: Decision, situation: Situation) -> float:
+    """Probability that a frame is in time; 0 or 1 if the policy does not estimate it."""
+    on_time = decision.predicted.on_time
+    return float(decision.predicted.total_s <= situation.time_left_s) if on_time is None else on_time
+
+
+def busy_s(decision: Decision) -> float:
+    """How long a frame keeps the device busy before it is sent or finished, at most."""
+    predicted = decision.predicted
+    return (1 + 2 * predicted.spread) * (predicted.device_s + predicted.encode_s)

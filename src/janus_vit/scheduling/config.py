@@ -45,6 +45,7 @@ class CloudConfig:
         memory_bytes: memory for connections, messages and decoded frames; None: a quarter of this machine's.
         drain_s: time in which a server that shuts down still answers admitted requests.
         safety_s: time before its deadline at which an answer has to be ready.
+        traces_per_s: traces of devices that are continued in a second, by each process that serves calls.
         longest_wait_s: age at which a request is served as if its deadline were then, however late its deadline is.
 
     Raises:
@@ -69,6 +70,7 @@ class CloudConfig:
     drain_s: float = 5.0
     safety_s: float = 1e-3
     longest_wait_s: float = 10.0
+    traces_per_s: float = 20.0
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -80,6 +82,8 @@ class CloudConfig:
             _require("memory_bytes", self.memory_bytes, 1)
         if not 1 <= self.calls_per_s_per_client < math.inf:
             raise InputError(f"calls_per_s_per_client is {self.calls_per_s_per_client!r} and must be at least 1")
+        if not 0 <= self.traces_per_s < math.inf:
+            raise InputError(f"traces_per_s is {self.traces_per_s!r} and must be a finite number of at least 0")
         for name in _SECONDS:
             value = getattr(self, name)
             if not 0 <= value < math.inf:

@@ -43,3 +43,22 @@ class Batch:
     jobs: tuple[Job, ...]
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """A batch that has run, as one of its frames sees it.
+
+    Attributes:
+        began_s: when it began.
+        ended_s: when it ended.
+        frames: number of frames in it.
+        start: first block, see `Batch`.
+        stop: block after the last one.
+    """
+
+    began_s: float
+    ended_s: float
+    frames: int
+    start: int
+    stop: int

@@ -41,6 +41,7 @@ class Request:
             cloud refuses. 0: answers are in time as long as the device needs them.
         tap_tokens: number of tokens in the body of each earlier block that a dense head reads.
         number: identifies the request; the reply repeats it. The transport draws it.
+        trace: trace that the cloud may continue; not a part of the message, see `rpc.TRACE`.
     """
 
     fingerprint: str
@@ -55,6 +56,7 @@ class Request:
     in_time_s: float = 0.0
     tap_tokens: tuple[int, ...] = ()
     number: int = 0
+    trace: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

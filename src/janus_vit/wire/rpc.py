@@ -9,6 +9,7 @@ PROBE = f"/{SERVICE}/Probe"
 LARGEST_PROBE_BYTES = 1_000_000
 EXPECTED_WAIT = "janus-expected-wait-s"  # trailing metadata of a refusal, in seconds
 MESSAGE_BYTES = "janus-message-bytes"  # metadata of a call: size of its message
+TRACE = "traceparent"  # metadata of a request, W3C Trace Context
 STREAM = "janus-stream-bin"  # metadata of a call, a serialised StreamReport
 PRICE = "janus-price-bin"  # trailing metadata of a refusal, a serialised Price; "-bin" marks bytes
 

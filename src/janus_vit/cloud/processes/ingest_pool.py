@@ -64,7 +64,7 @@ class IngestPool:
     Args:
         setup: settings of every process.
         loop: computes the requests.
-        on_record: called for every request when it has ended, and for every report of a stream.
+        on_record: called for every request when it has ended, every report of a stream and every traced request.
 
     Raises:
         JanusError: a process could not start to serve; the message says why.
@@ -213,7 +213,7 @@ def _serve(connection: Connection, memory: Tensor, setup: IngestSetup) -> None:
 
     backend = RemoteBackend(pipe, memory, setup.load, drain, stop.set)
     ingest = Ingest(setup.shape, setup.greeting.fingerprint)
-    service = CloudService(setup.greeting, ingest, backend, on_ended=pipe.send, on_report=pipe.send)
+    service = CloudService(setup.greeting, ingest, backend, on_ended=pipe.send, on_report=pipe.send, on_trace=pipe.send)
     try:
         holder.append(GrpcServer(service, setup.address, setup.config, Gate(setup.access), shares_port=True))
     except JanusError as error:

@@ -24,6 +24,7 @@ from janus_vit.cloud.processes.shared_frames import FrameRef, SharedFrames, read
 from janus_vit.errors import JanusError, Overloaded, Unreachable
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
+from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.stream_report import StreamReport
 
 _SESSION_IDS = 1 << 40  # number of job ids reserved for each session
@@ -70,7 +71,7 @@ class Drain:
     """Refuse new requests."""
 
 
-Record: TypeAlias = RequestRecord | StreamReport
+Record: TypeAlias = RequestRecord | StreamReport | RequestTrace
 Message: TypeAlias = Submit | Cancel | JobEnded | AskLoad | LoadReport | Drain | Record
 
 
@@ -196,7 +197,7 @@ class RemoteSession:
         memory: slots to which the ingest process writes frames.
         backend: computes the jobs.
         load: returns the load to report with jobs that are refused or cancelled.
-        on_record: called for every request when it has ended, and for every report of a stream.
+        on_record: called for every request when it has ended, every report of a stream and every traced request.
     """
 
     def __init__(
@@ -235,7 +236,7 @@ class RemoteSession:
                 self._cancel(message.job_id)
             elif isinstance(message, AskLoad):
                 self._pipe.send(LoadReport(self._load()))
-            elif isinstance(message, RequestRecord | StreamReport):
+            elif isinstance(message, Record):
                 self._on_record(message)
         self._pipe.close()
         with self._lock:

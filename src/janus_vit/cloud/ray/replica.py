@@ -40,7 +40,7 @@ class Replica:
         return await _answer(self._infer(call))
 
     async def _infer(self, call: ReplicaCall) -> bytes:
-        from janus_vit.cloud.service import Call
+        from janus_vit.cloud.watching.call import Call
 
         left_s = call.left_here_s
         if left_s <= 0:

@@ -145,4 +145,5 @@ class Finisher:
             body=payload.body,
             tap_tokens=payload.tap_tokens,
             in_time_s=min(time_left_s, max(_LEAST_TIME_TOLD_S, left_s - rtt_s)),
+            trace=flight.trace,
         )

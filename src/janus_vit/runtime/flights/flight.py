@@ -57,6 +57,7 @@ class Flight:
         deliver: called with the outcome.
         overlap: what it shared with earlier frames when it was sent.
         probed: transfers of probes that ended before it was sent.
+        trace: see `Outcome.trace`.
         size_bytes: payload bytes that were sent.
         sent_s: when it was sent.
         give_up_s: when the device stops waiting for the reply.
@@ -75,6 +76,7 @@ class Flight:
     deliver: Callable[[Outcome], None]
     overlap: Overlap
     probed: tuple[Transfer, ...]
+    trace: str | None = None
     size_bytes: int = 0
     sent_s: float = 0.0
     give_up_s: float = math.inf
