@@ -3,7 +3,8 @@
     python scripts/page_test.py [--devices 200] [--seconds 15]
 
 Checks that the page opens and updates, that nothing comes from other hosts and no script fails, that a row opens and a
-filter filters, on a desktop and on a phone; and that it draws at least 30 frames a second. Frames are those of
+filter filters, on a desktop and on a phone; that with TLS and tokens it asks for a token once, and ends when the token
+is revoked; and that it draws at least 30 frames a second. Frames are those of
 requestAnimationFrame; the slowest second at rest counts, and that while scrolling is printed.
 Needs Chromium: apt-get install chromium chromium-driver.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ from janus_vit.live_page.cloud_feed import CloudFeed
 from janus_vit.live_page.feed import PERIOD_S
 from janus_vit.live_page.server import LivePage
 from janus_vit.live_page.synthetic import SyntheticFleet
+from janus_vit.live_page.tls import PageTls
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from certificates import Authority
 
 LEAST_FPS, LEAST_UPDATES_PER_S = 30, 1.8
 PATIENCE_S = 20.0
@@ -52,6 +58,7 @@ def main() -> None:
     with LivePage(feed, "127.0.0.1:0") as page:
         for name, size in (("desktop", (WIDE, HIGH)), ("phone", PHONE)):
             problems += [f"{name}: {problem}" for problem in _problems(page, size, name, arguments)]
+    problems += [f"with TLS and tokens: {problem}" for problem in _secure_problems(feed)]
     stopped.set()
     sys.exit("\n".join(problems) or None)
 
@@ -89,6 +96,40 @@ def _problems(page: LivePage, size: tuple[int, int], name: str, arguments: argpa
         "a click opens no row": opened == 1,
         f"the filter leaves {left} rows": left == 1,
         f"the browser complains: {log}": not log,
+    }
+    return [problem for problem, holds in checks.items() if not holds]
+
+
+def _secure_problems(feed: CloudFeed) -> list[str]:
+    """What does not hold for a page with TLS and tokens."""
+    tokens = {"secret": "operator"}
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = Authority().pair(Path(folder), "page")
+        tls = PageTls(certificate, key)
+        with LivePage(feed, "127.0.0.1:0", tokens.get, tls) as page, browser(trusts_all=True) as window:
+
+            def enter(token: str) -> None:
+                window.find_element("id", "token").send_keys(token)
+                window.find_element("css selector", "button").click()
+
+            def says(text: str) -> None:
+                WebDriverWait(window, PATIENCE_S).until(
+                    lambda driver: text in driver.find_element("css selector", "body").text
+                )
+
+            window.get(page.url)
+            enter("wrong")
+            says("This token is not valid")
+            enter("secret")
+            WebDriverWait(window, PATIENCE_S).until(lambda driver: driver.find_element("id", "state").text == "live")
+            cookies = window.get_cookies()
+            tokens.clear()
+            says("the session has ended")
+            address = window.current_url
+    guarded = [(cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) for cookie in cookies]
+    checks = {
+        f"the address is {address}": address == page.url,
+        f"the cookies are {cookies}": guarded == [(True, True, "Strict")],
     }
     return [problem for problem, holds in checks.items() if not holds]
 

@@ -19,10 +19,12 @@ class Access:
     Args:
         identify: returns the name that belongs to a token, None if the token is not valid; None lets everybody in.
         port: port of the page. Browsers send cookies to all ports of a host, so the cookie's name has it.
+        certified: whether browsers have proven who they are before, by certificates.
     """
 
-    def __init__(self, identify: Identify | None, port: int) -> None:
+    def __init__(self, identify: Identify | None, port: int, certified: bool = False) -> None:
         self._identify = identify
+        self._certified = certified
         self._tokens: OrderedDict[str, str] = OrderedDict()  # by session
         self.cookie = f"janus-page-{port}"
 
@@ -35,9 +37,9 @@ class Access:
     def hosts(self) -> list[str]:
         """Names by which a browser may ask for the page.
 
-        Without tokens only those of this machine: a foreign page could let its own name point to this machine.
+        Without tokens and certificates only those of this machine: a foreign page could let its own name point to it.
         """
-        return list(_LOOPBACK_HOSTS) if self.anonymous else ["*"]
+        return list(_LOOPBACK_HOSTS) if self.anonymous and not self._certified else ["*"]
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request has a valid session, or a valid token as "Authorization: Bearer TOKEN"."""

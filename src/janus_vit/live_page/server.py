@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
-from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from janus_vit.errors import InputError
+from janus_vit.live_page.tls import PageTls, followed
 from janus_vit.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -27,22 +27,15 @@ _STEP_S = 0.05
 _LARGEST_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True)
-class PageTls:
-    """Files of the certificate chain and its key (PEM)."""
-
-    certificates: Path
-    key: Path
-
-
 class LivePage:
     """Serves a page until it is closed.
 
     Args:
         feed: what the page shows.
         listen: "host:port"; port 0 picks a free one, see `port`.
-        identify: returns the name that belongs to a token; None lets everybody in, on loopback only.
-        tls: certificate and key; None serves without TLS.
+        identify: returns the name that belongs to a token; None needs no token, on loopback or with client certificates
+            only.
+        tls: certificates; None serves without TLS.
 
     Raises:
         InputError: the page cannot listen there, everybody would be let in from other machines, or starlette and
@@ -50,7 +43,8 @@ class LivePage:
     """
 
     def __init__(self, feed: Feed, listen: str, identify: Identify | None = None, tls: PageTls | None = None) -> None:
-        check_page(listen, anonymous=identify is None, encrypted=tls is not None)
+        certified = tls is not None and tls.client_ca is not None
+        check_page(listen, anonymous=identify is None and not certified, encrypted=tls is not None)
         host = listen.rpartition(":")[0]
         self._socket = _bound(listen)
         self._socket.listen(_CONNECTIONS)
@@ -81,17 +75,23 @@ class LivePage:
         from janus_vit.live_page.broadcast import Broadcast
 
         broadcast = Broadcast(self._feed)
-        app = make_app(self._feed, broadcast, Access(self._identify, self.port), secure=self._tls is not None)
+        certified = self._tls is not None and self._tls.client_ca is not None
+        access = Access(self._identify, self.port, certified)
+        app = make_app(self._feed, broadcast, access, secure=self._tls is not None)
         self._server = _server(app, self._tls)
         started.set()
-        asyncio.run(_run(self._server, self._socket, broadcast))
+        asyncio.run(_run(self._server, self._socket, broadcast, self._tls))
 
 
-async def _run(server: uvicorn.Server, listening: socket.socket, broadcast: Any) -> None:
+async def _run(server: uvicorn.Server, listening: socket.socket, broadcast: Any, tls: PageTls | None) -> None:
+    server.config.load()
+    files = followed(tls, server.config.ssl) if tls is not None and server.config.ssl is not None else None
     updates = asyncio.create_task(broadcast.run())
     serving = asyncio.create_task(server.serve([listening]))
     while not server.should_exit and not serving.done():
         await asyncio.sleep(_STEP_S)
+        if files is not None:
+            files.value()
     broadcast.close()
     updates.cancel()
     await asyncio.gather(updates, serving, return_exceptions=True)
@@ -127,6 +127,8 @@ def _server(app: Any, tls: PageTls | None) -> uvicorn.Server:
             timeout_graceful_shutdown=int(_GRACE_S),
             ssl_certfile=None if tls is None else tls.certificates,
             ssl_keyfile=None if tls is None else tls.key,
+            ssl_ca_certs=None if tls is None or tls.client_ca is None else str(tls.client_ca),
+            ssl_cert_reqs=ssl.CERT_NONE if tls is None or tls.client_ca is None else ssl.CERT_REQUIRED,
         )
     )
 

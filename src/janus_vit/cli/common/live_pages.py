@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from janus_vit.live_page.access import Identify
     from janus_vit.live_page.device_feed import DeviceFeed
     from janus_vit.live_page.feed import Feed
-    from janus_vit.live_page.server import PageTls
+    from janus_vit.live_page.tls import PageTls
     from janus_vit.runtime.config import DeviceConfig
 
 
@@ -25,7 +25,7 @@ def check_page_address(listen: str | None, access: Access | None = None) -> None
 
     Args:
         listen: value of --page.
-        access: who may call the cloud; its tokens open the page.
+        access: who may call the cloud, and see its page.
 
     Raises:
         InputError: it cannot.
@@ -33,8 +33,8 @@ def check_page_address(listen: str | None, access: Access | None = None) -> None
     if listen is not None:
         from janus_vit.live_page.server import check_page
 
-        tokens, certificate = (None, None) if access is None else (access.tokens, access.certificate)
-        check_page(listen, anonymous=tokens is None, encrypted=certificate is not None)
+        authenticates, certificate = (False, None) if access is None else (access.authenticates, access.certificate)
+        check_page(listen, anonymous=not authenticates, encrypted=certificate is not None)
 
 
 @contextmanager
@@ -45,17 +45,18 @@ def cloud_page(listen: str | None, cloud: Cloud, events: EventBuffer, access: Ac
         listen: value of --page; None serves no page.
         cloud: the cloud.
         events: of the cloud.
-        access: who may call the cloud. Its tokens open the page, and its certificate serves it with TLS.
+        access: who may call the cloud. Its tokens and client certificates open the page, and its certificate serves it
+            with TLS.
     """
     if listen is None:
         yield None
         return
     from janus_vit.cloud.access.tokens import Tokens
     from janus_vit.live_page.cloud_feed import CloudFeed
-    from janus_vit.live_page.server import PageTls
+    from janus_vit.live_page.tls import PageTls
 
     subtitle = f"{cloud.greeting().model}, {cloud.capacity}"
-    tls = PageTls(access.certificate, access.key) if access.certificate and access.key else None
+    tls = PageTls(access.certificate, access.key, access.client_ca) if access.certificate and access.key else None
     identify = None if access.tokens is None else _identify_with(Tokens(access.tokens))
     with served(CloudFeed(events, cloud.metrics.registry, subtitle), listen, identify, tls) as url:
         yield url

@@ -42,7 +42,7 @@ function makeStream(row) {
   const root = byId("stream").content.firstElementChild.cloneNode(true);
   const find = (selector) => root.querySelector(selector);
   const stream = {
-    root, row, points: [], visible: false,
+    root, row, points: [], visible: false, label: row[at.name] || "(no name)",
     name: find(".name"), plan: find(".plan"), inTime: find(".in_time"), expected: find(".expected"),
     fallbacks: find(".fallbacks"), refusals: find(".refusals"),
     latency: find(".latency canvas"), latencyText: find(".latency figcaption"),
@@ -54,7 +54,7 @@ function makeStream(row) {
     },
   };
   root.dataset.id = row[at.id];
-  setText(stream.name, row[at.name] || "(no name)");
+  setText(stream.name, stream.label);
   const toggle = () => {
     root.setAttribute("aria-expanded", root.classList.toggle("open"));
     dirty.add(stream);
@@ -154,6 +154,7 @@ function grade(stream) {
   return share >= 0.99 ? "good" : share >= 0.95 ? "fair" : "bad";
 }
 
+const byName = new Intl.Collator("en", { numeric: true });
 const or = (value, otherwise) => (value === null || value === undefined ? otherwise : value);
 const KEYS = {
   worst: (stream) => or(stream.row[at.in_time], 2),
@@ -166,7 +167,7 @@ function sort() {
   sorted = performance.now();
   const key = KEYS[byId("sort").value], keys = new Map([...streams.values()].map((each) => [each, key(each)]));
   order = [...streams.values()].sort(
-    (one, other) => keys.get(one) - keys.get(other) || one.name.textContent.localeCompare(other.name.textContent, "en", { numeric: true }),
+    (one, other) => keys.get(one) - keys.get(other) || byName.compare(one.label, other.label),
   );
   let place = byId("streams").firstElementChild;
   for (const { root } of order) {
@@ -174,7 +175,7 @@ function sort() {
     else byId("streams").insertBefore(root, place);
   }
   const wanted = byId("filter").value.toLowerCase();
-  for (const { root, name } of order) root.hidden = !name.textContent.toLowerCase().includes(wanted);
+  for (const { root, label } of order) root.hidden = !label.toLowerCase().includes(wanted);
 }
 
 // Draw what has changed, a few milliseconds in each frame, so that the page scrolls smoothly meanwhile.
