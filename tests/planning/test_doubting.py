@@ -58,7 +58,7 @@ def test_a_wait_that_keeps_all_frames_away_is_tried_after_five_seconds_and_then_
 
 
 def test_a_price_is_respected_twelve_times_as_long():
-    assert Cloud(price=PRICE).run(300) == pytest.approx([60.0, 180.0])
+    assert Cloud(price=PRICE).run(300) == pytest.approx([60.0, 120.0, 240.0])
 
 
 def test_after_frames_that_the_policy_sends_by_itself_the_pauses_are_short_again():

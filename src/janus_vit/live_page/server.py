@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from janus_vit.cloud.access.certificates import check_pair
+from janus_vit.cloud.access.watched import WatchedFiles
 from janus_vit.errors import InputError
 from janus_vit.live_page.tls import PageTls, followed
 from janus_vit.wire.addresses import is_loopback
@@ -45,16 +47,25 @@ class LivePage:
     def __init__(self, feed: Feed, listen: str, identify: Identify | None = None, tls: PageTls | None = None) -> None:
         certified = tls is not None and tls.client_ca is not None
         check_page(listen, anonymous=identify is None and not certified, encrypted=tls is not None)
+        from janus_vit.live_page.access import Access
+        from janus_vit.live_page.app import make_app
+        from janus_vit.live_page.broadcast import Broadcast
+
+        if tls is not None:
+            check_pair(tls.certificates, tls.key)
         host = listen.rpartition(":")[0]
         self._socket = _bound(listen)
         self._socket.listen(_CONNECTIONS)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
-        self._feed, self._identify, self._tls = feed, identify, tls
-        started: threading.Event = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(started,), name="janus-page", daemon=True)
+        access = Access(identify, self.port, certified)
+        self._broadcast = Broadcast(feed)
+        self._server = _server(make_app(feed, self._broadcast, access, secure=tls is not None), tls)
+        self._server.config.load()
+        context = self._server.config.ssl
+        self._files = None if tls is None or context is None else followed(tls, context)
+        self._thread = threading.Thread(target=self._serve, name="janus-page", daemon=True)
         self._thread.start()
-        started.wait()
 
     def close(self) -> None:
         """Stop serving."""
@@ -69,23 +80,13 @@ class LivePage:
     ) -> None:
         self.close()
 
-    def _serve(self, started: threading.Event) -> None:
-        from janus_vit.live_page.access import Access
-        from janus_vit.live_page.app import make_app
-        from janus_vit.live_page.broadcast import Broadcast
-
-        broadcast = Broadcast(self._feed)
-        certified = self._tls is not None and self._tls.client_ca is not None
-        access = Access(self._identify, self.port, certified)
-        app = make_app(self._feed, broadcast, access, secure=self._tls is not None)
-        self._server = _server(app, self._tls)
-        started.set()
-        asyncio.run(_run(self._server, self._socket, broadcast, self._tls))
+    def _serve(self) -> None:
+        asyncio.run(_run(self._server, self._socket, self._broadcast, self._files))
 
 
-async def _run(server: uvicorn.Server, listening: socket.socket, broadcast: Any, tls: PageTls | None) -> None:
-    server.config.load()
-    files = followed(tls, server.config.ssl) if tls is not None and server.config.ssl is not None else None
+async def _run(
+    server: uvicorn.Server, listening: socket.socket, broadcast: Any, files: WatchedFiles[None] | None
+) -> None:
     updates = asyncio.create_task(broadcast.run())
     serving = asyncio.create_task(server.serve([listening]))
     while not server.should_exit and not serving.done():

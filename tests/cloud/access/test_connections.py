@@ -28,8 +28,14 @@ def test_a_connection_without_a_call_is_cut_after_its_time():
 
 
 def test_of_too_many_strangers_the_oldest_go_and_callers_of_the_same_address_stay():
-    present = {at(port): Seen(first_s=port) for port in range(5)} | {at(9): Seen(0.0, PROVEN)}
+    present = {at(port): Seen(first_s=port / 2) for port in range(5)} | {at(9): Seen(0.0, PROVEN)}
     assert set(to_cut(present, LIMITS, now_s=4.5)) == {at(0), at(1)}
+
+
+def test_a_fleet_behind_one_address_may_connect_at_once_and_has_a_second_to_call():
+    fleet = {at(port): Seen(first_s=0.0) for port in range(6)}
+    assert to_cut(fleet, LIMITS, now_s=0.9) == []
+    assert len(to_cut(fleet, LIMITS, now_s=1.1)) == 3
 
 
 def test_of_one_callers_connections_the_last_active_ones_stay():

@@ -21,6 +21,7 @@ from janus_vit.cloud.access.callers import Caller, network_of
 
 Peer: TypeAlias = tuple[str, int]  # address and port
 _EVERY_S = 0.25
+_SETTLING_S = 1.0  # a fleet behind one address may connect at once, and then has this long to call
 _STRIKES = 64.0  # that a connection may have; they fade by half in each _EVERY_S
 _BOXED_S = 5.0  # after too many strikes, each further one ends the connection
 _MOST_BOXED = 4_096
@@ -35,7 +36,7 @@ class ConnectionLimits:
     Attributes:
         total: connections.
         per_client: connections of one caller.
-        strangers: connections from one address that have not made a call which was admitted.
+        strangers: connections from one address that have not made a call which was admitted within their first second.
         stranger_s: time after which such a connection is cut.
     """
 
@@ -131,7 +132,7 @@ def to_cut(present: Mapping[Peer, Seen], limits: ConnectionLimits, now_s: float)
     for peer in by_worth:
         caller = present[peer].caller
         holder, most = (network_of(peer[0]), limits.strangers) if caller is None else (caller.name, limits.per_client)
-        held[holder] += 1
+        held[holder] += caller is not None or now_s - present[peer].first_s > _SETTLING_S
         kept += 1
         if held[holder] > most or kept > limits.total:
             gone[peer] = None
