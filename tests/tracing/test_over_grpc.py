@@ -62,7 +62,7 @@ def test_a_frame_is_one_trace_across_device_and_cloud(model, profile, frames, co
     assert outcome.fallback is None
     spans = {span.name: span for span in collector.spans()}
     assert {f"{span.context.trace_id:032x}" for span in spans.values()} == {outcome.trace.split("-")[1]}
-    names = {span.context.span_id: span.name for span in spans.values()}
+    names = {span.context.span_id: span.name for span in collector.spans()}
     parents = {span.name: span.parent and names[span.parent.span_id] for span in spans.values()}
     assert parents["frame"] is None
     assert parents["offload"] == "frame"

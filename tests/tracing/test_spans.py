@@ -98,9 +98,10 @@ def test_a_frame_that_the_device_finished_after_the_cloud_had_failed():
     spans = frame_spans(LOST)
     assert [span.name for span in spans] == [
         "frame",
-        "wait",
+        "wait for earlier frames",
         "compute",
         "offload",
+        "queue on the uplink",
         "fall back",
         "wait for earlier answers",
     ]
