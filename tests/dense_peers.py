@@ -83,8 +83,41 @@ def _vitpose(hf: Any, simple: bool = True) -> Any:
     return model, lambda pixels: model(pixels).heatmaps, "pose", (3, 64, 48)
 
 
+def _vitpose_plus(hf: Any) -> Any:
+    backbone = hf.VitPoseBackboneConfig(
+        **BACKBONE, mlp_ratio=2, image_size=[64, 48], patch_size=[16, 16], out_indices=[4], num_experts=3,
+        part_features=8,
+    )  # fmt: skip
+    config = hf.VitPoseConfig(backbone_config=backbone, num_labels=6, scale_factor=4, dataset_index=2)
+    model = hf.VitPoseForPoseEstimation(config)
+    chosen = torch.tensor(2)
+    return model, lambda pixels: model(pixels, dataset_index=chosen.expand(len(pixels))).heatmaps, "pose", (3, 64, 48)
+
+
 def _vitpose_classic(hf: Any) -> Any:
     return _vitpose(hf, simple=False)
+
+
+def _eomt(hf: Any, **changes: Any) -> Any:
+    config = hf.EomtConfig(
+        **BACKBONE, mlp_ratio=2, image_size=64, patch_size=16, num_blocks=2, num_queries=5, num_register_tokens=2,
+        num_upscale_blocks=2, num_labels=3, **changes,
+    )  # fmt: skip
+    model = hf.EomtForUniversalSegmentation(config)
+    model.attn_mask_probs.zero_()
+    processor = hf.EomtImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 64})
+
+    def forward(pixels: Tensor) -> Tensor:
+        scored = processor.post_process_semantic_segmentation(
+            model(pixels), [(64, 64)] * len(pixels), return_segmentation_scores=True
+        )
+        return torch.stack([each["segmentation_scores"] for each in scored])
+
+    return model, forward, "segment", (3, 64, 64)
+
+
+def _eomt_swiglu(hf: Any) -> Any:
+    return _eomt(hf, use_swiglu_ffn=True)
 
 
 FAMILIES: dict[str, Callable[[Any], Any]] = {
@@ -94,8 +127,11 @@ FAMILIES: dict[str, Callable[[Any], Any]] = {
     "dpt-depth": _dpt_depth,
     "dpt-segment": _dpt_segment,
     "yolos": _yolos,
+    "eomt": _eomt,
+    "eomt-swiglu": _eomt_swiglu,
     "vitpose": _vitpose,
     "vitpose-classic": _vitpose_classic,
+    "vitpose-plus": _vitpose_plus,
 }
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from janus_vit.model.catalog import Model, load_model
     from janus_vit.model.engines.factory import make_engine
+    from janus_vit.model.image_size import FrameSize
     from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
     from janus_vit.planning.latency import PlatformProfile, load_profile
     from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer
@@ -47,6 +48,7 @@ _HOMES = {
     # A device and its cloud
     "load_model": "janus_vit.model.catalog",
     "Model": "janus_vit.model.catalog",
+    "FrameSize": "janus_vit.model.image_size",
     "make_engine": "janus_vit.model.engines.factory",
     "profile_machine": "janus_vit.calibration.profiler",
     "load_profile": "janus_vit.planning.latency",

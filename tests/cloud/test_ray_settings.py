@@ -25,7 +25,7 @@ def test_arguments_of_a_command_line_are_texts_and_those_of_a_file_are_not():
         ({"profile": "cloud.json", "engine": "warp"}, "engine 'warp' is unknown: use one of auto"),
         ({"profile": "cloud.json", "threads": "0"}, "argument threads is '0' and must be a whole number, at least 1"),
         ({"profile": "cloud.json", "threads": 2.5}, "argument threads is 2.5 and must be a whole number"),
-        ({"profile": "cloud.json", "image_size": "big"}, "argument image_size is 'big' and must be a whole number"),
+        ({"profile": "cloud.json", "image_size": "big"}, "image size 'big' cannot be used"),
         *(
             ({"profile": "cloud.json", "replicas": text}, f"replicas {text!r} is neither a number nor a range")
             for text in ("0", "4-2", "many", "1-", "-2", "1-2-3")

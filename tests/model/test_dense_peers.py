@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from dense_peers import FAMILIES, make_dense_peer
+from safetensors.torch import load_file, save_file
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
@@ -115,11 +116,29 @@ DAMAGED = {
         ({"use_mid_position_embeddings": True}, "use_mid_position_embeddings is True"),
         ({"num_detection_tokens": 6}, "num_detection_tokens|positions"),
     ],
+    "eomt": [
+        ({"num_blocks": 4}, "num_blocks"),
+        ({"num_queries": 4}, r"tensor query\.weight is of the shape \[5, 24\], expected \[4, 24\]"),
+        ({"num_upscale_blocks": 1}, "do not fit the architecture"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+    ],
+    "vitpose-plus": [
+        ({"dataset_index": 3}, "dataset_index"),
+    ],
     "vitpose": [
         ({"scale_factor": 0}, "scale_factor"),
         ({"use_simple_decoder": False}, "do not fit the architecture"),
     ],
 }
+
+
+def test_masked_attention_of_eomts_training_is_refused(tmp_path):
+    folder = make_dense_peer("eomt", tmp_path).folder
+    tensors = load_file(folder / "model.safetensors")
+    tensors["attn_mask_probs"][1] = 0.5
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="attn_mask_probs is not 0"):
+        load_model(str(folder))
 
 
 @pytest.mark.parametrize("family", DAMAGED)

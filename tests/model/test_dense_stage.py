@@ -16,9 +16,12 @@ from janus_vit.wire.activations import SentTokens, decode_activation, encode_act
 FLOAT32 = parse_payload("float32")
 
 
-@pytest.fixture(scope="module")
-def dense_model():
-    return small_model(pooling="grid", classes=0, taps=(0, 2, 3))
+KINDS = {"taps": {"taps": (0, 2, 3)}, "late tokens": {"late_tokens": 4, "late_block": 3}}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def dense_model(request):
+    return small_model(pooling="grid", classes=0, **KINDS[request.param])
 
 
 def frame(model):
@@ -53,7 +56,7 @@ def test_an_activation_with_taps_crosses_every_split_unchanged(dense_model):
     merges = make_schedule("fixed", 2.0, shape).applied
     start = engine.embed(frame(dense_model), merges)
     whole = engine.run(start, shape.blocks)
-    assert [tap.tokens.shape[1] for tap in whole.taps] == [17, 13, 11]
+    assert [tap.tokens.shape[1] for tap in whole.taps] == [17, 13, 11][: len(shape.taps)]
     for split in range(1, shape.blocks + 1):
         there = engine.run(start, split)
         sent = SentTokens(split, there.tokens.shape[1], there.tap_tokens, FLOAT32)

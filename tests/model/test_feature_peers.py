@@ -37,6 +37,6 @@ def test_features_equal_the_tokens_of_their_library(family, tmp_path):
     arch, engine = model.network.architecture, EagerEngine(model)
     pixels = torch.randn(1, *model.shape.input_shape, generator=torch.Generator().manual_seed(8))
     found = engine.head(engine.run(engine.embed(pixels, (0,) * arch.depth), arch.depth))
-    assert found.shape == (1, arch.width, *arch.grid_shape)
+    assert found.shape == (1, arch.width, *arch.sides)
     expected = theirs(folder, family, pixels)[:, -arch.patches :].transpose(1, 2).reshape(found.shape)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * max(1.0, float(expected.abs().max())))

@@ -131,10 +131,10 @@ def _block_samples(
     """Time blocks; return tokens before and after merging, and seconds, for each point."""
     shape = model.shape
     rng = np.random.default_rng(0)
-    least = shape.protected + 2
-    befores = np.unique(np.geomspace(least, shape.tokens, effort.points).round().astype(int))
+    protected = shape.protected + shape.late_tokens
+    befores = np.unique(np.geomspace(protected + 2, shape.tokens + shape.late_tokens, effort.points).round().astype(int))
     points = [(before, 0) for before in befores]
-    points += [(before, int(rng.integers(1, (before - shape.protected) // 2 + 1))) for before in befores]
+    points += [(before, int(rng.integers(1, (before - protected) // 2 + 1))) for before in befores]
     states = [torch.from_numpy(rng.standard_normal((1, before, shape.width), np.float32)) for before, _ in points]
     measured: list[list[float]] = [[] for _ in points]
     began_s = time.perf_counter()

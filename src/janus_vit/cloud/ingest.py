@@ -10,7 +10,7 @@ import torch
 from janus_vit.cloud.backend import Frame, Start
 from janus_vit.errors import InputError, WireError
 from janus_vit.planning.payloads import PayloadFormat
-from janus_vit.planning.plan import ModelShape, tokens_after_blocks
+from janus_vit.planning.plan import ModelShape
 from janus_vit.scheduling.job import Job
 from janus_vit.wire.activations import SentTokens, decode_activation
 from janus_vit.wire.inputs import decode_pixels
@@ -57,8 +57,8 @@ class Ingest:
             arrived_s: when its last byte arrived.
             ends_s: when the call ends.
         """
-        tokens = request.tokens if request.split else self._shape.tokens
-        left = tokens_after_blocks(tokens, request.merges)
+        tokens = request.tokens if request.split else None
+        left = self._shape.counts(request.merges, request.split, tokens)
         abandoned_s = min(sent_s + request.time_left_s, ends_s)
         deadline_s = min(sent_s + (request.in_time_s or request.time_left_s), abandoned_s)
         return Job(job_id, client, arrived_s, deadline_s, request.split, left, abandoned_s)

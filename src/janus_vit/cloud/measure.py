@@ -37,7 +37,9 @@ def measure_costs(
         budget_s: time after which no larger batch is measured; the table extrapolates to larger ones.
     """
     sizes = _powers_of_two(max_frames)
-    tokens = sorted({max(model.shape.protected + 2, round(share * model.shape.tokens)) for share in _TOKEN_SHARES})
+    shape = model.shape
+    protected, most = (count + shape.late_tokens for count in (shape.protected, shape.tokens))
+    tokens = sorted({max(protected + 2, round(share * most)) for share in _TOKEN_SHARES})
     rows: list[_Row] = []
     began_s = time.perf_counter()
     with torch.inference_mode():
@@ -78,7 +80,7 @@ def _measure_row(model: Model, engine: Engine, size: int, tokens: list[int]) -> 
     pixels = torch.zeros(size, *shape.input_shape, device=engine.device)
     starts = {count: _activations(model, size, count, merges=0) for count in tokens}
     block_s = tuple(_block_seconds(model, engine, starts[count]) for count in tokens)
-    merging = _activations(model, size, tokens[-1], merges=max(1, (tokens[-1] - shape.protected) // 8))
+    merging = _activations(model, size, tokens[-1], merges=max(1, (tokens[-1] - shape.protected - shape.late_tokens) // 8))
     merged_s = _block_seconds(model, engine, merging)
     final = engine.run_batch(_at_last_block(model, starts[tokens[-1]]), shape.blocks)
     return _Row(

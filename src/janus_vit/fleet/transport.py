@@ -10,7 +10,7 @@ from janus_vit.errors import DeadlineExceeded, Overloaded
 from janus_vit.fleet.served_cloud import Served, ServedCloud
 from janus_vit.fleet.world import Mailbox, World
 from janus_vit.planning.outcome import Transfer
-from janus_vit.planning.plan import ModelShape, tokens_after_blocks
+from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import CloudLoad
 from janus_vit.runtime.transport import Probed
 from janus_vit.scheduling.job import Job
@@ -121,11 +121,11 @@ class FleetTransport:
 
     def _job(self, request: Request, sent: _Sent, arrives_s: float) -> Job:
         """As `cloud.service` and `cloud.ingest` make it."""
-        tokens = request.tokens if request.split else self._shape.tokens
         began_s = arrives_s - (sent.sent_s - sent.began_s)  # as the cloud sees it
         abandoned_s = began_s + request.time_left_s
         deadline_s = min(began_s + (request.in_time_s or request.time_left_s), abandoned_s)
-        left = tokens_after_blocks(tokens, request.merges)
+        tokens = request.tokens if request.split else None
+        left = self._shape.counts(request.merges, request.split, tokens)
         return Job(self._cloud.next_id(), request.device, arrives_s, deadline_s, request.split, left, abandoned_s)
 
     def _serve(self, job: Job, until_s: float) -> Served | None:

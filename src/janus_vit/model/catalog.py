@@ -11,14 +11,16 @@ from pathlib import Path
 import torch
 
 from janus_vit.errors import InputError
+from janus_vit.model.checkpoints.dense.linear import attach_linear_head, is_weight_file
 from janus_vit.model.checkpoints.hub import HUBS, fetch
-from janus_vit.model.checkpoints.reader import ImageSize, read_checkpoint
+from janus_vit.model.checkpoints.reader import read_checkpoint
 from janus_vit.model.fingerprint import fingerprint
 from janus_vit.model.heads.own import OwnHead
+from janus_vit.model.image_size import ImageSize
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.stage import Activation, Tap, unmerged_places
 from janus_vit.model.stage import head as run_head
-from janus_vit.model.tasks import CLASSIFY, FEATURES, OWN_HEAD, TASKS
+from janus_vit.model.tasks import CLASSIFY, FEATURES, OWN_HEAD, SEGMENT, TASKS
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.accuracy.table import AccuracyTable, parse_accuracy
 from janus_vit.planning.plan import ModelShape
@@ -66,6 +68,8 @@ class Model:
             arch.reads_grid,
             arch.taps,
             arch.rotary is not None,
+            arch.late_tokens,
+            arch.late_block,
         )
 
     @cached_property
@@ -73,7 +77,7 @@ class Model:
         """Shape of the output of the dense head for one frame. Runs the head once."""
         arch = self.network.architecture
         places = unmerged_places(1, arch)
-        tokens = torch.zeros(1, arch.head_tokens or arch.tokens, arch.width)
+        tokens = torch.zeros(1, arch.head_tokens or arch.tokens + arch.late_tokens, arch.width)
         taps = tuple(Tap(torch.zeros(1, arch.tokens, arch.width), places) for _ in arch.taps if places is not None)
         done = Activation(tokens, torch.ones(tokens.shape[:2]), arch.depth, (), "", places, taps)
         with torch.inference_mode():
@@ -112,12 +116,14 @@ def load_model(
     Args:
         name: a name that `janus-vit models` lists; the file or folder of a checkpoint of janus-vit, timm or
             transformers; or `timm:NAME` or `hf:ORG/NAME` from the hub.
-        image_size: run a checkpoint at this resolution instead of its own: one number, or (height, width).
+        image_size: run a checkpoint at this resolution instead of its own: one number, (height, width), or the
+            `FrameSize` of a camera, for models whose processor keeps the aspect ratio.
         task: "classify", "multilabel", "regress" or "embed". "embed" removes a classifier's last layer; the others say
             what its outputs mean if the checkpoint does not. "features" gives the patch grid of any backbone. None
             keeps the model's own task.
         architecture: timm's name of the architecture, for a weight file of timm without a config.json.
-        head: FILE.py:CLASS, a head of your own on the patch grid; see `model.heads.own`.
+        head: FILE.py:CLASS, a head of your own on the patch grid; see `model.heads.own`. Or the weight file of a linear
+            segmentation head; see `model.checkpoints.dense.linear`.
 
     Raises:
         InputError: the name is unknown, or the checkpoint cannot be used.
@@ -151,8 +157,11 @@ def _with_own_head(
     if task not in (None, FEATURES):
         raise InputError(f"--head {head} replaces the head of the model: leave out --task {task}")
     model = load_model(name, image_size, FEATURES, architecture)
+    if is_weight_file(head):
+        classes = attach_linear_head(model.network, Path(head))
+        return replace(model, task=SEGMENT, labels=tuple(f"class {index}" for index in range(classes)))
     arch = model.network.architecture
-    model.network.dense_head = OwnHead(head, arch.width, arch.grid_shape).requires_grad_(False)
+    model.network.dense_head = OwnHead(head, arch.width, arch.sides).requires_grad_(False)
     return replace(model, task=OWN_HEAD)
 
 

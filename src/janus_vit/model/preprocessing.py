@@ -26,7 +26,6 @@ INTERPOLATIONS = {
 
 
 # Of models that are read from files; other numbers are damage.
-MOST_PIXELS = 1 << 14  # of a side
 LARGEST_MEAN, LEAST_STD = 1e3, 1e-6
 _NAFLEX_STEP = 1e-5
 
@@ -110,7 +109,8 @@ class Preprocessing:
         if wanted != self.size:
             raise InputError(
                 f"a NaFlex model runs frames of {height} x {width} pixels at {wanted[0]} x {wanted[1]}, and this one "
-                f"was loaded for {self.size[0]} x {self.size[1]}: load it with image_size={wanted}, or crop the frames"
+                f"was loaded for {self.size[0]} x {self.size[1]}: use --image-size frames:{height}x{width}, or crop the "
+                "frames"
             )
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:

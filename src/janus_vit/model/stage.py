@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from janus_vit.model.merging import Matching, follow
 from janus_vit.model.vit import Architecture, VisionTransformer
@@ -126,15 +127,19 @@ def run_blocks(
         head_tokens = arch.head_tokens if index == arch.depth - 1 else None
         merges = activation.merges[index - activation.next_block] if head_tokens is None else 0
         # As long as each token stands for one patch, the attention bias is zero, so leaving it out is exact.
-        bias_sizes = sizes if tokens.shape[1] < arch.tokens else None
-        before = tokens.shape[1]
+        before, protected = tokens.shape[1], arch.protected(index)
+        bias_sizes = sizes if before - protected < arch.patches else None
         if token_of_patch is not None and index in arch.taps:
             taps = (*taps, Tap(tokens, token_of_patch))
         rotation = None if model.rotary is None else model.rotary(index, before, token_of_patch)
-        state = tokens, sizes, bias_sizes, merges, arch.prefix, head_tokens, rotation
+        state = tokens, sizes, bias_sizes, merges, protected, head_tokens, rotation
         tokens, sizes, matching = runners[index](*state)
         if token_of_patch is not None and matching is not None:
             token_of_patch = follow(token_of_patch, matching, before)
+        if model.late_tokens is not None and index + 1 == arch.late_block:
+            tokens = torch.cat([model.late_tokens.expand(len(tokens), -1, -1), tokens], dim=1)
+            sizes = F.pad(sizes, (arch.late_tokens, 0), value=1.0)
+            token_of_patch = None if token_of_patch is None else token_of_patch + arch.late_tokens
     if stop == arch.depth and not arch.reads_grid:
         token_of_patch = None  # the head does not read it
     return replace(
@@ -186,8 +191,9 @@ def _map(change: Callable[..., Tensor], first: Activation, *others: Activation) 
 def head(model: VisionTransformer, activation: Activation) -> Tensor:
     """Run the final norm, pooling and classifier: return logits [B, classes], or the output of the dense head."""
     if model.dense_head is not None:
-        features = [model.features(tap.tokens, tap.token_of_patch) for tap in activation.taps]
-        last = model.features(activation.tokens, activation.token_of_patch)
+        pairs = zip(activation.taps, model.architecture.taps, strict=True)
+        features = [model.features(tap.tokens, tap.token_of_patch, blocks) for tap, blocks in pairs]
+        last = model.features(activation.tokens, activation.token_of_patch, activation.next_block)
         output: Tensor = model.dense_head([*features, last])
         return output
     return model.head_logits(activation.tokens, activation.sizes)

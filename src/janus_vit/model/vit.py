@@ -66,6 +66,9 @@ class Architecture:
         pool_depth: number of blocks before "attentive" pooling.
         norm: kind of all norms except that of the attention pooling: "layer" or "rms".
         patch_norm: whether patches are normalised before their positions are added.
+        late_tokens: number of learned tokens that join after `late_block` blocks, before all others (EoMT's queries).
+            They never merge.
+        late_block: number of blocks that run before the late tokens join.
     """
 
     image_size: int
@@ -100,6 +103,8 @@ class Architecture:
     pool_depth: int = 0
     norm: str = "layer"
     patch_norm: bool = False
+    late_tokens: int = 0
+    late_block: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -113,11 +118,6 @@ class Architecture:
         return height // self.patch_size, width // self.patch_size
 
     @property
-    def grid_shape(self) -> tuple[int, ...]:
-        """Rows and columns of patches; of clips time, rows and columns."""
-        return self.grid if self.frames == 1 else (self.frames // self.tubelet, *self.grid)
-
-    @property
     def patches(self) -> int:
         """Number of patch tokens."""
         rows, columns = self.grid
@@ -127,6 +127,10 @@ class Architecture:
     def tokens(self) -> int:
         """Number of tokens that enter the first block."""
         return self.patches + self.prefix
+
+    def protected(self, block: int) -> int:
+        """Number of leading tokens of a block (from 0) that never merge; with the number of blocks, of the head."""
+        return self.prefix + (self.late_tokens if block >= self.late_block else 0)
 
     @property
     def head_tokens(self) -> int | None:
@@ -189,6 +193,7 @@ class VisionTransformer(nn.Module):
         arch = self.architecture = architecture
         self.stem = conv_stem(arch) if arch.stem == "conv" else patch_stem(arch)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, arch.prefix, arch.width)) if arch.prefix else None
+        self.late_tokens = learned_parameter(1, arch.late_tokens, arch.width) if arch.late_tokens else None
         self.pos_embed = learned_parameter(1, arch.patches, arch.width)
         self.patch_norm = make_norm(arch.width, arch.norm_eps, arch.norm) if arch.patch_norm else nn.Identity()
         self.stem_norm = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.stem_norm else nn.Identity()
@@ -228,7 +233,7 @@ class VisionTransformer(nn.Module):
         All its blocks return all tokens. Do not run its head.
         """
         with torch.device("meta"):
-            short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False, taps=()))
+            short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False, taps=(), late_tokens=0))
         for name, parameter in self.named_parameters(recurse=False):
             setattr(short, name, parameter)
         for name, module in self.named_children():
@@ -273,11 +278,11 @@ class VisionTransformer(nn.Module):
         output: Tensor = self.head(self.norm(pooled) if arch.pooled_norm or picks else pooled)
         return output
 
-    def features(self, tokens: Tensor, token_of_patch: Tensor | None) -> Features:
-        """Normalise tokens [B, T, C] and spread them over the patches [B, P]; None leaves the grid out."""
+    def features(self, tokens: Tensor, token_of_patch: Tensor | None, blocks: int) -> Features:
+        """Normalise the tokens [B, T, C] after some blocks and spread them over the patches [B, P], unless None."""
         x: Tensor = self.norm(tokens)
-        grid = None if token_of_patch is None else unmerge(x, token_of_patch, self.architecture.grid_shape)
-        return Features(x[:, : self.architecture.prefix], grid)
+        grid = None if token_of_patch is None else unmerge(x, token_of_patch, self.architecture.sides)
+        return Features(x[:, : self.architecture.protected(blocks)], grid)
 
     def _pool(self, x: Tensor, sizes: Tensor) -> Tensor:
         arch = self.architecture

@@ -51,8 +51,11 @@ def learn(shape: ModelShape, losses: Losses, block_s: BlockSeconds, count: int) 
     most = (shape.tokens - shape.protected) // 2
     before, merged = np.meshgrid(counts, np.arange(most + 1), indexing="ij")  # [tokens, merges]
     possible = merged <= (before - shape.protected) // 2
-    seconds = np.where(possible, block_s(before, before - merged), np.inf)
-    by_block_s = [seconds] * shape.blocks
+    by_late = {
+        late: np.where(possible, block_s(before + late, before + late - merged), np.inf)
+        for late in {shape.joined(block) for block in range(shape.blocks)}
+    }
+    by_block_s = [by_late[shape.joined(block)] for block in range(shape.blocks)]
     if shape.head_tokens is not None:  # nothing merges in the last block
         few = last_effective_tokens(before, shape.head_tokens)
         by_block_s[-1] = np.where(merged == 0, block_s(few, few), np.inf)

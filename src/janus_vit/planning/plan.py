@@ -28,6 +28,8 @@ class ModelShape:
         reads_grid: whether a dense head reads the whole grid, so that the map from patches to tokens crosses the split.
         taps: after how many blocks a dense head also reads the tokens; those before the split cross too.
         rotary: whether the blocks read positions, so that the map from patches to tokens crosses before the last one.
+        late_tokens: number of tokens that join after `late_block` blocks and never merge.
+        late_block: number of blocks that run before the late tokens join.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ModelShape:
     reads_grid: bool = False
     taps: tuple[int, ...] = ()
     rotary: bool = False
+    late_tokens: int = 0
+    late_block: int = 0
 
     @property
     def input_values(self) -> int:
@@ -59,6 +63,27 @@ class ModelShape:
         """Number of the remaining tokens to send at a split point; after the last block, those that the head reads."""
         return left if split < self.blocks or self.head_tokens is None else self.head_tokens
 
+    def joined(self, split: int) -> int:
+        """Number of late tokens among those at a split point."""
+        return self.late_tokens if split >= self.late_block else 0
+
+    @property
+    def joined_counts(self) -> tuple[int, ...]:
+        """Number of late tokens among those at each split point, `blocks + 1` numbers."""
+        return tuple(self.joined(split) for split in range(self.blocks + 1))
+
+    def counts(self, merges: tuple[int, ...], split: int = 0, tokens: int | None = None) -> tuple[int, ...]:
+        """Number of tokens at a split point and after each following block, late ones included.
+
+        Args:
+            merges: number of tokens merged in each of these blocks.
+            split: where the counts begin.
+            tokens: number of tokens there; None for those that enter the first block.
+        """
+        own = self.tokens if tokens is None else tokens - self.joined(split)
+        left = tokens_after_blocks(own, merges)
+        return tuple(count + self.joined(split + index) for index, count in enumerate(left))
+
     def taps_before(self, split: int) -> tuple[int, ...]:
         """Taps whose tokens cross a split beside those of its own block."""
         return tuple(tap for tap in self.taps if tap < split)
@@ -66,7 +91,7 @@ class ModelShape:
     @property
     def most_sent_tokens(self) -> int:
         """Number of tokens in the largest request, taps included."""
-        return self.tokens * (1 + len(self.taps))
+        return self.tokens * (1 + len(self.taps)) + self.late_tokens
 
     @property
     def most_places(self) -> int:

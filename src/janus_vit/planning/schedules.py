@@ -26,7 +26,8 @@ class Schedule:
         level: pruning level.
         wanted: number of tokens that the rule merges in each block.
         applied: number of tokens that each block merges: at most half of its mergeable tokens.
-        tokens: number of tokens before the first block and after each block, `blocks + 1` numbers.
+        tokens: number of tokens before the first block and after each block, `blocks + 1` numbers, without late ones
+            (`ModelShape.late_tokens`).
     """
 
     family: str

@@ -190,7 +190,7 @@ def build_table(
 
 def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, curve: str) -> Floats:
     """Compute before each split 0..blocks + 1: [levels, blocks + 2]."""
-    blocks_s = profile.stack_seconds(tokens, curve, shape.head_tokens)
+    blocks_s = profile.stack_seconds(tokens + shape.joined_counts, curve, shape.head_tokens)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # Split 0 sends the input itself: not even the stem runs before it.
@@ -199,18 +199,24 @@ def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, cu
 
 def _sent_tokens(tokens: Floats, shape: ModelShape) -> Floats:
     """Number of tokens sent at each split point, those of taps included: [levels, blocks + 1]."""
-    sent = tokens.copy()
-    sent[:, -1] = shape.tokens_at(shape.blocks, tokens[:, -1])
+    sent = tokens + shape.joined_counts
+    sent[:, -1] = shape.tokens_at(shape.blocks, sent[:, -1])
+    return _with_taps(sent, shape)
+
+
+def _with_taps(counts: Floats, shape: ModelShape) -> Floats:
+    """Add what the taps before each split point have, [levels, blocks + 1]."""
+    found = counts.copy()
     for tap in shape.taps:
-        sent[:, tap + 1 :] += tokens[:, tap, None]
-    return sent
+        found[:, tap + 1 :] += counts[:, tap, None]
+    return found
 
 
 def _sent_places(tokens: Floats, shape: ModelShape) -> Floats:
     """Number of patches whose token is sent at each split point: [levels, blocks + 1]."""
     places = np.where(tokens < shape.tokens, shape.tokens - shape.protected, 0.0)
     crosses = [shape.sends_places(split) for split in range(shape.blocks + 1)]
-    return np.where(crosses, _sent_tokens(places, shape), 0.0)
+    return np.where(crosses, _with_taps(places, shape), 0.0)
 
 
 def _sizes(option: Option, tokens: Floats, shape: ModelShape, device: PlatformProfile) -> Floats:

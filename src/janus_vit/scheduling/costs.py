@@ -89,9 +89,10 @@ def parse_costs(text: str, source: str) -> CostTable:
 
 def profile_costs(profile: PlatformProfile, shape: ModelShape) -> CostTable:
     """The table of a machine whose single frames were measured: a batch of n takes n times as long as one."""
-    tokens = [1 + (shape.tokens - 1) * index / _PROFILE_POINTS for index in range(_PROFILE_POINTS + 1)]
+    most = shape.tokens + shape.late_tokens
+    tokens = [1 + (most - 1) * index / _PROFILE_POINTS for index in range(_PROFILE_POINTS + 1)]
     block_s = tuple(float(each) for each in profile.quadratic.seconds(tokens))
-    merge_s = float(profile.merge.seconds(shape.tokens))
+    merge_s = float(profile.merge.seconds(most))
     return CostTable(
         profile.model, (1,), tuple(tokens), (block_s,), (profile.stem_s,), (profile.head_s,), (merge_s,), profile.about
     )

@@ -50,11 +50,12 @@ class Costs:
     def tokens_sent(self, plan: Plan) -> int:
         """Return how many tokens a plan sends; 0 if it sends an image."""
         shape, split = self._platforms.shape, plan.split
-        return shape.tokens_at(split, tokens_after_blocks(shape.tokens, plan.merges)[split]) if split else 0
+        return shape.tokens_at(split, shape.counts(plan.merges)[split]) if split else 0
 
     def of_request(self, request: Request) -> PlanCosts:
         """Return the costs of a request. Only its cloud costs equal those of the plan that made the request."""
-        merged = self._platforms.shape.tokens - request.tokens
+        shape = self._platforms.shape
+        merged = shape.tokens + shape.joined(request.split) - request.tokens
         # A request says how many tokens are left, not where they were merged, and the cloud's costs do not depend on
         # where. So assume that the first block merged them all.
         before = (merged, *(0,) * (request.split - 1)) if request.split else ()

@@ -81,18 +81,22 @@ def decode_activation(
     """
     counts = (*sent.tap_tokens, sent.tokens)
     patches = shape.tokens - shape.protected
-    merged = [count for count in counts if shape.sends_places(sent.split) and count < shape.tokens]
+    splits = (*shape.taps_before(sent.split), sent.split)
+    merged = [
+        count
+        for count, split in zip(counts, splits, strict=True)
+        if shape.sends_places(sent.split) and count < shape.tokens + shape.joined(split)
+    ]
     places_at = len(merged) * patches * PLACE_BYTES
     data = memoryview(body)
     tokens, sizes = decode_tokens(data[places_at:], sent.payload, sum(counts), shape.width, largest)
     each_tokens, each_sizes = (torch.split(part[None], [*counts], dim=1) for part in (tokens, sizes))
-    for number in each_sizes[:-1]:
-        check_sizes(number[0], 0, shape)
-    check_sizes(each_sizes[-1][0], sent.split, shape)
+    for number, split in zip(each_sizes, splits, strict=True):
+        check_sizes(number[0], split, shape)
     last_tokens, last_sizes = each_tokens[-1], each_sizes[-1]
     if not shape.sends_places(sent.split):
         return Activation(last_tokens, last_sizes, sent.split, merges, fingerprint)
-    places = _read_places(data[:places_at], each_sizes, shape)
+    places = _read_places(data[:places_at], each_sizes, splits, shape)
     taps = [Tap(rows, place) for rows, place in zip(each_tokens, places, strict=True)]
     return Activation(last_tokens, last_sizes, sent.split, merges, fingerprint, places[-1], tuple(taps[:-1]))
 
@@ -109,10 +113,10 @@ def check_sizes(sizes: Tensor, split: int, shape: ModelShape) -> None:
         WireError: they do not.
     """
     counts = sizes.numpy()  # four times as fast as torch here
-    protected, total = counts[: shape.protected], int(counts.sum())
-    if not (protected == 1).all():
-        raise WireError(f"field body has sizes other than 1 for the first {shape.protected} tokens")
-    expected = shape.tokens_at(split, shape.tokens)
+    protected, total = shape.protected + shape.joined(split), int(counts.sum())
+    if not (counts[:protected] == 1).all():
+        raise WireError(f"field body has sizes other than 1 for the first {protected} tokens")
+    expected = shape.tokens_at(split, shape.tokens + shape.joined(split))
     if total != expected:
         raise WireError(f"field body has sizes that add up to {total}, expected {expected}")
 
@@ -129,17 +133,19 @@ def _sizes(tap: Tap) -> Tensor:
     return count.clamp_min(1)
 
 
-def _read_places(data: memoryview, sizes: Sequence[Tensor], shape: ModelShape) -> list[Tensor]:
+def _read_places(
+    data: memoryview, sizes: Sequence[Tensor], splits: Sequence[int], shape: ModelShape
+) -> list[Tensor]:
     """Read the places of each grid, [1, P], and compare them with the sizes of its tokens [1, T]."""
     patches, found = shape.tokens - shape.protected, []
-    for each in sizes:
-        count = each.shape[1]
-        if count == shape.tokens:
-            found.append(torch.arange(shape.protected, shape.tokens)[None])
+    for each, split in zip(sizes, splits, strict=True):
+        count, protected = each.shape[1], shape.protected + shape.joined(split)
+        if count == protected + patches:
+            found.append(torch.arange(protected, count)[None])
             continue
         places, data = np.frombuffer(data[: patches * PLACE_BYTES], "<u2"), data[patches * PLACE_BYTES :]
         held = np.bincount(places, minlength=count)
-        if len(held) > count or not np.array_equal(held[shape.protected :], each[0, shape.protected :].numpy()):
+        if len(held) > count or not np.array_equal(held[protected:], each[0, protected:].numpy()):
             raise WireError("field body has places that do not match the sizes of its tokens")
         found.append(torch.from_numpy(places.astype(np.int64))[None])
     return found

@@ -84,7 +84,8 @@ def _check_payload(request: Request, shape: ModelShape) -> PayloadFormat:
 
 
 def _check_tokens(request: Request, shape: ModelShape) -> None:
-    fewest, most = (shape.tokens_at(request.split, count) for count in (shape.protected + 1, shape.tokens))
+    late = shape.joined(request.split)
+    fewest, most = (shape.tokens_at(request.split, count + late) for count in (shape.protected + 1, shape.tokens))
     allowed = f"{fewest} to {most}" if fewest < most else f"the {most} that the head reads"
     require_field(fewest <= request.tokens <= most, "tokens", f"is {request.tokens}, expected {allowed}")
     require_field(request.width == shape.width, "width", f"is {request.width}, expected {shape.width}")
@@ -94,7 +95,7 @@ def _check_tokens(request: Request, shape: ModelShape) -> None:
         "tap_tokens",
         f"has {len(request.tap_tokens)} entries, expected {len(taps)} at split {request.split}",
     )
-    falling = (shape.tokens, *request.tap_tokens, request.tokens)
+    falling = (shape.tokens, *request.tap_tokens, request.tokens - late)
     require_field(
         all(one >= other for one, other in zip(falling, falling[1:], strict=False)),
         "tap_tokens",
@@ -107,7 +108,7 @@ def _check_merges(request: Request, shape: ModelShape) -> None:
     require_field(
         len(request.merges) == left, "merges", f"has {len(request.merges)} entries for {left} remaining blocks"
     )
-    tokens = request.tokens if request.split else shape.tokens
+    tokens = request.tokens - shape.joined(request.split) if request.split else shape.tokens
     for block, merges in enumerate(request.merges, start=request.split + 1):
         most = (tokens - shape.protected) // 2
         require_field(

@@ -14,6 +14,7 @@ from janus_vit.cli.common.console import messages, say, warn
 from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import engine_for_profile
+from janus_vit.model.image_size import parse_image_size
 from janus_vit.planning.latency import load_profile
 from janus_vit.planning.outcome import DEFAULT_THRESHOLD
 
@@ -37,8 +38,13 @@ Task = Annotated[
     ),
 ]
 ImageSize = Annotated[
-    int | None,
-    typer.Option("--image-size", metavar="N", min=1, help="Run a checkpoint at N x N pixels instead of its own size."),
+    str | None,
+    typer.Option(
+        "--image-size",
+        metavar="N|HxW|frames:HxW",
+        help="Run a checkpoint at N x N or H x W pixels instead of its own size, or at the size that its processor gives "
+        "to frames of H x W pixels, if that keeps their aspect ratio.",
+    ),
 ]
 ArchitectureName = Annotated[
     str | None,
@@ -52,8 +58,9 @@ Head = Annotated[
     str | None,
     typer.Option(
         "--head",
-        metavar="FILE.py:CLASS",
-        help="A head of your own on the patch grid of the model; both sides need the same file.",
+        metavar="FILE.py:CLASS|FILE.pth",
+        help="A head of your own on the patch grid of the model, or the weights of a linear segmentation head; both "
+        "sides need the same file.",
     ),
 ]
 Stride = Annotated[
@@ -82,7 +89,7 @@ TextVectorFile = Annotated[
 def load_model_for_task(
     name: str,
     task: str | None,
-    image_size: int | None,
+    image_size: str | None,
     architecture: str | None = None,
     head: str | None = None,
 ) -> Model:
@@ -103,7 +110,8 @@ def load_model_for_task(
     is_video = task == VIDEO
     if is_video and name == DEFAULT_MODEL:
         name = DEFAULT_VIDEO_MODEL
-    model = load_model(name, image_size, None if is_video else task, architecture, head)
+    size = None if image_size is None else parse_image_size(image_size)
+    model = load_model(name, size, None if is_video else task, architecture, head)
     for note in model.notes:
         say(messages(), note)
     if is_video and model.preprocessing.frames == 1:

@@ -66,13 +66,15 @@ def load_service(settings: RaySettings) -> CloudService:
     from janus_vit.model.catalog import load_model
     from janus_vit.model.engines.factory import make_engine
     from janus_vit.model.engines.registry import engine_for_profile
+    from janus_vit.model.image_size import parse_image_size
     from janus_vit.planning.latency import load_profile
     from janus_vit.scheduling.config import CloudConfig
 
     if settings.threads is not None:  # otherwise as many as the cores that Ray reserves, by OMP_NUM_THREADS
         torch.set_num_threads(settings.threads)
     profile = load_profile(Path(settings.profile))
-    model = load_model(settings.model, settings.image_size, settings.task, settings.architecture)
+    size = None if settings.image_size is None else parse_image_size(settings.image_size)
+    model = load_model(settings.model, size, settings.task, settings.architecture)
     if profile.model != model.name:
         raise InputError(
             f"{settings.profile}: is the profile of model {profile.model!r}, not of {model.name!r}: "

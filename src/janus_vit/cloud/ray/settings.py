@@ -9,10 +9,11 @@ from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
+from janus_vit.model.image_size import parse_image_size
 from janus_vit.scheduling.config import CloudConfig
 
 _REPLICAS = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
-_COUNTS = ("image_size", "threads", "max_batch")
+_COUNTS = ("threads", "max_batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class RaySettings:
         profile: path of the cloud's latency profile.
         model: name or path of the model.
         task: the model's task; None is its own.
-        image_size: pixels of the model's input; None is its own size.
+        image_size: size of the model's input, as `parse_image_size` reads it; None is its own size.
         architecture: timm's name of the architecture; None is what the checkpoint says.
         engine: name of the engine.
         threads: CPU threads of a replica. None: one with a GPU; without, the cores divided by the most replicas.
@@ -34,7 +35,7 @@ class RaySettings:
     profile: str
     model: str = "janus-digits"
     task: str | None = None
-    image_size: int | None = None
+    image_size: str | None = None
     architecture: str | None = None
     engine: str = AUTO
     threads: int | None = None
@@ -62,6 +63,8 @@ class RaySettings:
         }
         settings = cls(**values)
         check_engine(settings.engine)
+        if settings.image_size is not None:
+            parse_image_size(settings.image_size)
         settings.scale(gpus=0)
         return settings
 

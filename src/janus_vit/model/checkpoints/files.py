@@ -35,6 +35,10 @@ class OpenedCheckpoint:
         """Read a JSON file of the checkpoint, None if there is none."""
         return _read_first(self.folders, name)
 
+    def read_processor(self) -> Section | None:
+        """Read the config of the image processor of transformers, None if there is none."""
+        return next(filter(None, (self.read_json(name) for name in PROCESSORS)), None)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what was changed while reading, or taken for granted."""

@@ -16,13 +16,14 @@ from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.names import common_names
 from janus_vit.model.checkpoints.rotary import RotaryFacts
 from janus_vit.model.checkpoints.weights import Weights
-from janus_vit.model.preprocessing import MOST_PIXELS
+from janus_vit.model.image_size import MOST_PIXELS
 from janus_vit.model.vit import Architecture
 from janus_vit.planning.jsonfile import Section, shown
 from janus_vit.planning.plan import MOST_TOKENS
 
 _DEFAULT = {"num_attention_heads": 12, "layer_norm_eps": 1e-6, "image_size": 224, "hidden_act": "gelu"}
-_ACTIVATIONS = {
+# Value of the field hidden_act -> name of the activation here.
+HIDDEN_ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
@@ -229,8 +230,8 @@ def _rotary(name: str, vision: Section) -> RotaryFacts | None:
 
 def _activation(vision: Section, family: _Family) -> str:
     activation, gated = vision.text("hidden_act"), vision.values.get("use_gated_mlp") or family.norm == "rms"
-    if activation in _ACTIVATIONS and not gated:
-        return _ACTIVATIONS[activation]
+    if activation in HIDDEN_ACTIVATIONS and not gated:
+        return HIDDEN_ACTIVATIONS[activation]
     if vision.values.get("use_swiglu_ffn") or (gated and activation == "silu"):
         return "gelu"  # the gated MLP has an activation of its own
     if vision.values.get("use_gated_mlp"):
@@ -238,7 +239,7 @@ def _activation(vision: Section, family: _Family) -> str:
             f"{vision.source}: field hidden_act is {activation!r}: with use_gated_mlp only 'silu' is supported: use "
             "another checkpoint"
         )
-    raise InputError(f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(_ACTIVATIONS)}")
+    raise InputError(f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(HIDDEN_ACTIVATIONS)}")
 
 
 def _pooling(family: _Family, vision: Section, weights: Weights, classifies: bool) -> str:

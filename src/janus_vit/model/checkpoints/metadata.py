@@ -9,7 +9,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from janus_vit.errors import InputError
 from janus_vit.model.layers import ACTIVATIONS, GATED, NORMS
-from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, MOST_PIXELS, Preprocessing
+from janus_vit.model.image_size import MOST_PIXELS
+from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, Preprocessing
 from janus_vit.model.rotary import ROTARIES
 from janus_vit.model.vit import POOLINGS, STEMS, Architecture
 from janus_vit.planning.jsonfile import Section, is_number, shown
@@ -23,13 +24,13 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "norm": NORMS,
     "interpolation": INTERPOLATIONS,
 }
-_MAY_BE_ZERO = ("classes", "prefix", "pool_depth", "stem_padding", "pool_mlp_width")
+_MAY_BE_ZERO = ("classes", "prefix", "pool_depth", "stem_padding", "pool_mlp_width", "late_tokens", "late_block")
 # Far beyond real models: larger numbers are damage.
 _LARGEST = {
     "pool_heads": 1 << 12, "pool_mlp_width": 1 << 20, "pool_depth": MOST_BLOCKS,
     "depth": MOST_BLOCKS, "width": 1 << 16, "mlp_width": 1 << 20, "classes": 1 << 24, "prefix": MOST_TOKENS,
     "heads": 1 << 12, "patch_size": 1 << 12, "stem_padding": 1 << 12, "channels": 3,
-    "norm_eps": 1.0, "last_norm_eps": 1.0,
+    "norm_eps": 1.0, "last_norm_eps": 1.0, "late_tokens": 0, "late_block": 0,  # only dense heads read late tokens
 }  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from janus_vit.errors import InputError
+from janus_vit.model.image_size import MOST_PIXELS, FrameSize
 from janus_vit.model.preprocessing import (
     INTERPOLATIONS,
     LARGEST_MEAN,
     LEAST_STD,
-    MOST_PIXELS,
     Preprocessing,
     naflex_size,
 )
@@ -59,6 +59,34 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
         resize_width=resize[1] if squash and resize[0] != resize[1] else None,
         channels=channels,
     )
+
+
+def size_for_frames(processor: Section | None, frame: FrameSize) -> tuple[int, int]:
+    """Return height and width that a processor of transformers gives to frames of one size.
+
+    Raises:
+        InputError: it gives the same size to all frames, or a field is wrong.
+    """
+    if processor is not None and "image_processor" in processor.values:
+        processor = processor.section("image_processor")
+    if processor is not None and "max_num_patches" in processor.values:
+        patch_size = processor.integer("patch_size", 1, MOST_PIXELS)
+        return naflex_size(frame.height, frame.width, patch_size, processor.integer("max_num_patches", 1, MOST_TOKENS))
+    if processor is None or not processor.values.get("keep_aspect_ratio"):
+        raise InputError(
+            "this model's input has the same size for all frames: leave out --image-size frames:HxW, or give HxW alone"
+        )
+    multiple = processor.integer("ensure_multiple_of", 1, MOST_PIXELS) if "ensure_multiple_of" in processor.values else 1
+    height, width = _sides(processor, "size")
+    scales = width / frame.width, height / frame.height
+    scale = scales[0] if abs(1 - scales[0]) < abs(1 - scales[1]) else scales[1]  # the one that changes less
+    rows, columns = (round(scale * side / multiple) * multiple for side in (frame.height, frame.width))
+    if not (0 < rows <= MOST_PIXELS and 0 < columns <= MOST_PIXELS):
+        raise InputError(
+            f"--image-size: {processor.source} makes {rows} x {columns} pixels of frames of {frame.height} x "
+            f"{frame.width}: crop the frames"
+        )
+    return rows, columns
 
 
 def _naflex(processor: Section, mean: _Channels, std: _Channels) -> Preprocessing:

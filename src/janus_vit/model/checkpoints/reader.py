@@ -17,7 +17,7 @@ from janus_vit.model.checkpoints.assemble import (
 )
 from janus_vit.model.checkpoints.dense.reader import is_dense, read_dense
 from janus_vit.model.checkpoints.families import check_config, embeds, read_config_facts
-from janus_vit.model.checkpoints.files import PROCESSORS, OpenedCheckpoint, open_checkpoint
+from janus_vit.model.checkpoints.files import OpenedCheckpoint, open_checkpoint
 from janus_vit.model.checkpoints.heads import head_task, read_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
 from janus_vit.model.checkpoints.positions import interpolate_positions, with_size
@@ -25,8 +25,10 @@ from janus_vit.model.checkpoints.processors import (
     fit_preprocessing,
     read_hugging_face_preprocessing,
     read_timm_preprocessing,
+    size_for_frames,
 )
 from janus_vit.model.heads.attach import UNNORMED_FEATURES, as_feature_model
+from janus_vit.model.image_size import FrameSize, ImageSize
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.tasks import EMBED, FEATURES
 from janus_vit.model.tensor_check import block_numbers
@@ -34,7 +36,6 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import parse_json
 
 METADATA_SCHEMA = "janus-vit/model/1"
-ImageSize = int | tuple[int, int]  # of a square, or height and width
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def read_checkpoint(
 
     Args:
         path: a weight file, or a folder with a weight file and its config files.
-        image_size: run at this resolution instead of the checkpoint's own: one number, or height and width.
+        image_size: run at this resolution instead of the checkpoint's own: one number, height and width, or the size
+            that its processor gives to frames of one size.
         task: "embed" removes a classifier's last layer; another task says what the outputs mean if the config does not.
             None keeps the checkpoint's own task.
         architecture: timm's name of the architecture, for weights without a config.json.
@@ -76,24 +78,26 @@ def read_checkpoint(
     return replace(read(opened, image_size, task), notes=opened.notes)
 
 
-def _sides(image_size: ImageSize) -> tuple[int, int]:
+def _sides(opened: OpenedCheckpoint, image_size: ImageSize | None) -> tuple[int, int] | None:
+    if isinstance(image_size, FrameSize):
+        return size_for_frames(opened.read_processor(), image_size)
     return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def _read_foreign(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str | None) -> Checkpoint:
-    weights, config = opened.weights, opened.config
+    weights, config, wanted = opened.weights, opened.config, _sides(opened, image_size)
     if is_dense(config):
-        dense = read_dense(opened, None if image_size is None else _sides(image_size), task)
+        dense = read_dense(opened, wanted, task)
         return Checkpoint(dense.network, dense.preprocessing, dense.labels, dense.task)
     has_classifier = not embeds(weights, config)
     with_head = not (task in (EMBED, FEATURES) and has_classifier)
     facts = read_config_facts(weights, config, with_head)
     preprocessing = _preprocessing(opened, facts.frames)
     size = preprocessing.size if preprocessing else None
-    network = assemble(weights, facts, size if image_size is None else _sides(image_size))
+    network = assemble(weights, facts, wanted or size)
     arch = network.architecture
     check_config(weights, config, arch)
-    if image_size is not None:
+    if wanted is not None:
         check_image_size(weights.path, arch)
     fitted = fit_preprocessing(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch, weights.path)
     if task == FEATURES:
@@ -144,7 +148,8 @@ def _read_own(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str 
     labels = tuple(map(str, section.array("labels")))
     if labels and len(labels) != trained.classes:
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
-    architecture = trained if image_size is None else with_size(trained, _sides(image_size))
+    wanted = _sides(opened, image_size)
+    architecture = trained if wanted is None else with_size(trained, wanted)
     check_image_size(weights.path, architecture)
     if trained.rotary and architecture.grid != trained.grid:
         raise InputError(
@@ -175,7 +180,7 @@ def _preprocessing(opened: OpenedCheckpoint, frames: int) -> Preprocessing | Non
     config = opened.config
     if config is not None and "pretrained_cfg" in config.values:
         return read_timm_preprocessing(config.section("pretrained_cfg"))
-    processor = next((found for name in PROCESSORS if (found := opened.read_json(name)) is not None), None)
+    processor = opened.read_processor()
     return None if processor is None else read_hugging_face_preprocessing(processor, frames)
 
 

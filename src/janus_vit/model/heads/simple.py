@@ -1,4 +1,4 @@
-"""Heads of a few layers: features as they are, boxes of detection tokens, heat maps of key points."""
+"""Heads of a few layers: features as they are, classes of pixels, boxes of detection tokens, heat maps of key points."""
 
 from __future__ import annotations
 
@@ -19,6 +19,30 @@ class FeatureHead(DenseHead):
     def forward(self, features: Sequence[Features]) -> Tensor:
         """See `DenseHead`."""
         return features[-1].patches
+
+
+class LinearSegmentHead(DenseHead):
+    """Logits of classes from one linear layer on the patches, enlarged to the size of the input.
+
+    Args:
+        inputs: number of values of a patch, those of all blocks that it reads together.
+        classes: number of classes.
+        with_norm: whether a batch norm comes first.
+        size: height and width of the output in pixels.
+    """
+
+    def __init__(self, inputs: int, classes: int, with_norm: bool, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(inputs) if with_norm else None
+        self.conv_seg = nn.Conv2d(inputs, classes, 1)
+        self.settings = f"size={size}"
+        self._size = size
+
+    def forward(self, features: Sequence[Features]) -> Tensor:
+        """See `DenseHead`: [B, classes, height, width]."""
+        x = torch.cat([each.patches for each in features], dim=1)
+        logits = self.conv_seg(x if self.bn is None else self.bn(x))
+        return F.interpolate(logits, size=self._size, mode="bilinear", align_corners=False)
 
 
 class DetectionHead(DenseHead):

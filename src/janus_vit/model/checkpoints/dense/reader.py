@@ -7,18 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import assemble, check_image_size, load_tensors, to_float32
 from janus_vit.model.checkpoints.dense.dpt import depth_anything, dpt
-from janus_vit.model.checkpoints.dense.spec import DenseSpec, Size
+from janus_vit.model.checkpoints.dense.eomt import eomt
+from janus_vit.model.checkpoints.dense.spec import DenseSpec, LateTokens, Size
 from janus_vit.model.checkpoints.dense.tokens import vitpose, yolos
-from janus_vit.model.checkpoints.files import PROCESSORS, OpenedCheckpoint
+from janus_vit.model.checkpoints.files import OpenedCheckpoint
 from janus_vit.model.checkpoints.heads import read_labels
 from janus_vit.model.checkpoints.hugging_face import check_stated_fields, read_hugging_face_facts, read_sides
 from janus_vit.model.checkpoints.processors import fit_preprocessing, read_hugging_face_preprocessing
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.preprocessing import Preprocessing
+from janus_vit.model.tensor_check import check_finite
 from janus_vit.model.vit import VisionTransformer
 from janus_vit.planning.jsonfile import Section
 
@@ -28,6 +31,7 @@ DENSE_FAMILIES: dict[str, Callable[[Section, Weights], DenseSpec]] = {
     "dpt": dpt,
     "yolos": yolos,
     "vitpose": vitpose,
+    "eomt": eomt,
 }
 
 
@@ -89,7 +93,7 @@ def read_dense(opened: OpenedCheckpoint, image_size: Size | None, task: str | No
 
 
 def _preprocessing(opened: OpenedCheckpoint) -> Preprocessing:
-    processor = next(filter(None, (opened.read_json(name) for name in PROCESSORS)), None)
+    processor = opened.read_processor()
     return Preprocessing(0) if processor is None else read_hugging_face_preprocessing(processor, 1)
 
 
@@ -110,8 +114,9 @@ def _backbone(spec: DenseSpec, weights: Weights, size: Size) -> VisionTransforme
     own = {
         name.removeprefix(spec.backbone): tensor
         for name, tensor in weights.tensors.items()
-        if name.startswith(spec.backbone)
+        if spec.is_backbone(name)
     }
+    late_tokens = own.pop(spec.late.name, None) if spec.late else None
     tensors, config = spec.prepare(own, spec.config, size)
     inner = replace(weights, tensors=tensors)
     facts = read_hugging_face_facts(inner, config, with_head=False, classifies=False)
@@ -126,7 +131,23 @@ def _backbone(spec: DenseSpec, weights: Weights, size: Size) -> VisionTransforme
     network.architecture = replace(
         arch, depth=depth, taps=spec.reads[:-1], pooling=spec.pooling, stem_padding=spec.stem_padding
     )
+    if spec.late:
+        _add_late_tokens(network, spec.late, late_tokens, weights)
     return network
+
+
+def _add_late_tokens(
+    network: VisionTransformer, late: LateTokens, tensor: Tensor | None, weights: Weights
+) -> None:
+    arch, found = network.architecture, "missing" if tensor is None else f"of the shape {list(tensor.shape)}"
+    if tensor is None or tensor.shape != (late.count, arch.width):
+        raise InputError(
+            f"{weights.path}: tensor {late.name} is {found}, expected {[late.count, arch.width]}: copy it again"
+        )
+    values = to_float32(tensor)
+    check_finite(weights.path, late.name, values)
+    network.late_tokens = nn.Parameter(values[None], requires_grad=False)
+    network.architecture = replace(arch, late_tokens=late.count, late_block=late.block)
 
 
 def _attach_head(network: VisionTransformer, spec: DenseSpec, weights: Weights) -> None:
@@ -134,7 +155,7 @@ def _attach_head(network: VisionTransformer, spec: DenseSpec, weights: Weights) 
     tensors = {
         name.removeprefix(spec.head): to_float32(tensor) if tensor.is_floating_point() else tensor
         for name, tensor in weights.tensors.items()
-        if not name.startswith(spec.backbone) and not unused.match(name)
+        if not spec.is_backbone(name) and not unused.match(name)
     }
     with torch.device("meta"):
         head = spec.make_head(network.architecture)

@@ -24,6 +24,21 @@ def _unchanged(tensors: Tensors, config: Section, size: Size) -> tuple[Tensors, 
     return tensors, config
 
 
+@dataclass(frozen=True, slots=True)
+class LateTokens:
+    """Tokens of a backbone that join after its first block or later.
+
+    Attributes:
+        name: name of their tensor [count, C].
+        count: number of tokens.
+        block: number of blocks that run before they join.
+    """
+
+    name: str
+    count: int
+    block: int
+
+
 @dataclass(frozen=True)
 class DenseSpec:
     """How to take a dense checkpoint apart.
@@ -42,6 +57,8 @@ class DenseSpec:
         prepare: changes the backbone's tensors and config for an input size.
         fixed_size: whether the family's own code runs at the size of its config only.
         classes: number of labels; 0 if there are none.
+        parts: beginnings of the names of the backbone's tensors, after its prefix.
+        late: late tokens of the backbone, None if it has none.
     """
 
     task: str
@@ -57,6 +74,12 @@ class DenseSpec:
     prepare: Callable[[Tensors, Section, Size], tuple[Tensors, Section]] = _unchanged
     fixed_size: bool = False
     classes: int = 0
+    parts: tuple[str, ...] = ("",)
+    late: LateTokens | None = None
+
+    def is_backbone(self, name: str) -> bool:
+        """Whether a tensor belongs to the backbone."""
+        return name.startswith(tuple(self.backbone + part for part in self.parts))
 
 
 def read_stages(backbone: Section) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from janus_vit.model.checkpoints.dense.spec import DenseSpec, Size, Tensors, outputs_of, refuse_if, with_defaults
@@ -15,6 +17,8 @@ from janus_vit.planning.plan import MOST_TOKENS
 
 _POSITIONS = "embeddings.position_embeddings"
 _QUERIES = "embeddings.detection_tokens"
+_EXPERT = re.compile(r"mlp\.experts\.(\d{1,3})\.(weight|bias)$")
+_MOST_EXPERTS = 100
 _POSE_PADDING = 2  # of ViTPose's patch embedding, which its code fixes
 
 
@@ -50,10 +54,11 @@ def yolos(config: Section, weights: Weights) -> DenseSpec:
 
 
 def vitpose(config: Section, weights: Weights) -> DenseSpec:
-    """ViTPose; not ViTPose+, whose blocks have several experts."""
+    """ViTPose, and ViTPose+ with the experts of one dataset: field dataset_index, by default 0 (COCO)."""
     config = with_defaults(config, use_simple_decoder=True, scale_factor=4)
     stated = config.section("backbone_config")
-    refuse_if(stated, "num_experts", stated.values.get("num_experts", 1) != 1, "only one expert is")
+    experts = stated.integer("num_experts", 1, _MOST_EXPERTS) if "num_experts" in stated.values else 1
+    dataset = config.integer("dataset_index", 0, experts - 1) if "dataset_index" in config.values else 0
     refuse_if(stated, "model_type", stated.values.get("model_type") != "vitpose_backbone", "only 'vitpose_backbone' is")
     points = outputs_of(weights, "head.conv.weight")
     is_simple, scale = bool(config.values["use_simple_decoder"]), config.integer("scale_factor", 1, 16)
@@ -63,11 +68,28 @@ def vitpose(config: Section, weights: Weights) -> DenseSpec:
     def make(arch: Architecture) -> DenseHead:
         return SimplePoseHead(arch.width, points, scale) if is_simple else ClassicPoseHead(arch.width, points)
 
+    def prepare(tensors: Tensors, backbone: Section, size: Size) -> tuple[Tensors, Section]:
+        chosen = tensors if experts == 1 else _with_experts_of(dataset, tensors)
+        return _without_class_position(chosen, backbone, size)
+
     depth = (backbone.integer("num_hidden_layers", 1),)
     return DenseSpec(
         POSE, "backbone.", backbone, depth, make, head="head.", stem_padding=_POSE_PADDING, fixed_size=True,
-        prepare=_without_class_position, classes=points,
+        prepare=prepare, classes=points,
     )  # fmt: skip
+
+
+def _with_experts_of(dataset: int, tensors: Tensors) -> Tensors:
+    """Give the last layer of each MLP, which all datasets share, the outputs of a dataset's expert beside its own."""
+    joined = {name: tensor for name, tensor in tensors.items() if _EXPERT.search(name) is None}
+    for name, tensor in tensors.items():
+        expert = _EXPERT.search(name)
+        if expert is None or int(expert[1]) != dataset:
+            continue
+        shared = name.replace(expert[0], f"mlp.fc2.{expert[2]}")
+        fits = shared in tensors and tensors[shared].shape[1:] == tensor.shape[1:]
+        joined[shared if fits else name] = torch.cat([tensors[shared], tensor]) if fits else tensor
+    return joined
 
 
 def _without_class_position(tensors: Tensors, config: Section, size: Size) -> tuple[Tensors, Section]:
