@@ -131,8 +131,8 @@ def _block_samples(
     """Time blocks; return tokens before and after merging, and seconds, for each point."""
     shape = model.shape
     rng = np.random.default_rng(0)
-    protected = shape.protected + shape.late_tokens
-    befores = np.unique(np.geomspace(protected + 2, shape.tokens + shape.late_tokens, effort.points).round().astype(int))
+    protected, most = (count + shape.late_tokens for count in (shape.protected, shape.tokens))
+    befores = np.unique(np.geomspace(protected + 2, most, effort.points).round().astype(int))
     points = [(before, 0) for before in befores]
     points += [(before, int(rng.integers(1, (before - protected) // 2 + 1))) for before in befores]
     states = [torch.from_numpy(rng.standard_normal((1, before, shape.width), np.float32)) for before, _ in points]

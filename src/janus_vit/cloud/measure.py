@@ -80,7 +80,8 @@ def _measure_row(model: Model, engine: Engine, size: int, tokens: list[int]) -> 
     pixels = torch.zeros(size, *shape.input_shape, device=engine.device)
     starts = {count: _activations(model, size, count, merges=0) for count in tokens}
     block_s = tuple(_block_seconds(model, engine, starts[count]) for count in tokens)
-    merging = _activations(model, size, tokens[-1], merges=max(1, (tokens[-1] - shape.protected - shape.late_tokens) // 8))
+    mergeable = tokens[-1] - shape.protected - shape.late_tokens
+    merging = _activations(model, size, tokens[-1], merges=max(1, mergeable // 8))
     merged_s = _block_seconds(model, engine, merging)
     final = engine.run_batch(_at_last_block(model, starts[tokens[-1]]), shape.blocks)
     return _Row(

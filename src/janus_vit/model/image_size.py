@@ -31,7 +31,9 @@ def parse_image_size(text: str) -> ImageSize:
     match = _TEXT.fullmatch(text)
     sides = [] if match is None else [int(side) for side in match.group(1, 3, 4) if side]
     if match is None or not all(1 <= side <= MOST_PIXELS for side in sides):
-        raise InputError(f"image size {text!r} cannot be used: write N, HxW or frames:HxW, in pixels up to {MOST_PIXELS}")
+        raise InputError(
+            f"image size {text!r} cannot be used: write N, HxW or frames:HxW, in pixels up to {MOST_PIXELS}"
+        )
     if len(sides) == 1:
         return sides[0]
     return FrameSize(*sides) if match[2] else (sides[0], sides[1])

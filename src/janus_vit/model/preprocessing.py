@@ -109,8 +109,8 @@ class Preprocessing:
         if wanted != self.size:
             raise InputError(
                 f"a NaFlex model runs frames of {height} x {width} pixels at {wanted[0]} x {wanted[1]}, and this one "
-                f"was loaded for {self.size[0]} x {self.size[1]}: use --image-size frames:{height}x{width}, or crop the "
-                "frames"
+                f"was loaded for {self.size[0]} x {self.size[1]}: use --image-size frames:{height}x{width}, or crop "
+                "the frames"
             )
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:

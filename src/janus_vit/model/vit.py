@@ -233,7 +233,8 @@ class VisionTransformer(nn.Module):
         All its blocks return all tokens. Do not run its head.
         """
         with torch.device("meta"):
-            short = VisionTransformer(replace(self.architecture, depth=depth, pooling="mean", distilled=False, taps=(), late_tokens=0))
+            arch = replace(self.architecture, depth=depth, pooling="mean", distilled=False, taps=(), late_tokens=0)
+            short = VisionTransformer(arch)
         for name, parameter in self.named_parameters(recurse=False):
             setattr(short, name, parameter)
         for name, module in self.named_children():

@@ -42,8 +42,8 @@ ImageSize = Annotated[
     typer.Option(
         "--image-size",
         metavar="N|HxW|frames:HxW",
-        help="Run a checkpoint at N x N or H x W pixels instead of its own size, or at the size that its processor gives "
-        "to frames of H x W pixels, if that keeps their aspect ratio.",
+        help="Run a checkpoint at N x N or H x W pixels instead of its own size, or at the size that its processor "
+        "gives to frames of H x W pixels, if that keeps their aspect ratio.",
     ),
 ]
 ArchitectureName = Annotated[

@@ -239,7 +239,9 @@ def _activation(vision: Section, family: _Family) -> str:
             f"{vision.source}: field hidden_act is {activation!r}: with use_gated_mlp only 'silu' is supported: use "
             "another checkpoint"
         )
-    raise InputError(f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(HIDDEN_ACTIVATIONS)}")
+    raise InputError(
+        f"{vision.source}: field hidden_act is {activation!r}: supported are {', '.join(HIDDEN_ACTIVATIONS)}"
+    )
 
 
 def _pooling(family: _Family, vision: Section, weights: Weights, classifies: bool) -> str:

@@ -76,7 +76,8 @@ def size_for_frames(processor: Section | None, frame: FrameSize) -> tuple[int, i
         raise InputError(
             "this model's input has the same size for all frames: leave out --image-size frames:HxW, or give HxW alone"
         )
-    multiple = processor.integer("ensure_multiple_of", 1, MOST_PIXELS) if "ensure_multiple_of" in processor.values else 1
+    values = {"ensure_multiple_of": 1, **processor.values}
+    multiple = replace(processor, values=values).integer("ensure_multiple_of", 1, MOST_PIXELS)
     height, width = _sides(processor, "size")
     scales = width / frame.width, height / frame.height
     scale = scales[0] if abs(1 - scales[0]) < abs(1 - scales[1]) else scales[1]  # the one that changes less

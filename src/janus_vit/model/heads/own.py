@@ -32,7 +32,9 @@ class OwnHead(DenseHead):
     def __init__(self, name: str, width: int, grid: Sequence[int]) -> None:
         super().__init__()
         if SUFFIX not in name:
-            raise InputError(f"head {name!r} is no class in a Python file and no weight file: give FILE.py:CLASS or FILE.pth")
+            raise InputError(
+                f"head {name!r} is no class in a Python file and no weight file: give FILE.py:CLASS or FILE.pth"
+            )
         kind = user_class(_WHAT, name)
         if not issubclass(kind, nn.Module):
             raise InputError(f"head {name!r}: class {kind.__name__} is no torch.nn.Module: derive it from that")

@@ -1,4 +1,4 @@
-"""Heads of a few layers: features as they are, classes of pixels, boxes of detection tokens, heat maps of key points."""
+"""Heads of a few layers: features as they are, classes of pixels, boxes of detection tokens, maps of key points."""
 
 from __future__ import annotations
 

@@ -43,8 +43,9 @@ def eomt(config: Section, weights: Weights) -> DenseSpec:
     def make(arch: Architecture) -> DenseHead:
         return MaskHead(arch.width, classes, queries, enlargements, HIDDEN_ACTIVATIONS[activation], arch.size)
 
+    backbone = Section(config.source, "", {**config.values, "model_type": "dinov2_with_registers"})
     return DenseSpec(
-        SEGMENT, "", Section(config.source, "", {**config.values, "model_type": "dinov2_with_registers"}), (depth,), make,
+        SEGMENT, "", backbone, (depth,), make,
         parts=("embeddings.", "layers.", "layernorm.", _QUERIES), unused=rf"criterion\.|{_MASKED}$", prepare=_renamed,
         fixed_size=True, classes=classes, late=LateTokens(_QUERIES, queries, late_block),
     )  # fmt: skip
