@@ -103,6 +103,7 @@ __all__ = [
     "Decision",
     "Device",
     "DeviceConfig",
+    "FrameSize",
     "InputError",
     "JanusError",
     "Measured",

@@ -1,7 +1,5 @@
 """The size of a model's input from text, and from the frames of a camera."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -24,7 +22,7 @@ def test_a_size_is_a_side_or_height_and_width_or_those_of_the_frames(text, size)
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "224x", "99999", "12x0", "frames:224", "frames:12x-3", "1x2x3", "٣"])
 def test_another_text_is_refused(text):
-    with pytest.raises(InputError, match="image size .* cannot be used"):
+    with pytest.raises(InputError, match=r"image size .* cannot be used"):
         parse_image_size(text)
 
 

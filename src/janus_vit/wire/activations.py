@@ -133,9 +133,7 @@ def _sizes(tap: Tap) -> Tensor:
     return count.clamp_min(1)
 
 
-def _read_places(
-    data: memoryview, sizes: Sequence[Tensor], splits: Sequence[int], shape: ModelShape
-) -> list[Tensor]:
+def _read_places(data: memoryview, sizes: Sequence[Tensor], splits: Sequence[int], shape: ModelShape) -> list[Tensor]:
     """Read the places of each grid, [1, P], and compare them with the sizes of its tokens [1, T]."""
     patches, found = shape.tokens - shape.protected, []
     for each, split in zip(sizes, splits, strict=True):

@@ -8,8 +8,8 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from janus_vit.errors import InputError
-from janus_vit.model.layers import ACTIVATIONS, GATED, NORMS
 from janus_vit.model.image_size import MOST_PIXELS
+from janus_vit.model.layers import ACTIVATIONS, GATED, NORMS
 from janus_vit.model.preprocessing import INTERPOLATIONS, LARGEST_MEAN, LEAST_STD, Preprocessing
 from janus_vit.model.rotary import ROTARIES
 from janus_vit.model.vit import POOLINGS, STEMS, Architecture

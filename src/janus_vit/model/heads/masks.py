@@ -46,7 +46,7 @@ class MaskHead(DenseHead):
         shares = self.class_predictor(queries).softmax(-1)[..., :-1]  # [B, queries, classes]
         masks = torch.einsum("bqc,bchw->bqhw", self.mask_head(queries), self.upscale_block(grid))
         masks = F.interpolate(masks, size=self._size, mode="bilinear")
-        parts = [torch.einsum("bqc,bqhw->bchw", shares, part.sigmoid()) for part in masks.split(_ROWS, dim=2)]
+        parts = [torch.einsum("bqc,bqhw->bchw", shares, part.sigmoid()) for part in torch.split(masks, _ROWS, dim=2)]
         return torch.cat(parts, dim=2)
 
 

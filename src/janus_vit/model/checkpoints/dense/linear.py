@@ -44,7 +44,7 @@ def attach_linear_head(network: VisionTransformer, path: Path) -> int:
     origin = {_common(name): name for name in weights.tensors}
     tensors = {name: weights.tensors[source] for name, source in origin.items()}
     weight = tensors.get("conv_seg.weight")
-    if weight is None or weight.dim() not in (2, 4) or weight.dim() == 4 and weight.shape[2:] != (1, 1):
+    if weight is None or weight.dim() not in (2, 4) or (weight.dim() == 4 and weight.shape[2:] != (1, 1)):
         raise InputError(
             f"{path}: has no tensor conv_seg.weight or classifier.weight of the shape [classes, inputs, 1, 1] (found "
             f"{shown(', '.join(sorted(weights.tensors)))}): use a linear segmentation head"

@@ -112,9 +112,7 @@ def _input_size(spec: DenseSpec, preprocessing: Preprocessing, image_size: Size 
 
 def _backbone(spec: DenseSpec, weights: Weights, size: Size) -> VisionTransformer:
     own = {
-        name.removeprefix(spec.backbone): tensor
-        for name, tensor in weights.tensors.items()
-        if spec.is_backbone(name)
+        name.removeprefix(spec.backbone): tensor for name, tensor in weights.tensors.items() if spec.is_backbone(name)
     }
     late_tokens = own.pop(spec.late.name, None) if spec.late else None
     tensors, config = spec.prepare(own, spec.config, size)
@@ -136,9 +134,7 @@ def _backbone(spec: DenseSpec, weights: Weights, size: Size) -> VisionTransforme
     return network
 
 
-def _add_late_tokens(
-    network: VisionTransformer, late: LateTokens, tensor: Tensor | None, weights: Weights
-) -> None:
+def _add_late_tokens(network: VisionTransformer, late: LateTokens, tensor: Tensor | None, weights: Weights) -> None:
     arch, found = network.architecture, "missing" if tensor is None else f"of the shape {list(tensor.shape)}"
     if tensor is None or tensor.shape != (late.count, arch.width):
         raise InputError(
