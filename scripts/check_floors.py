@@ -28,6 +28,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "model/text",
     "model/heads",
     "model/checkpoints",
+    "model/checkpoints/positions",
     "model/checkpoints/open_clip",
     "model/checkpoints/dense",
     "model/checkpoints/timm",

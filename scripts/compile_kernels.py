@@ -29,8 +29,8 @@ from triton.runtime.jit import JITFunction
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.gpu.layout import make_layout
 from janus_vit.model.engines.gpu.operations import Branch, Norm
+from janus_vit.model.engines.gpu.ragged import widened
 from janus_vit.model.engines.gpu.triton_operations import TritonOperations
-from janus_vit.model.ragged import widened
 from janus_vit.model.vit import Architecture
 
 _TYPES = {torch.bfloat16: "*bf16", torch.float32: "*fp32", torch.int32: "*i32"}

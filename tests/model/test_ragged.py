@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from janus_vit.model import ragged
+from janus_vit.model.engines.gpu.ragged import RaggedTokens, join, with_size_channels
 from janus_vit.model.layers import size_bias
-from janus_vit.model.ragged import RaggedTokens, join, with_size_channels
 
 COUNTS = st.lists(st.integers(3, 23), min_size=1, max_size=5)
 

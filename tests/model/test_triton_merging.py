@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from janus_vit.model.engines.gpu.layout import make_layout
 from janus_vit.model.engines.gpu.operations import Branch, Norm, TorchOperations
+from janus_vit.model.engines.gpu.ragged import size_channels
 from janus_vit.model.engines.gpu.triton_operations import TritonOperations
-from janus_vit.model.ragged import size_channels
 from janus_vit.model.vit import Architecture
 
 WIDTH, HEADS, HEAD_WIDTH = 24, 3, 8

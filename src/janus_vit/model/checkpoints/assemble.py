@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.fuse import fuse
 from janus_vit.model.checkpoints.names import common_names
-from janus_vit.model.checkpoints.positions import (
+from janus_vit.model.checkpoints.positions.learned import (
     grid_sinusoids,
     interpolate_positions,
     place_positions,
     trained_size,
     with_size,
 )
-from janus_vit.model.checkpoints.rotary import RotaryFacts, place_rotary
+from janus_vit.model.checkpoints.positions.rotary import RotaryFacts, place_rotary
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
 from janus_vit.model.tensor_check import check_finite, check_parts

@@ -14,7 +14,7 @@ from typing import Any
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.names import common_names
-from janus_vit.model.checkpoints.rotary import RotaryFacts
+from janus_vit.model.checkpoints.positions.rotary import RotaryFacts
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.image_size import MOST_PIXELS
 from janus_vit.model.vit import Architecture

@@ -20,7 +20,7 @@ from janus_vit.model.checkpoints.families import check_config, embeds, read_conf
 from janus_vit.model.checkpoints.files import OpenedCheckpoint, open_checkpoint
 from janus_vit.model.checkpoints.heads import head_task, read_labels
 from janus_vit.model.checkpoints.metadata import parse_architecture, parse_preprocessing
-from janus_vit.model.checkpoints.positions import interpolate_positions, with_size
+from janus_vit.model.checkpoints.positions.learned import interpolate_positions, with_size
 from janus_vit.model.checkpoints.processors import (
     fit_preprocessing,
     read_hugging_face_preprocessing,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from janus_vit.model.checkpoints.rotary import RotaryFacts
+from janus_vit.model.checkpoints.positions.rotary import RotaryFacts
 
 _EVA = re.compile(r"^(eva02_|eva_giant_|vit_pe_)|_rope_|_dinov3|_lingbot$")
 _POOLS_CLASS = re.compile(r"_clip_|_rope_(mixed_)?(ape_)?224$|_lingbot$")

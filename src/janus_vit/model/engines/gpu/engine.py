@@ -16,6 +16,7 @@ from janus_vit.model.catalog import Model
 from janus_vit.model.engines.gpu.arithmetic import Arithmetic, fastest_arithmetic, plain_arithmetic
 from janus_vit.model.engines.gpu.block import RaggedBlock
 from janus_vit.model.engines.gpu.ends import Ends
+from janus_vit.model.engines.gpu.ragged import RaggedTokens
 from janus_vit.model.engines.gpu.runner import RaggedRunner
 from janus_vit.model.engines.gpu.shortage import in_halves
 from janus_vit.model.engines.gpu.transfers import Transfers
@@ -23,7 +24,6 @@ from janus_vit.model.engines.gpu.weights import block_weights
 from janus_vit.model.engines.packed_block import release_weight
 from janus_vit.model.engines.registry import check_supported
 from janus_vit.model.layers import Block
-from janus_vit.model.ragged import RaggedTokens
 from janus_vit.model.stage import Activation
 from janus_vit.planning.accuracy.table import BFLOAT16, FLOAT32
 

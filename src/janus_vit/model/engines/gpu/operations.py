@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from janus_vit.model import ragged
 from janus_vit.model.engines.gpu.layout import Step
-from janus_vit.model.ragged import RaggedTokens, size_channels
+from janus_vit.model.engines.gpu.ragged import RaggedTokens, size_channels
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from janus_vit.model.engines.gpu.arithmetic import Arithmetic
 from janus_vit.model.engines.gpu.block import RaggedBlock, Rows
 from janus_vit.model.engines.gpu.graphs import CAPTURE, Captures, Graph, graph_memory
 from janus_vit.model.engines.gpu.layout import Counts, Layout, make_layout
-from janus_vit.model.ragged import RaggedTokens
+from janus_vit.model.engines.gpu.ragged import RaggedTokens
 from janus_vit.model.vit import Architecture
 
 _PLANS = 512  # layouts that are kept; frames of one plan come again and again

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from janus_vit.model.engines.gpu.operations import Norm
+from janus_vit.model.engines.gpu.ragged import SIZE_CHANNELS, widened
 from janus_vit.model.layers import QUICK, Block, GatedMlp, LayerScale
-from janus_vit.model.ragged import SIZE_CHANNELS, widened
 
 
 @dataclass(frozen=True)
