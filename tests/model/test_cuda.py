@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import small_model
 
-from janus_vit.model import ragged
 from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.model.engines.gpu import arithmetic as arithmetics
+from janus_vit.model.engines.gpu import ragged
 from janus_vit.model.engines.gpu import runner as runners
 from janus_vit.model.engines.gpu.arithmetic import Arithmetic, fastest_arithmetic, plain_arithmetic
 from janus_vit.model.engines.gpu.attention import FrameByFrame, Padded

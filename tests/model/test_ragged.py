@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from janus_vit.model import ragged
+from janus_vit.model.engines.gpu import ragged
 from janus_vit.model.engines.gpu.ragged import RaggedTokens, join, with_size_channels
 from janus_vit.model.layers import size_bias
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from janus_vit.model import ragged
+from janus_vit.model.engines.gpu import ragged
 from janus_vit.model.engines.gpu.layout import Step
 from janus_vit.model.engines.gpu.ragged import RaggedTokens, size_channels
 
