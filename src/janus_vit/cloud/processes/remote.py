@@ -94,7 +94,7 @@ class Pipe:
         """Wait for a message; None when the other process has ended."""
         try:
             message: Message = self._connection.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError):  # TypeError: `close` came between two reads of one message
             return None
         return message
 
