@@ -26,6 +26,7 @@ import torch
 from _common import print_json
 from _load_generator import Load, Outcomes, send_load
 
+from janus_vit.cli.common.collector import present_objects_kept
 from janus_vit.cloud.server import Cloud
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.known_time import KnownTimeEngine
@@ -117,7 +118,10 @@ def serve_cloud(pipe: Connection, ingest: int) -> None:
     costs = constant_costs(FIXED_S, FRAME_S, model.shape.blocks)
     config = CloudConfig(ingest_processes=ingest)
     engine = KnownTimeEngine(model, FIXED_S, FRAME_S)
-    with Cloud(model, free_profile(model), engine=engine, config=config, costs=costs) as cloud:
+    with (
+        Cloud(model, free_profile(model), engine=engine, config=config, costs=costs) as cloud,
+        present_objects_kept(),  # as `janus-vit cloud`
+    ):
         _answer(pipe, cloud.port, lambda: (cpu_s(), *_batches(cloud)))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from janus_vit.cli.common.collector import present_objects_kept
 from janus_vit.cli.common.console import messages, say, wait_for_signal
 from janus_vit.cli.common.live_pages import check_page_address, cloud_page
 from janus_vit.cli.common.loading import ArchitectureName, Head, ImageSize, Task, load_engine, load_model_for_task
@@ -154,6 +155,7 @@ def cloud(
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
             pages = {"metrics_port": server.metrics_port, "page": page_url}
             print(json.dumps({**where, **asdict(server.capacity), **pages}), flush=True)
-        stop.wait()
+        with present_objects_kept():
+            stop.wait()
         say(messages(), "stopping: answering the requests that were accepted")
         server.drain()
