@@ -42,7 +42,7 @@ def main(name: str, photo: str | None = None) -> None:
             panels.append(overlay(shown, answer))
             left = make_schedule("fixed", level, model.shape).tokens[-1]
             print(f"{model.task}, {level} merged in each block: {left} tokens left{_bytes(answer.map)}")
-    _joined(panels).save(OUT, optimize=True)
+    _joined(panels).quantize(128).save(OUT, optimize=True)
     print(f"written to {OUT}")
 
 
