@@ -15,6 +15,7 @@ import selectors
 import socket
 import struct
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.rpc import INFER
 
 VICTIM = "honest"
+CONTROL = "flood_of_a_sink"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING = 0, 1, 3, 4, 6
 _ACK, _END_HEADERS = 1, 4
@@ -69,6 +71,11 @@ def new_names(target: Target) -> None:
 def stolen_name(target: Target) -> None:
     """24 callers that send valid frames without a pause, under the name of the honest device."""
     asyncio.run(_callers(target, 24, lambda: _frame(target, VICTIM)))
+
+
+def urgent_frames(target: Target) -> None:
+    """16 callers that send valid frames without a pause, whose deadlines are always the next ones."""
+    asyncio.run(_callers(target, 16, lambda: _frame(target, "urgent", time_left_s=0.08)))
 
 
 def decode_bombs(target: Target) -> None:
@@ -121,11 +128,22 @@ def silent_connections(target: Target) -> None:
             time.sleep(0.05)
 
 
+def flood_of_a_sink(target: Target) -> None:
+    """As many bytes as possible to a socket of this process itself: what the machine alone does to other programs."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
+        sink, _ = server.accept()
+        with sink:
+            threading.Thread(target=lambda: all(iter(lambda: sink.recv(1 << 16), b"")), daemon=True).start()
+            while time.monotonic() < target.until_s:
+                sender.sendall(bytes(1 << 16))
+
+
 ATTACKS: dict[str, Callable[[Target], None]] = {
     attack.__name__: attack
     for attack in (
         new_names,
         stolen_name,
+        urgent_frames,
         decode_bombs,
         idle_streams,
         half_messages,
@@ -135,14 +153,14 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
 }
 
 
-def _frame(target: Target, device: str, payload: str = "tensor", body: bytes = b"") -> bytes:
+def _frame(target: Target, device: str, payload: str = "tensor", body: bytes = b"", time_left_s: float = 1.0) -> bytes:
     """A request that a device could send."""
     return pb.InferRequest(
         wire_version=1,
         fingerprint=target.fingerprint,
         payload=payload,
         merges=[0] * target.blocks,
-        time_left_s=1.0,
+        time_left_s=time_left_s,
         device=device,
         body=body or bytes(4 * 3 * target.side**2),
     ).SerializeToString()
@@ -266,4 +284,5 @@ if __name__ == "__main__":
     os.nice(10)  # on the internet they would have machines of their own
     port, seconds, name, fingerprint, side, blocks, *token = sys.argv[1:]
     until_s = time.monotonic() + float(seconds)
-    ATTACKS[name](Target(int(port), until_s, fingerprint, int(side), int(blocks), token[0] if token else ""))
+    run = ATTACKS.get(name, flood_of_a_sink)
+    run(Target(int(port), until_s, fingerprint, int(side), int(blocks), token[0] if token else ""))

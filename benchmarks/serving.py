@@ -26,7 +26,7 @@ import torch
 from _common import print_json
 from _load_generator import Load, Outcomes, send_load
 
-from janus_vit.cli.common.collector import present_objects_kept
+from janus_vit.cli.common.responsive import quick_answers
 from janus_vit.cloud.server import Cloud
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.known_time import KnownTimeEngine
@@ -120,7 +120,7 @@ def serve_cloud(pipe: Connection, ingest: int) -> None:
     engine = KnownTimeEngine(model, FIXED_S, FRAME_S)
     with (
         Cloud(model, free_profile(model), engine=engine, config=config, costs=costs) as cloud,
-        present_objects_kept(),  # as `janus-vit cloud`
+        quick_answers(),  # as `janus-vit cloud`
     ):
         _answer(pipe, cloud.port, lambda: (cpu_s(), *_batches(cloud)))
 

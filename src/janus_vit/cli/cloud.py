@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from janus_vit.cli.common.collector import present_objects_kept
 from janus_vit.cli.common.console import messages, say, wait_for_signal
 from janus_vit.cli.common.live_pages import check_page_address, cloud_page
 from janus_vit.cli.common.loading import ArchitectureName, Head, ImageSize, Task, load_engine, load_model_for_task
@@ -24,6 +23,7 @@ from janus_vit.cli.common.options import (
     Threads,
     use_threads,
 )
+from janus_vit.cli.common.responsive import quick_answers
 from janus_vit.cli.common.security import AllowAnonymous, ClientCa, ServerCertificate, ServerKey, TokenHashes
 from janus_vit.cli.common.tracing import Traces, request_tracer
 from janus_vit.model.engines.registry import AUTO, check_engine
@@ -155,7 +155,7 @@ def cloud(
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
             pages = {"metrics_port": server.metrics_port, "page": page_url}
             print(json.dumps({**where, **asdict(server.capacity), **pages}), flush=True)
-        with present_objects_kept():
+        with quick_answers():
             stop.wait()
         say(messages(), "stopping: answering the requests that were accepted")
         server.drain()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_vit.cli.common.collector import present_objects_kept
 from janus_vit.cli.common.console import (
     StopFlag,
     human_console,
@@ -55,6 +54,7 @@ from janus_vit.cli.common.options import (
     parse_duration,
     use_threads,
 )
+from janus_vit.cli.common.responsive import quick_answers
 from janus_vit.cli.common.security import (
     CloudCa,
     DeviceCertificate,
@@ -183,7 +183,7 @@ def device(
     feed = device_feed(page, config, f"{loaded.name}, cloud {cloud}, policy {policy}", labels, found_from)
     view = StreamView(labels, samples.length, found_from)
     output = StreamOutput(loaded, labels, found_from, writer, view, as_json, texts, feed, shown)
-    with present_objects_kept(), wait_for_signal() as stop:
+    with quick_answers(), wait_for_signal() as stop:
         stream = _paced(samples, period_s, connected, stop)
         try:
             with (

@@ -6,6 +6,7 @@ message are served as streams, too: gRPC would read the message of a unary call 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.calls import (
     CallFailed,
+    CallResult,
     Context,
     Failure,
     end_call,
@@ -65,15 +67,15 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
         self._body_bytes = largest_body_bytes
         self._traces = traces
         self._handlers = {
-            HELLO: _handler(self._hello),
-            INFER: _handler(self._infer),
-            PROBE: _handler(self._probe),
-            f"{_HEALTH}/Check": _handler(self._check),
+            HELLO: self._handler(self._hello),
+            INFER: self._handler(self._infer),
+            PROBE: self._handler(self._probe),
+            f"{_HEALTH}/Check": self._handler(self._check),
             f"{_HEALTH}/Watch": grpc.stream_stream_rpc_method_handler(
                 self._watch, response_serializer=health_pb2.HealthCheckResponse.SerializeToString
             ),
         }
-        self._unknown = _handler(self._refuse)
+        self._unknown = self._handler(self._refuse)
 
     def service(self, details: Any) -> Any:
         """Handler of a call."""
@@ -127,11 +129,23 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
                 await self._health.Watch(asked, context)
                 return b""
 
-        await end_call(context, await result_of(watch()))
+        await self._end(context, await result_of(watch()))
 
     async def _refuse(self, context: Context) -> bytes:
         with self._door.enter(context, HEADER_BYTES):
             raise WireError("this method does not exist: is the other end a janus-vit of this version?")
+
+    def _handler(self, method: Method) -> Any:
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            return await self._end(context, await result_of(method(context)))
+
+        return grpc.stream_unary_rpc_method_handler(handle)
+
+    async def _end(self, context: Context, result: CallResult) -> bytes:
+        """End a call; a caller that is refused again and again hears of it late."""
+        if result.failure is not None and (held_s := self._door.held_s(context)):
+            await asyncio.sleep(held_s)
+        return await end_call(context, result)
 
 
 class _CheckContext:
@@ -139,13 +153,6 @@ class _CheckContext:
 
     async def abort(self, status: grpc.StatusCode) -> None:
         raise CallFailed(Failure(status, "this cloud has no such service"))
-
-
-def _handler(method: Method) -> Any:
-    async def handle(requests: AsyncIterator[bytes], context: Context) -> bytes:
-        return await end_call(context, await result_of(method(context)))
-
-    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def _require_announced(message: bytes, announced_bytes: int) -> None:

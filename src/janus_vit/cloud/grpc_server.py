@@ -29,6 +29,7 @@ from janus_vit.wire.rpc import CONNECTION, LARGEST_PROBE_BYTES, SERVICE
 _LOG = logging.getLogger("janus_vit.cloud")
 _HANDSHAKE_MS = 5_000  # for TLS and the first bytes of HTTP/2
 _RENEW_MS = 3_600_000  # after which a device shows its certificate again
+_MOST_PENDING = 128  # each takes some 0.2 ms
 _REPORT_S = 1.0  # longest wait until health checks know that the server goes away
 
 
@@ -153,7 +154,11 @@ class GrpcServer:
             # What a stream may send before the door has admitted its call. After that, gRPC lets the rest of the
             # message come as soon as its first bytes have told its length.
             ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
-            ("grpc.max_concurrent_streams", self._limits.calls_per_client),
+            ("grpc.max_concurrent_streams", max(1, self._limits.calls_per_client // 2)),
+            # Calls that wait for this thread; a burst of them would keep all later ones waiting. From the first number
+            # on gRPC refuses some of them, from the second one on all.
+            ("grpc.server.max_pending_requests", _MOST_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
             ("grpc.max_allowed_incoming_connections", 2 * self._connection_limits.total),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

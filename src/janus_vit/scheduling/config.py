@@ -37,7 +37,7 @@ class CloudConfig:
         slots_per_process: frames in shared memory, between arrival and answer, for each of these processes.
         metrics_port: TCP port of the Prometheus page, 0 picks a free one; None serves no page.
         calls_at_once: open gRPC calls, for each process that serves them.
-        calls_per_client: the part of them that one client may open; also the streams of one connection.
+        calls_per_client: the part of them that one client may open; one connection carries half as many.
         calls_per_s_per_client: calls that one client may begin in a second; those of a second can be saved up. A call
             that takes long to decode, or that no device sends, counts as several.
         connections_at_once: open connections, for each process that serves them; fewer if memory is short.

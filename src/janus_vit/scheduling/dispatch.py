@@ -144,7 +144,7 @@ class Dispatcher:
     def _in_time(self, members: Sequence[Waiting], now_s: float) -> bool:
         """Whether jobs that run now, without a pause, meet the first one's deadline."""
         seconds = self.seconds(members, members[0].position, self._depth)
-        return now_s + self._correction.factor * seconds <= members[0].limit_s
+        return now_s + self._correction.factor * seconds <= members[0].missed_s
 
     def _most_in_time(self, standing: Sequence[Waiting], now_s: float) -> Sequence[Waiting]:
         """The most of them that meet the first one's deadline together, at least one."""
@@ -164,9 +164,9 @@ class Dispatcher:
         done_s = {waiting.job.id: waiting.share_s(start) for waiting in step.given_up}
         for waiting in step.members:
             if complete:
-                missed += end_s > waiting.limit_s
+                missed += end_s > waiting.missed_s
                 done_s[waiting.job.id] = waiting.share_s(start)
             else:
-                missed += end_s + factor * waiting.rest_s(until, fullness) > waiting.limit_s
+                missed += end_s + factor * waiting.rest_s(until, fullness) > waiting.missed_s
                 done_s[waiting.job.id] = waiting.share_s(start) - waiting.share_s(until)
         return missed, self._queue.endangered(end_s, fullness, done_s)

@@ -24,7 +24,7 @@ class Waiting:
     Attributes:
         job: what the client asked for.
         limit_s: time by which its answer has to be ready.
-        due_s: the same, or earlier where it has waited long; jobs are served in this order.
+        due_s: the same, or earlier where it waits long, later for greedy clients; jobs are served in this order.
         position: next block; the one after the running batch while `running`.
         route: predicted seconds of what is left.
         running: whether it is part of the running batch.
@@ -41,6 +41,11 @@ class Waiting:
         self.route = costs.route(job.tokens)
         self.running = False
         self.queued = False
+
+    @property
+    def missed_s(self) -> float:
+        """Time from which on it counts as missed: its limit, but for a greedy client only when its turn has come."""
+        return max(self.limit_s, self.due_s)
 
     def rest_s(self, position: int, fullness: float) -> float:
         """Uncorrected seconds from a block on, in a batch between one frame (0) and the largest (1)."""
@@ -129,21 +134,24 @@ class DeadlineQueue:
             free_s: time at which the engine is free.
         """
         factor, index = self._correction.factor, self._index(waiting)
-        if free_s + factor * self._alone_s[index] > waiting.due_s:
+        latest_s = min(waiting.due_s, waiting.limit_s) - factor * self._alone_s[index]
+        if free_s > latest_s:
             return False
         idle = sum(not each.running for each in self.jobs)
         start_s, extra = free_s, factor * self._costs.fullness(idle)
         for first in range(0, len(self.jobs), self._group):
             after = first + self._group
+            if 0 < first <= index < after and start_s > latest_s - extra * self._extra_s[index]:
+                return False
             if first and after > index:
                 judged = slice(max(first, index), after)
-                latest_s = (
+                all_latest_s = (
                     key[0] - factor * alone_s - extra * extra_s
                     for key, alone_s, extra_s in zip(
                         self._keys[judged], self._alone_s[judged], self._extra_s[judged], strict=True
                     )
                 )
-                if min(latest_s) < start_s:
+                if min(all_latest_s) < start_s:
                     return False
             start_s += self._loss * factor * sum(self._share_s[first:after])
         return True

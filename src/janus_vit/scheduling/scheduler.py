@@ -15,6 +15,7 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable
 from janus_vit.scheduling.dispatch import Dispatcher
 from janus_vit.scheduling.estimate import ArrivalRate, BatchCosts, Correction
+from janus_vit.scheduling.fairness import EngineShares
 from janus_vit.scheduling.job import Batch, Job
 from janus_vit.scheduling.queue import DeadlineQueue, Waiting
 from janus_vit.scheduling.shadow_price import ShadowPrice
@@ -88,6 +89,7 @@ class Scheduler:
         )
         self._arrivals = ArrivalRate()
         self._shadow_price = ShadowPrice()
+        self._shares = EngineShares()
         self._jobs: dict[int, Waiting] = {}  # all that wait or run
         self._given_up: list[Job] = []
         self._running: _Running | None = None
@@ -168,6 +170,7 @@ class Scheduler:
         self._running, self._free_s, self._wave = None, now_s, batch.stop
         complete = []
         for job in batch.jobs:
+            self._shares.used(job.client, (now_s - running.began_s) / len(batch.jobs), now_s)
             waiting = self._jobs.get(job.id)
             if waiting is None:
                 continue
@@ -214,11 +217,15 @@ class Scheduler:
             self._shadow_price.count(factor * waiting.share_s(waiting.position), now_s)
 
     def _waiting(self, job: Job, now_s: float) -> Waiting:
-        """Take a job that will be late as if its client's patience were its deadline, but only while nobody else waits.
+        """Take a job of a greedy client, to be served after those of others.
 
-        For a client that still waits, a late answer is better than none. It must not make others late.
+        And take a job that will be late as if its client's patience were its deadline, but only while nobody else
+        waits: for a client that still waits, a late answer is better than none. It must not make others late.
         """
+        self._shares.asks(job.client, now_s)
         waiting = self._until(job.deadline_s, job)
+        if self._shares.is_greedy(job.client, now_s):
+            waiting.due_s = waiting.limit_s + self._config.longest_wait_s
         if self._jobs or job.abandoned_s <= job.deadline_s:
             return waiting
         ends_s = now_s + self._correction.factor * waiting.rest_s(waiting.position, 0.0)

@@ -61,6 +61,21 @@ def test_refused_calls_end_a_connection_once_there_are_too_many_of_them():
     assert set(to_cut(roster.review([at(1), at(2), at(3)], 1.0), LIMITS, 1.0)) == {at(1), at(2)}
 
 
+def test_who_is_refused_again_and_again_hears_of_it_late_on_all_its_connections_and_others_at_once():
+    roster = Roster()
+    for _ in range(10):
+        roster.strike(at(1), "flood", 0.0)
+    assert roster.held_s(at(1)) == 0.0
+    for _ in range(10):
+        roster.strike(at(2), "flood", 0.0)
+    roster.strike(at(3), "honest", 0.0)
+    assert roster.held_s(at(1)) == roster.held_s(at(2)) == 2.0
+    assert roster.held_s(at(3)) == roster.held_s(at(4)) == 0.0
+    roster.review([at(1), at(2), at(3)], 0.0)
+    roster.review([at(1), at(2), at(3)], 2.0)  # strikes fade
+    assert roster.held_s(at(1)) == 0.0
+
+
 def test_now_and_then_a_refused_call_does_no_harm():
     roster = Roster()
     assert not any(

@@ -28,6 +28,7 @@ HONEST, INSIDER = new_token(), new_token()
 def cloud(model, make_profile, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "_SLACK_S", 0.2)
     monkeypatch.setattr(connections, "_STRIKES", 20.0)
+    monkeypatch.setattr(connections, "_HELD_S", 0.1)
     tokens = tmp_path / "tokens.txt"
     tokens.write_text(f"{hash_line('honest', HONEST)}\n{hash_line('insider', INSIDER)}\n")
     config = CloudConfig(calls_at_once=12, calls_per_client=6)

@@ -24,7 +24,8 @@ _EVERY_S = 0.25
 _SETTLING_S = 1.0  # a fleet behind one address may connect at once, and then has this long to call
 _STRIKES = 64.0  # that a connection may have; they fade by half in each _EVERY_S
 _BOXED_S = 5.0  # after too many strikes, each further one ends the connection
-_MOST_BOXED = 4_096
+_STRIKES_HELD, _HELD_S = 16.0, 2.0  # recent strikes of an offender after which refusals are told late, and how late
+_MOST_OFFENDERS = 4_096
 _FILES = "/proc/self/fd"
 _MOST_FILES = 65_536
 
@@ -55,6 +56,7 @@ class Seen:
         caller: who made its last admitted call; None is a stranger.
         last_s: when that call began.
         strikes: recent calls that were refused.
+        offender: who made the last one of them.
         doomed: whether it has to go.
     """
 
@@ -62,6 +64,7 @@ class Seen:
     caller: Caller | None = None
     last_s: float = 0.0
     strikes: float = 0.0
+    offender: str | None = None
     doomed: bool = False
 
 
@@ -70,6 +73,7 @@ class Roster:
     """What is known of each connection. The server's thread writes, the guard's thread reads and forgets."""
 
     known: dict[Peer, Seen] = field(default_factory=dict)
+    strikes: dict[str, float] = field(default_factory=dict)
     boxed_until_s: dict[str, float] = field(default_factory=dict)
     reviewed_s: float = 0.0
 
@@ -88,19 +92,31 @@ class Roster:
         """
         seen = self._seen(peer, now_s)
         seen.strikes += 1
+        seen.offender = offender
+        _make_room(self.strikes)
+        self.strikes[offender] = self.strikes.get(offender, 0.0) + 1
         boxed = self.boxed_until_s.get(offender, 0.0) > now_s
         if seen.strikes > _STRIKES or boxed:
-            if len(self.boxed_until_s) >= _MOST_BOXED:
-                self.boxed_until_s.clear()
+            _make_room(self.boxed_until_s)
             self.boxed_until_s[offender] = now_s + _BOXED_S
             seen.doomed = True
         return seen.doomed
+
+    def held_s(self, peer: Peer) -> float:
+        """How long the refusal of a call on this connection waits: who is refused again and again has to wait.
+
+        A caller that waits for answers has a few calls open on each connection, and cannot make more of them meanwhile.
+        """
+        seen = self.known.get(peer)
+        offender = None if seen is None else seen.offender
+        return _HELD_S if offender is not None and self.strikes.get(offender, 0.0) > _STRIKES_HELD else 0.0
 
     def review(self, peers: Sequence[Peer], now_s: float) -> dict[Peer, Seen]:
         """Forget connections that are closed, let strikes fade, and return the present ones."""
         present = {peer: self._seen(peer, now_s) for peer in peers}
         fading = 0.5 ** ((now_s - self.reviewed_s) / _EVERY_S)
         self.reviewed_s = now_s
+        self.strikes = {name: fading * count for name, count in list(self.strikes.items()) if fading * count > 0.5}
         for peer, seen in list(self.known.items()):
             seen.strikes *= fading
             if peer not in present and now_s - max(seen.first_s, seen.last_s) > 4 * _EVERY_S:
@@ -109,6 +125,12 @@ class Roster:
 
     def _seen(self, peer: Peer, now_s: float) -> Seen:
         return self.known.setdefault(peer, Seen(now_s))
+
+
+def _make_room(offenders: dict[str, float]) -> None:
+    """Forget all offenders before there are too many."""
+    if len(offenders) >= _MOST_OFFENDERS:
+        offenders.clear()
 
 
 def to_cut(present: Mapping[Peer, Seen], limits: ConnectionLimits, now_s: float) -> list[Peer]:

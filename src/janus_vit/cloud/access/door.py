@@ -107,6 +107,10 @@ class Door:
             self._ledger.charge(caller.name, visit.decode_s, valid)
             self._ledger.end(caller.name, memory_bytes)
 
+    def held_s(self, context: Any) -> float:
+        """How long to wait before a caller is told that its call was refused."""
+        return self._roster.held_s(split_peer(context.peer()))
+
     def _strike(self, peer: tuple[str, int], offender: str, now_s: float) -> None:
         if self._roster.strike(peer, offender, now_s):
             self._on_doomed()

@@ -1,0 +1,67 @@
+"""Which clients take more than their fair share of a busy engine. Numbers only; time is an argument."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_MEMORY_S = 2.0  # of the use of the engine
+_FORGOTTEN_S = 5.0  # a client that has asked for nothing for so long has no share
+_LOOK_S = 0.1  # how often the shares of all clients are added up
+_BUSY = 0.5  # share of its time from which on an engine is busy
+_MOST, _EQUAL_SHARES = 0.5, 4.0  # a client is greedy above half of the engine, or above four equal shares
+
+
+@dataclass(slots=True)
+class _Account:
+    """What one client uses.
+
+    Attributes:
+        used: share of the engine's time, as of `at_s`; older use counts less.
+        at_s: time of the last change.
+        asked_s: when it last asked for something.
+    """
+
+    used: float
+    at_s: float
+    asked_s: float
+
+    def share(self, now_s: float) -> float:
+        """Share of the engine's time."""
+        return self.used * math.exp((self.at_s - now_s) / _MEMORY_S)
+
+
+class EngineShares:
+    """Counts the engine's time by client."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+        self._looked_s = -math.inf
+        self._used = 0.0  # by all clients
+
+    def asks(self, client: str, now_s: float) -> None:
+        """A client asks for something, whether it gets it or not."""
+        account = self._accounts.setdefault(client, _Account(0.0, now_s, now_s))
+        account.asked_s = now_s
+
+    def used(self, client: str, engine_s: float, now_s: float) -> None:
+        """A client has used so many seconds of the engine."""
+        account = self._accounts.setdefault(client, _Account(0.0, now_s, now_s))
+        account.used, account.at_s = account.share(now_s) + engine_s / _MEMORY_S, now_s
+
+    def is_greedy(self, client: str, now_s: float) -> bool:
+        """Whether the engine is busy, and this client among several takes much more of it than each of them could."""
+        self._look(now_s)
+        account = self._accounts.get(client)
+        if self._used < _BUSY or len(self._accounts) < 2 or account is None:
+            return False
+        return account.share(now_s) > min(_MOST, _EQUAL_SHARES / len(self._accounts))
+
+    def _look(self, now_s: float) -> None:
+        if now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        self._accounts = {
+            client: account for client, account in self._accounts.items() if now_s - account.asked_s < _FORGOTTEN_S
+        }
+        self._used = sum(account.share(now_s) for account in self._accounts.values())

@@ -1,0 +1,65 @@
+"""A client with many requests does not take the engine from others, whatever deadlines it claims."""
+
+import pytest
+from scheduled_jobs import make_job, make_scheduler, seconds
+
+from janus_vit.errors import Rejected
+from janus_vit.scheduling.config import CloudConfig
+from janus_vit.scheduling.fairness import EngineShares
+
+FRAME_S = 0.02
+ONE_BY_ONE, BATCHES = CloudConfig(safety_s=0.0).one_by_one(), CloudConfig(safety_s=0.0)
+
+
+def waits(config, claimed_s, until_s=8.0):
+    """How long a modest client waits for its answers, ten a second, beside one that asks all the time."""
+    scheduler, now_s, number, asks_s, found = make_scheduler(config, 0.0, FRAME_S), 0.0, 0, 0.05, []
+    while now_s < until_s:
+        for _ in range(config.waiting_per_client):
+            number += 1
+            try:
+                scheduler.add(make_job(number, now_s + claimed_s, client="flood", arrived_s=now_s), now_s)
+            except Rejected:
+                break
+        batch = scheduler.next_batch(now_s)
+        assert batch is not None
+        ends_s = now_s + seconds(batch, 0.0, FRAME_S)
+        while asks_s < ends_s:  # while the batch runs
+            number += 1
+            scheduler.add(make_job(number, asks_s + 0.3, client="modest", arrived_s=asks_s), asks_s)
+            asks_s += 0.1
+        now_s = ends_s
+        found += [(job, now_s - job.arrived_s) for job in scheduler.finish(batch, now_s) if job.client == "modest"]
+        assert "modest" not in [job.client for job in scheduler.expire(now_s)]
+    return [wait_s for job, wait_s in found if job.arrived_s > 3.0]
+
+
+@pytest.mark.parametrize("claimed_s", [0.025, 0.06, 0.3, 1.0])
+@pytest.mark.parametrize("config", [ONE_BY_ONE, BATCHES], ids=["one by one", "batches"])
+def test_a_modest_client_waits_for_the_running_frame_alone(config, claimed_s):
+    found = waits(config, claimed_s)
+    assert len(found) > 45
+    assert max(found) <= 2 * FRAME_S + 1e-9 if config is ONE_BY_ONE else max(found) <= 6 * FRAME_S
+
+
+def test_a_client_alone_or_one_of_an_idle_engine_is_never_greedy():
+    shares = EngineShares()
+    for tick in range(100):
+        shares.asks("a", tick / 10)
+        shares.used("a", 0.1, tick / 10)
+    assert not shares.is_greedy("a", 10.0)
+    shares.asks("b", 10.0)
+    assert shares.is_greedy("a", 10.2)
+    assert not shares.is_greedy("b", 10.2)
+    shares.asks("a", 13.0)
+    shares.asks("b", 13.0)
+    assert not shares.is_greedy("a", 13.0)  # the engine has been idle since
+
+
+def test_devices_that_share_a_busy_engine_evenly_are_not_greedy():
+    shares = EngineShares()
+    for tick in range(900):
+        client = f"device {tick % 30}"
+        shares.asks(client, tick / 100)
+        shares.used(client, 0.01, tick / 100)
+        assert not shares.is_greedy(client, tick / 100)
