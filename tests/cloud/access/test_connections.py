@@ -43,6 +43,12 @@ def test_of_one_callers_connections_the_last_active_ones_stay():
     assert to_cut(present, LIMITS, now_s=9.0) == [at(2)]
 
 
+def test_a_connection_that_a_caller_has_too_many_is_cut_no_sooner_than_a_silent_one():
+    present = {at(port): Seen(0.0, PROVEN, last_s=float(port)) for port in (1, 2, 3)}
+    assert to_cut(present, LIMITS, now_s=4.9) == []
+    assert to_cut(present, LIMITS, now_s=5.1) == [at(1)]
+
+
 def test_a_full_server_keeps_those_who_proved_who_they_are():
     crowd = {at(port, f"10.0.1.{port}"): Seen(1.0, Caller(f"10.0.1.{port}"), 1.0) for port in range(6)}
     present = crowd | {at(50): Seen(0.0, PROVEN, 0.0), at(51, "10.0.2.1"): Seen(2.0)}
@@ -69,7 +75,7 @@ def test_who_is_refused_again_and_again_hears_of_it_late_on_all_its_connections_
     for _ in range(10):
         roster.strike(at(2), "flood", 0.0)
     roster.strike(at(3), "honest", 0.0)
-    assert roster.held_s(at(1)) == roster.held_s(at(2)) == 2.0
+    assert roster.held_s(at(1)) == roster.held_s(at(2)) == 4.0
     assert roster.held_s(at(3)) == roster.held_s(at(4)) == 0.0
     roster.review([at(1), at(2), at(3)], 0.0)
     roster.review([at(1), at(2), at(3)], 2.0)  # strikes fade

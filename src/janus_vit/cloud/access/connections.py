@@ -24,7 +24,7 @@ _EVERY_S = 0.25
 _SETTLING_S = 1.0  # a fleet behind one address may connect at once, and then has this long to call
 _STRIKES = 64.0  # that a connection may have; they fade by half in each _EVERY_S
 _BOXED_S = 5.0  # after too many strikes, each further one ends the connection
-_STRIKES_HELD, _HELD_S = 16.0, 2.0  # recent strikes of an offender after which refusals are told late, and how late
+_STRIKES_HELD, _HELD_S = 16.0, 4.0  # recent strikes of an offender after which refusals are told late, and how late
 _MOST_OFFENDERS = 4_096
 _FILES = "/proc/self/fd"
 _MOST_FILES = 65_536
@@ -38,12 +38,13 @@ class ConnectionLimits:
         total: connections.
         per_client: connections of one caller.
         strangers: connections from one address that have not made a call which was admitted within their first second.
-        stranger_s: time after which such a connection is cut.
+        stranger_s: time after which such a connection is cut. It is also the time after which one that a caller has
+            too many is cut: who is cut at once connects again at once, which costs more than a connection that stays.
     """
 
     total: int
     per_client: int
-    strangers: int = 16
+    strangers: int = 64
     stranger_s: float = 5.0
 
 
@@ -152,11 +153,12 @@ def to_cut(present: Mapping[Peer, Seen], limits: ConnectionLimits, now_s: float)
         (peer for peer in present if peer not in gone), key=lambda peer: _worth(present[peer]), reverse=True
     )
     for peer in by_worth:
-        caller = present[peer].caller
+        caller, age_s = present[peer].caller, now_s - present[peer].first_s
         holder, most = (network_of(peer[0]), limits.strangers) if caller is None else (caller.name, limits.per_client)
-        held[holder] += caller is not None or now_s - present[peer].first_s > _SETTLING_S
+        held[holder] += caller is not None or age_s > _SETTLING_S
         kept += 1
-        if held[holder] > most or kept > limits.total:
+        is_surplus = held[holder] > most and (caller is None or age_s > limits.stranger_s)
+        if is_surplus or kept > limits.total:
             gone[peer] = None
             kept -= 1
     return list(gone)
