@@ -102,13 +102,19 @@ def compare(name: str, change: str = "", arguments: dict[str, Any] | None = None
     size = 4 * _patch_size(name)
     settings = {"depth": 2, "img_size": size, **(arguments or {})}
     with tempfile.TemporaryDirectory() as folder:
-        theirs = timm.create_model(name, pretrained_cfg_overlay={"input_size": (3, size, size)}, **settings)
+        try:
+            theirs = timm.create_model(name, pretrained_cfg_overlay={"input_size": (3, size, size)}, **settings)
+            shape = _shape(theirs)
+        except (AssertionError, AttributeError) as error:  # such as parallel blocks, or heads listed for each block
+            supported = _is_supported(Section(name, "", {"architecture": name, "model_args": settings}))
+            return Comparison(name, change, supported, None, f"no small model: {error}")
         randomise(theirs)
         _shrink_residuals(theirs)
         timm.models.save_for_hf(theirs, folder, model_args=settings, safe_serialization=True)
         config = read_json(Path(folder) / "config.json", None)
         supported = _is_supported(config)
-        config = _with_shape(config, theirs)
+        stated = {**shape, **config.values["model_args"]}  # so that names outside the list can be compared too
+        config = replace(config, values={**config.values, "model_args": stated})
         try:
             weights = read_weights(Path(folder) / "model.safetensors")
             ours = assemble(weights, read_timm_facts(weights, config, with_head=True), (size, size))
@@ -137,17 +143,20 @@ def _answer(network: VisionTransformer, pixels: Tensor) -> Tensor:
     tokens = network.embed(pixels)
     sizes = torch.ones(tokens.shape[:2], dtype=tokens.dtype)
     for index, block in enumerate(network.blocks):
-        rotation = None if network.rotary is None else network.rotary(index, tokens.shape[1], None)
+        turns, prefix = network.rotary, network.architecture.prefix
+        rotation = None if turns is None else turns(index, sizes, prefix, None)
         tokens, sizes, _ = block(tokens, sizes, None, 0, 0, None, rotation)
     return network.head_logits(tokens, sizes)
 
 
-def _with_shape(config: Section, theirs: Any) -> Section:
-    """Add the shape to the arguments, so that names outside the list can be compared too."""
-    shape = {"embed_dim": theirs.embed_dim, "depth": len(theirs.blocks), "num_heads": theirs.blocks[0].attn.num_heads}
-    shape["patch_size"] = theirs.patch_embed.patch_size[0]
-    arguments = {**shape, **config.values["model_args"]}
-    return replace(config, values={**config.values, "model_args": arguments})
+def _shape(theirs: Any) -> dict[str, int]:
+    """The shape of a model as arguments of timm."""
+    return {
+        "embed_dim": theirs.embed_dim,
+        "depth": len(theirs.blocks),
+        "num_heads": theirs.blocks[0].attn.num_heads,
+        "patch_size": theirs.patch_embed.patch_size[0],
+    }
 
 
 def _is_supported(config: Section) -> bool:

@@ -1,7 +1,6 @@
 """Rotary positions: a merged token stands at the mean of its patches, in every engine and across every split."""
 
 import json
-import math
 from dataclasses import replace
 
 import onnxruntime
@@ -29,10 +28,10 @@ from janus_vit.wire.activations import SentTokens, decode_activation, encode_act
 KINDS = {
     "shared": {"rotary": "shared", "prefix": 3},
     "each": {"rotary": "each", "attn_norm": True, "mlp_norm": True, "activation": "swiglu", "pooling": "mean"},
-    "clip": {"rotary": "shared", "frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "patch_size": 16},
+    "clip": {"rotary": "unpaired", "frames": 4, "tubelet": 2, "pooling": "mean", "prefix": 0, "patch_size": 16},
     "pooled": {"rotary": "shared", "pooling": "attention", "pool_heads": 2, "pool_mlp_width": 40, "image_width": 48},
 }
-FLOAT32 = parse_payload("float32")
+FLOAT32, FACTORS = parse_payload("float32"), Rotary._factors
 TOLERANCES = {"float32": 1e-5, "bfloat16": 5e-2, "int8": 1e-1}  # as in test_engines
 RUNNABLE = [spec for spec in ENGINES.values() if spec.runs_here and not spec.plain_only]
 
@@ -59,27 +58,38 @@ def close(found, wanted, tolerance=1e-5):
 
 
 def test_a_token_is_turned_by_the_mean_position_of_its_patches():
-    rotary = Rotary((2, 3), 1, (1, 3, 1, 4))
+    rotary = Rotary((2, 3), "shared", 4, 2, 8)
     token_of_patch = torch.tensor([[1, 1, 2, 3, 1, 2], [2, 2, 2, 3, 3, 1]])
     rows, columns = torch.tensor([0.0, 0, 0, 1, 1, 1]), torch.tensor([0.0, 1, 2, 0, 1, 2])
-    cosine, sine = rotary(0, 4, token_of_patch).squeeze(3).unbind(2)
+    sizes = torch.stack([(token_of_patch == token).sum(1).clamp_min(1) for token in range(4)], dim=1)
+    turns = rotary(0, sizes, 1, token_of_patch)[:, :, 0, 0]
     row, column, start = rotary.frequencies[0, :, 0]
     for frame in range(2):
-        assert torch.equal(cosine[frame, 0], torch.ones(4))
-        assert not sine[frame, 0].any()
+        assert torch.equal(turns[frame, 0], torch.ones(4, dtype=torch.complex64))
         for token in range(1, 4):
             inside = token_of_patch[frame] == token
             angles = rows[inside].mean() * row + columns[inside].mean() * column + start
-            torch.testing.assert_close(cosine[frame, token], angles.cos())
-            torch.testing.assert_close(sine[frame, token], angles.sin() * torch.tensor([-1.0, -1, 1, 1]))
+            torch.testing.assert_close(turns[frame, token], torch.polar(torch.ones(4), angles))
+
+
+def test_the_channels_of_a_pair_may_turn_by_angles_of_their_own():
+    rotary = Rotary((3, 5), "unpaired", 4, 1, 6).requires_grad_(False)
+    values = torch.randn(1, 15, 2, 1, 6)
+    turned = rotate(values.clone(), rotary(2, torch.ones(1, 15), 0, None))
+    grid = torch.stack([torch.arange(15) // 5, torch.arange(15) % 5, torch.ones(15)], dim=1)
+    angles = grid @ rotary.frequencies[0, :, 0]
+    for channel in range(6):
+        other, sign = (channel + 1, -1) if channel % 2 == 0 else (channel - 1, 1)
+        cosine, sine = angles[:, channel].cos()[:, None], angles[:, channel].sin()[:, None]
+        expected = values[0, :, :, 0, channel] * cosine + sign * values[0, :, :, 0, other] * sine
+        torch.testing.assert_close(turned[0, :, :, 0, channel], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_scores_depend_only_on_the_distance_of_tokens():
-    rotary = Rotary((3, 5), 0, (1, 3, 1, 8)).requires_grad_(False)
-    rotary.frequencies.data[..., 4:] = rotary.frequencies.data[..., :4]  # both channels of a pair turn alike
-    query, key = torch.randn(2, 1, 1, 1, 8).expand(-1, 15, -1, -1, -1)
-    turned = [rotate(part[None].clone(), rotary(0, 15, None))[0, :, 0, 0] for part in (query, key)]
-    scores = (turned[0] @ turned[1].T).view(3, 5, 3, 5)
+    rotary = Rotary((3, 5), "shared", 1, 1, 8).requires_grad_(False)
+    turned = rotate(torch.randn(1, 1, 2, 1, 8).repeat(1, 15, 1, 1, 1), rotary(0, torch.ones(1, 15), 0, None))
+    query, key = turned[0, :, :, 0].unbind(1)
+    scores = (query @ key.T).view(3, 5, 3, 5)
     torch.testing.assert_close(scores[1:, 2:, 1:, 2:], scores[:-1, :-2, :-1, :-2], rtol=1e-4, atol=1e-4)
 
 
@@ -180,9 +190,17 @@ def test_the_blocks_of_dinov3_are_not_taken_for_a_wrapper(tmp_path):
 
 
 def test_unmerged_angles_are_computed_once():
-    rotary = Rotary((4, 4), 1, (1, 3, 1, 8))
-    assert rotary(0, 17, None) is rotary(5, 17, None)
-    assert math.isclose(float(rotary(0, 17, None).detach().square().sum()), 17 * 8, rel_tol=1e-5)
+    rotary = Rotary((4, 4), "shared", 6, 2, 8)
+    assert rotary(0, torch.ones(1, 17), 1, None) is rotary(5, torch.ones(2, 17), 1, None)
+    assert rotary(5, torch.ones(1, 19), 3, None).shape == (1, 19, 1, 1, 4)
+
+
+def test_angles_are_computed_again_only_after_tokens_have_merged(monkeypatch):
+    model = small_model(**KINDS["shared"], depth=6)
+    engine, computed = EagerEngine(model), []
+    monkeypatch.setattr(Rotary, "_factors", lambda *args: computed.append(1) or FACTORS(*args))
+    run(engine, model, pixels(model), (3, 0, 0, 2, 0, 0))
+    assert len(computed) == 3  # unmerged, and after each merge
 
 
 def test_a_video_processor_is_read_as_an_image_processor_is(tmp_path):

@@ -89,7 +89,7 @@ def follow(token_of_patch: Tensor, matching: Matching, tokens: int) -> Tensor:
     """
     source, target, kept = matching
     places = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
-    moved = kept.new_zeros(len(kept), tokens).scatter_(1, kept, places)  # old index to new index
+    moved = kept.new_empty(len(kept), tokens).scatter_(1, kept, places)  # old index to new index
     moved.scatter_(1, source, moved.gather(1, target))
     return moved.gather(1, token_of_patch)
 

@@ -1,8 +1,8 @@
 """Rotary positions: attention turns pairs of channels by angles that grow with a token's position (Su et al., 2021).
 
-Channel i of a head is paired with channel i + head_width / 2. The angle of a channel is linear in the position, so a
-merged token, which stands at the mean position of its patches, is turned by the mean of their angles. Tokens before the
-patches are not turned.
+Channels 2 i and 2 i + 1 of a head are a pair: the parts of a complex number, which one multiplication turns. The angle
+is linear in the position, so a merged token, which stands at the mean position of its patches, is turned by the mean of
+their angles. Tokens before the patches are not turned.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-SHARED, EACH = "shared", "each"  # the same frequencies in all heads of all blocks, or own ones in each head
-ROTARIES = (SHARED, EACH)
+# The same angles in all heads of all blocks; own ones in each head; or the same in all heads, but each channel of a
+# pair turns by its own angle (V-JEPA 2).
+SHARED, EACH, UNPAIRED = "shared", "each", "unpaired"
+ROTARIES = (SHARED, EACH, UNPAIRED)
 
 
 class Rotary(nn.Module):
@@ -22,48 +24,54 @@ class Rotary(nn.Module):
 
     Args:
         sides: number of patches along each axis, in reading order: rows and columns, of clips first the time steps.
-        prefix: number of tokens before the patches.
-        frequencies: shape of the parameter: [1, axes + 1, 1, head_width], or [depth, axes + 1, heads, head_width].
+        kind: one of `ROTARIES`.
+        blocks: number of blocks.
+        heads: number of heads.
+        head_width: number of channels of a head.
 
     Attributes:
-        frequencies: radians that each channel is turned for one patch further along each axis. The last row is the
-            angle at the first patch.
+        differs: whether each block turns by its own angles.
+        frequencies: radians that each pair (each channel if `UNPAIRED`) is turned for one patch further along each
+            axis, [blocks or 1, axes + 1, heads or 1, pairs or channels]. The last row is the angle at the first patch.
     """
 
-    def __init__(self, sides: tuple[int, ...], prefix: int, frequencies: tuple[int, ...]) -> None:
+    def __init__(self, sides: tuple[int, ...], kind: str, blocks: int, heads: int, head_width: int) -> None:
         super().__init__()
-        self._sides, self._prefix = sides, prefix
-        values = torch.zeros(frequencies)
+        self._sides, self._kind = sides, kind
+        self.differs = kind == EACH
+        own = (blocks, len(sides) + 1, heads) if self.differs else (1, len(sides) + 1, 1)
+        values = torch.zeros(*own, head_width if kind == UNPAIRED else head_width // 2)
         self.frequencies = nn.Parameter(values if values.is_meta else values.normal_(std=0.3))
-        self._kept: dict[tuple[int | None, torch.device, torch.dtype], Tensor] = {}
+        self._kept: dict[tuple[object, ...], Tensor] = {}
 
-    def forward(self, block: int, tokens: int, token_of_patch: Tensor | None) -> Tensor:
-        """Return the cosine and the signed sine of each token's angles.
+    def forward(self, block: int, sizes: Tensor, protected: int, token_of_patch: Tensor | None) -> Tensor:
+        """Return what `rotate` multiplies each token's pairs by.
 
         Args:
             block: index of the block.
-            tokens: number of tokens.
+            sizes: [B, T] patches that each token stands for; 1 for those before the patches.
+            protected: number of tokens before the patches.
             token_of_patch: [B, P] index of the token that each patch is in; may be None if nothing has merged.
 
         Returns:
-            [B or 1, tokens, 2, heads or 1, head_width], as `rotate` takes it.
+            Complex [B or 1, T, factors, heads or 1, head_width / 2], with one factor, or two if `UNPAIRED`.
         """
         index = min(block, len(self.frequencies) - 1)
-        if tokens == self._prefix + math.prod(self._sides):
-            return self._of_unmerged(index)
+        if sizes.shape[1] == protected + math.prod(self._sides):
+            return self._of_unmerged(index, protected)
         assert token_of_patch is not None
-        return self._turns(index, self._mean_positions(tokens, token_of_patch))
+        return self._factors(index, self._mean_positions(sizes, token_of_patch))
 
-    def _of_unmerged(self, index: int) -> Tensor:
+    def _of_unmerged(self, index: int, protected: int) -> Tensor:
         def compute() -> Tensor:
             positions = self._patch_positions()
-            before = positions.new_zeros(self._prefix, positions.shape[1])
-            return self._turns(index, torch.cat([before, positions])[None])
+            before = positions.new_zeros(protected, positions.shape[1])
+            return self._factors(index, torch.cat([before, positions])[None])
 
-        return self._computed_once(index, compute)
+        return self._computed_once((index, protected), compute)
 
-    def _computed_once(self, index: int | None, compute: Callable[[], Tensor]) -> Tensor:
-        key = index, self.frequencies.device, self.frequencies.dtype
+    def _computed_once(self, name: tuple[int, ...], compute: Callable[[], Tensor]) -> Tensor:
+        key = *name, self.frequencies.device, self.frequencies.dtype
         found = self._kept.get(key)
         if found is None:
             found = compute()
@@ -73,7 +81,7 @@ class Rotary(nn.Module):
 
     def _patch_positions(self) -> Tensor:
         """Position of each patch, and a 1: [P, axes + 1]."""
-        return self._computed_once(None, self._grid)
+        return self._computed_once((), self._grid)
 
     def _grid(self) -> Tensor:
         like = self.frequencies
@@ -81,48 +89,55 @@ class Rotary(nn.Module):
         grid = torch.stack(torch.meshgrid(*each, indexing="ij"), dim=-1).flatten(0, -2)
         return torch.cat([grid, grid.new_ones(len(grid), 1)], dim=1)
 
-    def _mean_positions(self, tokens: int, token_of_patch: Tensor) -> Tensor:
-        """Mean position of the patches in each token, and a 1; zeros for the prefix: [B, tokens, axes + 1].
+    def _mean_positions(self, sizes: Tensor, token_of_patch: Tensor) -> Tensor:
+        """Mean position of the patches in each token, and a 1; zeros before the patches: [B, T, axes + 1].
 
-        Sums of whole numbers are exact, so a split run gets the same means.
+        Sums of whole numbers are exact, so a split run gets the same means. Few operations: each costs more than its
+        arithmetic.
         """
-        positions = self._patch_positions().expand(len(token_of_patch), -1, -1)
-        places = token_of_patch[..., None].expand_as(positions)
-        sums = positions.new_zeros(len(positions), tokens, positions.shape[2]).scatter_add(1, places, positions)
-        return sums / sums[..., -1:].clamp_min(1)
+        positions = self._patch_positions()
+        if len(sizes) == 1:
+            sums = positions.new_zeros(sizes.shape[1], positions.shape[1]).index_add_(0, token_of_patch[0], positions)
+            return sums.div_(sizes[0, :, None])[None]
+        each = positions.expand(len(sizes), -1, -1)
+        sums = positions.new_zeros(*sizes.shape, positions.shape[1])
+        return sums.scatter_add_(1, token_of_patch[..., None].expand_as(each), each).div_(sizes[..., None])
 
-    def _turns(self, index: int, positions: Tensor) -> Tensor:
-        frequencies = self.frequencies[index]  # [axes + 1, heads or 1, head_width]
-        angles = (positions @ frequencies.flatten(1)).view(*positions.shape[:2], *frequencies.shape[1:])
-        first, second = angles.sin().chunk(2, dim=-1)
-        return torch.stack([angles.cos(), torch.cat([-first, second], dim=-1)], dim=-3)
+    def _factors(self, index: int, positions: Tensor) -> Tensor:
+        frequencies = self.frequencies[index]  # [axes + 1, heads or 1, pairs or channels]
+        angles = (positions @ frequencies.flatten(1)).view(*positions.shape[:2], 1, *frequencies.shape[1:])
+        turns = torch.polar(angles.new_ones(()), angles)
+        if self._kind != UNPAIRED:
+            return turns
+        first, second = turns[..., 0::2], turns[..., 1::2]
+        return torch.cat([first + second, (first - second).conj()], dim=2) / 2
 
 
 def rotate(values: Tensor, rotation: Tensor) -> Tensor:
     """Turn queries and keys in place, which saves memory for as many values. Return them.
 
     Args:
-        values: [..., n, heads, head_width].
-        rotation: [..., 2, heads or 1, head_width]: cosine, and sine that is negative in the first half of the channels.
+        values: [B, n, 2, heads, head_width], queries and keys.
+        rotation: complex, as `Rotary` returns it. A pair z becomes a z, or a z + b conj(z) with two factors.
     """
-    half = values.shape[-1] // 2
-    first, second = values[..., :half], values[..., half:]
-    cosine, sine = rotation[..., :1, :, :].chunk(2, dim=-1), rotation[..., 1:, :, :].chunk(2, dim=-1)
-    turned = first * sine[1]
-    first.mul_(cosine[0]).addcmul_(second, sine[0])
-    second.mul_(cosine[1]).add_(turned)
+    pairs = torch.view_as_complex(values.view(*values.shape[:-1], -1, 2))
+    if rotation.shape[2] == 1:
+        pairs.mul_(rotation)
+        return values
+    mirrored = pairs.conj() * rotation[:, :, 1:]
+    pairs.mul_(rotation[:, :, :1]).add_(mirrored)
     return values
 
 
 def split_heads(qkv: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Split [B, T, 3, heads, head_width] into queries, keys and values [B, T, heads, head_width].
 
-    Turns the queries and keys of the tokens that `rotation` is for, which may come before padding. May overwrite `qkv`;
-    queries and keys may get the type of `rotation`.
+    Turns the queries and keys of the tokens that `rotation` is for, which may come before padding, in the precision of
+    `rotation`. May overwrite `qkv`.
     """
-    if rotation is None:
-        query, key, value = qkv.unbind(2)
-        return query, key, value
-    turned = qkv[:, :, :2].to(rotation.dtype)
-    rotate(turned[:, : rotation.shape[1]], rotation)
-    return turned[:, :, 0], turned[:, :, 1], qkv[:, :, 2]
+    query, key, value = qkv.unbind(2)
+    if rotation is not None:
+        turned = qkv[:, :, :2].to(rotation.real.dtype)
+        rotate(turned[:, : rotation.shape[1]], rotation)
+        query, key = turned.to(qkv.dtype).unbind(2)
+    return query, key, value

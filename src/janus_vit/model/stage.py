@@ -122,7 +122,7 @@ def run_blocks(
     runners: Any = model.blocks if blocks is None else blocks  # a ModuleList is not a Sequence
     tokens, sizes, arch = activation.tokens, activation.sizes, model.architecture
     token_of_patch, taps = activation.token_of_patch, activation.taps
-    count = stop - activation.next_block
+    count, rotation, moved = stop - activation.next_block, None, True
     for index in range(activation.next_block, stop):
         head_tokens = arch.head_tokens if index == arch.depth - 1 else None
         merges = activation.merges[index - activation.next_block] if head_tokens is None else 0
@@ -131,14 +131,16 @@ def run_blocks(
         bias_sizes = sizes if before - protected < arch.patches else None
         if token_of_patch is not None and index in arch.taps:
             taps = (*taps, Tap(tokens, token_of_patch))
-        rotation = None if model.rotary is None else model.rotary(index, before, token_of_patch)
+        if model.rotary is not None and (moved or model.rotary.differs):
+            rotation = model.rotary(index, sizes, protected, token_of_patch)
         state = tokens, sizes, bias_sizes, merges, protected, head_tokens, rotation
         tokens, sizes, matching = runners[index](*state)
+        moved = matching is not None
         if token_of_patch is not None and matching is not None:
             token_of_patch = follow(token_of_patch, matching, before)
         if model.late_tokens is not None and index + 1 == arch.late_block:
             tokens = torch.cat([model.late_tokens.expand(len(tokens), -1, -1), tokens], dim=1)
-            sizes = F.pad(sizes, (arch.late_tokens, 0), value=1.0)
+            sizes, moved = F.pad(sizes, (arch.late_tokens, 0), value=1.0), True
             token_of_patch = None if token_of_patch is None else token_of_patch + arch.late_tokens
     if stop == arch.depth and not arch.reads_grid:
         token_of_patch = None  # the head does not read it

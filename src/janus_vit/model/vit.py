@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from janus_vit.model.heads.base import DenseHead, Features, unmerge
 from janus_vit.model.layers import GATED, AttentionPool, AttentivePool, Block, Linear, learned_parameter, make_norm
-from janus_vit.model.rotary import EACH, Rotary
+from janus_vit.model.rotary import Rotary
 from janus_vit.model.stems import conv_stem, patch_stem
 
 GRID, PREFIX = "grid", "prefix"  # poolings of dense heads
@@ -57,8 +57,8 @@ class Architecture:
         channels: number of channels of the input: 3 for colour, 1 for grey.
         taps: after how many blocks a dense head also reads the tokens, ascending, fewer than `depth`.
         stem_padding: zeros on each side of the normalised input.
-        rotary: whether attention turns queries and keys by their tokens' positions: with frequencies "shared" by all
-            heads of all blocks, or "each" head with its own. None if it does not.
+        rotary: how attention turns queries and keys by their tokens' positions, one of `rotary.ROTARIES`. None if it
+            does not.
         attn_norm: whether there is a norm before the last layer of attention.
         mlp_norm: whether there is a norm before the last layer of the MLPs.
         pool_heads: number of heads of the attention pooling; None if it is `heads`.
@@ -169,8 +169,7 @@ def _rotary(arch: Architecture) -> Rotary | None:
     """Make the rotation of tokens, None without rotary positions."""
     if arch.rotary is None:
         return None
-    blocks, heads = (arch.depth, arch.heads) if arch.rotary == EACH else (1, 1)
-    return Rotary(arch.sides, arch.prefix, (blocks, len(arch.sides) + 1, heads, arch.width // arch.heads))
+    return Rotary(arch.sides, arch.rotary, arch.depth, arch.heads, arch.width // arch.heads)
 
 
 def _pool(arch: Architecture) -> AttentionPool | AttentivePool:

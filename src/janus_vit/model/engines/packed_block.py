@@ -95,6 +95,7 @@ class PackedBlock:
     ) -> tuple[Tensor, Tensor, Matching | None]:
         batch, count, width = x.shape
         qkv = self._qkv(self._norm1(x)).view(batch, count, 3, self._heads, width // self._heads)
+        # Turned before they are rounded to the type of attention.
         parts = split_heads(qkv.to(self._dtype) if rotation is None else qkv, rotation)
         query, key, value = (part.to(self._dtype).transpose(1, 2) for part in parts)  # each [B, heads, T, head_width]
         there = sizes.shape[1]

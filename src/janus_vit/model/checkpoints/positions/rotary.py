@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from janus_vit.model.rotary import EACH, SHARED
+from janus_vit.model.rotary import EACH, SHARED, UNPAIRED
 from janus_vit.model.vit import Architecture
 
 MIXED_FREQUENCIES = "rope.freqs"  # timm's name of the learned frequencies
@@ -43,7 +43,7 @@ class RotaryFacts:
     @property
     def kind(self) -> str:
         """One of `ROTARIES`."""
-        return EACH if self.mixed else SHARED
+        return EACH if self.mixed else UNPAIRED if self.of_clips else SHARED
 
 
 def place_rotary(tensors: dict[str, Tensor], facts: RotaryFacts, arch: Architecture) -> None:
@@ -61,11 +61,11 @@ def place_rotary(tensors: dict[str, Tensor], facts: RotaryFacts, arch: Architect
         tensors["rotary.frequencies"] = _axial(facts, arch.grid, head_width)
     elif _has_shape(tensors, MIXED_FREQUENCIES, 2, arch.depth, arch.heads, head_width // 2):
         tensors["rotary.frequencies"] = _mixed(tensors.pop(MIXED_FREQUENCIES))
-    for block in range(arch.depth if facts.interleaved else 0):
+    for block in range(0 if facts.interleaved else arch.depth):
         name = f"blocks.{block}.attn.qkv"
         for kind, columns in (("weight", (arch.width,)), ("bias", ())):
             if _has_shape(tensors, f"{name}.{kind}", 3 * arch.width, *columns):
-                tensors[f"{name}.{kind}"] = _halved(tensors[f"{name}.{kind}"], arch)
+                tensors[f"{name}.{kind}"] = _paired(tensors[f"{name}.{kind}"], arch)
 
 
 def _has_shape(tensors: dict[str, Tensor], name: str, *shape: int) -> bool:
@@ -74,7 +74,7 @@ def _has_shape(tensors: dict[str, Tensor], name: str, *shape: int) -> bool:
 
 
 def _axial(facts: RotaryFacts, grid: tuple[int, int], head_width: int) -> Tensor:
-    """Frequencies [1, rows and columns and start, 1, head_width]."""
+    """Frequencies [1, rows and columns and start, 1, head_width / 2]."""
     count = head_width // 4
     speeds = facts.temperature ** -(torch.arange(count, dtype=torch.float64) / count)
     (row_step, row_start), (column_step, column_start) = (_line(facts, axis, side) for axis, side in enumerate(grid))
@@ -84,7 +84,7 @@ def _axial(facts: RotaryFacts, grid: tuple[int, int], head_width: int) -> Tensor
     if facts.columns_first:
         rows, columns, start = (part[::-1] for part in (rows, columns, start))
     pairs = torch.stack([torch.cat(part) for part in (rows, columns, start)])
-    return torch.cat([pairs, pairs], dim=1)[None, :, None].float()
+    return pairs[None, :, None].float()
 
 
 def _line(facts: RotaryFacts, axis: int, side: int) -> tuple[float, float]:
@@ -105,18 +105,18 @@ def _thirds(temperature: float, head_width: int) -> Tensor:
     found = torch.zeros(4, head_width, dtype=torch.float64)
     for axis in range(3):
         found[axis, axis * third : (axis + 1) * third] = torch.cat([speeds, speeds])
-    return torch.cat([found[:, 0::2], found[:, 1::2]], dim=1)[None, :, None].float()
+    return found[None, :, None].float()
 
 
 def _mixed(learned: Tensor) -> Tensor:
-    """Turn speeds along columns and rows, [2, depth, heads, head_width / 2], into [depth, 3, heads, head_width]."""
+    """Turn speeds along columns and rows, [2, depth, heads, head_width / 2], into [depth, 3, heads, head_width / 2]."""
     columns, rows = learned
-    pairs = torch.stack([rows, columns, torch.zeros_like(rows)], dim=1)
-    return torch.cat([pairs, pairs], dim=-1)
+    return torch.stack([rows, columns, torch.zeros_like(rows)], dim=1)
 
 
-def _halved(fused: Tensor, arch: Architecture) -> Tensor:
-    """Reorder the channels of queries and keys in each head: the first of each pair, then the second of each pair."""
+def _paired(fused: Tensor, arch: Architecture) -> Tensor:
+    """Put the channels of queries and keys that make a pair, which are half a head apart, beside each other."""
     parts = fused.reshape(3, arch.heads, -1, *fused.shape[1:])
-    turned = torch.cat([parts[:2, :, 0::2], parts[:2, :, 1::2]], dim=2)
+    first, second = parts[:2].chunk(2, dim=2)
+    turned = torch.stack([first, second], dim=3).flatten(2, 3)
     return torch.cat([turned, parts[2:]]).flatten(0, 2).contiguous()
