@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-# Everything that CI runs, the tests last so that their summary closes the output.
+# What CI runs after `make chaos CHAOS=--short`, the tests last so that their summary closes the output.
 check: $(VENV)/.ready $(VENV)/.checked docs test
 
 # The documentation as a site in build/site; a warning is an error.
@@ -70,9 +70,10 @@ CHAOS ?=
 chaos: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py $(CHAOS)
 
-# The same for 100,000 frames (fifty minutes): the memory of both sides stays flat.
+# The same for 100,000 frames (an hour): the memory of both sides stays flat. SOAK=--frames 20000 for fewer.
+SOAK ?=
 soak: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --soak
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --soak $(SOAK)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

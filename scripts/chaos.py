@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,42 +32,72 @@ from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.testbed.chaos.device_process import DeviceSpec, pictures
-from janus_vit.testbed.chaos.faults import FAULTS
-from janus_vit.testbed.chaos.judge import grows
-from janus_vit.testbed.chaos.run import Plan, Report, run_chaos
+from janus_vit.testbed.chaos.faults import FAULTS, Fault
+from janus_vit.testbed.chaos.judge import grows, growth_mb
+from janus_vit.testbed.chaos.run import Plan, Report, run_chaos, unmerged_s
 
 MODEL, ENGINE = "janus-digits", "eager"
-SLA_S, PERIOD_S, SLOWDOWN = 0.35, 0.15, 12.0
-POLICIES = ("janus", "adaptive", "janus", "janus", "janus", "adaptive")
+SLA_S, PERIOD_S, DELAY_S = 0.9, 0.12, 0.05  # of frames; one-way delay of the link
+ALONE_S = 0.3  # time of a whole frame on each device: more than the way to the cloud and back
+POLICIES = ("janus", "adaptive", "janus", "adaptive-fleet", "janus", "adaptive-fleet")
 PRIVATE, CAMERAS = (2,), (4,)  # devices that keep pixels to themselves; devices with a camera
 PROCESSES = 2
-PACKET_FRAMES, PACKET_SHARE = 200, 0.02
+PACKET_SHARE = 0.02
 DAMAGE = Damage(duplicated=PACKET_SHARE, reordered=PACKET_SHARE, corrupted=PACKET_SHARE)
-FRAMES, SHORT_FRAMES, SOAK_FRAMES = 10_000, 1_800, 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How long the suite runs.
+
+    Attributes:
+        frames: of all devices together, at most.
+        packet_frames: of the device whose packets are damaged.
+        share: of the length of each fault.
+        pause_s: between two faults.
+        repeated: faults that come again until all frames have been run.
+    """
+
+    frames: int = 10_000
+    packet_frames: int = 200
+    share: float = 1.0
+    pause_s: float = 3.0
+    repeated: Sequence[Fault] = FAULTS
+
+
+WHOLE = Form()
+SHORT = Form(packet_frames=60, share=0.4, pause_s=0.7, repeated=())
+SOAK = Form(frames=100_000, repeated=[fault for fault in FAULTS if not fault.ends_cloud])  # one cloud lives on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite, print what it showed, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--frames", type=int, help="of all devices together")
-    parser.add_argument("--short", action="store_true", help=f"every fault once, in {SHORT_FRAMES:,d} frames")
-    parser.add_argument("--soak", action="store_true", help=f"{SOAK_FRAMES:,d} frames")
+    parser.add_argument("--frames", type=int, help=f"of all devices together; default: {WHOLE.frames:,d}")
+    parser.add_argument("--short", action="store_true", help="every fault once and for a shorter time")
+    parser.add_argument(
+        "--soak", action="store_true", help=f"{SOAK.frames:,d} frames; the cloud ends in the first round alone"
+    )
     options = parser.parse_args(arguments)
-    frames = options.frames or (SHORT_FRAMES if options.short else SOAK_FRAMES if options.soak else FRAMES)
+    form = SHORT if options.short else SOAK if options.soak else WHOLE
+    form = replace(form, frames=options.frames or form.frames)
     torch.set_num_threads(1)
     model = load_model(MODEL)
     engine = make_engine(model, ENGINE)
     profile = profile_machine(model, pictures()[:8], engine, clock=time.thread_time)
     with tempfile.TemporaryDirectory() as folder:
-        devices = _devices(Path(folder), frames // len(POLICIES))
+        slowdown = max(1.0, ALONE_S / unmerged_s(profile, model.shape))
+        devices = _devices(Path(folder), form.frames // len(POLICIES), slowdown)
         groups = [devices[first::PROCESSES] for first in range(PROCESSES)]
-        plan = Plan(MODEL, profile, ENGINE, FAULTS, not options.short, 1.0 if options.short else 3.0, groups)
+        faults = [replace(fault, seconds=form.share * fault.seconds) for fault in FAULTS]
+        plan = Plan(MODEL, profile, ENGINE, faults, form.repeated, form.pause_s, groups, DELAY_S)
+        print(f"devices are {slowdown:.1f} times slower than this machine")
         report = run_chaos(plan, model, engine, lambda message: print(message, flush=True))
-        packets = _with_damaged_packets(plan, Path(folder), model, engine)
+        packets = _with_damaged_packets(plan, replace(devices[0], frames=form.packet_frames), model, engine)
     return max(_print(report), 0 if packets is None else _print(packets))
 
 
-def _with_damaged_packets(plan: Plan, folder: Path, model: Model, engine: Engine) -> Report | None:
+def _with_damaged_packets(plan: Plan, device: DeviceSpec, model: Model, engine: Engine) -> Report | None:
     """Run one device over a link that loses, duplicates, reorders and corrupts packets; None if there is no tunnel."""
     try:
         check_machine()
@@ -75,16 +105,17 @@ def _with_damaged_packets(plan: Plan, folder: Path, model: Model, engine: Engine
         print(f"no damaged packets: {error}")
         return None
     rate = Trace("constant", 1.0, np.array([50.0]))
-    (device,) = _devices(folder, PACKET_FRAMES)[:1]
     with Tunnel(LinkSpec(rate, rate, delay_s=0.002), PACKET_SHARE, 1, DAMAGE) as tunnel:
         tunnel.start_shaping()
-        over = replace(plan, faults=(), groups=[[device]], host=tunnel.host, namespace=tunnel.namespace)
+        over = replace(
+            plan, faults=(), repeated=(), groups=[[device]], delay_s=0.0, host=tunnel.host, namespace=tunnel.namespace
+        )
         report = run_chaos(over, model, engine)
         print("\npackets damaged, up and down:", *tunnel.counts())
     return report
 
 
-def _devices(folder: Path, frames: int) -> list[DeviceSpec]:
+def _devices(folder: Path, frames: int, slowdown: float) -> list[DeviceSpec]:
     return [
         DeviceSpec(
             name=f"{policy}-{index}",
@@ -92,7 +123,7 @@ def _devices(folder: Path, frames: int) -> list[DeviceSpec]:
             sla_s=SLA_S,
             period_s=PERIOD_S,
             frames=frames,
-            slowdown=SLOWDOWN,
+            slowdown=slowdown,
             images_allowed=index not in PRIVATE,
             has_camera=index in CAMERAS,
             records=folder / f"{index}.jsonl",
@@ -109,15 +140,15 @@ def _print(report: Report) -> int:
         print(f"{name:28s} {times:5d} {frames:7d} {late:5d} {fallbacks:9d}")
     for message in sorted(set(report.said)):
         print(message)
-    clouds = [sample.cloud_mb for sample in report.memory]
-    devices = [sample.devices_mb for sample in report.memory]
-    grown = [name for name, sizes in (("cloud", clouds), ("devices", devices)) if grows(sizes)]
-    step = max(1, len(clouds) // 12)
-    print("memory of the cloud, MB:  ", *(f"{size:.0f}" for size in clouds[::step]))
-    print("memory of devices, MB:    ", *(f"{size:.0f}" for size in devices[::step]))
-    for problem in (*total.problems, *(f"memory of the {name} grew" for name in grown)):
+    problems = [*total.problems, *(f"{name} never came" for name, (frames, *_) in report.struck.items() if not frames)]
+    for name, sizes in (("cloud", report.cloud_mb), ("devices", [sample.devices_mb for sample in report.memory])):
+        curve = " ".join(f"{size:.0f}" for size in sizes[:: max(1, len(sizes) // 12)])
+        print(f"memory of the {name}, MB: {curve}; growth {growth_mb(sizes):+.1f}")
+        problems += [f"memory of the {name} grew"] * grows(sizes)
+    for problem in problems:
         print(problem)
-    passed = total.is_clean and not grown
+    passed = total.is_clean and not problems
+    print(f"{total.remote:,d} answers of the cloud; {total.overlapped:,d} frames computed while others were in the air")
     print(
         f"{total.frames:,d} frames in {report.seconds:.0f} s: {total.lost} lost, {total.duplicated} duplicated, "
         f"{total.disordered} out of order, {total.wrong} wrong, {total.late} late, {total.needlessly_late} of them "

@@ -2,8 +2,11 @@
 
 import json
 import re
+import signal
+import threading
 import time
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -76,3 +79,24 @@ def test_files_are_run_in_full_at_any_frame_rate(capsys, arguments, monkeypatch)
     records, err = run(capsys, [*arguments, "--fps", "200"])
     assert len(records) == 6
     assert "dropped or skipped" not in err
+
+
+@pytest.mark.parametrize("options", [[], ["--fps", "200"], ["--in-flight", "1"]])
+def test_ctrl_c_ends_the_stream_of_a_camera_that_gives_no_more_frames(
+    capsys, arguments, monkeypatch, tmp_path, options
+):
+    live, stuck = command.stream_for(), threading.Event()
+
+    def frames():
+        yield from islice(live.start(), 2)
+        signal.raise_signal(signal.SIGINT)
+        stuck.wait()
+
+    monkeypatch.setattr(command, "stream_for", lambda *_: replace(live, start=frames))
+    written = tmp_path / "records.jsonl"
+    records, err = run(capsys, [*arguments, *options, "--records", str(written)])
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "janus-camera")  # ends with us
+    stuck.set()
+    assert [json.loads(line) for line in written.read_text().splitlines()] == records
+    assert re.search(rf"frames +{len(records)} *\n", err)
+    assert len(records) in (1, 2)  # the newest of them

@@ -117,7 +117,7 @@ def stream(policy, replies_s, frames, sla_s=0.3, in_flight=4, **worker):
 
 
 def test_frames_are_computed_while_others_are_in_the_air():
-    delivered, _ = stream(Planned([SENT]), [0.1] * 8, frames=8)
+    delivered, _ = stream(Planned([SENT], finish_s=0.03), [0.1] * 8, frames=8)
     outcomes = [outcome for outcome, _ in delivered]
     assert [outcome.at_s for outcome in outcomes[:4]] == pytest.approx([0.0, 0.01, 0.02, 0.03])
     assert [outcome.overlap.others for outcome in outcomes[:5]] == [0, 1, 2, 3, 3]
@@ -166,6 +166,23 @@ def test_a_frame_waits_if_its_compute_would_delay_the_rescue_of_an_earlier_one()
     late, _ = stream(Planned([SENT], device_s=0.2), [None, 0.1], frames=2, compute_s=0.2, sla_s=0.4)
     assert late[0][0].met  # the next one would have ended after the rescue had to begin
     assert late[1][0].at_s >= late[0][1]
+
+
+@pytest.mark.parametrize("lost", [None, Unreachable("gone")])
+def test_frames_in_flight_are_no_more_than_the_device_could_finish_in_time_if_all_were_lost(lost):
+    policy = Planned([SENT], finish_s=0.06, unhurried_s=0.09)
+    delivered, _ = stream(policy, [lost] * 12, frames=12, finish_s=0.06)
+    outcomes = [outcome for outcome, _ in delivered]
+    assert [outcome.frame for outcome in outcomes] == list(range(12))
+    assert all(outcome.fallback is not None and outcome.met for outcome in outcomes)
+
+
+def test_more_frames_are_in_flight_where_the_device_finishes_them_faster():
+    most = []
+    for finish_s in (0.02, 0.06, 0.12):
+        delivered, _ = stream(Planned([SENT], finish_s=finish_s), [0.1] * 12, frames=12)
+        most.append(max(outcome.overlap.others for outcome, _ in delivered))
+    assert most == [3, 2, 0]
 
 
 def test_the_planner_knows_when_the_uplink_will_be_free():

@@ -130,7 +130,7 @@ def device(
     """Answer a stream of frames within the SLA, whatever the network does.
 
     A camera's SLA counts from the time of capture, that of a file from when the
-    frame is read. Ctrl-C ends the stream after the current frame and prints the
+    frame is read. Ctrl-C ends the stream after the current frames and prints the
     summary.
 
     \b
@@ -207,10 +207,9 @@ def _paced(
     samples: Source, period_s: float | None, connected: Device, stop: StopFlag
 ) -> EveryFrame[Sample] | NewestFrames[Sample]:
     """Choose how a source is run: the newest frames of a camera with a frame rate, every frame of anything else."""
-    now = time.perf_counter
+    now, stopped = time.perf_counter, lambda: stop.requested
     wait = attentive(connected, now, stop.wait)
-    frames = attended(samples, connected, now) if samples.live else samples
+    frames = attended(samples, connected, now, stopped) if samples.live else samples
     if samples.live and period_s is not None:
-        skip = connected.skip_if_hopeless
-        return NewestFrames(frames, period_s, skip, now=now, wait=wait, stopped=lambda: stop.requested)
-    return EveryFrame(frames, period_s or 0.0, now=now, wait=wait, stopped=lambda: stop.requested)
+        return NewestFrames(frames, period_s, connected.skip_if_hopeless, now, wait, stopped)
+    return EveryFrame(frames, period_s or 0.0, now, wait, stopped)

@@ -1,7 +1,7 @@
 """The device's loop: prepare, choose, compute, finish, deliver. Every frame gets an answer, in the order of the frames.
 
-While a frame is in the air, the device may compute the next ones. It does so only if that ends before the moment at
-which an earlier frame would have to be finished here, so that no frame is late because of a later one.
+While a frame is in the air, the device may compute the next ones. It does so only if it could still finish all of them
+here in time, one after the other, so that no frame is late because of another one.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
 from janus_vit.runtime.flights.calls import BlockingCalls, Calls, several_calls
 from janus_vit.runtime.flights.finishing import Finisher
-from janus_vit.runtime.flights.flight import Flight, Uplink
+from janus_vit.runtime.flights.flight import GRACE_S, Flight, Uplink, first_lost, waits_of
 from janus_vit.runtime.flights.probes import Probes
+from janus_vit.runtime.flights.rescues import has_room, last_moments
 from janus_vit.runtime.known_load import KnownLoad
 from janus_vit.runtime.measuring import busy_s, chance
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Worker
 
 _HOPELESS, _PROMISING, _LIKELY = 0.05, 0.5, 0.9  # probabilities of being in time
-_GRACE_S = 0.002  # after the last moment of a call, which ends by itself
 
 
 class Device:
@@ -198,7 +198,7 @@ class Device:
             with Stopwatch(self._clock) as choosing:
                 situation = self._situation(began_s)
                 decision = self._policy.choose(situation)
-            if self._clock.now() + busy_s(decision) <= self._first_give_up_s():
+            if self._can_begin(decision, began_s):
                 self._probes.start(decision.probe_bytes, situation.now_s)
                 return decision, choosing.seconds, held_s
             with Stopwatch(self._clock) as holding:
@@ -225,8 +225,12 @@ class Device:
             return False
         situation = self._situation(self._clock.now())
         decision = self._policy.choose(situation)
-        can_begin = self._clock.now() + busy_s(decision) <= self._first_give_up_s()
-        return can_begin and chance(decision, situation) >= _LIKELY
+        return self._can_begin(decision, situation.now_s) and chance(decision, situation) >= _LIKELY
+
+    def _can_begin(self, decision: Decision, began_s: float) -> bool:
+        """Whether the device could still finish all frames in the air in time, and this one too."""
+        deadline_s = began_s + self._sla_s
+        return has_room(waits_of(self._flights), self._clock.now(), decision, deadline_s, busy_s(decision))
 
     def _chance_in_time(self, captured_s: float) -> float:
         situation = self._situation(captured_s)
@@ -239,12 +243,12 @@ class Device:
 
     def _first_give_up_s(self) -> float:
         """The first moment at which a frame in the air may need the device."""
-        return min((flight.give_up_s for flight in self._in_the_air()), default=math.inf)
+        return min(last_moments(waits_of(self._in_the_air())), default=math.inf)
 
     def _attend_once(self, until_s: float) -> None:
         """Wait for the next reply or the next frame whose time is up, at most until a time, and end it."""
         calls = [flight.call for flight in self._in_the_air() if flight.call is not None]
-        moment_s = min(until_s, self._first_give_up_s() + _GRACE_S)
+        moment_s = min(until_s, self._first_give_up_s() + GRACE_S)
         if calls:
             self._calls.wait(calls, max(0.0, moment_s - self._clock.now()))
         self._land()
@@ -252,12 +256,9 @@ class Device:
     def _land(self) -> None:
         """Deliver what can be delivered, then finish the frames that were lost, most urgent first."""
         self._take_replies()
-        while lost := [each for each in self._flights if each.failure is not None or self._is_overdue(each)]:
-            self._finisher.fall_back(min(lost, key=lambda flight: flight.deadline_s))
+        while (lost := first_lost(self._flights, self._clock.now())) is not None:
+            self._finisher.fall_back(*lost)
             self._take_replies()
-
-    def _is_overdue(self, flight: Flight) -> bool:
-        return flight.in_the_air and self._clock.now() >= flight.give_up_s + _GRACE_S
 
     def _take_replies(self) -> None:
         for flight in self._in_the_air():

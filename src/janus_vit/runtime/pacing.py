@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future
 from itertools import count
+from queue import SimpleQueue
+from threading import Thread
 from typing import Generic, Protocol, TypeVar
 
 _ROUNDING = 1e-9
 _POLL_S = 0.005  # how often a camera is looked after while frames are in flight
+_STOP_POLL_S = 0.05  # how often a stream that awaits a camera looks whether it is to end
 
 Item = TypeVar("Item")
 
@@ -87,27 +91,52 @@ def attentive(device: Attending, now: Callable[[], float], wait: Callable[[float
     return attend_and_wait
 
 
-def attended(frames: Iterable[Item], device: Attending, now: Callable[[], float]) -> Iterator[Item]:
+def attended(
+    frames: Iterable[Item],
+    device: Attending,
+    now: Callable[[], float],
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Item]:
     """Yield frames of a camera; while the next one is awaited, the device delivers the frames in flight.
+
+    A camera that gives no frame does not keep the stream from ending: its thread is left behind then.
 
     Args:
         frames: the camera; it is read in a thread.
         device: has the frames in flight.
         now: reads the clock.
+        stopped: True ends the stream, also while a frame is awaited.
     """
-    source, end = iter(frames), object()
-    reader = ThreadPoolExecutor(1, thread_name_prefix="janus-camera")
+    source = iter(frames)
+    asked: SimpleQueue[Future[Item | None] | None] = SimpleQueue()
+
+    def read() -> None:
+        while (wanted := asked.get()) is not None:
+            _set_next(wanted, source)
+
+    Thread(target=read, name="janus-camera", daemon=True).start()
     try:
-        while True:
-            coming = reader.submit(next, source, end)
-            while not coming.done() and device.attend(now() + _POLL_S):
+        while not stopped():
+            coming: Future[Item | None] = Future()
+            asked.put(coming)
+            while not (coming.done() or stopped()) and device.attend(now() + _POLL_S):
                 pass
-            frame = coming.result()
-            if frame is end:
+            while not (coming.done() or stopped()):
+                futures.wait([coming], _STOP_POLL_S)
+            frame = coming.result() if coming.done() else None
+            if frame is None:
                 return
-            yield frame  # type: ignore[misc]
+            yield frame
     finally:
-        reader.shutdown(wait=False)
+        asked.put(None)
+
+
+def _set_next(wanted: Future[Item | None], source: Iterator[Item]) -> None:
+    """Set the next item of a source, None after the last one, or the error that it raises."""
+    try:
+        wanted.set_result(next(source, None))
+    except BaseException as error:  # raised again in the consumer
+        wanted.set_exception(error)
 
 
 def frames_taken(run: int, duration_s: float, period_s: float | None) -> int:

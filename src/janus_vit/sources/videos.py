@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from janus_vit.errors import InputError
 
+_CLOSE_S = 1.0  # a camera that takes longer for a frame is closed later, by its thread
 _Item = TypeVar("_Item")
 
 
@@ -44,17 +45,23 @@ def camera_frames(path: Path) -> Iterator[tuple[NDArray[np.uint8], float]]:
     Raises:
         InputError: the camera cannot be read, or PyAV is not installed.
     """
+    for frame, captured_s in newest(_arrivals(path)):
+        yield _pixels(frame), captured_s
+
+
+def _arrivals(path: Path) -> Generator[tuple[Any, float], None, None]:
+    """Open a camera and yield its frames with their times. The thread that reads it is the one that closes it."""
     with _open(path, "v4l2") as container:
-        arrivals = ((frame, time.perf_counter()) for frame in container.decode(video=0))
-        for frame, captured_s in newest(arrivals):
-            yield _pixels(frame), captured_s
+        for frame in container.decode(video=0):
+            yield frame, time.perf_counter()
 
 
-def newest(items: Iterator[_Item]) -> Iterator[_Item]:
+def newest(items: Generator[_Item, None, None]) -> Iterator[_Item]:
     """Yield the newest item of a source that does not wait, such as a camera.
 
-    A thread reads the items. Items that arrive while the consumer is busy replace each other, so the consumer always
-    gets the last one. An exception of the source is raised in the consumer.
+    A thread reads the items, and closes their source. Items that arrive while the consumer is busy replace each other,
+    so the consumer always gets the last one. An exception of the source is raised in the consumer. The consumer may
+    end while the source gives nothing: its thread is left behind then.
     """
     latest: deque[_Item] = deque(maxlen=1)
     changed = threading.Condition()
@@ -72,6 +79,7 @@ def newest(items: Iterator[_Item]) -> Iterator[_Item]:
         except BaseException as error:  # raised again in the consumer
             failures.append(error)
         finally:
+            items.close()
             finished.set()
             with changed:
                 changed.notify()
@@ -88,7 +96,7 @@ def newest(items: Iterator[_Item]) -> Iterator[_Item]:
             yield item
     finally:
         finished.set()
-        reader.join()
+        reader.join(_CLOSE_S)
     if failures:
         raise failures[0]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, TransportError, WireError
-from janus_vit.planning.outcome import patience_s
 from janus_vit.planning.plan import Plan
 from janus_vit.runtime.clock import Clock, Stopwatch
 from janus_vit.runtime.flights.calls import Calls
 from janus_vit.runtime.flights.flight import Ending, Flight, Uplink
+from janus_vit.runtime.flights.rescues import wait_for
 from janus_vit.runtime.known_load import KnownLoad
 from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of
 from janus_vit.runtime.worker import EncodedPayload, Worker
-from janus_vit.wire.fields import LONGEST_WAIT_S
 from janus_vit.wire.messages import Request
 
 _LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
@@ -51,7 +50,7 @@ class Finisher:
             with Stopwatch(self._clock) as encoding:
                 payload = self._worker.encode(flight.state, plan)
         except WireError as error:
-            self._finish_here(flight, self._fallback_plan(flight), reason_of(error))
+            self._finish_here(flight, self._fallback_plan(flight, flight.deadline_s), reason_of(error))
             return
         self.worked_s += encoding.seconds
         flight.measured = replace(flight.measured, encode_s=encoding.seconds)
@@ -74,8 +73,13 @@ class Finisher:
             flight.decision.plan, reply.answer, measured, ended_s, transfers=(transfer,), uplink_s=waited_s
         )
 
-    def fall_back(self, flight: Flight) -> None:
-        """Finish a frame here because its call failed, or because its time is up."""
+    def fall_back(self, flight: Flight, until_s: float) -> None:
+        """Finish a frame here because its call failed, or because its time is up.
+
+        Args:
+            flight: the frame.
+            until_s: its deadline, or when another frame may need the device.
+        """
         if flight.failure is None and flight.call is not None:
             flight.call.cancel()
         error, failed_s = flight.failure or (DeadlineExceeded("no answer in time"), self._clock.now())
@@ -83,7 +87,7 @@ class Finisher:
             self._load.learn(error.expected_wait_s, error.price, failed_s, refused=True)
         elapsed_s = failed_s - flight.sent_s
         failed = transfer_of(error, flight.decision.predicted, failed_s, elapsed_s, flight.size_bytes)
-        plan = self._fallback_plan(flight)
+        plan = self._fallback_plan(flight, until_s)
         with Stopwatch(self._clock) as finishing:
             answer = self._worker.finish(flight.state, plan)
         self.worked_s += finishing.seconds
@@ -106,18 +110,16 @@ class Finisher:
         flight.ending = Ending(plan, answer, measured, self._clock.now(), fallback)
 
     def _send(self, flight: Flight, payload: EncodedPayload, calls: Calls) -> None:
-        sent_s, expected = self._clock.now(), flight.decision.predicted
-        left_s = flight.deadline_s - sent_s
-        patience = patience_s(left_s, expected.finish_s, expected.remote_s, spread=expected.spread)
-        wait_s = min(float(patience), LONGEST_WAIT_S)
-        flight.size_bytes, flight.sent_s, flight.give_up_s = len(payload.body), sent_s, sent_s + wait_s
-        flight.worked_s = self.worked_s
+        sent_s = self._clock.now()
+        flight.wait = wait_for(flight.decision, sent_s, flight.deadline_s)
+        left_s, wait_s = flight.deadline_s - sent_s, flight.wait.give_up_s - sent_s
+        flight.size_bytes, flight.sent_s, flight.worked_s = len(payload.body), sent_s, self.worked_s
         flight.call = calls.start(self._request(flight, payload, wait_s, left_s), wait_s)
 
-    def _fallback_plan(self, flight: Flight) -> Plan:
-        """The plan of a fallback: with the rescue schedule only if the planned one would miss the deadline."""
+    def _fallback_plan(self, flight: Flight, until_s: float) -> Plan:
+        """The plan of a fallback: with the rescue schedule only if the planned one would take too long."""
         plan, expected = flight.decision.plan, flight.decision.predicted
-        left_s = flight.deadline_s - self._clock.now()
+        left_s = until_s - self._clock.now()
         planned_s = expected.finish_s if expected.unhurried_s is None else expected.unhurried_s
         in_time = (1 + 2 * expected.spread) * planned_s <= left_s
         return replace(plan, rescue=None) if in_time else plan

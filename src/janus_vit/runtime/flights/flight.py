@@ -12,9 +12,11 @@ from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Trans
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision
 from janus_vit.runtime.flights.calls import Call
+from janus_vit.runtime.flights.rescues import Wait, last_moments
 from janus_vit.runtime.measuring import round_trip_s, with_reply
 from janus_vit.wire.messages import Reply
 
+GRACE_S = 0.002  # after the last moment of a call, which ends by itself
 _FASTEST = 0.5  # of the expected sending time: what an overlapped transfer may show at most
 
 
@@ -60,7 +62,7 @@ class Flight:
         trace: see `Outcome.trace`.
         size_bytes: payload bytes that were sent.
         sent_s: when it was sent.
-        give_up_s: when the device stops waiting for the reply.
+        wait: how long its reply may be waited for; None if it stays on the device.
         worked_s: compute of the device on all frames, when this one was sent.
         call: its request; None if it stays on the device.
         failure: why its call failed, and when; None if it has not.
@@ -79,7 +81,7 @@ class Flight:
     trace: str | None = None
     size_bytes: int = 0
     sent_s: float = 0.0
-    give_up_s: float = math.inf
+    wait: Wait | None = None
     worked_s: float = 0.0
     call: Call | None = None
     failure: tuple[JanusError, float] | None = None
@@ -94,6 +96,31 @@ class Flight:
     def send_s(self) -> float:
         """Expected time to send its payload alone."""
         return max(0.0, self.decision.predicted.transfer_s - round_trip_s(self.decision.predicted))
+
+
+def waits_of(flights: Iterable[Flight]) -> list[Wait]:
+    """The waits for frames without an answer, in the order of their deadlines."""
+    return [flight.wait for flight in _unanswered(flights) if flight.wait is not None]
+
+
+def first_lost(flights: Iterable[Flight], now_s: float) -> tuple[Flight, float] | None:
+    """The most urgent frame whose call failed or whose time is up, and until when the device may work on it.
+
+    Args:
+        flights: not delivered.
+        now_s: current time.
+    """
+    unanswered = _unanswered(flights)
+    moments = [*last_moments(waits_of(unanswered)), math.inf]
+    for index, flight in enumerate(unanswered):
+        if flight.failure is not None or now_s >= moments[index] + GRACE_S:
+            return flight, min(flight.deadline_s, moments[index + 1])
+    return None
+
+
+def _unanswered(flights: Iterable[Flight]) -> list[Flight]:
+    sent = [flight for flight in flights if flight.wait is not None and flight.ending is None]
+    return sorted(sent, key=lambda flight: flight.deadline_s)
 
 
 class Uplink:

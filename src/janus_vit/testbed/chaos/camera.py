@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from enum import Enum
 
 import numpy as np
@@ -46,7 +46,7 @@ class FailingCamera:
         """Yield the newest frame; its name is the number of its picture."""
         return returning("camera", lambda: newest(self._frames()), lambda message: None)
 
-    def _frames(self) -> Iterator[Sample]:
+    def _frames(self) -> Generator[Sample, None, None]:
         while True:
             time.sleep(self._period_s)
             while self.state is CameraState.STALLS:

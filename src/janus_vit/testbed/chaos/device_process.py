@@ -1,9 +1,13 @@
-"""Devices under faults, several in one process: each streams known frames and writes records, as `janus-vit device`."""
+"""Devices under faults, several in one process: each streams known frames and writes records, as `janus-vit device`.
+
+Several frames of each device are in flight at once.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -19,10 +23,11 @@ from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.planning.latency import PlatformProfile
+from janus_vit.planning.outcome import Outcome
 from janus_vit.records.writer import RecordWriter
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.device import Device
-from janus_vit.runtime.pacing import EveryFrame, NewestFrames
+from janus_vit.runtime.pacing import EveryFrame, NewestFrames, attended, attentive
 from janus_vit.sources.builtin import builtin_frames
 from janus_vit.sources.frames import Sample
 from janus_vit.testbed.chaos.camera import CameraState, FailingCamera
@@ -42,7 +47,7 @@ class DeviceSpec:
         policy: a preset's name.
         sla_s: time allowed for each frame.
         period_s: time between frames.
-        frames: length of the stream.
+        frames: length of the stream, unless it is told to stop before.
         slowdown: factor by which it is slower than this machine.
         images_allowed: False keeps pixels on the device.
         has_camera: True drops frames as with a live camera; False runs every frame.
@@ -84,8 +89,8 @@ class Witness:
     """What a device saw of one frame apart from its record.
 
     Attributes:
-        began_s: when the frame began, by the true `time.perf_counter`, which all processes share.
-        ended_s: when its answer was there.
+        began_s: when the device took the frame, by the true `time.perf_counter`, which all processes share.
+        ended_s: when its answer was delivered.
         denied_s: time that the machine kept the CPU from its thread, and by which its clock was set forward.
     """
 
@@ -93,21 +98,29 @@ class Witness:
     ended_s: float
     denied_s: float
 
+    def overlaps(self, other: Witness | None) -> bool:
+        """Whether two frames were in flight at the same time."""
+        return other is not None and self.began_s < other.ended_s and other.began_s < self.ended_s
+
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """What one device did.
 
     Attributes:
-        witnesses: of every frame that it ran, in order; empty until all devices of its process have ended.
-        frames: number of frames so far.
-        ended: whether the stream ended by itself.
+        witnesses: of every frame that was answered, by its number; empty until all devices of its process have ended.
+        frames: number of frames that it took so far.
+        remote: number of answers of the cloud so far.
+        was_stopped: whether it was told to take no more frames.
+        ended: whether the stream has ended.
         failure: error that ended it; empty if there was none.
         said: messages to the user.
     """
 
-    witnesses: Sequence[Witness] = ()
+    witnesses: Mapping[int, Witness] = field(default_factory=dict)
     frames: int = 0
+    remote: int = 0
+    was_stopped: bool = False
     ended: bool = False
     failure: str = ""
     said: Sequence[str] = ()
@@ -122,6 +135,11 @@ class StepClock:
     """
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopStreams:
+    """Command: take no more frames."""
 
 
 class _Clock:
@@ -143,8 +161,11 @@ class _Stream:
 
     spec: DeviceSpec
     camera: FailingCamera
-    witnesses: list[Witness] = field(default_factory=list)
+    witnessed: array[float] = field(default_factory=lambda: array("d"))  # see `Witness`, 4 numbers of each
     said: list[str] = field(default_factory=list)
+    frames: int = 0
+    remote: int = 0
+    is_stopped: bool = False
     ended: bool = False
     failure: str = ""
 
@@ -158,8 +179,11 @@ class _Stream:
 
     def streamed(self, with_witnesses: bool) -> Streamed:
         """What the device did so far."""
-        witnesses = tuple(self.witnesses) if with_witnesses else ()
-        return Streamed(witnesses, len(self.witnesses), self.ended, self.failure, tuple(self.said))
+        rows = zip(*[iter(self.witnessed)] * 4, strict=True) if with_witnesses else ()
+        witnesses = {int(number): Witness(*times) for number, *times in rows}
+        return Streamed(
+            witnesses, self.frames, self.remote, self.is_stopped, self.ended, self.failure, tuple(self.said)
+        )
 
     def _run(self, setup: DevicesSetup, model: Model, engine: Engine, clock: _Clock) -> None:
         spec = self.spec
@@ -178,19 +202,31 @@ class _Stream:
         writer = RecordWriter(spec.records, model.labels, notify=self.said.append)
         with closing(device), closing(writer):
             for sample in islice(self._frames(device), spec.frames):
-                began_s, offset_s, denied_s = clock.true(), clock.offset_s, _denied_s()
-                outcome = device.infer(sample.frame, sample.captured_s)
-                denied_s = _denied_s() - denied_s + clock.offset_s - offset_s
-                self.witnesses.append(Witness(began_s, clock.true(), denied_s))
-                writer.write(outcome, sample.name)
+                deliver = self._witnessed(clock, writer, sample.name)
+                self.frames += 1
+                device.submit(sample.frame, sample.captured_s, deliver)
+            device.drain()
+
+    def _witnessed(self, clock: _Clock, writer: RecordWriter, name: str) -> Callable[[Outcome], None]:
+        """Witness a frame from now until its answer is delivered, and write its record then."""
+        number, began_s, offset_s, denied_s = self.frames, clock.true(), clock.offset_s, _denied_s()
+
+        def deliver(outcome: Outcome) -> None:
+            since_s = _denied_s() - denied_s + clock.offset_s - offset_s
+            self.witnessed.extend((number, began_s, clock.true(), since_s))
+            self.remote += outcome.fallback is None and not outcome.plan.is_local
+            writer.write(outcome, name)
+
+        return deliver
 
     def _frames(self, device: Device) -> Iterator[Sample]:
-        spec = self.spec
+        spec, now = self.spec, time.perf_counter
+        wait, stopped = attentive(device, now, time.sleep), lambda: self.is_stopped
         if not spec.has_camera:
             samples = (Sample(str(index), picture, None) for index, picture in cycle(enumerate(pictures())))
-            return iter(EveryFrame(samples, spec.period_s, time.perf_counter, time.sleep))
-        skip = device.skip_if_hopeless
-        return iter(NewestFrames(self.camera.samples(), spec.period_s, skip, time.perf_counter, time.sleep))
+            return iter(EveryFrame(samples, spec.period_s, now, wait, stopped))
+        newest = attended(self.camera.samples(), device, now, stopped)
+        return iter(NewestFrames(newest, spec.period_s, device.skip_if_hopeless, now, wait, stopped))
 
 
 def pictures() -> list[NDArray[np.uint8]]:
@@ -217,6 +253,9 @@ def _answer(command: object, streams: Sequence[_Stream], clock: _Clock) -> list[
     elif isinstance(command, CameraState):
         for stream in streams:
             stream.camera.state = command
+    elif isinstance(command, StopStreams):
+        for stream in streams:
+            stream.is_stopped = True
     done = all(stream.ended for stream in streams)
     return [stream.streamed(with_witnesses=done) for stream in streams]
 

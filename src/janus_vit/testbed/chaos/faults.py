@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 from janus_vit.testbed.chaos import attackers
 from janus_vit.testbed.chaos.camera import CameraState
@@ -31,12 +31,14 @@ class Fault:
         seconds: how long it lasts.
         inject: a context in which it goes wrong.
         freezes_devices: whether devices cannot run meanwhile.
+        ends_cloud: whether the cloud process ends.
     """
 
     name: str
     seconds: float
     inject: Callable[[ChaosRig], AbstractContextManager[None]]
     freezes_devices: bool = False
+    ends_cloud: bool = False
 
 
 @contextmanager
@@ -68,11 +70,15 @@ def devices_frozen(rig: ChaosRig) -> Iterator[None]:
 @contextmanager
 def link_cut(rig: ChaosRig) -> Iterator[None]:
     """Connections are reset again and again, in the middle of messages."""
-    until_s = time.perf_counter() + 2.0
-    while time.perf_counter() < until_s:
-        rig.link.cut()
-        time.sleep(_CUT_EVERY_S)
+    ended = Event()
+
+    def cut_again_and_again() -> None:
+        while not ended.wait(_CUT_EVERY_S):
+            rig.link.cut()
+
+    Thread(target=cut_again_and_again, daemon=True).start()
     yield
+    ended.set()
 
 
 @contextmanager
@@ -161,9 +167,9 @@ def camera(state: CameraState) -> Callable[[ChaosRig], AbstractContextManager[No
 
 
 FAULTS = (
-    Fault("cloud killed and restarted", 4.0, cloud_killed),
+    Fault("cloud killed and restarted", 4.0, cloud_killed, ends_cloud=True),
     Fault("cloud frozen", 5.0, cloud_frozen),
-    Fault("link cut in messages", 1.0, link_cut),
+    Fault("link cut in messages", 3.0, link_cut),
     Fault("outage", 10.0, outage),
     Fault("rate x 0.01", 5.0, link_slow),
     Fault("bytes changed", 4.0, bytes_changed),
@@ -172,7 +178,7 @@ FAULTS = (
     Fault("clock of devices + 30 s", 1.0, clock_stepped),
     Fault("devices frozen", 3.0, devices_frozen, freezes_devices=True),
     Fault("disk full", 6.0, disk_full),
-    Fault("no memory in the cloud", 4.0, no_memory),
+    Fault("no memory in the cloud", 4.0, no_memory, ends_cloud=True),
     Fault("camera stalls", 2.0, camera(CameraState.STALLS)),
     Fault("camera repeats", 2.0, camera(CameraState.REPEATS)),
     Fault("camera dies and returns", 3.0, camera(CameraState.IS_DEAD)),

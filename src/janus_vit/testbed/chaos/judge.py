@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from janus_vit.planning.outcome import Outcome
 from janus_vit.records.reader import Record
 from janus_vit.testbed.chaos.device_process import DeviceSpec, Streamed, Witness
 
-_FRACTION_OF_RUN = 3  # memory at the end of the first part is compared with that in the last part
-_GROWTH, _GROWTH_MB = 1.05, 30.0
+_WARM_UP = 5  # the first part of so many
+_FEWEST = 120  # samples
+_GROWTH, _GROWTH_MB = 0.02, 5.0  # of memory that is flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,13 @@ class Window:
     end_s: float
     freezes_devices: bool = False
 
-    def overlap_s(self, began_s: float, ended_s: float) -> float:
-        """How long it was there in an interval."""
-        return max(0.0, min(self.end_s, ended_s) - max(self.begin_s, began_s))
+    def overlap_s(self, witness: Witness) -> float:
+        """How long it was there while a frame was in flight."""
+        return max(0.0, min(self.end_s, witness.ended_s) - max(self.begin_s, witness.began_s))
+
+    def meets(self, witness: Witness) -> bool:
+        """Whether it was there while a frame was in flight."""
+        return self.begin_s < witness.ended_s and witness.began_s < self.end_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Verdict:
         needlessly_late: late answers of frames for which a plan without the cloud would have been in time.
         fallbacks: frames that the device finished itself after the cloud failed it.
         remote: frames that the cloud answered.
+        overlapped: frames that were computed while others were in the air.
         problems: what else went wrong, and the first case of each kind.
     """
 
@@ -60,6 +67,7 @@ class Verdict:
     needlessly_late: int = 0
     fallbacks: int = 0
     remote: int = 0
+    overlapped: int = 0
     problems: tuple[str, ...] = ()
 
     @property
@@ -96,51 +104,71 @@ def judge_device(
     numbers = [record.outcome.frame for record in records]
     seen = set(numbers)
     problems = [f"{spec.name}: {streamed.failure}"] if streamed.failure else []
-    if len(streamed.witnesses) != spec.frames:
-        problems.append(f"{spec.name}: ran {len(streamed.witnesses)} of {spec.frames} frames")
+    if streamed.frames != spec.frames and not streamed.was_stopped:
+        problems.append(f"{spec.name}: ran {streamed.frames} of {spec.frames} frames")
     if not spec.has_camera and any(int(each.name or -1) != each.outcome.frame % pictures for each in records):
         problems.append(f"{spec.name}: a record belongs to another frame")
+    outcomes = [record.outcome for record in records]
     wrong = [each.outcome for each in records if not agrees(int(each.name or -1), each.outcome)]
-    late = [each.outcome for each in records if not each.outcome.met]
-    needless = [
-        outcome
-        for outcome in late
-        if outcome.frame < len(streamed.witnesses)
-        and not _is_excused(outcome, streamed.witnesses[outcome.frame], windows, fastest_s)
-    ]
+    late = [outcome for outcome in outcomes if not outcome.met]
+    needless = [each for each in late if not _is_excused(each, streamed.witnesses, outcomes, windows, fastest_s)]
     problems += [f"{spec.name}: wrong: {_words(outcome)}" for outcome in wrong[:1]]
     problems += [f"{spec.name}: needlessly late: {_words(outcome)}" for outcome in needless[:1]]
     return Verdict(
-        frames=len(streamed.witnesses),
-        lost=len(set(range(len(streamed.witnesses))) - seen),
+        frames=streamed.frames,
+        lost=len(set(range(streamed.frames)) - seen),
         duplicated=len(numbers) - len(seen),
         disordered=sum(later < earlier for earlier, later in zip(numbers, numbers[1:], strict=False)),
         wrong=len(wrong),
         late=len(late),
         needlessly_late=len(needless),
-        fallbacks=sum(each.outcome.fallback is not None for each in records),
-        remote=sum(each.outcome.fallback is None and not each.outcome.plan.is_local for each in records),
+        fallbacks=sum(outcome.fallback is not None for outcome in outcomes),
+        remote=sum(outcome.fallback is None and not outcome.plan.is_local for outcome in outcomes),
+        overlapped=sum(outcome.overlap.others > 0 for outcome in outcomes),
         problems=tuple(problems),
     )
 
 
-def _is_excused(outcome: Outcome, witness: Witness, windows: Sequence[Window], fastest_s: float) -> bool:
-    """Whether no plan could have been in time, or the machine computed this very frame more slowly than before.
+def _is_excused(
+    outcome: Outcome,
+    witnesses: Mapping[int, Witness],
+    outcomes: Sequence[Outcome],
+    windows: Sequence[Window],
+    fastest_s: float,
+) -> bool:
+    """Whether no plan could have been in time, or the machine computed more slowly than before just then.
 
     The fastest plan without the cloud, at the speed that the machine really had, and with the time during which it did
     not run this device, would have been late. A camera's frame may be old when the device gets it. A slowed device
-    multiplies the noise of this machine, so what compute took beyond its prediction counts against no plan.
+    multiplies the noise of this machine, so what compute took beyond its prediction counts against no plan: that of
+    this frame, and that of the frames that were in flight with it.
     """
-    measured, predicted = outcome.measured, outcome.predicted
-    expected_s = predicted.device_s + (predicted.finish_s if outcome.fallback is not None else 0.0)
-    computed_s = measured.device_s + measured.fallback_s
+    witness = witnesses.get(outcome.frame)
+    if witness is None:
+        return False
+    measured = outcome.measured
+    computed_s, expected_s = _compute_s(outcome)
     slower = max(1.0, computed_s / expected_s) if expected_s else 1.0
-    frozen_s = sum(each.overlap_s(witness.began_s, witness.ended_s) for each in windows if each.freezes_devices)
+    frozen_s = sum(each.overlap_s(witness) for each in windows if each.freezes_devices)
     stopped_s = witness.denied_s + frozen_s
     age_s = max(0.0, measured.total_s - (witness.ended_s - witness.began_s) - witness.denied_s)
     needed_s = measured.prepare_s + measured.plan_s + slower * fastest_s
-    own_s = measured.total_s - stopped_s - max(0.0, computed_s - expected_s)
+    noise_s = sum(
+        max(0.0, taken_s - wanted_s)
+        for taken_s, wanted_s in (_compute_s(each) for each in outcomes if witness.overlaps(witnesses.get(each.frame)))
+    )
+    own_s = measured.total_s - stopped_s - noise_s
     return age_s + stopped_s + needed_s > outcome.sla_s or own_s <= outcome.sla_s
+
+
+def _compute_s(outcome: Outcome) -> tuple[float, float]:
+    """Compute of a frame on the device, and what was expected."""
+    measured, predicted = outcome.measured, outcome.predicted
+    finish_s = predicted.finish_s
+    if outcome.plan.rescue is None and predicted.unhurried_s is not None:
+        finish_s = predicted.unhurried_s
+    expected_s = predicted.device_s + (0.0 if outcome.fallback is None else finish_s)
+    return measured.device_s + measured.fallback_s, expected_s
 
 
 def _words(outcome: Outcome) -> str:
@@ -148,7 +176,13 @@ def _words(outcome: Outcome) -> str:
     return f"frame {outcome.frame}, {outcome.plan}, {measured}, predicted {outcome.predicted}, {outcome.fallback}"
 
 
+def growth_mb(sizes_mb: Sequence[float]) -> float:
+    """Growth of memory after the warm-up, from the first quarter to the last one: of medians, without peaks."""
+    steady = sizes_mb[len(sizes_mb) // _WARM_UP :]
+    part = len(steady) // 4
+    return median(steady[-part:]) - median(steady[:part]) if part else 0.0
+
+
 def grows(sizes_mb: Sequence[float]) -> bool:
-    """Whether memory grew from the first third of a run to its last third."""
-    part = len(sizes_mb) // _FRACTION_OF_RUN
-    return part > 0 and max(sizes_mb[-part:]) > _GROWTH * max(sizes_mb[:part]) + _GROWTH_MB
+    """Whether memory is not flat. A run of less than two minutes, with a sample every second, does not show it."""
+    return len(sizes_mb) >= _FEWEST and growth_mb(sizes_mb) > _GROWTH * max(sizes_mb, default=0.0) + _GROWTH_MB

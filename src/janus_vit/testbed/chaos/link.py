@@ -21,8 +21,8 @@ class FailingLink:
     Args:
         host: of the server.
         port: of the server.
-        mbps: rate in each direction.
         delay_s: one-way delay.
+        mbps: rate in each direction.
 
     Attributes:
         mbps: rate in each direction; may be changed at any time.
@@ -30,7 +30,7 @@ class FailingLink:
         corrupted: share of the segments in which one byte is changed.
     """
 
-    def __init__(self, host: str, port: int, mbps: float = 20.0, delay_s: float = 0.003) -> None:
+    def __init__(self, host: str, port: int, delay_s: float, mbps: float = 20.0) -> None:
         self._server = (host, port)
         self._delay_s = delay_s
         self.mbps, self.is_silent, self.corrupted = mbps, False, 0.0

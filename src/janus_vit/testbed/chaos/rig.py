@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from janus_vit.errors import Unreachable
-from janus_vit.testbed.chaos.device_process import DevicesSetup, Streamed, serve_devices
+from janus_vit.testbed.chaos.device_process import DevicesSetup, StopStreams, Streamed, serve_devices
 from janus_vit.testbed.chaos.link import FailingLink
 from janus_vit.testbed.child_process import ChildProcess
 from janus_vit.testbed.cloud_process import CloudProcess, CloudSetup
@@ -27,11 +27,13 @@ class Memory:
 
     Attributes:
         at_s: by `time.perf_counter`.
+        cloud: number of cloud processes so far.
         cloud_mb: of the cloud process.
         devices_mb: of the processes of devices, added up.
     """
 
     at_s: float
+    cloud: int
     cloud_mb: float
     devices_mb: float
 
@@ -42,6 +44,7 @@ class ChaosRig:
     Args:
         cloud: the cloud.
         groups: the devices of each process; the rig fills in the address.
+        delay_s: one-way delay of the link.
 
     Attributes:
         link: between the devices and the cloud.
@@ -52,10 +55,11 @@ class ChaosRig:
         JanusError: the cloud did not start.
     """
 
-    def __init__(self, cloud: CloudSetup, groups: Sequence[DevicesSetup]) -> None:
+    def __init__(self, cloud: CloudSetup, groups: Sequence[DevicesSetup], delay_s: float) -> None:
         self.cloud = CloudProcess(cloud)
+        self._clouds = 1
         self._setup = replace(cloud, port=self.cloud.port)
-        self.link = FailingLink(cloud.host, self.cloud.port)
+        self.link = FailingLink(cloud.host, self.cloud.port, delay_s=delay_s)
         self.devices = [ChildProcess("a process of devices", serve_devices) for _ in groups]
         for process, group in zip(self.devices, groups, strict=True):
             process.send(replace(group, address=self.link.address))
@@ -74,6 +78,7 @@ class ChaosRig:
         if not _is_running(self.cloud.process_id):
             self.cloud.close()
             self.cloud = CloudProcess(self._setup)
+            self._clouds += 1
 
     def ask(self, process: ChildProcess, command: object = None) -> list[Streamed]:
         """Send a command to the devices of a process, and return what they did so far.
@@ -89,10 +94,16 @@ class ChaosRig:
         """What each device did so far; of a process that has ended, that it failed."""
         return [each for process in self.devices for each in self._streamed_by(process)]
 
+    def stop_streams(self) -> None:
+        """Let the devices take no more frames. A process that has ended is left alone."""
+        for process in self.devices:
+            with suppress(Unreachable):
+                self.ask(process, StopStreams())
+
     def memory(self) -> Memory:
         """Resident memory now."""
         devices = sum(_resident_mb(process.process_id) for process in self.devices)
-        return Memory(time.perf_counter(), _resident_mb(self.cloud.process_id), devices)
+        return Memory(time.perf_counter(), self._clouds, _resident_mb(self.cloud.process_id), devices)
 
     def _streamed_by(self, process: ChildProcess) -> list[Streamed]:
         try:

@@ -12,7 +12,7 @@ from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.plan import ModelShape
-from janus_vit.planning.schedules import largest_level, make_schedule
+from janus_vit.planning.schedules import levels, make_schedule
 from janus_vit.records.reader import read_records
 from janus_vit.testbed.chaos.device_process import PICTURES, DeviceSpec, DevicesSetup, Streamed, pictures
 from janus_vit.testbed.chaos.faults import Fault
@@ -23,6 +23,7 @@ from janus_vit.testbed.cloud_process import CloudSetup
 
 _SAMPLE_S = 1.0  # between two samples of memory
 _POLL_S = 0.1
+_USED_AGAIN_S = 3.0  # devices that had no answer of a cloud for so long are not waited for
 _START_TIMEOUT_S = 120.0
 _FAMILY = "exponential"
 
@@ -36,9 +37,10 @@ class Plan:
         profile: of this machine, in CPU time.
         engine: name of the engine.
         faults: come one after the other.
-        repeats: True: they come again until the devices are finished.
+        repeated: those that then come again until the devices are finished; none: the devices are stopped.
         pause_s: between two faults.
         groups: the devices of each process.
+        delay_s: one-way delay of the link.
         host: address of the cloud.
         namespace: path of the network namespace of the cloud; None is the current one.
     """
@@ -47,9 +49,10 @@ class Plan:
     profile: PlatformProfile
     engine: str
     faults: Sequence[Fault]
-    repeats: bool
+    repeated: Sequence[Fault]
     pause_s: float
     groups: Sequence[Sequence[DeviceSpec]]
+    delay_s: float = 0.003
     host: str = "127.0.0.1"
     namespace: str | None = None
 
@@ -80,6 +83,13 @@ class Report:
     said: Sequence[str]
 
     @property
+    def cloud_mb(self) -> list[float]:
+        """Memory of the cloud process that lived longest, sample by sample."""
+        clouds = [sample.cloud for sample in self.memory]
+        longest = max(clouds, key=clouds.count)
+        return [sample.cloud_mb for sample in self.memory if sample.cloud == longest]
+
+    @property
     def total(self) -> Verdict:
         """All devices together."""
         return sum(self.verdicts, Verdict())
@@ -100,16 +110,19 @@ def run_chaos(plan: Plan, model: Model, engine: Engine, tell: Callable[[str], No
     setups = [DevicesSetup(plan.model, plan.engine, plan.profile, "", tuple(group)) for group in plan.groups]
     began_s = time.perf_counter()
     windows: list[Window] = []
-    with ChaosRig(CloudSetup(plan.model, plan.profile, plan.engine, plan.host, plan.namespace), setups) as rig:
+    cloud = CloudSetup(plan.model, plan.profile, plan.engine, plan.host, plan.namespace)
+    with ChaosRig(cloud, setups, plan.delay_s) as rig:
         memory, ended = [rig.memory()], Event()
         Thread(target=_sample_memory, args=(rig, memory, ended), daemon=True).start()
         try:
             _wait_for_first_frames(rig)
-            for fault in cycle(plan.faults) if plan.repeats else plan.faults:
-                if not _wait(rig, plan.pause_s):
+            for fault in chain(plan.faults, cycle(plan.repeated)):
+                if not (_wait(rig, plan.pause_s) and _wait_for_cloud(rig)):
                     break
                 tell(f"{time.perf_counter() - began_s:6.1f} s  {fault.name}")
                 windows.append(_strike(rig, fault))
+            if plan.faults and not plan.repeated:
+                rig.stop_streams()
             while _wait(rig, plan.pause_s):
                 pass
             streamed = rig.streamed()
@@ -142,6 +155,16 @@ def _wait(rig: ChaosRig, seconds: float) -> bool:
     return False
 
 
+def _wait_for_cloud(rig: ChaosRig) -> bool:
+    """Wait until the cloud answers devices again, so that a fault finds frames in the air; see `_wait`."""
+    until_s, before = time.perf_counter() + _USED_AGAIN_S, [each.remote for each in rig.streamed()]
+    while time.perf_counter() < until_s and _wait(rig, _POLL_S):
+        used = [each.remote > count for each, count in zip(rig.streamed(), before, strict=True)]
+        if sum(used) * 2 > len(used):
+            break
+    return _wait(rig, 0.0)
+
+
 def _sample_memory(rig: ChaosRig, samples: list[Memory], ended: Event) -> None:
     while not ended.wait(_SAMPLE_S):
         samples.append(rig.memory())
@@ -157,17 +180,17 @@ def _judge(
     seconds: float,
 ) -> Report:
     reference = Reference(model, engine, plan.profile, pictures())
-    verdicts, struck = [], {window.name: (0, 0, 0) for window in windows}
+    verdicts, struck = [], {fault.name: (0, 0, 0) for fault in plan.faults}
     for spec, each in zip(
         plan.devices, chain(streamed, repeat(Streamed(ended=True, failure="no answer"))), strict=False
     ):
         records = read_records(spec.records).records
         fastest_s = fastest_local_s(plan.profile.slowed(spec.slowdown), model.shape)
         verdicts.append(judge_device(spec, each, records, windows, reference.agrees, PICTURES, fastest_s))
-        for record, witness in zip(records, each.witnesses, strict=False):
-            for name in {window.name for window in windows if window.overlap_s(witness.began_s, witness.ended_s)}:
+        for outcome in (record.outcome for record in records):
+            witness = each.witnesses.get(outcome.frame)
+            for name in {window.name for window in windows if witness is not None and window.meets(witness)}:
                 frames, late, fallbacks = struck[name]
-                outcome = record.outcome
                 struck[name] = (frames + 1, late + (not outcome.met), fallbacks + (outcome.fallback is not None))
     reference.close()
     said = [
@@ -177,7 +200,16 @@ def _judge(
 
 
 def fastest_local_s(profile: PlatformProfile, shape: ModelShape) -> float:
-    """Time of the fastest plan without a cloud: that which merges most."""
-    schedule = make_schedule(_FAMILY, largest_level(_FAMILY, shape), shape)
-    blocks_s = profile.stack_seconds(schedule.tokens, "quadratic", shape.head_tokens)
+    """Time of the fastest plan without a cloud."""
+    return min(_whole_s(profile, shape, level) for level in levels(_FAMILY, shape))
+
+
+def unmerged_s(profile: PlatformProfile, shape: ModelShape) -> float:
+    """Time of a frame without a cloud whose tokens are not merged."""
+    return _whole_s(profile, shape, 0.0)
+
+
+def _whole_s(profile: PlatformProfile, shape: ModelShape, level: float) -> float:
+    tokens = make_schedule(_FAMILY, level, shape).tokens
+    blocks_s = profile.stack_seconds(tokens, "quadratic", shape.head_tokens)
     return profile.stem_s + float(blocks_s.sum()) + profile.head_s
