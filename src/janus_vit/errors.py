@@ -69,6 +69,10 @@ class OtherModel(Rejected):
     """The cloud refused the request because it runs another model."""
 
 
+class TooMany(Rejected):
+    """The cloud refused the request because this device already has too many on their way, or all devices together."""
+
+
 class Unauthenticated(Rejected):
     """The cloud does not know the device: its token or certificate is missing, wrong or revoked."""
 

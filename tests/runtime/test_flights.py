@@ -2,11 +2,12 @@
 
 import dataclasses
 from itertools import islice, pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, Unreachable
+from janus_vit.errors import InputError, TooMany, Unreachable
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Answer, Overlap, Prediction
 from janus_vit.planning.payloads import LOCAL
@@ -19,6 +20,7 @@ from janus_vit.records.writer import RecordWriter
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.flights.calls import EndedCall
+from janus_vit.runtime.flights.limit import FlightLimit
 from janus_vit.runtime.pacing import attended
 from janus_vit.runtime.worker import EncodedPayload
 from janus_vit.simulation.clock import VirtualClock
@@ -183,6 +185,34 @@ def test_more_frames_are_in_flight_where_the_device_finishes_them_faster():
         delivered, _ = stream(Planned([SENT], finish_s=finish_s), [0.1] * 12, frames=12)
         most.append(max(outcome.overlap.others for outcome, _ in delivered))
     assert most == [3, 2, 0]
+
+
+def test_many_frames_in_flight_are_reached_slowly():
+    delivered, _ = stream(Planned([SENT], finish_s=0.01), [0.1] * 120, frames=120, in_flight=6)
+    others = [outcome.overlap.others for outcome, _ in delivered]
+    assert [max(others[:50]), max(others[60:100]), max(others)] == [3, 4, 5]
+
+
+def test_fewer_frames_are_in_flight_once_the_cloud_has_refused_so_many():
+    replies_s = [0.1] * 3 + [TooMany("client 'robot' already has 3 requests waiting")] + [0.1] * 20
+    delivered, _ = stream(Planned([SENT], finish_s=0.02), replies_s, frames=24)
+    others = [outcome.overlap.others for outcome, _ in delivered]
+    assert [max(others[:5]), max(others[5:])] == [3, 2]
+
+
+def test_a_frame_that_fails_while_many_are_in_flight_leaves_few():
+    delivered, _ = stream(Planned([SENT], finish_s=0.01), [0.1] * 130 + [None] + [0.1] * 29, frames=160, in_flight=6)
+    others = [outcome.overlap.others for outcome, _ in delivered]
+    assert [max(others[:130]), max(others[137:])] == [5, 3]
+
+
+def test_one_more_frame_is_tried_after_a_thousand_without_a_refusal():
+    limit = FlightLimit(3)
+    limit.failed(SimpleNamespace(failure=(TooMany("full"), 0.0), overlap=Overlap(others=1)))
+    for frames in (1, 2, 3, 3):
+        assert limit.frames == frames
+        for _ in range(1000):
+            limit.delivered()
 
 
 def test_the_planner_knows_when_the_uplink_will_be_free():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from janus_vit.errors import TooMany
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.factory import engine_for
 from janus_vit.model.heads.answers import map_format
@@ -33,6 +34,7 @@ from janus_vit.wire.rpc import STREAM
 from janus_vit.wire.stream_report import serialise_stream_report
 
 _LONGEST_HELLO_S = 3.0  # frames wait for the first attempt, and there are more
+_TOO_MANY = f"{TooMany.__name__}: "
 _UNKNOWN_MBPS, _UNKNOWN_RTT_S = 1.0, 0.0  # of the link to a cloud that is absent, which no plan uses
 
 
@@ -108,7 +110,7 @@ def connect(
 
 
 class _Listener:
-    """Counts and traces frames, and says once that a cloud tells what cannot be right."""
+    """Counts and traces frames, and says once that a cloud tells what cannot be right or refuses so many frames."""
 
     def __init__(
         self, stream: StreamCounters, address: str, notify: Callable[[str], None], tracer: FrameTracer | None
@@ -117,7 +119,7 @@ class _Listener:
         self._address = address
         self._notify = notify
         self._tracer = tracer
-        self._has_told = False
+        self._has_told = self._has_told_limit = False
 
     def __call__(self, outcome: Outcome) -> None:
         self._stream.add(outcome)
@@ -127,6 +129,9 @@ class _Listener:
         if wrong is not None and not self._has_told:
             self._has_told = True
             self._notify(f"{self._address} tells what cannot be right, which is not used: {wrong}; the rest is counted")
+        if not self._has_told_limit and (outcome.fallback or "").startswith(_TOO_MANY):
+            self._has_told_limit = True
+            self._notify(f"{(outcome.fallback or '').removeprefix(_TOO_MANY)}; fewer frames are in flight from now on")
 
 
 def _untraced() -> None:

@@ -22,6 +22,7 @@ from janus_vit.runtime.config import check_sla
 from janus_vit.runtime.flights.calls import BlockingCalls, Calls, several_calls
 from janus_vit.runtime.flights.finishing import Finisher
 from janus_vit.runtime.flights.flight import GRACE_S, Flight, Uplink, first_lost, waits_of
+from janus_vit.runtime.flights.limit import FlightLimit
 from janus_vit.runtime.flights.probes import Probes
 from janus_vit.runtime.flights.rescues import has_room, last_moments
 from janus_vit.runtime.known_load import KnownLoad
@@ -44,7 +45,7 @@ class Device:
         clock: source of the time; default: the wall clock.
         probe_timeout_s: how long to wait for a probe of the link.
         on_outcome: called after every frame.
-        in_flight: number of frames that `submit` lets run at once.
+        in_flight: number of frames that `submit` lets run at once; fewer while the cloud refuses so many.
         trace: called before every frame; returns its trace, see `Outcome.trace`.
 
     Raises:
@@ -71,7 +72,7 @@ class Device:
         self._sla_s = sla_s
         self._clock = clock or WallClock()
         self._on_outcome = on_outcome
-        self._in_flight = in_flight
+        self._limit = FlightLimit(in_flight)
         self._trace = trace
         self._blocking: Calls = BlockingCalls(transport, self._clock)
         self._calls = self._blocking if in_flight == 1 else several_calls(transport)
@@ -221,7 +222,7 @@ class Device:
 
     def _has_room(self) -> bool:
         """Whether a frame that is captured now could begin at once, and is likely to be in time."""
-        if len(self._flights) >= self._in_flight:
+        if len(self._flights) >= self._limit.frames:
             return False
         situation = self._situation(self._clock.now())
         decision = self._policy.choose(situation)
@@ -258,6 +259,7 @@ class Device:
         self._take_replies()
         while (lost := first_lost(self._flights, self._clock.now())) is not None:
             self._finisher.fall_back(*lost)
+            self._limit.failed(lost[0])
             self._take_replies()
 
     def _take_replies(self) -> None:
@@ -269,6 +271,7 @@ class Device:
     def _deliver(self, flight: Flight) -> None:
         ending = flight.ending
         assert ending is not None
+        self._limit.delivered()
         now_s = self._clock.now()
         worked_s = self._finisher.worked_s - flight.worked_s - ending.measured.fallback_s if flight.call else 0.0
         outcome = Outcome(

@@ -11,6 +11,7 @@ from janus_vit.errors import (
     OtherModel,
     Overloaded,
     Rejected,
+    TooMany,
     TransportError,
     Unauthenticated,
     Unreachable,
@@ -20,6 +21,7 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.wire.load_messages import parse_price
 from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE
 
+_LARGE_REPLY = "larger than max"  # gRPC itself refuses a reply, with the same status
 _LONGEST_DETAILS = 500  # characters
 
 
@@ -35,8 +37,10 @@ def translated(error: grpc.RpcError, address: str) -> TransportError:
     refusal = f"{address} refused ({code.name.lower()}): {details}"
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return OtherModel(refusal)
-    wait_s = _expected_wait_s(error)
-    return Rejected(refusal) if wait_s is None else Overloaded(refusal, wait_s, _price(error))
+    if (wait_s := _expected_wait_s(error)) is not None:
+        return Overloaded(refusal, wait_s, _price(error))
+    is_full = code is grpc.StatusCode.RESOURCE_EXHAUSTED and _LARGE_REPLY not in details
+    return TooMany(refusal) if is_full else Rejected(refusal)
 
 
 def _printable(details: str) -> str:
