@@ -62,7 +62,13 @@ class DeadlineExceeded(TransportError):
 
 
 class Rejected(TransportError):
-    """The cloud refused the request: another model, overload, or a request that it cannot read."""
+    """The cloud refused the request: another model, overload, or a request that it cannot read.
+
+    Attributes:
+        impossible: what the refusal tells of the cloud's load that cannot be right, a sentence each.
+    """
+
+    impossible: tuple[str, ...] = ()
 
 
 class OtherModel(Rejected):

@@ -14,7 +14,7 @@ from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.messages import Greeting, serialise_greeting
-from janus_vit.wire.rpc import HELLO, INFER, PROBE, SERVICE
+from janus_vit.wire.rpc import EXPECTED_WAIT, HELLO, INFER, PRICE, PROBE, SERVICE
 
 HONEST = {"classes": [3, 1], "probabilities": [0.6, 0.3]}
 
@@ -27,6 +27,7 @@ class LyingCloud:
         self.reply = pb.InferReply(**HONEST)
         self.probe = pb.ProbeReply()
         self.refusal = None
+        self.trailers = ()
         self.number = lambda number: 0  # of the reply to a request or probe of that number
         self._server = grpc.server(ThreadPoolExecutor(2))
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler
@@ -45,6 +46,7 @@ class LyingCloud:
     def _infer(self, requests, context):
         (request,) = requests
         if self.refusal is not None:
+            context.set_trailing_metadata(self.trailers)
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.refusal)
         self.reply.number = self.number(pb.InferRequest.FromString(request).number)
         return self.reply.SerializeToString()
@@ -171,6 +173,31 @@ def test_a_refusal_cannot_control_a_terminal(cloud, device, frames):
     assert len(outcome.fallback) < 700
     assert "refused (resource_exhausted): \ufffd[2Jxxx" in outcome.fallback
     assert outcome.fallback.startswith(TooMany.__name__)
+
+
+@pytest.mark.parametrize(
+    ("trailers", "says"),
+    [
+        ({EXPECTED_WAIT: "-1"}, "load: refusal: expected wait of '-1', which is no time"),
+        ({EXPECTED_WAIT: "nan"}, "load: refusal: expected wait of 'nan'"),
+        ({EXPECTED_WAIT: "inf"}, "load: refusal: expected wait of 'inf'"),
+        ({EXPECTED_WAIT: "9" * 500}, "load: refusal: expected wait of '9999"),
+        ({EXPECTED_WAIT: "soon"}, "load: refusal: expected wait of 'soon'"),
+        ({EXPECTED_WAIT: "1e9"}, "load: expected wait of 1e+09 s"),
+        ({PRICE: b"\xff"}, "load: refusal: "),
+        ({PRICE: pb.Price(frame_s=-1.0).SerializeToString()}, "load: refusal: field price is "),
+    ],
+)
+def test_a_load_that_cannot_be_in_a_refusal_is_ignored_counted_and_told(cloud, device, frames, trailers, says):
+    cloud.refusal, cloud.trailers = "full", tuple(trailers.items())
+    tally = Tally()
+    outcome = device.infer(frames[0])
+    tally.add(outcome)
+    assert outcome.refused
+    (told,) = outcome.impossible
+    assert told.startswith(says)
+    assert len(told) < 200
+    assert tally.summary().impossible == 1
 
 
 class Numbers:

@@ -56,7 +56,11 @@ def cloud(
     ] = 32,
     metrics_port: Annotated[
         int | None,
-        typer.Option("--metrics-port", metavar="PORT", help="Serve Prometheus metrics on this port, path /metrics."),
+        typer.Option(
+            "--metrics-port",
+            metavar="PORT",
+            help="Serve Prometheus metrics on this port; with --tokens or --client-ca to this machine only.",
+        ),
     ] = None,
     page: PageAddress = None,
     traces: Traces = False,
@@ -151,6 +155,8 @@ def cloud(
         cloud_page(page, server, events, access) as page_url,
     ):
         say(messages(), f"serving {served.name} on {host}:{server.port} with {server.capacity}; Ctrl-C stops it")
+        if server.metrics_url is not None:
+            say(messages(), f"metrics: {server.metrics_url}")
         if as_json:
             where = {"host": host, "port": server.port, "model": served.name, "fingerprint": served.fingerprint}
             pages = {"metrics_port": server.metrics_port, "page": page_url}

@@ -157,6 +157,7 @@ class MetricsPage:
                 f"metrics cannot be served on {host}:{port} ({error.strerror}): choose a free port"
             ) from error
         self.port: int = self._server.server_port
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/metrics"
 
     def close(self) -> None:
         """Stop serving."""

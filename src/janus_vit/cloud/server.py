@@ -76,7 +76,7 @@ class Cloud:
         port = self._config.metrics_port
         self._page: MetricsPage | None = None
         try:
-            self._page = None if port is None else MetricsPage(self.metrics, host.strip("[]"), port)
+            self._page = None if port is None else MetricsPage(self.metrics, _metrics_host(host, access), port)
             self._front: _OneProcess | _ManyProcesses
             if self._config.ingest_processes:
                 setup = IngestSetup(self.greeting(), model.shape, listen, self._config, access, self._loop.load())
@@ -100,6 +100,11 @@ class Cloud:
     def metrics_port(self) -> int | None:
         """TCP port of the Prometheus page, None if there is none."""
         return None if self._page is None else self._page.port
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Address of the Prometheus page, None if there is none."""
+        return None if self._page is None else self._page.url
 
     @property
     def ingest_process_ids(self) -> list[int]:
@@ -159,6 +164,11 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _metrics_host(host: str, access: Access) -> str:
+    """Where metrics are served. They ask for no credentials, so a cloud that does serves them to its machine alone."""
+    return "127.0.0.1" if access.authenticates else host.strip("[]")
 
 
 class _OneProcess:

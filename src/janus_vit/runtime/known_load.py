@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from janus_vit.planning.price import LARGEST_PRICE, LEAST_PRICE, EnginePrice
@@ -60,6 +60,11 @@ class KnownLoad:
                 self._note(f"load: price of {price.answers_per_s:.3g}, but none is above {LARGEST_PRICE:g}")
             own = min(price.answers_per_s * self._factor, LARGEST_PRICE)
             self._price, self._priced_s = replace(price, answers_per_s=own) if own else price, told_s
+
+    def ignore(self, sentences: Iterable[str]) -> None:
+        """Note what cannot be right in a report that could not be read."""
+        for sentence in sentences:
+            self._note(f"load: {sentence}")
 
     def compare(self, sent_s: float, ended_s: float) -> None:
         """Compare the reported wait with an answer; after one that came much sooner, waits do not count for a while.

@@ -22,7 +22,7 @@ from janus_vit.wire.load_messages import parse_price
 from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE
 
 _LARGE_REPLY = "larger than max"  # gRPC itself refuses a reply, with the same status
-_LONGEST_DETAILS = 500  # characters
+_LONGEST_DETAILS, _LONGEST_NUMBER = 500, 40  # characters
 
 
 def translated(error: grpc.RpcError, address: str) -> TransportError:
@@ -37,10 +37,13 @@ def translated(error: grpc.RpcError, address: str) -> TransportError:
     refusal = f"{address} refused ({code.name.lower()}): {details}"
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return OtherModel(refusal)
-    if (wait_s := _expected_wait_s(error)) is not None:
-        return Overloaded(refusal, wait_s, _price(error))
+    wait_s, price, impossible = _reported_load(error)
     is_full = code is grpc.StatusCode.RESOURCE_EXHAUSTED and _LARGE_REPLY not in details
-    return TooMany(refusal) if is_full else Rejected(refusal)
+    refused = TooMany(refusal) if is_full else Rejected(refusal)
+    if wait_s is not None:
+        refused = Overloaded(refusal, wait_s, price)
+    refused.impossible = impossible
+    return refused
 
 
 def _printable(details: str) -> str:
@@ -48,20 +51,31 @@ def _printable(details: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in details[:_LONGEST_DETAILS])
 
 
-def _expected_wait_s(error: grpc.RpcError) -> float | None:
-    """Read the expected wait from a refusal's trailers; None if it is missing or impossible."""
-    reported = [value for key, value in error.trailing_metadata() or () if key == EXPECTED_WAIT]
+def _reported_load(error: grpc.RpcError) -> tuple[float | None, EnginePrice | None, tuple[str, ...]]:
+    """Expected wait and price of a refusal's trailers, None if missing or impossible, and a sentence on each lie."""
+    told = dict(error.trailing_metadata() or ())
+    wait_s, price, impossible = None, None, []
     try:
-        wait_s = float(reported[0]) if reported else math.nan
+        wait_s = _parse_wait_s(told[EXPECTED_WAIT]) if EXPECTED_WAIT in told else None
+    except WireError as lie:
+        impossible.append(f"refusal: {lie}")
+    try:
+        price = parse_price(told[PRICE]) if PRICE in told else None
+    except WireError as lie:
+        impossible.append(f"refusal: {lie}")
+    return wait_s, price, tuple(impossible)
+
+
+def _parse_wait_s(text: str | bytes) -> float:
+    """Parse an expected wait.
+
+    Raises:
+        WireError: it is no time from 0 on.
+    """
+    try:
+        wait_s = float(text)
     except ValueError:
-        return None
-    return wait_s if wait_s >= 0 and math.isfinite(wait_s) else None
-
-
-def _price(error: grpc.RpcError) -> EnginePrice | None:
-    """Read the price from a refusal's trailers; None if it is missing or impossible."""
-    reported = [value for key, value in error.trailing_metadata() or () if key == PRICE]
-    try:
-        return parse_price(reported[0]) if reported else None
-    except WireError:
-        return None
+        wait_s = math.nan
+    if not 0 <= wait_s < math.inf:
+        raise WireError(f"expected wait of {_printable(str(text))[:_LONGEST_NUMBER]!r}, which is no time")
+    return wait_s

@@ -14,6 +14,7 @@ from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, TransportError, Unauthenticated
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.answer_check import Outputs
 
 
@@ -141,3 +142,17 @@ def test_a_cloud_that_strangers_reach_does_not_start_without_a_word(model, make_
     with pytest.raises(InputError, match="anyone could use this cloud"):
         Cloud(model, make_profile(1e-5, model="small"), "0.0.0.0:0", engine="eager")
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("asks_for_tokens", "host"), [(True, "127.0.0.1"), (False, "0.0.0.0")])
+def test_metrics_of_a_cloud_that_asks_for_credentials_are_for_its_own_machine(
+    model, make_profile, server_files, tmp_path, asks_for_tokens, host
+):
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text(hash_line("robot-1", new_token()) + "\n")
+    access = Access(*server_files, tokens=tokens) if asks_for_tokens else Access(allow_anonymous=True)
+    config = CloudConfig(metrics_port=0)
+    with Cloud(
+        model, make_profile(1e-5, model="small"), "0.0.0.0:0", engine="eager", access=access, config=config
+    ) as cloud:
+        assert cloud.metrics_url == f"http://{host}:{cloud.metrics_port}/metrics"

@@ -85,6 +85,8 @@ class Finisher:
         error, failed_s = flight.failure or (DeadlineExceeded("no answer in time"), self._clock.now())
         if isinstance(error, Overloaded):
             self._load.learn(error.expected_wait_s, error.price, failed_s, refused=True)
+        if isinstance(error, Rejected):
+            self._load.ignore(error.impossible)
         elapsed_s = failed_s - flight.sent_s
         failed = transfer_of(error, flight.decision.predicted, failed_s, elapsed_s, flight.size_bytes)
         plan = self._fallback_plan(flight, until_s)
