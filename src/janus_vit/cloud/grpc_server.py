@@ -29,7 +29,7 @@ from janus_vit.wire.rpc import CONNECTION, LARGEST_PROBE_BYTES, SERVICE
 _LOG = logging.getLogger("janus_vit.cloud")
 _HANDSHAKE_MS = 5_000  # for TLS and the first bytes of HTTP/2
 _RENEW_MS = 3_600_000  # after which a device shows its certificate again
-_MOST_PENDING = 128  # each takes some 0.2 ms
+_MOST_PENDING = 128  # calls that wait for the loop, 0.2 ms each; above it gRPC refuses some, above twice as many all
 _REPORT_S = 1.0  # longest wait until health checks know that the server goes away
 
 
@@ -155,8 +155,6 @@ class GrpcServer:
             # message come as soon as its first bytes have told its length.
             ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
             ("grpc.max_concurrent_streams", max(1, self._limits.calls_per_client // 2)),
-            # Calls that wait for this thread; a burst of them would keep all later ones waiting. From the first number
-            # on gRPC refuses some of them, from the second one on all.
             ("grpc.server.max_pending_requests", _MOST_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
             ("grpc.max_allowed_incoming_connections", 2 * self._connection_limits.total),

@@ -76,7 +76,7 @@ class Cloud:
         port = self._config.metrics_port
         self._page: MetricsPage | None = None
         try:
-            self._page = None if port is None else MetricsPage(self.metrics, _metrics_host(host, access), port)
+            self._page = None if port is None else MetricsPage(self.metrics, access.metrics_host(host), port)
             self._front: _OneProcess | _ManyProcesses
             if self._config.ingest_processes:
                 setup = IngestSetup(self.greeting(), model.shape, listen, self._config, access, self._loop.load())
@@ -164,11 +164,6 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _metrics_host(host: str, access: Access) -> str:
-    """Where metrics are served. They ask for no credentials, so a cloud that does serves them to its machine alone."""
-    return "127.0.0.1" if access.authenticates else host.strip("[]")
 
 
 class _OneProcess:

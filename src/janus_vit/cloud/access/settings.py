@@ -51,6 +51,10 @@ class Access:
         """Whether a device has to prove who it is."""
         return self.tokens is not None or self.client_ca is not None
 
+    def metrics_host(self, host: str) -> str:
+        """Where metrics are served. They ask for no credentials: a cloud that does serves them to its machine alone."""
+        return "127.0.0.1" if self.authenticates else host.strip("[]")
+
     def check(self, host: str) -> None:
         """Require that a cloud that listens on this host is protected.
 
