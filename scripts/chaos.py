@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -87,10 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     profile = profile_machine(model, pictures()[:8], engine, clock=time.thread_time)
     with tempfile.TemporaryDirectory() as folder:
         slowdown = max(1.0, ALONE_S / unmerged_s(profile, model.shape))
-        devices = _devices(Path(folder), form.frames // len(POLICIES), slowdown)
+        devices = _devices(Path(folder), form.frames, slowdown)
         groups = [devices[first::PROCESSES] for first in range(PROCESSES)]
         faults = [replace(fault, seconds=form.share * fault.seconds) for fault in FAULTS]
-        plan = Plan(MODEL, profile, ENGINE, faults, form.repeated, form.pause_s, groups, DELAY_S)
+        plan = Plan(MODEL, profile, ENGINE, faults, form.repeated, form.pause_s, groups, form.frames, DELAY_S)
         print(f"devices are {slowdown:.1f} times slower than this machine")
         report = run_chaos(plan, model, engine, lambda message: print(message, flush=True))
         packets = _with_damaged_packets(plan, replace(devices[0], frames=form.packet_frames), model, engine)
@@ -108,7 +109,14 @@ def _with_damaged_packets(plan: Plan, device: DeviceSpec, model: Model, engine: 
     with Tunnel(LinkSpec(rate, rate, delay_s=0.002), PACKET_SHARE, 1, DAMAGE) as tunnel:
         tunnel.start_shaping()
         over = replace(
-            plan, faults=(), repeated=(), groups=[[device]], delay_s=0.0, host=tunnel.host, namespace=tunnel.namespace
+            plan,
+            faults=(),
+            repeated=(),
+            groups=[[device]],
+            frames=math.inf,
+            delay_s=0.0,
+            host=tunnel.host,
+            namespace=tunnel.namespace,
         )
         report = run_chaos(over, model, engine)
         print("\npackets damaged, up and down:", *tunnel.counts())

@@ -41,7 +41,8 @@ QUICK = (
 )
 
 
-def test_a_stream_under_faults_loses_duplicates_and_falsifies_no_frame(tmp_path):
+def test_a_stream_under_faults_loses_duplicates_and_falsifies_no_frame(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_USED_AGAIN_S", 0.3)
     model = load_model("janus-digits")
     engine = EagerEngine(model)
     profile = profile_machine(model, pictures()[:2], engine, ROUGH, clock=time.thread_time)

@@ -28,7 +28,7 @@ from janus_vit.testbed.live_fleet.paired import FleetSettings, FleetSide, Paired
 
 SHAPE = mixed_fleet().shape
 DIGITS = ModelShape("janus-digits", 12, 64, 0, 96, (3, 64, 64))
-SECONDS, SLA_S, PERIOD_S = 8.0, 4.0, 1.0
+SECONDS, SLA_S, PERIOD_S = 4.8, 3.0, 0.6
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def write_fleet(tmp_path, make_profile):
         found.save(tmp_path / f"{name}.json")
         return found
 
-    def write(cloud_s=0.06, near_s=0.6, model=DIGITS.name):
+    def write(cloud_s=0.06, near_s=0.4, model=DIGITS.name):
         one = profile_costs(profile("cloud", cloud_s), DIGITS)
         rows = (one.block_s[0], tuple(2 * seconds for seconds in one.block_s[0]))
         ends = [(each[0], 2 * each[0]) for each in (one.stem_s, one.head_s, one.merge_s)]
@@ -67,7 +67,7 @@ def write_fleet(tmp_path, make_profile):
 @pytest.fixture
 def quick(monkeypatch, rough_profiles):
     """Measure few frames, and let hardly any frames be warm-up."""
-    monkeypatch.setattr(conditions, "_FRAMES", 9)
+    monkeypatch.setattr(conditions, "_FRAMES", 7)
     monkeypatch.setattr(conditions, "_WARM_UP", 1)
     monkeypatch.setattr(live_fleet, "WARM_UP_S", 1.0)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, cycle, repeat
 from threading import Event, Thread
 
@@ -24,7 +25,7 @@ from janus_vit.testbed.cloud_process import CloudSetup
 _SAMPLE_S = 1.0  # between two samples of memory
 _POLL_S = 0.1
 _USED_AGAIN_S = 3.0  # devices that had no answer of a cloud for so long are not waited for
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S, _END_TIMEOUT_S = 120.0, 30.0
 _FAMILY = "exponential"
 
 
@@ -40,6 +41,7 @@ class Plan:
         repeated: those that then come again until the devices are finished; none: the devices are stopped.
         pause_s: between two faults.
         groups: the devices of each process.
+        frames: of all devices together, after which they are stopped; a device may end before.
         delay_s: one-way delay of the link.
         host: address of the cloud.
         namespace: path of the network namespace of the cloud; None is the current one.
@@ -52,6 +54,7 @@ class Plan:
     repeated: Sequence[Fault]
     pause_s: float
     groups: Sequence[Sequence[DeviceSpec]]
+    frames: float = math.inf
     delay_s: float = 0.003
     host: str = "127.0.0.1"
     namespace: str | None = None
@@ -117,19 +120,26 @@ def run_chaos(plan: Plan, model: Model, engine: Engine, tell: Callable[[str], No
         try:
             _wait_for_first_frames(rig)
             for fault in chain(plan.faults, cycle(plan.repeated)):
-                if not (_wait(rig, plan.pause_s) and _wait_for_cloud(rig)):
+                if not (_wait(rig, plan, plan.pause_s) and _wait_for_cloud(rig, plan)):
                     break
                 tell(f"{time.perf_counter() - began_s:6.1f} s  {fault.name}")
                 windows.append(_strike(rig, fault))
-            if plan.faults and not plan.repeated:
-                rig.stop_streams()
-            while _wait(rig, plan.pause_s):
-                pass
-            streamed = rig.streamed()
+            if plan.repeated or not plan.faults:
+                _wait(rig, plan, math.inf)
+            streamed = _stop(rig)
         finally:
             ended.set()
         seconds = time.perf_counter() - began_s
     return _judge(plan, model, engine, streamed=streamed, windows=windows, memory=memory, seconds=seconds)
+
+
+def _stop(rig: ChaosRig) -> list[Streamed]:
+    """Let the devices finish the frames that they have taken. A stream that does not end has failed."""
+    rig.stop_streams()
+    until_s = time.perf_counter() + _END_TIMEOUT_S
+    while not all(each.ended for each in rig.streamed()) and time.perf_counter() < until_s:
+        time.sleep(_POLL_S)
+    return [each if each.ended else replace(each, failure="the stream did not end") for each in rig.streamed()]
 
 
 def _strike(rig: ChaosRig, fault: Fault) -> Window:
@@ -145,24 +155,28 @@ def _wait_for_first_frames(rig: ChaosRig) -> None:
         time.sleep(_POLL_S)
 
 
-def _wait(rig: ChaosRig, seconds: float) -> bool:
-    """Wait. Returns False as soon as all devices have finished."""
+def _wait(rig: ChaosRig, plan: Plan, seconds: float) -> bool:
+    """Wait. Returns False as soon as all devices have ended, or have taken their frames."""
     until_s = time.perf_counter() + seconds
-    while not all(each.ended for each in rig.streamed()):
+    while not _is_finished(rig.streamed(), plan.frames):
         if time.perf_counter() >= until_s:
             return True
         time.sleep(_POLL_S)
     return False
 
 
-def _wait_for_cloud(rig: ChaosRig) -> bool:
+def _is_finished(streamed: Sequence[Streamed], frames: float) -> bool:
+    return all(each.ended for each in streamed) or sum(each.frames for each in streamed) >= frames
+
+
+def _wait_for_cloud(rig: ChaosRig, plan: Plan) -> bool:
     """Wait until the cloud answers devices again, so that a fault finds frames in the air; see `_wait`."""
     until_s, before = time.perf_counter() + _USED_AGAIN_S, [each.remote for each in rig.streamed()]
-    while time.perf_counter() < until_s and _wait(rig, _POLL_S):
-        used = [each.remote > count for each, count in zip(rig.streamed(), before, strict=True)]
+    while time.perf_counter() < until_s and _wait(rig, plan, _POLL_S):
+        used = [each.remote > count for each, count in zip(rig.streamed(), before, strict=False)]
         if sum(used) * 2 > len(used):
             break
-    return _wait(rig, 0.0)
+    return _wait(rig, plan, 0.0)
 
 
 def _sample_memory(rig: ChaosRig, samples: list[Memory], ended: Event) -> None:
