@@ -168,21 +168,24 @@ class PlatformProfile:
         merging_s = np.where(np.asarray(before) > np.asarray(after), self.merge.seconds(before), 0.0)
         return np.asarray(self._plain_seconds(effective_tokens(before, after), curve) + merging_s)
 
-    def stack_seconds(self, tokens: ArrayLike, curve: str, head_tokens: int | None) -> Floats:
+    def stack_seconds(self, tokens: ArrayLike, curve: str, head_tokens: int | None, late: ArrayLike = 0) -> Floats:
         """Predict the seconds of each block of a run.
 
         Args:
-            tokens: number of tokens before the first block, then after each block, [..., blocks + 1].
+            tokens: number of tokens before the first block, then after each block, [..., blocks + 1], without late
+                ones.
             curve: as in `block_seconds`.
             head_tokens: number of tokens that the last block computes, see `ModelShape.head_tokens`.
+            late: number of late tokens that each block computes, see `ModelShape.late_within`.
 
         Returns:
             Seconds, [..., blocks].
         """
         counts = np.asarray(tokens, float)
-        seconds = self.block_seconds(counts[..., :-1], counts[..., 1:], curve)
+        before, after = counts[..., :-1] + late, counts[..., 1:] + late
+        seconds = self.block_seconds(before, after, curve)
         if head_tokens is not None:
-            seconds[..., -1] = self._plain_seconds(last_effective_tokens(counts[..., -2], head_tokens), curve)
+            seconds[..., -1] = self._plain_seconds(last_effective_tokens(before[..., -1], head_tokens), curve)
         return seconds
 
     def _plain_seconds(self, tokens: Floats, curve: str) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
@@ -71,6 +72,11 @@ class ModelShape:
     def joined_counts(self) -> tuple[int, ...]:
         """Number of late tokens among those at each split point, `blocks + 1` numbers."""
         return tuple(self.joined(split) for split in range(self.blocks + 1))
+
+    @property
+    def late_within(self) -> tuple[int, ...]:
+        """Number of late tokens that each block computes, `blocks` numbers: those that join after it are not in it."""
+        return self.joined_counts[:-1]
 
     def counts(self, merges: tuple[int, ...], split: int = 0, tokens: int | None = None) -> tuple[int, ...]:
         """Number of tokens at a split point and after each following block, late ones included.
@@ -159,6 +165,14 @@ class Plan:
 def tokens_after_blocks(tokens: int, merges: tuple[int, ...]) -> tuple[int, ...]:
     """Number of tokens before the first block and after each block: `len(merges) + 1` numbers."""
     return tuple(accumulate(merges, lambda left, merged: left - merged, initial=tokens))
+
+
+def steps(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Number of tokens before and after the merge of each block, from those before each block and after the last.
+
+    Tokens that join between two blocks are not in the earlier one. What that one merges then does not show.
+    """
+    return [(before, min(before, after)) for before, after in zip(counts[:-1], counts[1:], strict=True)]
 
 
 def tokens_saved(merges: tuple[int, ...]) -> int:

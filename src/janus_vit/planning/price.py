@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from janus_vit.planning.plan import steps
+
 # Limits of `EnginePrice.answers_per_s`: from frames of 70 ms that another plan answers as well to a thousandth, to
 # frames of 0.1 ms that no other plan can answer.
 LEAST_PRICE, LARGEST_PRICE = 1e-2, 1e4
@@ -36,7 +38,7 @@ class EnginePrice:
             entry_block: first block that the cloud runs; 0 includes the stem.
             tokens: number of tokens before each remaining block, then after the last one.
         """
-        effective = sum((before + 2 * after) / 3 for before, after in zip(tokens[:-1], tokens[1:], strict=True))
+        effective = sum((before + 2 * after) / 3 for before, after in steps(tokens))
         ends_s = self.head_s + (self.stem_s if entry_block == 0 else 0.0)
         return ends_s + (len(tokens) - 1) * self.frame_s + effective * self.token_s
 

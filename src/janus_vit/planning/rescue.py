@@ -70,7 +70,7 @@ def plan_rescue(
     allowed = np.ones(len(tokens), bool) if targets is None else np.asarray(targets)
     target = int(np.where(allowed, device_before_s[:, -1], np.inf).argmin())
     rescued = _catch_up(tokens.astype(int), tokens[target].astype(int), shape)
-    block_s = device.stack_seconds(rescued + shape.joined_counts, curve, shape.head_tokens)
+    block_s = device.stack_seconds(rescued, curve, shape.head_tokens, shape.late_within)
     ahead = np.arange(shape.blocks) >= np.arange(shape.blocks + 1)[:, None]  # [splits, blocks]
     rescued_s = (block_s * ahead).sum(axis=2) + device.head_s
     rescued_s[:, 0] += device.stem_s

@@ -190,7 +190,7 @@ def build_table(
 
 def _time_before(tokens: Floats, shape: ModelShape, profile: PlatformProfile, curve: str) -> Floats:
     """Compute before each split 0..blocks + 1: [levels, blocks + 2]."""
-    blocks_s = profile.stack_seconds(tokens + shape.joined_counts, curve, shape.head_tokens)
+    blocks_s = profile.stack_seconds(tokens, curve, shape.head_tokens, shape.late_within)
     levels = len(tokens)
     after_stem = profile.stem_s + np.concatenate([np.zeros((levels, 1)), np.cumsum(blocks_s, axis=1)], axis=1)
     # Split 0 sends the input itself: not even the stem runs before it.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from statistics import median
 
-from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.plan import ModelShape, steps
 from janus_vit.planning.price import EnginePrice
 from janus_vit.scheduling.costs import CostTable
 
@@ -38,7 +38,7 @@ class Route:
     __slots__ = ("alone_s", "extra_s", "merges", "share_s", "work")
 
     def __init__(self, tokens: tuple[int, ...], costs: BatchCosts) -> None:
-        pairs = list(zip(tokens[:-1], tokens[1:], strict=True))
+        pairs = steps(tokens)
         self.work = list(accumulate(((before + 2 * after) / 3 for before, after in pairs), initial=0.0))
         self.merges = list(accumulate((int(before > after) for before, after in pairs), initial=0))
         largest = costs.max_frames
@@ -186,7 +186,8 @@ class ArrivalRate:
 def full_batch_s(table: CostTable, shape: ModelShape, frames: int) -> float:
     """Seconds of a whole run of so many unmerged frames."""
     costs = BatchCosts(table, shape.blocks, frames)
-    return costs.segment_s(frames, 0, shape.blocks, frames * shape.blocks * shape.tokens, merges=0.0)
+    work = shape.blocks * shape.tokens + sum(shape.late_within)
+    return costs.segment_s(frames, 0, shape.blocks, frames * work, merges=0.0)
 
 
 def _interpolate(axis: Sequence[int], times: Sequence[float], count: int) -> float:

@@ -43,7 +43,7 @@ class CloudWork:
 def cloud_work(table: PlanTable) -> CloudWork:
     """Return what each plan leaves to the cloud."""
     counts = np.array([schedule.tokens for schedule in table.schedules], float)  # [levels, blocks + 1]
-    before, after = counts[:, :-1], counts[:, 1:]
+    before, after = (part + table.shape.late_within for part in (counts[:, :-1], counts[:, 1:]))
     splits = np.array([option.split for option in table.options])
     sent = np.broadcast_to(splits <= table.shape.blocks, table.size_bytes.shape).astype(float)
     left = np.broadcast_to(np.maximum(0, table.shape.blocks - splits), table.size_bytes.shape).astype(float)

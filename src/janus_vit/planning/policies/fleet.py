@@ -23,7 +23,8 @@ class EngineSeconds:
 
     def __init__(self, table: PlanTable) -> None:
         tokens = np.array([schedule.tokens for schedule in table.schedules], float)  # [levels, blocks + 1]
-        work = np.cumsum(effective_tokens(tokens[:, :-1], tokens[:, 1:])[:, ::-1], axis=1)[:, ::-1]
+        late = table.shape.late_within
+        work = np.cumsum(effective_tokens(tokens[:, :-1] + late, tokens[:, 1:] + late)[:, ::-1], axis=1)[:, ::-1]
         splits = np.array([option.split for option in table.options])
         blocks = table.shape.blocks
         self._sends = (splits <= blocks).astype(float)
