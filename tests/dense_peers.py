@@ -10,6 +10,8 @@ import torch
 from peers import import_torchvision, randomise
 from torch import Tensor
 
+from janus_vit.model.heads.segments import SegmentHead
+
 BACKBONE = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 4, "layer_norm_eps": 1e-3}
 DPT = {"neck_hidden_sizes": [8, 12, 16, 20], "fusion_hidden_size": 12, "initializer_range": 0.1}
 VIT = {**BACKBONE, "intermediate_size": 40, "image_size": 32, "patch_size": 8}
@@ -133,6 +135,14 @@ FAMILIES: dict[str, Callable[[Any], Any]] = {
     "vitpose-classic": _vitpose_classic,
     "vitpose-plus": _vitpose_plus,
 }
+
+
+def with_scores(model: Any) -> Any:
+    """Make a model that segments return the scores of all classes, as its peer does; others stay as they are."""
+    head = model.network.dense_head
+    if isinstance(head, SegmentHead):
+        head.forward = lambda features: torch.cat(list(head.bands(features)), dim=2)
+    return model
 
 
 def make_dense_peer(family: str, folder: Path) -> DensePeer:

@@ -4,13 +4,15 @@ import json
 
 import pytest
 import torch
-from dense_peers import FAMILIES, make_dense_peer
+from dense_peers import FAMILIES, make_dense_peer, with_scores
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
 from janus_vit.model.engines.factory import make_engine
 from janus_vit.model.engines.registry import ENGINES, check_supported
+from janus_vit.model.heads import segments
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.schedules import make_schedule
 from janus_vit.wire.activations import SentTokens, decode_activation, encode_activation
@@ -44,7 +46,7 @@ def run_split(engine, shape, start, split):
 
 
 def test_a_dense_head_equals_its_peer_split_at_every_block(peer):
-    model = load_model(str(peer.folder))
+    model = with_scores(load_model(str(peer.folder)))
     engine, shape = make_engine(model, "eager"), model.shape
     assert (model.task, shape.input_shape) == (peer.task, peer.input_shape)
     inputs, unmerged = pixels(peer), (0,) * shape.blocks
@@ -62,10 +64,35 @@ def test_a_merged_run_gives_full_grids_and_is_the_same_split_anywhere(peer):
     inputs, merges = pixels(peer)[:1], make_schedule("fixed", 2.0, shape).applied
     assert sum(merges) > 0
     whole = engine.head(engine.run(engine.embed(inputs, merges), shape.blocks))
-    assert whole.shape == peer.forward(inputs).shape
+    expected = peer.forward(inputs)
+    assert whole.shape == (expected.argmax(1) if peer.task == "segment" else expected).shape
     assert whole.isfinite().all()
     for split in range(1, shape.blocks + 1):
         assert torch.equal(run_split(engine, shape, engine.embed(inputs, merges), split), whole)
+
+
+@pytest.mark.parametrize("family", ["eomt", "dpt-segment"])
+def test_segments_are_the_classes_with_the_highest_scores_in_bands_of_any_height(family, tmp_path, monkeypatch):
+    peer = make_dense_peer(family, tmp_path)
+    model, inputs = load_model(str(peer.folder)), pixels(peer)
+    engine, expected = make_engine(model, "eager"), peer.forward(inputs).argmax(1)
+    done = engine.run(engine.embed(inputs, (0,) * model.shape.blocks), model.shape.blocks)
+    for values in (1, 3000, 1 << 22):
+        monkeypatch.setattr(segments, "_BAND_VALUES", values)
+        found = engine.head(done)
+        assert found.dtype == torch.uint8
+        assert torch.equal(found.long(), expected)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("size", [(64, 48), (37, 53), (9, 12), (5, 70)])
+def test_bands_together_are_the_enlarged_map(size, corners, monkeypatch):
+    monkeypatch.setattr(segments, "_BAND_VALUES", 1000)
+    maps = torch.randn(2, 3, 9, 12, generator=torch.Generator().manual_seed(1))
+    bands = list(segments.enlarged_bands(maps, size, corners))
+    assert all(band.numel() <= max(1000, 2 * 3 * size[1]) for band in bands)
+    expected = F.interpolate(maps, size=size, mode="bilinear", align_corners=corners)
+    torch.testing.assert_close(torch.cat(bands, dim=2), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["packed", "mkl", "int8", "packed-bf16"])

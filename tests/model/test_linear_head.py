@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import small_model
+from dense_peers import with_scores
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -48,6 +49,9 @@ def test_it_equals_the_published_head_on_the_last_blocks_split_anywhere(tmp_path
 
     assert attach_linear_head(as_feature_model(network), tmp_path / "head.pth") == CLASSES
     engine = EagerEngine(model)
+    whole = engine.head(engine.run(engine.embed(pixels, unmerged), arch.depth))
+    assert torch.equal(whole.long(), expected.argmax(1))
+    with_scores(model)
     for split in range(model.shape.blocks + 1):
         there: Activation = engine.run(engine.embed(pixels, unmerged), split)
         torch.testing.assert_close(engine.head(engine.run(there, arch.depth)), expected, rtol=1e-4, atol=1e-4)

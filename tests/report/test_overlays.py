@@ -31,7 +31,7 @@ def test_features_are_coloured_by_their_main_components():
 def test_each_class_has_a_colour():
     classes = np.zeros((6, 8), int)
     classes[:, 4:] = 3
-    answer = Answer((), (), map=pack_classes(classes, 5))
+    answer = Answer((), (), map=pack_classes(classes, 8))
     picture = np.asarray(overlay(FRAME, answer, is_classes=True))
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 2
 

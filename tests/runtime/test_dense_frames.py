@@ -15,7 +15,7 @@ from janus_vit.cloud.processes.shared_frames import SharedFrames, largest_frame_
 from janus_vit.cloud.server import Cloud
 from janus_vit.model import catalog
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.model.heads.dpt import DptHead, DptSegmentLayers, DptSettings
+from janus_vit.model.heads.dpt import DptSegmentHead, DptSegmentLayers, DptSettings
 from janus_vit.model.heads.simple import DetectionHead, FeatureHead, SimplePoseHead
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.schedules import make_schedule
@@ -36,7 +36,7 @@ def _with_head(task, make_head, **arch):
 
 
 def _dpt():
-    return DptHead(DptSettings(24, (6, 6, 6), (2, 1, 0.5), 8, "project"), DptSegmentLayers(8, len(LABELS)))
+    return DptSegmentHead(DptSettings(24, (6, 6, 6), (2, 1, 0.5), 8, "project"), DptSegmentLayers(8, len(LABELS)))
 
 
 MODELS = {
@@ -98,7 +98,7 @@ def test_a_dense_answer_comes_back_over_the_network(frames, make_profile):
             alone = device.infer(frames[0])
     assert outcome.fallback is None
     assert outcome.answer.map == alone.answer.map
-    assert outcome.answer.map.shape == (1, *dense.dense_shape[1:])
+    assert outcome.answer.map.shape == (1, *dense.dense_shape)
 
 
 def test_the_reply_counts_in_predictions(make_profile, make_platforms):

@@ -38,7 +38,7 @@ def dense_comparable(outputs: Tensor, task: str) -> Tensor:
     if task == POSE:
         return torch.stack([torch.tensor([(point.x, point.y) for point in keypoints_of(heat)]) for heat in outputs])
     if task == SEGMENT:
-        return _sampled(outputs.argmax(1)).to(torch.int16)
+        return _sampled(outputs).to(torch.int32)
     if task == FEATURES:
         return F.normalize(_sampled(outputs).flatten(2).transpose(1, 2), dim=2)
     return _sampled(outputs)

@@ -148,7 +148,7 @@ def expected_outputs(model: Model) -> Outputs:
     width = model.network.output_width
     if model.task in DENSE_TASKS:
         points, labels = (len(model.labels) if model.task == task else 0 for task in (POSE, DETECT))
-        dense = DenseOutputs(map_format(model.dense_shape, model.task), labels, points)
+        dense = DenseOutputs(map_format(model.dense_shape, model.task, len(model.labels)), labels, points)
         return Outputs(0, task=model.task, dense=dense)
     return Outputs(0, width, model.task) if model.task in (EMBED, REGRESS) else Outputs(width, task=model.task)
 

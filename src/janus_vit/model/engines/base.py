@@ -43,7 +43,10 @@ class Engine(Protocol):
         """
 
     def head(self, activation: Activation) -> Tensor:
-        """Return the logits [B, classes] of an activation after the last block, float32 on the CPU."""
+        """Return the logits [B, classes] of an activation after the last block, float32 on the CPU.
+
+        Dense heads return their own output, [B, ...]; segments are integers.
+        """
 
     def embed_batch(self, pixels: Tensor, merges: Sequence[tuple[int, ...]]) -> list[Activation]:
         """Run the stem on several frames.

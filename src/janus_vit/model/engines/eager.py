@@ -47,4 +47,4 @@ class EagerEngine(OneByOne):
     @torch.inference_mode()
     def head(self, activation: Activation) -> Tensor:
         """See `Engine.head`."""
-        return stage.head(self._network, activation).float().cpu()
+        return stage.head(self._network, activation).cpu()

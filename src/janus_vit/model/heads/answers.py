@@ -30,7 +30,7 @@ def dense_answer(output: Tensor, task: str) -> Answer:
     """Return the compact answer of one output, without the dimension of the batch.
 
     Args:
-        output: depths [H, W], logits [classes, H, W], boxes [queries, classes + 5], heat maps [points, H, W], features
+        output: depths [H, W], classes [H, W], boxes [queries, classes + 5], heat maps [points, H, W], features
             [C, rows, columns], or the output of a head of the user's own.
         task: a dense task.
     """
@@ -41,17 +41,18 @@ def dense_answer(output: Tensor, task: str) -> Answer:
     return Answer((), (), map=_map(output, task))
 
 
-def map_format(shape: Sequence[int], task: str) -> MapFormat | None:
+def map_format(shape: Sequence[int], task: str, classes: int) -> MapFormat | None:
     """Return what the map of an output of this shape looks like; None for boxes and key points.
 
     Args:
         shape: shape of an output, without the dimension of the batch.
         task: a dense task.
+        classes: number of classes of a model that segments.
     """
     if task in (DETECT, POSE):
         return None
     if task == SEGMENT:
-        return MapFormat((1, *shape[1:]), class_bits(shape[0]), shape[0])
+        return MapFormat((1, *shape), class_bits(classes), classes)
     return MapFormat(_channels_first(shape), _FEATURE_BITS if task == FEATURES else _MAP_BITS)
 
 
@@ -83,7 +84,7 @@ def keypoints_of(heat: Tensor) -> tuple[KeyPoint, ...]:
 
 def _map(output: Tensor, task: str) -> DenseMap:
     if task == SEGMENT:
-        return pack_classes(output.argmax(0).numpy(), len(output))
+        return pack_classes(output.numpy(), 8 if output.dtype == torch.uint8 else 16)
     bits = _FEATURE_BITS if task == FEATURES else _MAP_BITS
     return pack_map(output.reshape(_channels_first(output.shape)).numpy(), bits)
 

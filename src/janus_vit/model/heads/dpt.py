@@ -5,7 +5,7 @@ Module names are those of the published checkpoints, in the form that transforme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from janus_vit.model.heads.base import DenseHead, Features
+from janus_vit.model.heads.segments import SegmentHead, enlarged_bands
 
 IGNORE, ADD, PROJECT = "ignore", "add", "project"
 READOUTS = (IGNORE, ADD, PROJECT)
@@ -162,11 +163,11 @@ class DptNeck(nn.Module):
 
 
 class DptHead(DenseHead):
-    """A neck, and layers that read one of its fused grids.
+    """Depths: a neck, and layers that read one of its fused grids.
 
     Args:
         settings: of the neck.
-        layers: what reads the fused grid, such as `DepthLayers` or `SegmentLayers`.
+        layers: what reads the fused grid, such as `DptDepthLayers`.
     """
 
     def __init__(self, settings: DptSettings, layers: nn.Module) -> None:
@@ -177,9 +178,22 @@ class DptHead(DenseHead):
         self._index = settings.index
 
     def forward(self, features: Sequence[Features]) -> Tensor:
-        """See `DenseHead`: depths [B, height, width], or logits of the classes [B, classes, height, width]."""
+        """See `DenseHead`: depths [B, height, width]."""
+        return self._read(features)
+
+    def _read(self, features: Sequence[Features]) -> Tensor:
         out: Tensor = self.head(self.neck(features)[self._index])
         return out
+
+
+class DptSegmentHead(SegmentHead, DptHead):
+    """Classes: as `DptHead`, with `DptSegmentLayers`."""
+
+    def bands(self, features: Sequence[Features]) -> Iterator[Tensor]:
+        """See `SegmentHead`: logits."""
+        logits = self._read(features)
+        height, width = logits.shape[2:]
+        return enlarged_bands(logits, (2 * height, 2 * width), corners=True)
 
 
 class DepthAnythingLayers(nn.Module):
@@ -235,7 +249,7 @@ class DptDepthLayers(nn.Module):
 
 
 class DptSegmentLayers(nn.Module):
-    """The last layers of a DPT for segmentation: logits of each class."""
+    """The last layers of a DPT for segmentation: logits of each class at half of the height and width."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -245,7 +259,6 @@ class DptSegmentLayers(nn.Module):
             nn.ReLU(),
             nn.Identity(),  # a dropout while training
             nn.Conv2d(channels, classes, 1),
-            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,21 +5,20 @@ Module names are those that transformers gives the published checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from janus_vit.model.heads.base import DenseHead, Features
+from janus_vit.model.heads.base import Features
+from janus_vit.model.heads.segments import SegmentHead, enlarged_bands
 from janus_vit.model.layers import ACTIVATIONS
 
 _EPS = 1e-6  # of the norms between the grid and the masks
-_ROWS = 64  # of pixels at a time, so that the masks of all queries need little memory
 
 
-class MaskHead(DenseHead):
-    """Logits of classes from queries: the sum of the masks, each weighted by the probability of its classes.
+class MaskHead(SegmentHead):
+    """Classes from queries. A score is the sum of the masks, each weighted by the probability of the class.
 
     Args:
         width: number of values in a token.
@@ -40,14 +39,13 @@ class MaskHead(DenseHead):
         self.settings = f"queries={queries}, activation={activation}, size={size}"
         self._queries, self._size = queries, size
 
-    def forward(self, features: Sequence[Features]) -> Tensor:
-        """See `DenseHead`: [B, classes, height, width] scores of at least 0; they do not sum to 1."""
+    def bands(self, features: Sequence[Features]) -> Iterator[Tensor]:
+        """See `SegmentHead`: scores of at least 0, which do not sum to 1."""
         queries, grid = features[-1].prefix[:, : self._queries], features[-1].patches
         shares = self.class_predictor(queries).softmax(-1)[..., :-1]  # [B, queries, classes]
         masks = torch.einsum("bqc,bchw->bqhw", self.mask_head(queries), self.upscale_block(grid))
-        masks = F.interpolate(masks, size=self._size, mode="bilinear")
-        parts = [torch.einsum("bqc,bqhw->bchw", shares, part.sigmoid()) for part in torch.split(masks, _ROWS, dim=2)]
-        return torch.cat(parts, dim=2)
+        for band in enlarged_bands(masks, self._size):
+            yield torch.einsum("bqc,bqhw->bchw", shares, band.sigmoid_())
 
 
 class _Enlarge(nn.Module):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from janus_vit.model.heads.base import DenseHead, Features
+from janus_vit.model.heads.segments import SegmentHead, enlarged_bands
 
 BOX_VALUES = 4
 
@@ -21,8 +22,8 @@ class FeatureHead(DenseHead):
         return features[-1].patches
 
 
-class LinearSegmentHead(DenseHead):
-    """Logits of classes from one linear layer on the patches, enlarged to the size of the input.
+class LinearSegmentHead(SegmentHead):
+    """Classes from one linear layer on the patches, whose logits are enlarged to the size of the input.
 
     Args:
         inputs: number of values of a patch, those of all blocks that it reads together.
@@ -38,11 +39,10 @@ class LinearSegmentHead(DenseHead):
         self.settings = f"size={size}"
         self._size = size
 
-    def forward(self, features: Sequence[Features]) -> Tensor:
-        """See `DenseHead`: [B, classes, height, width]."""
+    def bands(self, features: Sequence[Features]) -> Iterator[Tensor]:
+        """See `SegmentHead`: logits."""
         x = torch.cat([each.patches for each in features], dim=1)
-        logits = self.conv_seg(x if self.bn is None else self.bn(x))
-        return F.interpolate(logits, size=self._size, mode="bilinear", align_corners=False)
+        return enlarged_bands(self.conv_seg(x if self.bn is None else self.bn(x)), self._size)
 
 
 class DetectionHead(DenseHead):

@@ -112,9 +112,8 @@ def pack_map(values: NDArray[np.float32], bits: int) -> DenseMap:
     return DenseMap(values.shape, bits, tuple(low[:, 0].tolist()), tuple(step[:, 0].tolist()), codes.tobytes())
 
 
-def pack_classes(classes: NDArray[np.int64], count: int) -> DenseMap:
-    """Pack classes [rows, columns] of a model with `count` classes, one code for each."""
-    bits = class_bits(count)
+def pack_classes(classes: NDArray[np.integer], bits: int) -> DenseMap:
+    """Pack classes [rows, columns] into codes of 8 or 16 bits; see `class_bits`."""
     return DenseMap((1, *classes.shape), bits, (0.0,), (1.0,), classes.astype(f"<u{bits // 8}").tobytes())
 
 

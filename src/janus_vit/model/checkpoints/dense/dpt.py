@@ -27,6 +27,7 @@ from janus_vit.model.heads.dpt import (
     DepthAnythingLayers,
     DptDepthLayers,
     DptHead,
+    DptSegmentHead,
     DptSegmentLayers,
     DptSettings,
 )
@@ -86,7 +87,7 @@ def dpt(config: Section, weights: Weights) -> DenseSpec:
     def make(arch: Architecture) -> DenseHead:
         settings = _settings(config, arch, len(reads), exact_sizes=False)
         if segments:
-            return DptHead(settings, DptSegmentLayers(settings.fusion, classes))
+            return DptSegmentHead(settings, DptSegmentLayers(settings.fusion, classes))
         return DptHead(settings, DptDepthLayers(settings.fusion, projected))
 
     task = SEGMENT if segments else DEPTH
