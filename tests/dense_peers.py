@@ -22,6 +22,7 @@ class DensePeer:
     """A checkpoint in a folder, and the output of the class that wrote it."""
 
     folder: Path
+    original: str
     task: str
     input_shape: tuple[int, ...]
     forward: Callable[[Tensor], Tensor]
@@ -168,4 +169,4 @@ def make_dense_peer(family: str, folder: Path) -> DensePeer:
             warnings.simplefilter("ignore")
             return forward(pixels)
 
-    return DensePeer(folder, task, shape, run)
+    return DensePeer(folder, type(model).__name__, task, shape, run)

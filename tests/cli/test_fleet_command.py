@@ -47,6 +47,8 @@ def test_csv_has_a_line_for_every_frame(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--head", "own.py:Head"], "--head has no effect on the default fleet: give a fleet's file, or add --live"),
+        (["--live", "--head", "none.py:Head"], "none.py is no Python file"),
         (["--devices", "0"], "--devices '0' must list whole numbers from 1"),
         (["--devices", "4,x"], "--devices '4,x' must list whole numbers"),
         (["--devices", "999999"], "--devices '999999' must list whole numbers"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janus_vit.cli.common.console import human_console, milliseconds, plain_table, progress, say, warn
-from janus_vit.cli.common.loading import load_model_for_task, threshold_for
+from janus_vit.cli.common.loading import Head, load_model_for_task, threshold_for
 from janus_vit.cli.common.measure import measure_profile
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
@@ -64,6 +64,7 @@ def bench(
     rtt: Rtt = "30ms",
     slowdown: Slowdown = DEFAULT_SLOWDOWN,
     model: ModelName = DEFAULT_MODEL,
+    head: Head = None,
     private: Private = False,
     period: Annotated[
         str | None,
@@ -119,7 +120,7 @@ def bench(
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
     folder = None if records is None else make_folder(records)
     use_threads(1)  # one core per side
-    loaded = load_model_for_task(model, None, None)
+    loaded = load_model_for_task(model, None, None, head=head)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
     runner = make_engine(loaded, engine, on_fallback=warn)
     profile = measure_profile(loaded, runner, None, quick=True, clock=time.thread_time)
@@ -130,7 +131,7 @@ def bench(
     link = LinkSpec(uplink, delay_s=rtt_s / 2)
     with (
         Tunnel(link) if high_fidelity else nullcontext(EmulatedNetwork(link)) as network,
-        Rig(loaded, model, profile, network, slowdown, runner) as rig,
+        Rig(loaded, model, profile, network, slowdown, runner, head) as rig,
     ):
         for name in policies:
             with progress(name) as show:

@@ -169,21 +169,17 @@ class PlatformProfile:
         return np.asarray(self._plain_seconds(effective_tokens(before, after), curve) + merging_s)
 
     def stack_seconds(self, tokens: ArrayLike, curve: str, head_tokens: int | None, late: ArrayLike = 0) -> Floats:
-        """Predict the seconds of each block of a run.
+        """Predict the seconds of each block of a run, [..., blocks].
 
         Args:
-            tokens: number of tokens before the first block, then after each block, [..., blocks + 1], without late
-                ones.
+            tokens: tokens before the first block, then after each, without late ones, [..., blocks + 1].
             curve: as in `block_seconds`.
             head_tokens: number of tokens that the last block computes, see `ModelShape.head_tokens`.
             late: number of late tokens that each block computes, see `ModelShape.late_within`.
-
-        Returns:
-            Seconds, [..., blocks].
         """
         counts = np.asarray(tokens, float)
-        before, after = counts[..., :-1] + late, counts[..., 1:] + late
-        seconds = self.block_seconds(before, after, curve)
+        before = counts[..., :-1] + late
+        seconds = self.block_seconds(before, counts[..., 1:] + late, curve)
         if head_tokens is not None:
             seconds[..., -1] = self._plain_seconds(last_effective_tokens(before[..., -1], head_tokens), curve)
         return seconds

@@ -39,6 +39,7 @@ class CloudSetup:
         config: limits; None for the default.
         costs: times of batches; None to measure them, or to take them from the profile.
         port: to listen on; 0 takes a free one.
+        head: head of the user's own, as `load_model` takes it.
     """
 
     model: str
@@ -50,6 +51,7 @@ class CloudSetup:
     config: CloudConfig | None = None
     costs: CostTable | None = None
     port: int = 0
+    head: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def _serve(pipe: Connection) -> None:
     torch.set_num_threads(1)
     try:
         setup: CloudSetup = pipe.recv()
-        model = load_model(setup.model)
+        model = load_model(setup.model, head=setup.head)
         engine = make_engine(model, setup.engine)
         slowed = None if setup.slowing is None else SlowedEngine(engine, setup.slowing)
         if setup.namespace is not None:

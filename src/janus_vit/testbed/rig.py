@@ -103,20 +103,28 @@ class Rig:
         network: opens a link for each stream.
         slowdown: factor by which the device is slower than this machine.
         engine: engine of the device; the cloud uses an engine of the same name.
+        head: the model's head of the user's own, with which the cloud process loads it.
 
     Raises:
         JanusError: the cloud did not start; the message says why.
     """
 
     def __init__(
-        self, model: Model, name: str, profile: PlatformProfile, network: Network, slowdown: float, engine: Engine
+        self,
+        model: Model,
+        name: str,
+        profile: PlatformProfile,
+        network: Network,
+        slowdown: float,
+        engine: Engine,
+        head: str | None = None,
     ) -> None:
         self._model = model
         self._network = network
         self._profile = profile.slowed(slowdown)
         self._precision = engine.precision
         self._worker = SlowedWorker(LocalWorker(model, engine), slowdown)
-        self._cloud = CloudProcess(CloudSetup(name, profile, engine.name, network.host, network.namespace))
+        self._cloud = CloudProcess(CloudSetup(name, profile, engine.name, network.host, network.namespace, head=head))
 
     @property
     def address(self) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from janus_vit.cli.common.console import human_console, plain_table, progress, say
+from janus_vit.cli.common.loading import Head
 from janus_vit.cli.common.options import (
     DEFAULT_MODEL,
     DEFAULT_POLICY,
@@ -85,6 +87,7 @@ def fleet(
         str | None,
         typer.Option("--model", metavar="NAME", help=f"With --live: the model that runs. Default: {DEFAULT_MODEL}."),
     ] = None,
+    head: Head = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate many devices that share one cloud, with the live device loop, policies and scheduler.
@@ -118,7 +121,7 @@ def fleet(
     if live:
         _only_without(live, {"--contender": contender, "--cloud": cloud, "--csv": csv_file})
         count = None if devices is None else _number(devices)
-        _run_live(file, model or DEFAULT_MODEL, policy or DEFAULT_POLICY, count, seconds, seed, as_json)
+        _run_live(file, model or DEFAULT_MODEL, head, policy or DEFAULT_POLICY, count, seconds, seed, as_json)
         return
     _only_without(live, {"--policy": policy, "--model": model})
     counts = _numbers(devices or _DEVICES)
@@ -127,7 +130,9 @@ def fleet(
         look_up(name)
     if csv_file is not None:
         check_writable(csv_file)
-    chosen = mixed_fleet() if file is None else load_fleet(file, _find_model)
+    if file is None and head is not None:
+        raise InputError("--head has no effect on the default fleet: give a fleet's file, or add --live")
+    chosen = mixed_fleet() if file is None else load_fleet(file, partial(_find_model, head=head))
     if cloud is not None:
         chosen = replace(chosen, cloud=published_cloud(cloud, chosen.shape.name))
     drawn = {count: members(chosen, count, _WARM_UP_S + seconds, seed) for count in counts}
@@ -166,13 +171,20 @@ def _only_without(live: bool, options: Mapping[str, object]) -> None:
 
 
 def _run_live(
-    file: Path | None, model: str, policy: str, devices: int | None, seconds: float, seed: int, as_json: bool
+    file: Path | None,
+    model: str,
+    head: str | None,
+    policy: str,
+    devices: int | None,
+    seconds: float,
+    seed: int,
+    as_json: bool,
 ) -> None:
     from janus_vit.cli.simulated.live_fleet import run_live_fleet
     from janus_vit.fleet.file import load_fleet
 
-    wanted = None if file is None else load_fleet(file, _find_model)
-    run_live_fleet(file, wanted, model, policy, devices, seconds, seed, as_json)
+    wanted = None if file is None else load_fleet(file, partial(_find_model, head=head))
+    run_live_fleet(file, wanted, model, head, policy, devices, seconds, seed, as_json)
 
 
 def _number(text: str) -> int:
@@ -191,16 +203,18 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _find_model(name: str) -> KnownModel:
-    """A model of the paper, or any value of --model of other commands."""
+def _find_model(name: str, head: str | None) -> KnownModel:
+    """A model of the paper, or any value of --model of other commands, with the value of --head."""
     from janus_vit.fleet.file import KnownModel, published_model
     from janus_vit.reproduction.published import SHAPES
 
     if name in SHAPES:
+        if head is not None:
+            raise InputError(f"--head {head}: the paper's model {name!r} takes no head: name a checkpoint in the file")
         return published_model(name)
     from janus_vit.cli.common.loading import load_model_for_task
 
-    model = load_model_for_task(name, None, None)
+    model = load_model_for_task(name, None, None, head=head)
     return KnownModel(model.shape, model.accuracy)
 
 

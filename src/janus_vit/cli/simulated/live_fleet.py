@@ -31,6 +31,7 @@ def run_live_fleet(
     file: Path | None,
     wanted: Fleet | None,
     model: str,
+    head: str | None,
     policy: str,
     devices: int | None,
     seconds: float,
@@ -43,6 +44,7 @@ def run_live_fleet(
         file: the fleet's file, for error messages.
         wanted: the fleet; None for the default one.
         model: value of --model.
+        head: value of --head.
         policy: value of --policy.
         devices: value of --devices; None for as many as the cores carry.
         seconds: value of --seconds.
@@ -64,7 +66,7 @@ def run_live_fleet(
     if wanted is not None:
         members(wanted, 1, settings.duration_s, seed)  # are all links long enough?
     use_threads(1)  # one core for the cloud
-    loaded = load_model_for_task(model, None, None)
+    loaded = load_model_for_task(model, None, None, head=head)
     if wanted is not None and wanted.shape != loaded.shape:
         raise InputError(
             f"{file}: field model is {wanted.shape.name!r}, and --model runs {loaded.name!r}: give --live the model "
@@ -76,7 +78,7 @@ def run_live_fleet(
     emulated = emulate(wanted or default_fleet(own, loaded.shape, accuracy), own)
     console = human_console(as_json)
     _print_fleet(console, emulated, policy, seconds)
-    with FleetRig(emulated, loaded, model, engine, policy) as rig, progress("live fleet") as show:
+    with FleetRig(emulated, loaded, model, engine, policy, head) as rig, progress("live fleet") as show:
         found = compare_fleets(run_paired_fleets(rig, settings, show))
     _print_found(console, found)
     if as_json:

@@ -57,6 +57,7 @@ class DeviceSetup:
         accuracy: accuracy of the model's configurations.
         members: the devices.
         slowdowns: how many times slower than this machine each of them is.
+        head: head of the user's own, as `load_model` takes it.
     """
 
     model: str
@@ -66,6 +67,7 @@ class DeviceSetup:
     accuracy: AccuracyTable
     members: tuple[Member, ...]
     slowdowns: tuple[float, ...]
+    head: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _serve(pipe: Connection) -> None:
     with suppress(EOFError, OSError), ExitStack() as stack:
         setup: DeviceSetup = pipe.recv()
         try:
-            model = load_model(setup.model)
+            model = load_model(setup.model, head=setup.head)
             worker = SharedWorker(LocalWorker(model, make_engine(model, setup.engine)))
             warm_up(worker, model.shape)
             runs = [

@@ -50,22 +50,24 @@ class FleetRig:
         name: the model's name, with which the other processes load it.
         engine: engine of this machine; the other processes use one of the same name.
         policy: a preset's name, or FILE.py:CLASS.
+        head: the model's head of the user's own, with which the other processes load it.
 
     Raises:
         JanusError: the cloud did not start; the message says why.
     """
 
-    def __init__(self, emulated: EmulatedFleet, model: Model, name: str, engine: Engine, policy: str) -> None:
+    def __init__(
+        self, emulated: EmulatedFleet, model: Model, name: str, engine: Engine, policy: str, head: str | None = None
+    ) -> None:
         cloud = emulated.fleet.cloud
         self.fleet = emulated.fleet
         self.policy = policy
         self._emulated = emulated
         self._model = model
-        self._name = name
+        self._name, self._head = name, head
         self._engine = engine
-        self._cloud = CloudProcess(
-            CloudSetup(name, cloud.profile, engine.name, slowing=emulated.cloud, config=cloud.config, costs=cloud.costs)
-        )
+        setup = CloudSetup(name, cloud.profile, engine.name, config=cloud.config, costs=cloud.costs, head=head)
+        self._cloud = CloudProcess(replace(setup, slowing=emulated.cloud))
 
     def measure(self) -> FleetConditions:
         """Run a few frames of one device, see `conditions.measure_fleet`."""
@@ -129,6 +131,7 @@ class FleetRig:
             accuracy=self.fleet.accuracy,
             members=tuple(group),
             slowdowns=tuple(self._emulated.slowdowns[member.kind.name] for member in group),
+            head=self._head,
         )
 
 
