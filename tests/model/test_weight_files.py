@@ -65,6 +65,13 @@ def test_an_unsupported_family_is_refused_with_the_nearest_name(folder):
         load_model(str(folder))
 
 
+@pytest.mark.parametrize("family", [[], {}, [["vit"]], 3, None])
+def test_a_family_that_is_no_text_is_refused_by_field(folder, family):
+    change_config(folder, model_type=family)
+    with pytest.raises(InputError, match=r"config\.json: field model_type must be a string"):
+        load_model(str(folder))
+
+
 def test_tensors_of_another_kind_of_network_are_refused(tmp_path):
     save_file({"conv1.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"not those of a Vision Transformer.*conv1\.weight"):

@@ -54,7 +54,8 @@ class DenseCheckpoint:
 
 def is_dense(config: Section | None) -> bool:
     """Whether a config is that of a family with dense heads."""
-    return config is not None and config.values.get("model_type") in DENSE_FAMILIES
+    family = None if config is None else config.values.get("model_type")
+    return isinstance(family, str) and family in DENSE_FAMILIES
 
 
 def read_dense(opened: OpenedCheckpoint, image_size: Size | None, task: str | None) -> DenseCheckpoint:
