@@ -179,6 +179,27 @@ def test_frames_in_flight_are_no_more_than_the_device_could_finish_in_time_if_al
     assert all(outcome.fallback is not None and outcome.met for outcome in outcomes)
 
 
+class HereIfShort(Planned):
+    """Sends a frame unless there is no time left to finish it here after that."""
+
+    def choose(self, situation):
+        return Decision(SENT if situation.time_left_s > 0.2 else HERE, self.predicted)
+
+
+def test_a_frame_that_waits_for_an_earlier_one_still_has_time_for_itself():
+    clock, delivered = VirtualClock(), []
+    worker = Worker(clock, finish_s=0.1)
+    device = Device(worker, Air(clock, [None, None]), HereIfShort([SENT], finish_s=0.1), 0.3, clock=clock, in_flight=4)
+    device._has_room = lambda: True  # a camera's frame comes when it comes
+    device.submit(None, None, delivered.append)
+    worker.compute_s = 0.11  # of a whole frame
+    device.submit(None, None, delivered.append)
+    device.drain()
+    assert [outcome.plan.is_local for outcome in delivered] == [False, True]
+    assert all(outcome.met for outcome in delivered)
+    assert delivered[1].overlap.held_s > 0.1
+
+
 def test_more_frames_are_in_flight_where_the_device_finishes_them_faster():
     most = []
     for finish_s in (0.02, 0.06, 0.12):

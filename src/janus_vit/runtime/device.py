@@ -24,7 +24,7 @@ from janus_vit.runtime.flights.finishing import Finisher
 from janus_vit.runtime.flights.flight import GRACE_S, Flight, Uplink, first_lost, waits_of
 from janus_vit.runtime.flights.limit import FlightLimit
 from janus_vit.runtime.flights.probes import Probes
-from janus_vit.runtime.flights.rescues import has_room, last_moments
+from janus_vit.runtime.flights.rescues import Wait, has_room, held, last_moments, with_held
 from janus_vit.runtime.known_load import KnownLoad
 from janus_vit.runtime.measuring import busy_s, chance
 from janus_vit.runtime.transport import Transport
@@ -203,7 +203,7 @@ class Device:
                 self._probes.start(decision.probe_bytes, situation.now_s)
                 return decision, choosing.seconds, held_s
             with Stopwatch(self._clock) as holding:
-                self._attend_once(math.inf)
+                self._attend_once(math.inf, held(decision, began_s + self._sla_s))
             held_s += holding.seconds
 
     def _situation(self, began_s: float) -> Situation:
@@ -242,22 +242,24 @@ class Device:
     def _in_the_air(self) -> list[Flight]:
         return [flight for flight in self._flights if flight.in_the_air]
 
-    def _first_give_up_s(self) -> float:
-        """The first moment at which a frame in the air may need the device."""
-        return min(last_moments(waits_of(self._in_the_air())), default=math.inf)
+    def _attend_once(self, until_s: float, last: Wait | None = None) -> None:
+        """Wait for the next reply or the next frame whose time is up, at most until a time, and end it.
 
-    def _attend_once(self, until_s: float) -> None:
-        """Wait for the next reply or the next frame whose time is up, at most until a time, and end it."""
-        calls = [flight.call for flight in self._in_the_air() if flight.call is not None]
-        moment_s = min(until_s, self._first_give_up_s() + GRACE_S)
+        Args:
+            until_s: the time.
+            last: of a frame that waits for those in the air; None if there is none.
+        """
+        in_the_air = self._in_the_air()
+        calls = [flight.call for flight in in_the_air if flight.call is not None]
+        moments = last_moments(with_held(waits_of(in_the_air), last, self._clock.now()))
         if calls:
-            self._calls.wait(calls, max(0.0, moment_s - self._clock.now()))
-        self._land()
+            self._calls.wait(calls, max(0.0, min(until_s, min(moments) + GRACE_S) - self._clock.now()))
+        self._land(last)
 
-    def _land(self) -> None:
+    def _land(self, last: Wait | None = None) -> None:
         """Deliver what can be delivered, then finish the frames that were lost, most urgent first."""
         self._take_replies()
-        while (lost := first_lost(self._flights, self._clock.now())) is not None:
+        while (lost := first_lost(self._flights, last, self._clock.now())) is not None:
             self._finisher.fall_back(*lost)
             self._limit.failed(lost[0])
             self._take_replies()

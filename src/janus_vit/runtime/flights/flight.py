@@ -12,7 +12,7 @@ from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Trans
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision
 from janus_vit.runtime.flights.calls import Call
-from janus_vit.runtime.flights.rescues import Wait, last_moments
+from janus_vit.runtime.flights.rescues import Wait, last_moments, with_held
 from janus_vit.runtime.measuring import round_trip_s, with_reply
 from janus_vit.wire.messages import Reply
 
@@ -103,15 +103,16 @@ def waits_of(flights: Iterable[Flight]) -> list[Wait]:
     return [flight.wait for flight in _unanswered(flights) if flight.wait is not None]
 
 
-def first_lost(flights: Iterable[Flight], now_s: float) -> tuple[Flight, float] | None:
+def first_lost(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tuple[Flight, float] | None:
     """The most urgent frame whose call failed or whose time is up, and until when the device may work on it.
 
     Args:
         flights: not delivered.
+        last: of a frame that waits for them; None if there is none.
         now_s: current time.
     """
     unanswered = _unanswered(flights)
-    moments = [*last_moments(waits_of(unanswered)), math.inf]
+    moments = [*last_moments(with_held(waits_of(unanswered), last, now_s)), math.inf]
     for index, flight in enumerate(unanswered):
         if flight.failure is not None or now_s >= moments[index] + GRACE_S:
             return flight, min(flight.deadline_s, moments[index + 1])

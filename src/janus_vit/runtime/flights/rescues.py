@@ -51,6 +51,13 @@ def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
     )
 
 
+def held(decision: Decision, deadline_s: float) -> Wait:
+    """The wait of a frame that has not begun, because earlier ones may need the device: it needs time for itself."""
+    expected = decision.predicted
+    alone_s = (1 + 2 * expected.spread) * (expected.device_s + expected.encode_s + expected.finish_s) + _TIMERS_S
+    return Wait(answer_s=deadline_s, give_up_s=deadline_s - alone_s, deadline_s=deadline_s, rescue_s=alone_s)
+
+
 def last_moments(waits: Sequence[Wait]) -> list[float]:
     """When the device has to stop waiting for each frame, so that it could finish all of them in time.
 
@@ -64,6 +71,14 @@ def last_moments(waits: Sequence[Wait]) -> list[float]:
             moment_s = next_s = min(moment_s, next_s - wait.rescue_s)
         moments.append(moment_s)
     return moments[::-1]
+
+
+def with_held(waits: Sequence[Wait], last: Wait | None, now_s: float) -> list[Wait]:
+    """Add a held frame, unless it cannot be in time any more if the others are finished here before it."""
+    if last is None:
+        return list(waits)
+    together = [*waits, last]
+    return together if min(last_moments(together)) + 2 * _TIMERS_S >= now_s else list(waits)
 
 
 def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float) -> bool:

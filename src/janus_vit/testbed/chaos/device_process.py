@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
+from operator import sub
 from pathlib import Path
 from threading import Thread
 
@@ -35,6 +36,7 @@ from janus_vit.testbed.child_process import serve_until_closed
 from janus_vit.testbed.slowed_engine import SlowedEngine, Slowing
 
 PICTURES = 50  # that every device streams in turns
+_NAP_S, _TIMERS_S = 0.005, 0.001
 _STATISTICS = Path("/proc/thread-self/schedstat")
 
 
@@ -143,16 +145,33 @@ class StopStreams:
 
 
 class _Clock:
-    """Replaces `time.perf_counter`, which all of the product reads, in this process."""
+    """Replaces `time.perf_counter`, which all of the product reads, in this process.
+
+    Attributes:
+        offset_s: by how much it is set forward.
+        overslept_s: by how much a thread that sleeps again and again woke too late so far: the machine was busy, or
+            the devices of this process, each of which would have its own, waited for its interpreter.
+    """
 
     def __init__(self) -> None:
-        self.offset_s = 0.0
+        self.offset_s = self.overslept_s = 0.0
         self.true = time.perf_counter
         time.perf_counter = self.now
+        Thread(target=self._sleep_again_and_again, name="chaos-sleeper", daemon=True).start()
 
     def now(self) -> float:
         """The true time, set forward."""
         return self.true() + self.offset_s
+
+    def denied_s(self) -> tuple[float, float]:
+        """Time for which this thread did not run although it could, by two measures."""
+        return _denied_s(), self.overslept_s
+
+    def _sleep_again_and_again(self) -> None:
+        while True:
+            began_s = self.true()
+            time.sleep(_NAP_S)
+            self.overslept_s += max(0.0, self.true() - began_s - _NAP_S - _TIMERS_S)
 
 
 @dataclass
@@ -209,10 +228,10 @@ class _Stream:
 
     def _witnessed(self, clock: _Clock, writer: RecordWriter, name: str) -> Callable[[Outcome], None]:
         """Witness a frame from now until its answer is delivered, and write its record then."""
-        number, began_s, offset_s, denied_s = self.frames, clock.true(), clock.offset_s, _denied_s()
+        number, began_s, offset_s, denied_s = self.frames, clock.true(), clock.offset_s, clock.denied_s()
 
         def deliver(outcome: Outcome) -> None:
-            since_s = _denied_s() - denied_s + clock.offset_s - offset_s
+            since_s = max(map(sub, clock.denied_s(), denied_s)) + clock.offset_s - offset_s
             self.witnessed.extend((number, began_s, clock.true(), since_s))
             self.remote += outcome.fallback is None and not outcome.plan.is_local
             writer.write(outcome, name)

@@ -150,7 +150,7 @@ def _is_excused(
     computed_s, expected_s = _compute_s(outcome)
     slower = max(1.0, computed_s / expected_s) if expected_s else 1.0
     frozen_s = sum(each.overlap_s(witness) for each in windows if each.freezes_devices)
-    stopped_s = witness.denied_s + frozen_s
+    stopped_s = max(witness.denied_s, frozen_s)
     age_s = max(0.0, measured.total_s - (witness.ended_s - witness.began_s) - witness.denied_s)
     needed_s = measured.prepare_s + measured.plan_s + slower * fastest_s
     noise_s = sum(
