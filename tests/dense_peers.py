@@ -14,6 +14,10 @@ from janus_vit.model.heads.segments import SegmentHead
 
 BACKBONE = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 4, "layer_norm_eps": 1e-3}
 DPT = {"neck_hidden_sizes": [8, 12, 16, 20], "fusion_hidden_size": 12, "initializer_range": 0.1}
+EOMT = {
+    "image_size": 64, "patch_size": 16, "num_blocks": 2, "num_queries": 5, "num_register_tokens": 2,
+    "num_upscale_blocks": 2, "num_labels": 3,
+}  # fmt: skip
 VIT = {**BACKBONE, "intermediate_size": 40, "image_size": 32, "patch_size": 8}
 
 
@@ -102,11 +106,16 @@ def _vitpose_classic(hf: Any) -> Any:
 
 
 def _eomt(hf: Any, **changes: Any) -> Any:
-    config = hf.EomtConfig(
-        **BACKBONE, mlp_ratio=2, image_size=64, patch_size=16, num_blocks=2, num_queries=5, num_register_tokens=2,
-        num_upscale_blocks=2, num_labels=3, **changes,
-    )  # fmt: skip
-    model = hf.EomtForUniversalSegmentation(config)
+    config = hf.EomtConfig(**BACKBONE, **EOMT, mlp_ratio=2, **changes)
+    return _segmenting(hf, hf.EomtForUniversalSegmentation(config))
+
+
+def _eomt_dinov3(hf: Any) -> Any:
+    config = hf.EomtDinov3Config(**BACKBONE, **EOMT, intermediate_size=40)
+    return _segmenting(hf, hf.EomtDinov3ForUniversalSegmentation(config))
+
+
+def _segmenting(hf: Any, model: Any) -> Any:
     model.attn_mask_probs.zero_()
     processor = hf.EomtImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 64})
 
@@ -132,6 +141,7 @@ FAMILIES: dict[str, Callable[[Any], Any]] = {
     "yolos": _yolos,
     "eomt": _eomt,
     "eomt-swiglu": _eomt_swiglu,
+    "eomt-dinov3": _eomt_dinov3,
     "vitpose": _vitpose,
     "vitpose-classic": _vitpose_classic,
     "vitpose-plus": _vitpose_plus,

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from dense_peers import FAMILIES, make_dense_peer, with_scores
@@ -71,7 +72,7 @@ def test_a_merged_run_gives_full_grids_and_is_the_same_split_anywhere(peer):
         assert torch.equal(run_split(engine, shape, engine.embed(inputs, merges), split), whole)
 
 
-@pytest.mark.parametrize("family", ["eomt", "dpt-segment"])
+@pytest.mark.parametrize("family", ["eomt-dinov3", "dpt-segment"])
 def test_segments_are_the_classes_with_the_highest_scores_in_bands_of_any_height(family, tmp_path, monkeypatch):
     peer = make_dense_peer(family, tmp_path)
     model, inputs = load_model(str(peer.folder)), pixels(peer)
@@ -82,6 +83,20 @@ def test_segments_are_the_classes_with_the_highest_scores_in_bands_of_any_height
         found = engine.head(done)
         assert found.dtype == torch.uint8
         assert torch.equal(found.long(), expected)
+
+
+def test_eomt_takes_square_frames_as_its_processor_does_and_refuses_others(tmp_path):
+    peer = make_dense_peer("eomt", tmp_path)
+    from transformers import EomtImageProcessorPil
+
+    processor = EomtImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 64}, do_split_image=True)
+    processor.save_pretrained(peer.folder)
+    preprocessing = load_model(str(peer.folder)).preprocessing
+    frame = np.random.default_rng(1).integers(0, 256, (90, 90, 3), np.uint8)
+    wanted = processor(frame, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(preprocessing.normalise(preprocessing.crop(frame)), wanted, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="crop frames of 60 x 90 pixels to a square"):
+        preprocessing.crop(frame[:60])
 
 
 @pytest.mark.parametrize("corners", [False, True])
@@ -148,6 +163,10 @@ DAMAGED = {
         ({"num_queries": 4}, r"tensor query\.weight is of the shape \[5, 24\], expected \[4, 24\]"),
         ({"num_upscale_blocks": 1}, "do not fit the architecture"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+    ],
+    "eomt-dinov3": [
+        ({"rope_parameters": {"rope_theta": 100.0, "rope_type": "linear"}}, "rope_type is 'linear'"),
+        ({"rope_parameters": {"rope_theta": 0}}, "rope_theta"),
     ],
     "vitpose-plus": [
         ({"dataset_index": 3}, "dataset_index"),

@@ -16,7 +16,7 @@ from janus_vit.model.vit import Architecture, VisionTransformer
 _LATER = frozenset({
     "last_norm", "image_width", "resize_width", "channels", "taps", "stem_padding", "rotary", "attn_norm", "mlp_norm",
     "pool_heads", "pool_mlp_width", "pool_depth", "norm", "patch_norm", "most_patches", "naflex_patch_size",
-    "late_tokens", "late_block",
+    "late_tokens", "late_block", "square_only",
 })  # fmt: skip
 _SAMPLED_VALUES = 4096  # values of each tensor that are hashed: two trainings differ everywhere
 

@@ -50,6 +50,8 @@ class Preprocessing:
         most_patches: of a model that takes images of any aspect ratio (NaFlex): the number of patches that decides how
             large a frame becomes. This model runs at one size, so frames that need another one are refused.
         naflex_patch_size: height and width of a patch, with `most_patches` only.
+        square_only: whether frames that are not square are refused, because the model's own processor splits or pads
+            them (EoMT).
     """
 
     image_size: int
@@ -65,6 +67,7 @@ class Preprocessing:
     channels: int = 3
     most_patches: int | None = None
     naflex_patch_size: int = 1
+    square_only: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,6 +100,11 @@ class Preprocessing:
         height, width = frame.shape[:2]
         if self.most_patches is not None:
             self._check_naflex(height, width, self.most_patches)
+        if self.square_only and height != width:
+            raise InputError(
+                f"this model's own processor splits or pads frames that are not square, which is not supported: crop "
+                f"frames of {height} x {width} pixels to a square"
+            )
         new_height, new_width = self._resized(height, width)
         if (new_height, new_width) != (height, width):
             how = INTERPOLATIONS[self.interpolation]

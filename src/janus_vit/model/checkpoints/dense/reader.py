@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import assemble, check_image_size, load_tensors, to_float32
 from janus_vit.model.checkpoints.dense.dpt import depth_anything, dpt
-from janus_vit.model.checkpoints.dense.eomt import eomt
+from janus_vit.model.checkpoints.dense.eomt import eomt, eomt_dinov3
 from janus_vit.model.checkpoints.dense.spec import DenseSpec, LateTokens, Size
 from janus_vit.model.checkpoints.dense.tokens import vitpose, yolos
 from janus_vit.model.checkpoints.files import OpenedCheckpoint
@@ -32,6 +32,7 @@ DENSE_FAMILIES: dict[str, Callable[[Section, Weights], DenseSpec]] = {
     "yolos": yolos,
     "vitpose": vitpose,
     "eomt": eomt,
+    "eomt_dinov3": eomt_dinov3,
 }
 
 
@@ -86,6 +87,7 @@ def read_dense(opened: OpenedCheckpoint, image_size: Size | None, task: str | No
         image_size=arch.image_size,
         image_width=arch.image_width,
         squash=True,
+        square_only=spec.square_only,
         resize=None,
         resize_width=None,
     )

@@ -59,6 +59,7 @@ class DenseSpec:
         classes: number of labels; 0 if there are none.
         parts: beginnings of the names of the backbone's tensors, after its prefix.
         late: late tokens of the backbone, None if it has none.
+        square_only: whether the family's processor does not squash frames that are not square.
     """
 
     task: str
@@ -76,6 +77,7 @@ class DenseSpec:
     classes: int = 0
     parts: tuple[str, ...] = ("",)
     late: LateTokens | None = None
+    square_only: bool = False
 
     def is_backbone(self, name: str) -> bool:
         """Whether a tensor belongs to the backbone."""
