@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         OtherModel,
         Overloaded,
         Rejected,
+        TooMany,
         TransportError,
         Unauthenticated,
         Unreachable,
@@ -90,6 +91,7 @@ _HOMES = {
     "DeadlineExceeded": "janus_vit.errors",
     "Overloaded": "janus_vit.errors",
     "Rejected": "janus_vit.errors",
+    "TooMany": "janus_vit.errors",
     "Unauthenticated": "janus_vit.errors",
 }
 
@@ -122,6 +124,7 @@ __all__ = [
     "Sample",
     "Situation",
     "Source",
+    "TooMany",
     "Transfer",
     "TransportError",
     "Unauthenticated",
