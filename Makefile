@@ -65,7 +65,7 @@ fuzz: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || echo "atheris does not install here"
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py $(FUZZ)
 
-# Faults in processes, links, disks, clocks and cameras under 10,000 frames (six minutes); CHAOS=--short takes two.
+# Faults in processes, links, disks, clocks and cameras under 10,000 frames (seven minutes); CHAOS=--short takes two.
 CHAOS ?=
 chaos: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py $(CHAOS)
