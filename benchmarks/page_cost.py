@@ -20,7 +20,8 @@ from statistics import median
 
 import torch
 from _common import print_json
-from serving import FIXED_S, FRAME_S, Row, cpu_s, free_profile, measure, model_224, requests, running
+from _load_generator import Load, LoadGenerator
+from serving import DEADLINE_S, FIXED_S, FRAME_S, Row, as_row, cpu_s, free_profile, model_224, requests, running
 
 from janus_vit.cli.common.responsive import quick_answers
 from janus_vit.cloud.server import Cloud
@@ -84,13 +85,16 @@ def main() -> None:
     chosen = parser.parse_args()
     messages = requests(model_224())
     rows: dict[tuple[str, float | None], list[Row]] = {}
-    for _ in range(chosen.rounds):
-        for what, browsers in BROWSERS.items():
-            with running(serve, browsers) as server:
-                measure(what, server, INFER, messages, chosen.rate, 1.0)  # warm-up
-                for rate in (chosen.rate, None):
-                    row = measure(what, server, INFER, messages, rate, chosen.seconds)
-                    rows.setdefault((what, rate), []).append(row)
+    with LoadGenerator() as generator:
+        for _ in range(chosen.rounds):
+            for what, browsers in BROWSERS.items():
+                with running(serve, browsers) as server:
+                    generator.send(Load(server.port, INFER, messages, chosen.rate, 1.0, DEADLINE_S))  # warm-up
+                    for rate in (chosen.rate, None):
+                        before_s = server.read()[0]
+                        outcomes = generator.send(Load(server.port, INFER, messages, rate, chosen.seconds, DEADLINE_S))
+                        row = as_row(what, outcomes, server.read()[0] - before_s, mean_batch=0.0)
+                        rows.setdefault((what, rate), []).append(row)
     print("| cloud | load | answered/s | CPU for a request, us | p50, ms | p99, ms |\n|---|---|---|---|---|---|")
     for (what, rate), found in rows.items():
         load = "without pauses" if rate is None else f"{rate:g}/s"
