@@ -132,7 +132,7 @@ def test_fallback_uses_the_rescue_schedule_only_if_the_planned_one_would_be_late
 def test_every_policy_runs_a_stream(model, engine, service, profile, frames):
     platforms = Platforms(model.shape, profile, profile, rate_mbps=50.0, rtt_s=0.005)
     for name in POLICIES:
-        device = Device(LocalWorker(model, engine), InProcess(service), make_policy(name, platforms), 0.2)
+        device = Device(LocalWorker(model, engine), InProcess(service), make_policy(name, platforms), 2.0)
         outcomes = [device.infer(frame) for frame in frames]
         assert [outcome.frame for outcome in outcomes] == [0, 1, 2, 3]
         assert all(outcome.fallback is None for outcome in outcomes)
