@@ -31,7 +31,7 @@ def cloud(model, make_profile, tmp_path, monkeypatch):
     monkeypatch.setattr(connections, "_HELD_S", 0.1)
     tokens = tmp_path / "tokens.txt"
     tokens.write_text(f"{hash_line('honest', HONEST)}\n{hash_line('insider', INSIDER)}\n")
-    config = CloudConfig(calls_at_once=12, calls_per_client=6)
+    config = CloudConfig(calls_at_once=24, calls_per_client=12)
     profile = make_profile(1e-5, model="small")
     with Cloud(model, profile, engine="eager", config=config, access=Access(tokens=tokens)) as cloud:
         yield cloud
@@ -69,7 +69,7 @@ def test_idle_streams_of_one_client_leave_room_for_others_and_end_soon(model, cl
     assert honest.infer(image_request(model), 5.0).answer.classes
     codes = [code_of(call) for call in idle]
     assert set(codes) == {"RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"}  # refused at once, or cut after their time
-    assert codes.count("INVALID_ARGUMENT") <= 6
+    assert codes.count("INVALID_ARGUMENT") <= 12
     assert honest.infer(image_request(model), 5.0).answer.classes
     for channel in channels:
         channel.close()
