@@ -57,7 +57,7 @@ class Prediction:
         finish_s: a fallback: finishing on the device from the split, with the rescue schedule if there is one.
         size_bytes: size of the payload.
         rate_mbps: uplink rate that was assumed, in 10^6 bit/s; None if the policy assumes none.
-        spread: mean relative error of the device's compute.
+        spread: mean relative error of the device's compute; a cautious one before any measurement.
         on_time: probability of meeting the deadline; None if the policy does not estimate it.
         accuracy: measured accuracy of the plan; None if it was not measured.
         unhurried_s: a fallback with the planned schedule; None if there is no rescue schedule.
@@ -229,8 +229,9 @@ def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike,
     """How long to wait for the cloud before a fallback, in seconds. Takes one plan or arrays of plans.
 
     If the answer is expected before the last moment at which a fallback would still be in time, wait until that moment:
-    the deadline is met either way. Otherwise only the cloud can meet the deadline: wait until the deadline, at least as
-    long as a fallback takes. By the ski-rental rule, the total time is at most twice that of perfect foresight.
+    the deadline is met either way. Otherwise only the cloud can meet the deadline: wait until the deadline. If a fallback
+    takes longer than the time left, the next frames depend on the cloud too: wait as long again as a fallback takes. By
+    the ski-rental rule, the time after the deadline is at most twice that of perfect foresight.
 
     Args:
         time_left_s: time from sending to the deadline.
@@ -239,5 +240,6 @@ def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike,
         spread: relative error of `finish_s`; twice that is kept in reserve.
     """
     rescue_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - _RESCUE_MARGIN_S
-    bet_s = np.maximum(np.maximum(time_left_s, finish_s), 1e-3)
+    longer_s = np.where(np.asarray(finish_s) > time_left_s, np.maximum(time_left_s, 0.0) + finish_s, time_left_s)
+    bet_s = np.maximum(longer_s, 1e-3)
     return np.where(rescue_s >= np.asarray(remote_s, float), rescue_s, bet_s)

@@ -286,7 +286,7 @@ class Device:
             size_bytes=flight.size_bytes,
             answer=ending.answer,
             fallback=ending.fallback,
-            transfers=flight.probed + ending.transfers,
+            transfers=flight.probed + self._probes.take_finished() + ending.transfers,
             refused=ending.refused,
             overlap=replace(
                 flight.overlap, uplink_s=ending.uplink_s, compute_s=max(0.0, worked_s), order_s=now_s - ending.at_s

@@ -16,6 +16,7 @@ from janus_vit.planning.outcome import Outcome, patience_s
 from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.correction import Acceptance, Correction
+from janus_vit.planning.policies.late_price import LatePrice
 from janus_vit.planning.policies.probing import ProbeTimer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
@@ -51,11 +52,14 @@ class MostAccurateInTime:
     """Maximise P * A over all plans: P is the probability of meeting the deadline, A the measured accuracy.
 
     A late answer counts as wrong. A fallback to the device counts with the accuracy of the rescue schedule. Plans whose
-    P * A differ by less than `resolution` count as equal: among them the policy takes the plan that merges least, then
-    the fastest. If every plan is late, the policy maximises right answers per second.
+    P * A differ by less than `resolution` count as equal: among those that are as likely to be in time as the best, the
+    policy takes the plan that merges least, then the fastest. If every plan is late, the policy maximises right answers per second.
+
+    With an accepted share of late frames, the policy maximises P * (A + price), and adapts the price of a late frame
+    until that share is late (`late_price`).
 
     Without measured accuracy, the policy takes the plan with the smallest typical loss (`accuracy.typical`), then the
-    fastest, among the plans that are in time with probability `confidence`.
+    fastest, among the plans that are in time with the required probability, 95 % or what the accepted share asks for.
 
     Args:
         table: plans to choose from.
@@ -64,7 +68,7 @@ class MostAccurateInTime:
         accuracy: accuracy of each plan, [levels, options], NaN where not measured; None if nothing was measured.
         rescued: accuracy of each plan if the device finishes the frame with the rescue schedule, same shape.
         resolution: difference in accuracy that the measurement cannot tell apart.
-        confidence: required probability of being in time, used only without measured accuracy.
+        late_target: share of late frames that the user accepts; None: late answers count as wrong, no more.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class MostAccurateInTime:
         accuracy: Floats | None = None,
         rescued: Floats | None = None,
         resolution: float = 0.0,
-        confidence: float = 0.95,
+        late_target: float | None = None,
     ) -> None:
         self._table = table
         self._link = link
@@ -83,7 +87,7 @@ class MostAccurateInTime:
         self._probes = ProbeTimer(table)
         self._accuracy = accuracy
         self._resolution = resolution
-        self._confidence = confidence
+        self._late_target = late_target
         self._correction = Correction()
         self._acceptance = Acceptance()
         self._megabits = table.link_bytes * 8e-6
@@ -95,6 +99,7 @@ class MostAccurateInTime:
         self._value = _typical_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
         self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
         self._most = (1.0 + self._value) if accuracy is None else np.maximum(self._value, self._rescued)
+        self._late = self._new_price()
         self._alone = np.flatnonzero(table.size_bytes == 0)
         self._newest = 0  # flat index of the newest decision
 
@@ -109,6 +114,7 @@ class MostAccurateInTime:
         other._link, other._rtt = link, RoundTrip(rtt_s)
         other._probes = ProbeTimer(self._table)
         other._correction, other._acceptance = Correction(), Acceptance()
+        other._late = self._new_price()
         return other
 
     def observe(self, outcome: Outcome) -> None:
@@ -119,6 +125,7 @@ class MostAccurateInTime:
         self._probes.observe(outcome)
         self._correction.observe(outcome)
         self._acceptance.observe(outcome)
+        self._late.observe(not outcome.met)
 
     def choose(self, situation: Situation) -> Decision:
         """Pick the plan with the largest expected accuracy in time."""
@@ -146,7 +153,13 @@ class MostAccurateInTime:
             uplink_busy_s=situation.uplink_busy_s,
         )
         plan = self._table.plan(row, column)
-        return Decision(plan, predicted, self._probes.bytes_due(plan, situation))
+        is_late_anyway = predicted.on_time is not None and predicted.on_time < HOPELESS
+        return Decision(plan, predicted, self._probes.bytes_due(plan, situation, is_late_anyway))
+
+    def _new_price(self) -> LatePrice:
+        """A price that leaves every measured plan worth something."""
+        measured = self._value[self._value > 0]
+        return LatePrice(self._late_target, least=-0.9 * float(measured.min(initial=1.0)))
 
     def _lost(self, price: EnginePrice) -> Floats | None:
         """What other devices lose by each plan, [levels, options]; None if nothing is lost or nobody counts it."""
@@ -171,7 +184,9 @@ class MostAccurateInTime:
         chances = Chances(time_left_s, before_s, after_s, found[0], found[1])
         # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
         possible = (before_s < time_left_s) | (self._megabits == 0)
-        most = self._most if lost is None else self._most - lost
+        most = self._most + max(0.0, self._late.answers)
+        if lost is not None:
+            most -= lost
         likely = np.append(self._alone, self._newest)
         self._expect(likely[possible.take(likely)], chances, accepted)
         least = (chances.worth.take(likely) - (0.0 if lost is None else lost.take(likely))).max()
@@ -196,7 +211,7 @@ class MostAccurateInTime:
         cloud_s = cloud.factor * self._cloud_s.take(plans)
         left_s = chances.time_left_s - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
-        wait_s = patience_s(left_s, finish_s, after_s + megabits / self._link.rate_mbps, spread=device.spread)
+        wait_s = patience_s(left_s, finish_s, after_s + megabits / self._link.rate_mbps, spread=device.cautious_spread)
         slack_s = np.minimum(wait_s, left_s) - after_s
         answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9))
         answered[megabits > 0] *= accepted
@@ -208,9 +223,9 @@ class MostAccurateInTime:
         rescued *= 1.0 - answered
         on_time, value = in_time + rescued, self._value.take(plans)
         if self._accuracy is None:
-            worth = np.where(on_time >= self._confidence, 1.0 + value, on_time)
+            worth = np.where(on_time >= self._late.confidence, 1.0 + value, on_time)
         else:
-            worth = in_time * value + rescued * self._rescued.take(plans)
+            worth = in_time * value + rescued * self._rescued.take(plans) + on_time * self._late.answers
         chances.on_time.ravel()[plans], chances.worth.ravel()[plans] = on_time, worth
 
     def _most_answers_per_second(self, chances: Chances) -> tuple[int, int]:
@@ -226,7 +241,7 @@ class MostAccurateInTime:
         before_s, after_s, device = chances.before_s, chances.after_s, self._correction.device
         finish_s = device.factor * self._table.finish_s
         send_s = self._megabits / self._link.rate_mbps
-        wait_s = patience_s(chances.time_left_s - before_s, finish_s, after_s + send_s, spread=device.spread)
+        wait_s = patience_s(chances.time_left_s - before_s, finish_s, after_s + send_s, spread=device.cautious_spread)
         answered = self._link.on_time(self._megabits / np.maximum(wait_s - after_s, 1e-9))
         expected_s = before_s + answered * (after_s + send_s)
         expected_s += self._uses_link * (1.0 - answered) * (wait_s + finish_s)
@@ -240,7 +255,8 @@ class MostAccurateInTime:
     def _best(self, chances: Chances) -> tuple[int, int]:
         worth = chances.worth
         total_s = chances.before_s + chances.after_s + self._megabits / self._link.rate_mbps
-        equal = worth >= worth.max() - self._resolution - 1e-6
+        is_as_safe = chances.on_time >= chances.on_time.ravel()[worth.argmax()] - 1e-6
+        equal = is_as_safe & (worth >= worth.max() - self._resolution - 1e-6)
         row = int(np.where(equal.any(axis=1), self._saved, np.inf).argmin())
         return row, int(np.where(equal[row], total_s[row], np.inf).argmin())
 

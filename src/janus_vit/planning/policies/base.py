@@ -111,7 +111,7 @@ def predict(
         size_bytes=size_bytes,
         reply_bytes=table.reply_bytes if sends else 0.0,
         rate_mbps=rate_mbps,
-        spread=device.spread,
+        spread=device.cautious_spread,
         on_time=on_time,
         accuracy=accuracy,
         unhurried_s=float(table.rescue.planned_s[row, table.options[column].split]) * device.factor,

@@ -9,7 +9,8 @@ from janus_vit.planning.outcome import Outcome
 
 _WEIGHT = 0.2  # 20 frames take in 99 % of a lasting change
 _FORGET = 0.03  # a correction is halved after 23 frames without a measurement
-_SPREAD = 0.05  # before any measurement
+_SPREAD = 0.02  # before any measurement: how well a profile that was measured on the same machine holds
+_CAUTIOUS_SPREAD = 0.05  # before any measurement, where time is kept in reserve
 _LEAST_SPREAD = 0.005  # no machine is steadier
 _NEGLIGIBLE = 0.1  # of the SLA
 _REFUSAL_HALF_LIFE_S = 1.0  # a refused device tries again after some seconds, at a time of its own
@@ -22,10 +23,12 @@ class MachineCorrection:
     Attributes:
         log_ratio: mean logarithm of measured over predicted compute.
         spread: mean distance of a frame's logarithm from `log_ratio`.
+        is_measured: whether a frame has been measured yet.
     """
 
     log_ratio: float = 0.0
     spread: float = _SPREAD
+    is_measured: bool = False
 
     def observe(self, measured_s: float, predicted_s: float, sla_s: float) -> None:
         """Learn from one frame's compute.
@@ -40,6 +43,7 @@ class MachineCorrection:
         if max(measured_s, predicted_s) < _NEGLIGIBLE * sla_s or min(measured_s, predicted_s) <= 0:
             return
         error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one outlier is not a trend
+        self.is_measured = True
         self.log_ratio += _WEIGHT * error
         self.spread = max(_LEAST_SPREAD, self.spread + _WEIGHT * (abs(error) - self.spread))
 
@@ -47,6 +51,11 @@ class MachineCorrection:
         """Move a little back to the profile after a frame without a measurement, so that a slow side is retried."""
         self.log_ratio *= 1 - _FORGET
         self.spread += _FORGET * (_SPREAD - self.spread)
+
+    @property
+    def cautious_spread(self) -> float:
+        """`spread`, by which the device keeps time in reserve for a fallback; larger before any measurement."""
+        return self.spread if self.is_measured else max(self.spread, _CAUTIOUS_SPREAD)
 
     @property
     def factor(self) -> float:
@@ -69,11 +78,20 @@ class Correction:
     def observe(self, outcome: Outcome) -> None:
         """Learn from a frame's predicted and measured compute."""
         predicted, measured, sla_s = outcome.predicted, outcome.measured, outcome.sla_s
-        self.device.observe(measured.device_s + measured.encode_s, predicted.device_s + predicted.encode_s, sla_s)
+        expected_s = predicted.device_s + predicted.encode_s + _expected_fallback_s(outcome)
+        self.device.observe(measured.device_s + measured.encode_s + measured.fallback_s, expected_s, sla_s)
         if outcome.fallback is None and not outcome.plan.is_local:
             self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s, sla_s)
         else:
             self.cloud.forget()
+
+
+def _expected_fallback_s(outcome: Outcome) -> float:
+    """Predicted time of the fallback that ran; 0 if the cloud answered."""
+    if outcome.measured.fallback_s == 0:
+        return 0.0
+    predicted, is_rescued = outcome.predicted, outcome.plan.rescue is not None
+    return predicted.finish_s if is_rescued or predicted.unhurried_s is None else predicted.unhurried_s
 
 
 class Acceptance:

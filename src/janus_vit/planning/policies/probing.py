@@ -9,6 +9,7 @@ from janus_vit.planning.table import PlanTable
 
 PROBE_BYTES = 16_000
 PROBE_EVERY_S = 0.5
+PROBE_IN_NEED_S = 0.1  # while only the link can bring frames in time again
 
 
 class ProbeTimer:
@@ -27,9 +28,16 @@ class ProbeTimer:
         for transfer in outcome.transfers:
             self._last_transfer_s = transfer.at_s
 
-    def bytes_due(self, plan: Plan, situation: Situation) -> int:
-        """Size of the probe to send together with a frame; 0 if none is due."""
+    def bytes_due(self, plan: Plan, situation: Situation, is_late_anyway: bool = False) -> int:
+        """Size of the probe to send together with a frame; 0 if none is due.
+
+        Args:
+            plan: plan of the frame.
+            situation: when it was made.
+            is_late_anyway: whether no plan is in time, so that a link that recovers must be noticed soon.
+        """
         if not (self._uses_link and plan.is_local):
             return 0
         uses_s = [at_s for at_s in (self._last_transfer_s, situation.last_probe_s) if at_s is not None]
-        return PROBE_BYTES if not uses_s or situation.now_s - max(uses_s) >= PROBE_EVERY_S else 0
+        every_s = PROBE_IN_NEED_S if is_late_anyway else PROBE_EVERY_S
+        return PROBE_BYTES if not uses_s or situation.now_s - max(uses_s) >= every_s else 0
