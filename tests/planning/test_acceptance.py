@@ -55,7 +55,7 @@ def test_a_refusal_is_forgotten():
 @pytest.mark.parametrize("policy", ["adaptive", "adaptive-fleet"])
 def test_a_device_that_can_help_itself_leaves_a_cloud_that_refuses_and_tries_it_again(policy):
     shape = "vit-large-384"
-    quick = published_profile("orin-nano", shape).slowed(0.5)
+    quick = published_profile("orin-nano", shape).slowed(0.4)
     platforms = Platforms(SHAPES[shape], quick, published_profile("v100", shape), 50.0, 0.01, assumed_accuracy(shape))
     chooser = make_policy(policy, platforms)
     transfer = {"transfers": (Transfer(0.0, 50_000, 0.008, 0.01),)}

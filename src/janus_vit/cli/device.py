@@ -42,6 +42,7 @@ from janus_vit.cli.common.options import (
     AccuracyFile,
     AsJson,
     EngineName,
+    LateTarget,
     ModelName,
     PageAddress,
     PolicyName,
@@ -52,6 +53,7 @@ from janus_vit.cli.common.options import (
     Threads,
     check_positive,
     parse_duration,
+    parse_late_target,
     use_threads,
 )
 from janus_vit.cli.common.responsive import quick_answers
@@ -90,6 +92,7 @@ def device(
     text_vectors: TextVectorFile = None,
     threshold: Threshold = None,
     policy: PolicyName = DEFAULT_POLICY,
+    late_target: LateTarget = None,
     profile: ProfileFile = None,
     accuracy: AccuracyFile = None,
     private: Private = False,
@@ -142,6 +145,7 @@ def device(
 
     sla_s = parse_duration(sla, "--sla")
     check_policy(policy)
+    accepted = parse_late_target(late_target, policy)
     check_address(cloud)
     check_in_flight(in_flight)
     period_s = None if fps is None else 1 / check_positive(fps, "--fps", "10")
@@ -166,6 +170,7 @@ def device(
     config = DeviceConfig(
         sla_s=sla_s,
         policy=policy,
+        late_target=accepted,
         images_allowed=not private,
         in_flight=in_flight,
         credentials=credentials,

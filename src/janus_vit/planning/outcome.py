@@ -229,9 +229,9 @@ def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike,
     """How long to wait for the cloud before a fallback, in seconds. Takes one plan or arrays of plans.
 
     If the answer is expected before the last moment at which a fallback would still be in time, wait until that moment:
-    the deadline is met either way. Otherwise only the cloud can meet the deadline: wait until the deadline. If a fallback
-    takes longer than the time left, the next frames depend on the cloud too: wait as long again as a fallback takes. By
-    the ski-rental rule, the time after the deadline is at most twice that of perfect foresight.
+    the deadline is met either way. Otherwise only the cloud can meet the deadline: wait until the deadline. If a
+    fallback takes longer than the time left, the next frames depend on the cloud too: wait as long again as a fallback
+    takes. By the ski-rental rule, the time after the deadline is at most twice that of perfect foresight.
 
     Args:
         time_left_s: time from sending to the deadline.

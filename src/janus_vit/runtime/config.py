@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from janus_vit.errors import InputError
-from janus_vit.planning.policies.presets import check_policy
+from janus_vit.planning.policies.presets import check_late_target, check_policy
 
 if TYPE_CHECKING:
     import grpc
@@ -29,6 +29,8 @@ class DeviceConfig:
     Attributes:
         sla_s: time allowed for each frame, in seconds.
         policy: a name of `janus_vit.planning.policies.presets.POLICIES`, or FILE.py:CLASS for a policy of your own.
+        late_target: share of late frames that you accept, such as 0.01; the policy spends it on accuracy. None: a late
+            answer counts as a wrong one.
         images_allowed: False keeps pixels on the device, so that only tokens are sent.
         name: identifies the device at the cloud; default: host name and process number.
         credentials: TLS credentials; None connects without TLS.
@@ -51,6 +53,7 @@ class DeviceConfig:
 
     sla_s: float = 0.3
     policy: str = "adaptive-fleet"
+    late_target: float | None = None
     images_allowed: bool = True
     name: str | None = None
     credentials: grpc.ChannelCredentials | None = None
@@ -68,6 +71,7 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         check_sla(self.sla_s)
         check_policy(self.policy)
+        check_late_target(self.late_target, self.policy)
         for name in ("hello_timeout_s", "first_probe_timeout_s", "probe_timeout_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

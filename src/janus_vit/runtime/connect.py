@@ -86,9 +86,9 @@ def connect(
 
     def join() -> Policy:
         platforms = shake_hands(model, transport, address, profile=profile, config=settings)
-        return make_policy(settings.policy, replace(platforms, accuracy=accuracy))
+        return make_policy(settings.policy, replace(platforms, accuracy=accuracy), settings.late_target)
 
-    search = CloudSearch(make_lone_policy(settings.policy, alone), join, address, notify)
+    search = CloudSearch(make_lone_policy(settings.policy, alone, settings.late_target), join, address, notify)
     try:
         search.begin(required=settings.require_cloud)
         warm_up(worker, model.shape)

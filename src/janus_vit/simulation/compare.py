@@ -79,7 +79,7 @@ def run_case(case: Case) -> FrameResults:
         return run_oracle(case)
     if case.policy == BEST_FIXED:
         return run_best_fixed(case)
-    return run_policy(make_policy(case.policy, case.platforms), case)
+    return run_policy(make_policy(case.policy, case.platforms, case.late_target), case)
 
 
 def run_cases(

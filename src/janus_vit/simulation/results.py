@@ -32,6 +32,7 @@ class Case:
         sla_s: time allowed for each frame.
         duration_s: length of the stream.
         period_s: time between two frames of the camera; None runs frames back to back.
+        late_target: share of late frames that the user accepts, see `make_policy`; None for the references.
     """
 
     policy: str
@@ -40,6 +41,7 @@ class Case:
     sla_s: float
     duration_s: float
     period_s: float | None = None
+    late_target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ class FrameResults:
 def run_policy(policy: Policy, case: Case) -> FrameResults:
     """Simulate a case with a policy object instead of the policy that the case names."""
     outcomes = simulate(policy, case.platforms, case.trace, case.sla_s, case.duration_s, period_s=case.period_s)
-    return _as_results(list(outcomes), case)
+    return as_results(list(outcomes), case)
 
 
-def _as_results(outcomes: Sequence[Outcome], case: Case) -> FrameResults:
+def as_results(outcomes: Sequence[Outcome], case: Case) -> FrameResults:
+    """Return the results of a stream that has run; frames of the camera without an outcome were dropped."""
     accuracy_of = lru_cache(maxsize=None)(partial(_accuracy, case.platforms.accuracy))
     places, taken = _places(outcomes, case)
 

@@ -11,12 +11,13 @@ import typer
 
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTOS, ENGINES
-from janus_vit.planning.policies.presets import POLICIES
+from janus_vit.planning.policies.presets import POLICIES, check_late_target
 
 DEFAULT_MODEL = "janus-digits"  # equals catalog.BUILTIN, which imports torch
 DEFAULT_POLICY = "adaptive-fleet"
 DEFAULT_SLOWDOWN, DEFAULT_SEED = 14.0, 24  # for live runs on one machine
 _UNIT_S = {"ms": 1e-3, "s": 1.0}
+_SHARE = re.compile(r"([0-9]*\.?[0-9]+)\s*(%?)")
 _DURATION = re.compile(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST_S = 3600.0
 
@@ -48,6 +49,14 @@ PolicyName = Annotated[
         "--policy",
         metavar="NAME",
         help=f"Policy that chooses a plan for each frame: {', '.join(POLICIES)}, or FILE.py:CLASS of your own.",
+    ),
+]
+LateTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--late-target",
+        metavar="SHARE",
+        help="Share of late frames that you accept, such as 1%; it buys accuracy. Default: late answers count as wrong.",
     ),
 ]
 Policies = Annotated[
@@ -101,6 +110,22 @@ AccuracyFile = Annotated[
         help="Accuracy table, written by 'janus-vit calibrate'. Default: the table that ships with the model, if any.",
     ),
 ]
+
+
+def parse_late_target(text: str | None, policy: str) -> float | None:
+    """Convert a share such as "1%" or "0.01" for a policy; None stays None.
+
+    Raises:
+        InputError: the text is no share between 0 and 1, or the policy cannot keep to one.
+    """
+    if text is None:
+        return None
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"--late-target {text!r} is no share of the frames: use one such as 1% or 0.01")
+    share = float(match[1]) / (100 if match[2] else 1)
+    check_late_target(share, policy)
+    return share
 
 
 def parse_duration(text: str, option: str, zero_allowed: bool = False) -> float:

@@ -19,6 +19,7 @@ from janus_vit.cli.common.options import (
     DEFAULT_SEED,
     AccuracyFile,
     AsJson,
+    LateTarget,
     Private,
     ProfileSlowdown,
     Rtt,
@@ -28,6 +29,7 @@ from janus_vit.cli.common.options import (
     check_positive,
     check_writable,
     parse_duration,
+    parse_late_target,
 )
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
@@ -35,7 +37,7 @@ from janus_vit.planning.jsonfile import write_text
 from janus_vit.planning.latency import PlatformProfile
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.platforms import Platforms
-from janus_vit.planning.policies.presets import POLICIES, check_policy
+from janus_vit.planning.policies.presets import POLICIES, check_policy, weighs_late_frames
 
 if TYPE_CHECKING:
     from janus_vit.links.traces import Trace
@@ -89,6 +91,7 @@ def compare(
     slowdown: ProfileSlowdown = 1.0,
     accuracy: AccuracyFile = None,
     sla: Sla = "300ms",
+    late_target: LateTarget = None,
     period: Annotated[
         str | None,
         typer.Option(
@@ -115,7 +118,8 @@ def compare(
     Two references cannot run on a device. "oracle" knows the future of the
     link: no policy with the same plans can do better. "best-fixed" is the one
     plan that turned out to be the best on each link. "regret" is the gap to the
-    oracle. Your own policy is a class in a file, see docs/policies.md.
+    oracle. --late-target counts for the policies that can keep to one. Your own
+    policy is a class in a file, see docs/policies.md.
 
     \b
     Example:   janus-vit compare --trace lte-driving --sla 200ms
@@ -129,6 +133,7 @@ def compare(
     period_s = sla_s if period is None else parse_duration(period, "--period", zero_allowed=True) or None
     default = [name for name in (_PRIVATE if private else _DEFAULT) if period_s or name != "oracle"]
     names = [_check_name(name) for name in dict.fromkeys(policy or default)]
+    accepted = {name: parse_late_target(late_target, name) if weighs_late_frames(name) else None for name in names}
     check_positive(seconds, "--seconds", "60")
     check_positive(slowdown, "--slowdown", "8")
     for path in (out, csv_file):
@@ -149,8 +154,8 @@ def compare(
         images_allowed=not private,
     )
     cases = [
-        Case(name, replace(platforms, rate_mbps=link.mean_mbps), link, sla_s, seconds, period_s)
-        for name in names
+        Case(name, replace(platforms, rate_mbps=link.mean_mbps), link, sla_s, seconds, period_s, target)
+        for name, target in accepted.items()
         for link in links
     ]
     with progress("simulating") as show:

@@ -53,7 +53,8 @@ class MostAccurateInTime:
 
     A late answer counts as wrong. A fallback to the device counts with the accuracy of the rescue schedule. Plans whose
     P * A differ by less than `resolution` count as equal: among those that are as likely to be in time as the best, the
-    policy takes the plan that merges least, then the fastest. If every plan is late, the policy maximises right answers per second.
+    policy takes the plan that merges least, then the fastest. If every plan is late, the policy maximises right answers
+    per second.
 
     With an accepted share of late frames, the policy maximises P * (A + price), and adapts the price of a late frame
     until that share is late (`late_price`).

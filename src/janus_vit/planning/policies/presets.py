@@ -18,6 +18,7 @@ from janus_vit.planning.policies.algorithm1 import SmallestLevel
 from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.custom import custom_policy, is_custom, policy_class
 from janus_vit.planning.policies.fleet import MostRightForAll
+from janus_vit.planning.policies.late_price import LatePrice
 from janus_vit.planning.schedules import FAMILIES, Schedule, clip, levels, make_schedule
 from janus_vit.planning.splits import all_splits, candidate_splits
 from janus_vit.planning.table import Option, PlanTable, build_table, make_options
@@ -55,44 +56,64 @@ def check_policy(name: str) -> str:
     return name
 
 
-def make_policy(name: str, platforms: Platforms) -> Policy:
+def check_late_target(late_target: float | None, policy: str) -> None:
+    """Check an accepted share of late frames, and that the policy can keep to one.
+
+    Raises:
+        InputError: the share is not between 0 and 1, or the policy does not weigh late frames.
+    """
+    LatePrice(late_target)
+    if late_target is not None and not weighs_late_frames(policy):
+        raise InputError(f"policy {policy} cannot keep to a share of late frames: use one of {', '.join(_ADAPTIVE)}")
+
+
+def weighs_late_frames(policy: str) -> bool:
+    """Whether a policy can keep to an accepted share of late frames."""
+    return policy in _ADAPTIVE
+
+
+def make_policy(name: str, platforms: Platforms, late_target: float | None = None) -> Policy:
     """Make a new policy.
 
     Args:
         name: one of `POLICIES`, or FILE.py:CLASS for a policy of your own.
         platforms: both machines and the link between them.
+        late_target: share of late frames that the user accepts; None: late answers count as wrong.
 
     Raises:
-        InputError: the name is unknown, or a profile lacks a format that the policy needs.
+        InputError: the name is unknown, a profile lacks a format that the policy needs, or see `check_late_target`.
     """
-    return policy_over(policy_table(name, platforms), name, platforms)
+    return policy_over(policy_table(name, platforms), name, platforms, late_target)
 
 
-def make_lone_policy(name: str, platforms: Platforms) -> Policy:
+def make_lone_policy(name: str, platforms: Platforms, late_target: float | None = None) -> Policy:
     """Make a new policy for a device whose cloud is absent: the local plans of a policy, or of `adaptive`.
 
     Args:
         name: one of `POLICIES`, or FILE.py:CLASS for a policy of your own.
         platforms: the device; its cloud and link are not used.
+        late_target: as in `make_policy`.
 
     Raises:
-        InputError: the name is unknown, or the policy sends only images and they are not allowed.
+        InputError: the name is unknown, the policy sends only images and they are not allowed, or see
+            `check_late_target`.
     """
     local = platforms.shape.blocks + 1
     has_local = any(option.split == local for option in _allowed_options(name, platforms)[1])
     alone = replace(platforms, entry_blocks=(local,))
-    return make_policy(name if has_local else _ANY_MODEL, alone)
+    return make_policy(name if has_local else _ANY_MODEL, alone, late_target)
 
 
-def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
-    """Make a new policy of that name that chooses from the plans of `table`."""
+def policy_over(table: PlanTable, name: str, platforms: Platforms, late_target: float | None = None) -> Policy:
+    """Make a new policy of that name that chooses from the plans of `table`; see `make_policy`."""
+    check_late_target(late_target, name)
     if is_custom(name):
         return custom_policy(name, table, platforms)
     if name not in _ADAPTIVE:
         return SmallestLevel(table, HarmonicMean(platforms.rate_mbps), platforms.rtt_s)
     make, link, measured = _ADAPTIVE[name], RateForecast(platforms.rate_mbps), platforms.accuracy
     if measured is None:
-        return make(table, link, platforms.rtt_s)
+        return make(table, link, platforms.rtt_s, late_target=late_target)
     return make(
         table,
         link,
@@ -100,6 +121,7 @@ def policy_over(table: PlanTable, name: str, platforms: Platforms) -> Policy:
         accuracy=measured.of_plans(table),
         rescued=measured.of_rescues(table),
         resolution=measured.resolution,
+        late_target=late_target,
     )
 
 
