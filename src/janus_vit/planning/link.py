@@ -153,12 +153,13 @@ class RateForecast:
         """Probability that the next transfer reaches each of the rates.
 
         A rate of 0 is always reached. No other rate is certain, because a link can fail at any time: below all observed
-        rates, the risk of half of one observation remains, in proportion to the rate.
+        rates, the risk of one observation remains, in proportion to the rate.
         """
         error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
         ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)
-        unseen = ranks[0] / 2 * np.exp(np.minimum(error - self._sorted[0], 0.0))
-        reached = 1.0 - np.where(error < self._sorted[0], unseen, np.interp(error, self._sorted, ranks, right=1.0))
+        missed = np.interp(error, self._sorted, ranks, right=1.0)
+        missed *= np.exp(np.minimum(error - self._sorted[0], 0.0))
+        reached = 1.0 - missed
         if self._bound_mbps is not None:
             delivered, failed = (count + 1.0 for count in self._after_failure)
             slow = np.clip(np.log(self._bound_mbps / np.maximum(needed_mbps, 1e-300)) / _SLOW_RANGE, 0.0, 1.0)
