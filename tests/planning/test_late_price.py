@@ -82,7 +82,7 @@ def in_time(late_target: float, late_frames: int, send_s: float) -> float:
 
 
 def test_a_policy_takes_more_risk_if_the_user_accepts_more():
-    assert in_time(0.2, 0, send_s=0.01) < in_time(0.002, 0, send_s=0.01)
+    assert in_time(0.2, 0, send_s=0.005) < in_time(0.002, 0, send_s=0.005)
 
 
 def test_a_policy_takes_less_risk_after_late_frames():

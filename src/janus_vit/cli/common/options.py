@@ -56,7 +56,7 @@ LateTarget = Annotated[
     typer.Option(
         "--late-target",
         metavar="SHARE",
-        help="Share of late frames that you accept, such as 1%; it buys accuracy. Default: late answers count as wrong.",
+        help="Share of late frames that you accept, such as 1%; it buys accuracy. Default: late counts as wrong.",
     ),
 ]
 Policies = Annotated[
