@@ -32,6 +32,7 @@ SLAS_S = (0.3, 0.2, 0.15)
 TARGETS = (None, 0.002, 0.01, 0.03)
 EDGES = np.array([0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0 + 1e-9])
 Job = tuple[float, Trace, float | None, float]
+Claims = tuple[np.ndarray, np.ndarray]  # of the frames sent: claimed probability, and whether they were in time
 
 
 def run(job: Job) -> tuple[float, np.ndarray, np.ndarray]:
@@ -51,7 +52,9 @@ def oracle(job: Job) -> float:
     return float(run_case(Setting(sla_s=sla_s).case(ORACLE, trace, min(seconds, trace.duration_s))).late.mean())
 
 
-def print_late(links: list[Trace], late: dict, best: dict) -> None:
+def print_late(
+    links: list[Trace], late: dict[tuple[float, str, float | None], float], best: dict[tuple[float, str], float]
+) -> None:
     """Print late frames beside the oracle's."""
     print(f"\nlate %, ours (oracle)\n{'network':<26}" + "".join(f"{1e3 * sla_s:>14.0f} ms" for sla_s in SLAS_S))
     for link in links:
@@ -62,7 +65,7 @@ def print_late(links: list[Trace], late: dict, best: dict) -> None:
     print(f"{'largest excess, points':<26}" + "".join(f"{max(each):>17.2f}" for each in excess))
 
 
-def print_coverage(links: list[Trace], claims: dict) -> None:
+def print_coverage(links: list[Trace], claims: dict[tuple[float, str], Claims]) -> None:
     """Print what was claimed and what came, of the frames that were sent."""
     print(
         f"\nin time % of the frames sent, claimed / came\n{'network':<26}"
@@ -76,7 +79,7 @@ def print_coverage(links: list[Trace], claims: dict) -> None:
         print(f"{link.name:<26}" + "".join(f"{cell:>17}" for cell in cells))
 
 
-def bins(claims: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[float, float, int]]:
+def bins(claims: list[Claims]) -> list[tuple[float, float, int]]:
     """Return the mean claim, the share in time and the number of frames of each bin."""
     claimed, came = (np.concatenate(each) for each in zip(*claims, strict=True))
     index = np.digitize(claimed, EDGES) - 1
@@ -131,7 +134,7 @@ def main() -> None:
     for s, points in diagram.items():
         print(f"{1e3 * s:.0f} ms: " + "; ".join(f"{100 * a:.1f} -> {100 * b:.1f} ({n})" for a, b, n in points))
     draw(options.out / "reliability.svg", diagram)
-    rows = [
+    rows: list[dict[str, object]] = [
         {"sla_s": s, "link": name, "target": t, "late": share, "oracle": best[s, name]}
         for (s, name, t), share in late.items()
     ]
