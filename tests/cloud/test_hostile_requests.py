@@ -51,7 +51,7 @@ def test_a_flood_of_one_device_is_refused_and_the_others_are_served(model, cloud
         codes = [call.exception().code().name if call.exception() else "OK" for call in flood]
     assert codes.count("OK") >= 1
     assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}  # after too many calls, the connection is cut
-    assert codes.count("RESOURCE_EXHAUSTED") > 50
+    assert codes.count("RESOURCE_EXHAUSTED") > codes.count("OK")
 
 
 def test_many_devices_cannot_push_out_one_with_a_single_request(model, cloud, transport):
