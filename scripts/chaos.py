@@ -70,6 +70,8 @@ WHOLE = Form()
 SHORT = Form(packet_frames=60, share=0.4, pause_s=0.7, repeated=())
 SOAK = Form(frames=100_000, repeated=[fault for fault in FAULTS if not fault.ends_cloud])  # one cloud lives on
 
+BUSY_MACHINE = 0.005  # of the frames of the short form may be late without need: CI shares its machine
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite, print what it showed, and return the exit status."""
@@ -95,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"devices are {slowdown:.1f} times slower than this machine")
         report = run_chaos(plan, model, engine, lambda message: print(message, flush=True))
         packets = _with_damaged_packets(plan, replace(devices[0], frames=form.packet_frames), model, engine)
-    return max(_print(report), 0 if packets is None else _print(packets))
+    tolerated = BUSY_MACHINE if options.short else 0.0
+    return max(_print(report, tolerated), 0 if packets is None else _print(packets, tolerated))
 
 
 def _with_damaged_packets(plan: Plan, device: DeviceSpec, model: Model, engine: Engine) -> Report | None:
@@ -140,7 +143,7 @@ def _devices(folder: Path, frames: int, slowdown: float) -> list[DeviceSpec]:
     ]
 
 
-def _print(report: Report) -> int:
+def _print(report: Report, tolerated: float) -> int:
     total = report.total
     print(f"\n{'fault':28s} {'times':>5s} {'frames':>7s} {'late':>5s} {'fallbacks':>9s}")
     for name, (frames, late, fallbacks) in report.struck.items():
@@ -153,16 +156,16 @@ def _print(report: Report) -> int:
         curve = " ".join(f"{size:.0f}" for size in sizes[:: max(1, len(sizes) // 12)])
         print(f"memory of the {name}, MB: {curve}; growth {growth_mb(sizes):+.1f}")
         problems += [f"memory of the {name} grew"] * grows(sizes)
-    for problem in problems:
+    for problem in (*problems, *total.examples):
         print(problem)
-    passed = total.is_clean and not problems
+    passed = total.is_clean_but_for(tolerated) and not problems
     print(f"{total.remote:,d} answers of the cloud; {total.overlapped:,d} frames computed while others were in the air")
     print(
         f"{total.frames:,d} frames in {report.seconds:.0f} s: {total.lost} lost, {total.duplicated} duplicated, "
         f"{total.disordered} out of order, {total.wrong} wrong, {total.late} late, {total.needlessly_late} of them "
         f"although a plan could have been in time: {'PASS' if passed else 'FAIL'}"
     )
-    figures = {name: value for name, value in asdict(total).items() if name != "problems"}
+    figures = {name: value for name, value in asdict(total).items() if name not in ("problems", "examples")}
     print(json.dumps({**figures, "seconds": report.seconds, "passed": passed, "faults": report.struck}))
     return 0 if passed else 1
 

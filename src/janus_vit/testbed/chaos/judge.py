@@ -55,7 +55,8 @@ class Verdict:
         fallbacks: frames that the device finished itself after the cloud failed it.
         remote: frames that the cloud answered.
         overlapped: frames that were computed while others were in the air.
-        problems: what else went wrong, and the first case of each kind.
+        problems: what else went wrong, and the first wrong answer.
+        examples: the first frame of each device that was late without need.
     """
 
     frames: int = 0
@@ -69,13 +70,17 @@ class Verdict:
     remote: int = 0
     overlapped: int = 0
     problems: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether all promises were kept."""
-        return not (
-            self.problems or self.lost or self.duplicated or self.disordered or self.wrong or self.needlessly_late
-        )
+        return self.is_clean_but_for(late_share=0.0)
+
+    def is_clean_but_for(self, late_share: float) -> bool:
+        """Whether all promises were kept, if that share of the frames may be late without need."""
+        broken = self.problems or self.lost or self.duplicated or self.disordered or self.wrong
+        return not broken and self.needlessly_late <= late_share * self.frames
 
     def __add__(self, other: Verdict) -> Verdict:
         return Verdict(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -113,7 +118,6 @@ def judge_device(
     late = [outcome for outcome in outcomes if not outcome.met]
     needless = [each for each in late if not _is_excused(each, streamed.witnesses, outcomes, windows, fastest_s)]
     problems += [f"{spec.name}: wrong: {_words(outcome)}" for outcome in wrong[:1]]
-    problems += [f"{spec.name}: needlessly late: {_words(outcome)}" for outcome in needless[:1]]
     return Verdict(
         frames=streamed.frames,
         lost=len(set(range(streamed.frames)) - seen),
@@ -126,6 +130,7 @@ def judge_device(
         remote=sum(outcome.fallback is None and not outcome.plan.is_local for outcome in outcomes),
         overlapped=sum(outcome.overlap.others > 0 for outcome in outcomes),
         problems=tuple(problems),
+        examples=tuple(f"{spec.name}: needlessly late: {_words(outcome)}" for outcome in needless[:1]),
     )
 
 
