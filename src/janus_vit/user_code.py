@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def guarded(what: str, name: str, call: Callable[[], Any]) -> Any:
 @lru_cache
 def _module(what: str, name: str, file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"janus_vit_{what}_{file.stem}", file)
-    if spec is None or spec.loader is None or not file.is_file():
+    if spec is None or spec.loader is None or not os.path.isfile(file):
         raise InputError(f"{what} {name!r}: {file} is no Python file: give FILE.py:CLASS")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look up their module

@@ -13,10 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import read_file
 from janus_vit.planning.accuracy.points import Point, parse_point
 from janus_vit.planning.jsonfile import parse_json, write_text
 
 SCHEMA = "janus-vit/calibration/1"
+_LARGEST_BYTES = 1 << 28
 
 
 class Journal:
@@ -59,12 +61,9 @@ class Journal:
 
     def _read(self, header: Mapping[str, object]) -> bool:
         """Read the points of the file; return False if it holds nothing."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        if not os.path.exists(self._path):
             return False
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be read ({error.strerror}): check the path") from error
+        data = read_file(self._path, _LARGEST_BYTES)
         whole = data[: data.rfind(b"\n") + 1]
         first, *rest = whole.decode("utf-8", "replace").splitlines() or [""]
         if not first:

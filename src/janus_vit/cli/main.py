@@ -99,7 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print("janus-vit: error:", " ".join(message.split()), file=sys.stderr)
+    """Print an error as one line. It may quote names from files, which must not control the terminal."""
+    line = " ".join(message.split())
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    print("janus-vit: error:", shown, file=sys.stderr)
     return _EXIT_WRONG_INPUT
 
 

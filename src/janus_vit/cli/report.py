@@ -11,6 +11,7 @@ import typer
 from janus_vit.cli.common.console import human_console, progress, say, warn
 from janus_vit.cli.common.options import AsJson, check_different_paths, check_writable
 from janus_vit.errors import InputError
+from janus_vit.input_files import real_path
 
 _READING_SHARE = 0.3  # of the progress bar
 
@@ -67,5 +68,5 @@ def report(
 
 
 def _check_not_input(path: Path, records: list[Path]) -> None:
-    if path.resolve() in [record.resolve() for record in records]:
+    if real_path(path) in [real_path(record) for record in records]:
         raise InputError(f"{path}: is one of the records and would be overwritten: choose another path")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import read_file
 from janus_vit.links.traces import MAX_INTERVAL_S, MAX_MBPS, Trace
 
 MAX_TIMESTAMP_MS = MAX_INTERVAL_S * 1000  # a larger one counts from 1970, not from the start of the trace
@@ -20,6 +21,7 @@ SPACING_TOLERANCE = 0.01  # share of the interval by which rounding in a file ma
 PACKET_BITS = 1500 * 8  # size of one packet opportunity of mahimahi
 PACKET_BIN_MS = 100
 COLUMNS = "time_s,mbps"
+_LARGEST_BYTES = 1 << 27
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -58,13 +60,7 @@ def write_csv(trace: Trace, path: str | Path) -> None:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is not a file: use the path of one trace")
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file: use the path of a trace") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from error
+        text = read_file(path, _LARGEST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: byte {error.start} is not UTF-8 text: use an uncompressed CSV or mahimahi trace"

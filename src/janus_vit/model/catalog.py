@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import real_path
 from janus_vit.model.checkpoints.dense.linear import attach_linear_head, is_weight_file
 from janus_vit.model.checkpoints.hub import HUBS, fetch
 from janus_vit.model.checkpoints.reader import read_checkpoint
@@ -147,7 +148,7 @@ def load_model(
             f"model {name!r} is unknown: use one of {', '.join(CATALOG)}, the path of a checkpoint's file or folder, "
             "timm:NAME or hf:ORG/NAME"
         )
-    short_name = name if name.startswith(HUBS) else path.resolve().name.removesuffix(".safetensors")
+    short_name = name if name.startswith(HUBS) else real_path(path).name.removesuffix(".safetensors")
     return _from_checkpoint(short_name, path, image_size, task, architecture)
 
 

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import read_file
 
-_LARGEST_FILE_BYTES = 1 << 28
-_PART_BYTES = 1 << 18
+_LARGEST_FILE_BYTES = 1 << 25  # in memory, values can be twenty times as large
 _MAX_DEPTH = 64  # objects and lists inside each other
 _LONGEST_NAME = 200  # of a field, in an error message
 _SHOWN = reprlib.Repr()
@@ -168,28 +168,13 @@ def _check_depth(values: object, source: str) -> None:
     raise InputError(f"{source}: nests values more than {_MAX_DEPTH} levels deep: make the file again")
 
 
-def _read_limited(file: BinaryIO) -> bytes:
-    """Read a file to its end, or to a little more than the largest size: some files have no end."""
-    parts, size = [], 0
-    while size <= _LARGEST_FILE_BYTES and (part := file.read(_PART_BYTES)):
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts)
-
-
 def _items(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def read_json(path: Path, schema: str | None) -> Section:
     """Read a JSON file and check its schema, see `parse_json`."""
-    try:
-        with path.open("rb") as file:
-            data = _read_limited(file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    if len(data) > _LARGEST_FILE_BYTES:
-        raise InputError(f"{path}: has more than {_LARGEST_FILE_BYTES} bytes: is it a JSON file of this package?")
+    data = read_file(path, _LARGEST_FILE_BYTES)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

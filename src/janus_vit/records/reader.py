@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import open_file, unreadable
 from janus_vit.planning.accuracy.points import parse_merges
 from janus_vit.planning.jsonfile import Section, is_number, parse_json
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Prediction, Transfer
@@ -20,6 +23,7 @@ _Value = TypeVar("_Value")
 _PREDICTED = ("device_s", "encode_s", "transfer_s", "queue_s", "decode_s", "cloud_s", "finish_s", "size_bytes")
 _MEASURED = tuple(Measured.__dataclass_fields__)
 _SHOW_EVERY = 500  # lines
+_LONGEST_LINE_BYTES = 1 << 24
 _SHORTEST_S = 1e-6  # of a time that others are divided by
 _LARGEST = 1e12  # seconds, bytes, tokens: larger numbers are damage
 
@@ -76,22 +80,18 @@ def read_records(path: Path, progress: Callable[[float, str], None] = lambda sha
     Raises:
         InputError: the file cannot be read, has no complete line, or a line is damaged; names line and field.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    *lines, last = data.split(b"\n")
-    whole = not last or _is_json(last)
-    if last and whole:
-        lines.append(last)
-    records = []
-    for number, line in enumerate(lines, 1):
+    records: list[Record] = []
+    cut_bytes = 0
+    for number, (line, share) in enumerate(_read_lines(path), 1):
         if number % _SHOW_EVERY == 1:
-            progress(number / len(lines), path.name)
-        records.append(parse_record(_parse_line(line, f"{path}: line {number}")))
+            progress(share, path.name)
+        if line.endswith(b"\n") or _is_json(line):
+            records.append(parse_record(_parse_line(line.removesuffix(b"\n"), f"{path}: line {number}")))
+        else:
+            cut_bytes = len(line)  # only the last line can lack its line break
     if not records:
         raise InputError(f"{path}: has no complete record: give a file that 'janus-vit device --records' wrote")
-    return Recording(path, tuple(records), 0 if whole else len(last))
+    return Recording(path, tuple(records), cut_bytes)
 
 
 def parse_record(section: Section) -> Record:
@@ -136,6 +136,26 @@ def names_of(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [_printable(str(path)) for path in paths]
+
+
+def _read_lines(path: Path) -> Iterator[tuple[bytes, float]]:
+    """Yield each line with its line break, and the share of the file that is read then."""
+    try:
+        with open_file(path) as file:
+            size, done = max(1, os.fstat(file.fileno()).st_size), 0
+            for number in count(1):
+                line = file.readline(_LONGEST_LINE_BYTES + 1)
+                if len(line) > _LONGEST_LINE_BYTES:
+                    raise InputError(
+                        f"{path}: line {number}: has more than {_LONGEST_LINE_BYTES} bytes, the most that a record can "
+                        "have: give a file that 'janus-vit device --records' wrote"
+                    )
+                if not line:
+                    return
+                done += len(line)
+                yield line, min(1.0, done / size)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _is_json(line: bytes) -> bool:

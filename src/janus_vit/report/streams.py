@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import real_path
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
@@ -41,7 +42,7 @@ def read_runs(paths: Sequence[Path], progress: Progress = _no_progress) -> list[
         InputError: a file is damaged, see `read_records`, or is given twice.
     """
     for index, path in enumerate(paths):
-        if path.resolve() in (earlier.resolve() for earlier in paths[:index]):
+        if real_path(path) in (real_path(earlier) for earlier in paths[:index]):
             raise InputError(f"{path}: is given twice: name each file once")
     runs = []
     for index, (path, name) in enumerate(zip(paths, names_of(paths), strict=True)):

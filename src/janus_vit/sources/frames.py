@@ -5,6 +5,7 @@ Videos and cameras need PyAV, the extra `janus-vit[video]`. The other sources do
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -96,9 +97,9 @@ def _open_files_or_camera(spec: str, warn: Callable[[str], None]) -> Source:
     path = Path(spec)
     if camera := _CAMERA.fullmatch(spec):
         return _camera_source(Path(f"/dev/video{camera[1]}"), warn)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir and Path.exists raise for very long names
         return _folder_source(path, warn)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"source {spec!r} does not exist: use {SOURCE_KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return images_source({path.name: path}, warn)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import check_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _NAMED = 5  # files in a message
@@ -30,6 +31,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is not a readable image.
     """
+    check_file(path)
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)

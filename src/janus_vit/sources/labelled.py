@@ -6,16 +6,20 @@ Knows the names of a model's classes, but not the model.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import read_file
 from janus_vit.sources.frames import BUILTIN, Sample, Source, images_source
 from janus_vit.sources.image_files import list_images, no_image_error, warn_of_other_files
 from janus_vit.sources.streams import DEFAULT_STRIDE, builtin_labels, open_stream
 
+_LARGEST_LABELS_BYTES = 1 << 27
 _Item = TypeVar("_Item")
 
 
@@ -71,7 +75,7 @@ def _find_images(
 ) -> tuple[dict[str, Path], dict[str, int] | None]:
     """Return the file of each image name, and the class index of each image name if labels are given."""
     folder = Path(spec)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for very long names
         raise InputError(f"--data {spec!r} is not a folder: use a folder of images, or {BUILTIN}")
     images = {path.name: path for path in list_images(folder)}
     by_class = {} if labels is not None else _class_folders(folder)
@@ -155,12 +159,10 @@ def _read_labels(file: Path, images: Mapping[str, Path], classes: Sequence[str])
 
 def _rows(file: Path) -> list[tuple[int, list[str]]]:
     """Read the line number and the fields of each line that is not empty, without the header line."""
+    data = read_file(file, _LARGEST_LABELS_BYTES)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, skipinitialspace=True)
-            rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if row]
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): check the path") from error
+        reader = csv.reader(StringIO(data.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: is not a text file of lines file,label ({error}): write it as UTF-8 text") from error
     return rows[1:] if rows and rows[0][1] == ["file", "label"] else rows

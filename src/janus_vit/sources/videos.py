@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import check_file
 
 _CLOSE_S = 1.0  # a camera that takes longer for a frame is closed later, by its thread
 _Item = TypeVar("_Item")
@@ -25,7 +26,7 @@ def count_frames(path: Path) -> int | None:
     Raises:
         InputError: the file is not a readable video, or PyAV is not installed.
     """
-    with _open(path) as container:
+    with _open(check_file(path)) as container:
         return container.streams.video[0].frames or None  # 0 means that the file does not say
 
 
@@ -35,7 +36,7 @@ def video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     Raises:
         InputError: the file is not a readable video, or PyAV is not installed.
     """
-    with _open(path) as container:
+    with _open(check_file(path)) as container:
         yield from map(_pixels, container.decode(video=0))
 
 

@@ -15,6 +15,7 @@ from janus_vit.cli.common.loading import DEFAULT_VIDEO_MODEL, VIDEO, load_model_
 from janus_vit.cli.common.measure import read_profile
 from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
+from janus_vit.input_files import real_path
 
 if TYPE_CHECKING:
     from janus_vit.cloud.ray.settings import RaySettings
@@ -79,12 +80,12 @@ def _check_listen(listen: str) -> int:
 
 def _for_replicas(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments for processes that run in another folder and know no task "video", which only chooses the model."""
-    changed = {**arguments, "profile": arguments["profile"].resolve()}
+    changed = {**arguments, "profile": real_path(arguments["profile"])}
     if arguments["task"] == VIDEO:
         name = DEFAULT_VIDEO_MODEL if arguments["model"] == DEFAULT_MODEL else arguments["model"]
         changed = {**changed, "model": name, "task": None}
-    if Path(changed["model"]).exists():
-        changed["model"] = Path(changed["model"]).resolve()
+    if os.path.exists(changed["model"]):
+        changed["model"] = real_path(Path(changed["model"]))
     return changed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import real_path
 from janus_vit.model.engines.registry import AUTOS, ENGINES
 from janus_vit.planning.policies.presets import POLICIES, check_late_target
 
@@ -175,8 +177,8 @@ def check_writable(path: Path) -> Path:
     Raises:
         InputError: the folder of the path does not exist, or the path is a folder.
     """
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        reason = "it is a folder" if path.is_dir() else "its folder does not exist"
+    if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):  # Path.is_dir raises for very long names
+        reason = "it is a folder" if os.path.isdir(path) else "its folder does not exist"
         raise InputError(f"{path}: cannot be written ({reason}): choose another path")
     return path
 
@@ -200,7 +202,7 @@ def check_different_paths(page: Path, table: Path | None, option: str = "--csv")
     Raises:
         InputError: the paths are the same file.
     """
-    if table is not None and table.resolve() == page.resolve():
+    if table is not None and real_path(table) == real_path(page):
         raise InputError(f"{page}: cannot be both files: give {option} another path")
 
 

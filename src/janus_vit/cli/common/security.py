@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import read_file
 
 if TYPE_CHECKING:
     import grpc
 
 TOKEN_VARIABLE = "JANUS_VIT_TOKEN"
-_LONGEST_TOKEN_FILE = 4_096  # bytes
+_LARGEST_TOKEN_FILE_BYTES = 4_096
 
 ServerCertificate = Annotated[
     Path | None,
@@ -96,11 +97,7 @@ def device_token(path: Path | None) -> str | None:
     """
     if path is None:
         return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        with path.open("rb") as file:
-            lines = file.read(_LONGEST_TOKEN_FILE).decode("utf-8", "replace").split()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    lines = read_file(path, _LARGEST_TOKEN_FILE_BYTES).decode("utf-8", "replace").split()
     if len(lines) != 1:
         raise InputError(f"{path}: must hold one token alone: write it with 'janus-vit token NAME --out FILE'")
     return lines[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from io import StringIO
@@ -185,7 +186,7 @@ def _read_links(specs: Sequence[str] | None, seconds: float, seed: int) -> list[
 
     found: list[Trace] = []
     for spec in specs or SCENARIOS:
-        if Path(spec).is_dir():
+        if os.path.isdir(spec):  # Path.is_dir raises for very long names
             files = sorted(Path(spec).glob("*.csv"))
             if not files:
                 raise InputError(f"{spec}: holds no .csv trace: use a folder of traces")

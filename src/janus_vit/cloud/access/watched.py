@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import read_file
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _EVERY_S = 1.0  # longest time until a change is seen
+_LARGEST_BYTES = 1 << 26
 T = TypeVar("T")
 
 
@@ -74,12 +76,9 @@ def read_bytes(path: Path) -> bytes:
     """Read a small file, such as a certificate.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is not small.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    return read_file(path, _LARGEST_BYTES)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

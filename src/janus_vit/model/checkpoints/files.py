@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class OpenedCheckpoint:
     def notes(self) -> tuple[str, ...]:
         """Sentences about what was changed while reading, or taken for granted."""
         states_it = "janus" in self.weights.metadata or bool(self.config and self.config.values.get("pretrained_cfg"))
-        if states_it or any((folder / name).is_file() for folder in self.folders for name in PROCESSORS):
+        if states_it or any(os.path.isfile(folder / name) for folder in self.folders for name in PROCESSORS):
             return self.weights.notes
         assumed = "no file beside it states mean and std of its images: both are taken as 0.5"
         return (*self.weights.notes, f"{self.weights.path}: {assumed} (write {PROCESSORS[0]} if they are not)")
@@ -85,4 +86,4 @@ def _open_adapter(folder: Path) -> OpenedCheckpoint:
 
 def _read_first(folders: tuple[Path, ...], name: str) -> Section | None:
     paths = (folder / name for folder in folders)
-    return next((read_json(path, None) for path in paths if path.is_file()), None)
+    return next((read_json(path, None) for path in paths if os.path.isfile(path)), None)

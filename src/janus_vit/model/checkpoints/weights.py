@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
 import pickle
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +12,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import check_file, unreadable
+from janus_vit.model.checkpoints.pickles import check_pickles
 from janus_vit.model.checkpoints.training.wrappers import unwrap
 from janus_vit.model.tensor_check import check_shape, check_stored
+from janus_vit.planning.jsonfile import read_json, shown
 
 PYTORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
 _WHOLE = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -45,16 +47,19 @@ def find_weights(path: Path) -> Path:
     Raises:
         InputError: the path does not exist, or the folder has no clear weight file.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises for very long names
         raise InputError(f"{path}: no such file or folder: check the path")
-    if path.is_file():
-        return path
+    if not os.path.isdir(path):
+        return check_file(path)
     for name in (*_WHOLE, *_SHARDED):
-        if (path / name).is_file():
+        if os.path.isfile(path / name):
             return path / name
-    others = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", *PYTORCH_SUFFIXES))
+    try:
+        others = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", *PYTORCH_SUFFIXES))
+    except OSError as error:
+        raise unreadable(path, error) from error
     if len(others) == 1:
-        return others[0]
+        return check_file(others[0])
     found = f"{len(others)} weight files and no index" if others else "no weight file"
     raise InputError(f"{path}: the folder holds {found}: it needs {' or '.join(_WHOLE)}, or name one file")
 
@@ -93,7 +98,7 @@ def _read_safetensors(path: Path) -> Weights:
 
 def _read_pytorch(path: Path) -> dict[str, Tensor]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=check_pickles(path))
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -113,30 +118,15 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _is_archive(path: Path) -> bool:
-    """Whether a file is a zip archive. torch never compresses one, but would unpack what is packed to any size.
-
-    Raises:
-        InputError: a part of the archive is compressed.
-    """
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            return False
-        if any(part.compress_type != zipfile.ZIP_STORED for part in zipfile.ZipFile(file).infolist()):
-            raise InputError(f"{path}: is a compressed archive, which torch does not write: save it again")
-    return True
-
-
 def _read_shards(path: Path) -> Weights:
-    try:
-        names = list(dict.fromkeys(json.loads(path.read_text("utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: field weight_map is missing or damaged: copy the file again") from error
+    parts = read_json(path, None).section("weight_map").values.values()
     tensors: dict[str, Tensor] = {}
-    for name in names:
-        if not isinstance(name, str) or Path(name).name != name or name.endswith(".index.json"):
-            raise InputError(f"{path}: field weight_map names {name!r}, which is outside the folder: copy it again")
-        if not (path.parent / name).is_file():
+    for name in dict.fromkeys(map(str, parts)):
+        if Path(name).name != name or name.endswith(".index.json"):
+            raise InputError(
+                f"{path}: field weight_map names {shown(name)}, which is outside the folder: copy it again"
+            )
+        if not os.path.isfile(path.parent / name):
             raise InputError(f"{path}: its part {name} is missing: copy the whole folder")
         tensors |= _read(path.parent / name).tensors
     return Weights(path, tensors, {})

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_vit.errors import InputError
+from janus_vit.input_files import open_file
 
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for gigabytes of working memory
 _ENCRYPTED = 1
@@ -28,11 +29,9 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         InputError: the file is missing, not readable, encrypted or packed too tightly, or an array holds objects.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
             return {name: _read(archive, members[f"{name}.npy"], path) for name in names if f"{name}.npy" in members}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file: check the path") from error
     except (OSError, ValueError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path}: not a readable .npz file: make it with numpy.savez(FILE, labels=..., vectors=...)"

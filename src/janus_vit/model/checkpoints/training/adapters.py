@@ -7,6 +7,7 @@ W becomes W + scale * B A, where scale is alpha / rank, or alpha / sqrt(rank) wi
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -62,7 +63,7 @@ class _Lora:
 
 def is_adapter(path: Path) -> bool:
     """Whether the path is a folder with an adapter of peft."""
-    return (path / ADAPTER_CONFIG).is_file()
+    return os.path.isfile(path / ADAPTER_CONFIG)  # Path.is_file raises without access to the folder
 
 
 def find_base(folder: Path) -> Path:
@@ -77,7 +78,7 @@ def find_base(folder: Path) -> Path:
         raise InputError(
             f"{config.source}: field base_model_name_or_path names no base model: write the path of its folder there"
         )
-    base = next((path for path in (folder / name, Path(name)) if _is_there(path)), None)
+    base = next((path for path in (folder / name, Path(name)) if os.path.exists(path)), None)
     if base is None:
         raise InputError(
             f"{config.source}: field base_model_name_or_path is {name!r}, which is not a folder on this machine: copy "
@@ -139,16 +140,9 @@ def _find_target(common: str, origin: Mapping[str, str], tensors: Mapping[str, T
     return whole, slice(0, half) if part == "gate.weight" else slice(half, None)
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # the name is too long, or holds a zero byte
-        return False
-
-
 def _find_adapter_weights(folder: Path) -> Path:
     for name in _WEIGHTS:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder / name
     raise InputError(f"{folder}: has {ADAPTER_CONFIG} but no {_WEIGHTS[0]}: copy the whole folder")
 
