@@ -246,9 +246,9 @@ def test_a_damaged_csv_is_refused_with_line_and_field(tmp_path: Path, content: s
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         read_trace(tmp_path / "nowhere.csv")
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="it is a folder, not a file"):
         read_trace(tmp_path)
 
 

@@ -119,9 +119,9 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(path: Path) -> Weights:
-    parts = read_json(path, None).section("weight_map").values.values()
+    parts = read_json(path, None).section("weight_map")
     tensors: dict[str, Tensor] = {}
-    for name in dict.fromkeys(map(str, parts)):
+    for name in dict.fromkeys(map(parts.text, parts.values)):
         if Path(name).name != name or name.endswith(".index.json"):
             raise InputError(
                 f"{path}: field weight_map names {shown(name)}, which is outside the folder: copy it again"
