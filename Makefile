@@ -16,8 +16,9 @@ demo: $(VENV)/.installed
 	$(BIN)/janus-vit demo
 
 # Three minutes on two cores. One worker for each core, at most eight: each needs 1.3 GB. To run one file, call pytest without -n.
+# Bytecode is kept, whatever the environment says: each worker and each process of a test would compile the package again.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 # What CI runs after `make chaos CHAOS=--short`, the tests last so that their summary closes the output.
 check: $(VENV)/.ready $(VENV)/.checked docs test

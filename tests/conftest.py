@@ -128,8 +128,10 @@ def any_model(request) -> Model:
 
 @pytest.fixture(scope="module", params=MODEL_KINDS)
 def any_shallow_model(request) -> Model:
-    """Like `any_model`, with three blocks, for code that is slow here."""
-    return small_model(**MODEL_KINDS[request.param], depth=3)
+    """Like `any_model`, with three blocks and about ten tokens, for code that is slow here."""
+    smaller = {"clip": {}, "wide": {"image_size": 24, "image_width": 32}, "unfilled": {"image_size": 29}}
+    size = smaller.get(request.param, {"image_size": 24})
+    return small_model(**{**MODEL_KINDS[request.param], **size}, depth=3)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import torch
 import triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from triton_interpreter import patched_once_a_launch
 
 from janus_vit.model.engines.gpu.layout import make_layout
 from janus_vit.model.engines.gpu.operations import Branch, Norm, TorchOperations
@@ -23,6 +24,12 @@ WIDTH, HEADS, HEAD_WIDTH = 24, 3, 8
 LONGEST = 41
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ARCH = Architecture(32, 8, WIDTH, 6, HEADS, 48, 7)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_interpreter():
+    with patched_once_a_launch():
+        yield
 
 
 def random(*shape, seed=0, dtype=torch.float32):

@@ -1,6 +1,6 @@
 """Frames in time beside other schedulers, in simulated traffic at 50 to 150 % of what the engine can serve."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import pytest
 from scheduled_jobs import OPEN
@@ -32,6 +32,7 @@ SCENARIOS = {
 }
 
 
+@lru_cache(maxsize=1)  # all schedulers see the same traffic
 def arrivals(scenario, load):
     table, traffic, seconds = SCENARIOS[scenario]
     engine = table_engine(table, traffic.blocks, LARGEST)

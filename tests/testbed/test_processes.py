@@ -6,32 +6,15 @@ import time
 
 import pytest
 import torch
+from children import die, double, fail, sleep_on
 
 from janus_vit.errors import InputError, Unreachable
-from janus_vit.testbed.child_process import ChildProcess, serve_until_closed
+from janus_vit.testbed.child_process import ChildProcess
 from janus_vit.testbed.slowed_engine import SlowedEngine, Slowing
 from janus_vit.testbed.slowed_worker import run_slowed
 
-PATIENCE_S = 120.0  # a new process imports this module on a busy machine
+PATIENCE_S = 120.0  # a new process starts on a busy machine
 MUCH = bytes(4_000_000)  # more than a pipe holds
-
-
-def double(pipe):
-    pipe.send(os.getpid())
-    serve_until_closed(pipe, lambda value: 2 * value)
-
-
-def fail(pipe):
-    pipe.send(InputError(f"field {pipe.recv()} is missing"))
-
-
-def die(pipe):
-    os._exit(1)
-
-
-def sleep_on(pipe):
-    pipe.recv()
-    time.sleep(PATIENCE_S)
 
 
 @pytest.fixture

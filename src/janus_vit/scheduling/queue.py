@@ -137,7 +137,7 @@ class DeadlineQueue:
         latest_s = min(waiting.due_s, waiting.limit_s) - factor * self._alone_s[index]
         if free_s > latest_s:
             return False
-        idle = sum(not each.running for each in self.jobs)
+        idle = [each.running for each in self.jobs].count(False)
         start_s, extra = free_s, factor * self._costs.fullness(idle)
         for first in range(0, len(self.jobs), self._group):
             after = first + self._group
