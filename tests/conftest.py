@@ -23,7 +23,15 @@ from janus_vit.planning.platforms import Platforms
 
 FORMATS = ("float32", "float16", "float8", "int8", "int4", "float16+zstd", "tensor", "png", "jpeg90")
 ROUGH = profiler.Effort(points=3, repeats=1, limit_s=1.0)  # for tests that do not look at the figures
-LONGEST_FIRST = ("test_readme.py", "test_ray_serve.py", "test_memory.py", "test_engines.py")
+LONGEST_FIRST = (
+    "test_readme.py",
+    "test_ray_serve.py",
+    "test_live_fleet.py",
+    "test_settling.py",
+    "test_chaos.py",
+    "test_memory.py",
+    "test_triton_merging.py",
+)
 
 
 def pytest_configure():

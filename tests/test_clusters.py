@@ -18,9 +18,12 @@ from janus_vit.wire.rpc import SERVICE
 
 CLUSTERS = Path(__file__).parents[1] / "docs" / "clusters"
 PORT = 50051
-CHECK = (
-    "import sys, yaml\nfrom ray.serve.schema import ServeDeploySchema\nServeDeploySchema(**yaml.safe_load(sys.stdin))"
-)
+CHECK = """
+import sys, yaml
+from ray.serve.schema import ServeDeploySchema
+for text in yaml.safe_load(sys.stdin):
+    ServeDeploySchema(**yaml.safe_load(text))
+"""
 
 
 def documents(name: str) -> dict[str, dict]:
@@ -53,8 +56,8 @@ def test_ray_serve_gets_arguments_that_we_parse_and_names_that_exist(name):
 
 
 def test_ray_serve_accepts_the_files_and_builds_the_application():
-    for read in CONFIGS.values():
-        subprocess.run([sys.executable, "-c", CHECK], input=read(), text=True, check=True)
+    texts = [read() for read in CONFIGS.values()]
+    subprocess.run([sys.executable, "-c", CHECK], input=yaml.safe_dump(texts), text=True, check=True)
 
 
 def test_every_pod_of_the_ray_cluster_has_the_port_of_the_proxy():

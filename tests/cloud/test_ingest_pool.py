@@ -11,13 +11,13 @@ from cloud_requests import image_request, token_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, Rejected, Unreachable
+from janus_vit.errors import DeadlineExceeded, InputError, Rejected, Unreachable
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.rpc import SERVICE
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0  # twice as long as a process may take to start
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +96,18 @@ def test_one_process_that_is_killed_is_replaced_and_the_cloud_goes_on(model, clo
     before = set(cloud.ingest_process_ids)
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
-    deadline_s, answered = time.monotonic() + PATIENCE_S, 0
-    while victim in cloud.ingest_process_ids or len(cloud.ingest_process_ids) < 2 or answered < 5:
-        assert time.monotonic() < deadline_s
+    until_s, answered = time.monotonic() + PATIENCE_S, 0
+    while answered < 5:
+        assert time.monotonic() < until_s
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         try:
             assert transport.infer(image_request(model), 5.0).answer.classes
             answered += 1
-        except Unreachable:
+        except (Unreachable, DeadlineExceeded):  # the process was killed, or other programs hold the CPU
             time.sleep(0.05)
         finally:
             transport.close()
+    while victim in cloud.ingest_process_ids or len(cloud.ingest_process_ids) < 2:
+        assert time.monotonic() < until_s
+        time.sleep(0.05)  # requests in between would take the CPU from the process that starts
     assert len(before & set(cloud.ingest_process_ids)) == 1

@@ -26,10 +26,15 @@ def peer(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pictures(peer):
+def model(peer):
+    return load_model(str(peer.folder))
+
+
+@pytest.fixture(scope="session")
+def pictures(model):
     """Frames of several shapes, or clips, as smooth as photographs."""
     rng = np.random.default_rng(4)
-    frames = load_model(str(peer.folder)).preprocessing.frames
+    frames = model.preprocessing.frames
     shapes = [(90, 61), (55, 120), (64, 64)]
     made = []
     for shape in shapes:
@@ -51,8 +56,8 @@ def run(engine, pixels, merges, splits=()):
     return engine.head(activation)
 
 
-def test_preprocessing_agrees_with_the_library_within_a_grey_level(peer, pictures):
-    preprocessing = load_model(str(peer.folder)).preprocessing
+def test_preprocessing_agrees_with_the_library_within_a_grey_level(peer, model, pictures):
+    preprocessing = model.preprocessing
     grey = 1 / 255 / np.array(preprocessing.std).min()
     for picture in pictures:
         ours, theirs = preprocessing.normalise(preprocessing.crop(picture)), peer.preprocess(picture)
@@ -62,8 +67,7 @@ def test_preprocessing_agrees_with_the_library_within_a_grey_level(peer, picture
         assert float((ours - theirs).abs().max()) <= 1.01 * grey
 
 
-def test_answers_agree_with_the_library_unsplit_and_split_anywhere(peer, pictures):
-    model = load_model(str(peer.folder))
+def test_answers_agree_with_the_library_unsplit_and_split_anywhere(peer, model, pictures):
     engine, unmerged = EagerEngine(model), (0,) * model.shape.blocks
     for picture in pictures:
         theirs = peer.preprocess(picture)
@@ -75,8 +79,7 @@ def test_answers_agree_with_the_library_unsplit_and_split_anywhere(peer, picture
 
 
 @pytest.mark.parametrize("spec", FLOAT32_ENGINES, ids=lambda spec: spec.name)
-def test_answers_agree_with_the_library_in_every_engine(peer, pictures, spec):
-    model = load_model(str(peer.folder))
+def test_answers_agree_with_the_library_in_every_engine(peer, model, pictures, spec):
     engine, unmerged = make_engine(model, spec.name), (0,) * model.shape.blocks
     theirs = peer.preprocess(pictures[0])
     wanted = peer.forward(theirs)
@@ -85,8 +88,7 @@ def test_answers_agree_with_the_library_in_every_engine(peer, pictures, spec):
         assert close(run(engine, pixels, unmerged, splits), wanted)
 
 
-def test_merged_runs_split_anywhere_equal_unsplit_runs(peer, pictures):
-    model = load_model(str(peer.folder))
+def test_merged_runs_split_anywhere_equal_unsplit_runs(model, pictures):
     engine = EagerEngine(model)
     pixels = model.preprocessing.normalise(model.preprocessing.crop(pictures[0]))
     merges = make_schedule("exponential", levels("exponential", model.shape)[-1], model.shape).applied
@@ -96,7 +98,6 @@ def test_merged_runs_split_anywhere_equal_unsplit_runs(peer, pictures):
         assert torch.equal(run(engine, pixels, merges, [split]), whole)
 
 
-def test_task_and_labels_are_those_of_the_checkpoint(peer):
-    model = load_model(str(peer.folder))
+def test_task_and_labels_are_those_of_the_checkpoint(peer, model):
     assert model.task == {"logits": "classify", "embedding": "embed"}[peer.output]
     assert len(model.labels) == (model.network.architecture.classes if peer.output == "logits" else 0)

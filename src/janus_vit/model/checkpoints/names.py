@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 
 _Rule = tuple[str, str]
 
@@ -116,11 +117,17 @@ def is_unused(name: str) -> bool:
 
 def translator(names: Iterable[str]) -> Callable[[str], str]:
     """Return the function that translates names of a checkpoint which has these names."""
-    rules = _TIMM if is_timm(names) else _HUGGING_FACE
+    rules = _compiled(_TIMM if is_timm(names) else _HUGGING_FACE)
 
     def translate(name: str) -> str:
         for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
+            name = pattern.sub(replacement, name)
         return name
 
     return translate
+
+
+@cache
+def _compiled(rules: tuple[_Rule, ...]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Compile the patterns of rules when the first checkpoint is read, not when this module is imported."""
+    return tuple((re.compile(pattern), replacement) for pattern, replacement in rules)
