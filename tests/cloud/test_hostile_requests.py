@@ -14,7 +14,7 @@ from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.messages import serialise_request
 from janus_vit.wire.rpc import INFER
 
-FIXED_S, FRAME_S = 0.02, 1e-3
+FIXED_S, FRAME_S = 0.06, 1e-3  # long beside what a busy machine takes for a call, so that a flood has to wait
 
 
 @pytest.fixture
@@ -46,8 +46,10 @@ def send(channel, request, seconds=9.0):
 def test_a_flood_of_one_device_is_refused_and_the_others_are_served(model, cloud, transport):
     with grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
         flood = [send(channel, image_request(model, device="flood")) for _ in range(100)]
+        within_s = 50 * FIXED_S
+        honest = image_request(model, device="honest", time_left_s=within_s)
         for _ in range(5):
-            assert transport.infer(image_request(model, device="honest", time_left_s=1.0), 1.0).answer.classes
+            assert transport.infer(honest, within_s).answer.classes
         codes = [call.exception().code().name if call.exception() else "OK" for call in flood]
     assert codes.count("OK") >= 1
     assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}  # after too many calls, the connection is cut
