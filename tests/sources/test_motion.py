@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache, partial
 from importlib.resources import as_file, files
 
 import numpy as np
@@ -16,9 +17,12 @@ from janus_vit.sources.motion import GLYPHS_FILE, MOTION_LABELS, STYLE, motion_c
 PLAIN = replace(STYLE, others=0, bar_pixels=(0, 0), texture=0.0, noise=0.0, unrest=0.0)  # the digit alone
 
 
-def ink_of(label: str, count: int = 400) -> NDArray[np.float64]:
+plain_clips = cache(partial(motion_clips, style=PLAIN))  # the tests of all classes look at the same clips
+
+
+def ink_of(label: str) -> NDArray[np.float64]:
     """Draw clips [n, T, S, S] of one class with the digit alone on black."""
-    clips, labels = motion_clips(count, 1, style=PLAIN)
+    clips, labels = plain_clips(400, 1)
     chosen = clips[labels == MOTION_LABELS.index(label), ..., 0].astype(float)
     return chosen - chosen.min(axis=(1, 2, 3), keepdims=True)
 
