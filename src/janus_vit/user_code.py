@@ -30,7 +30,7 @@ def user_class(what: str, name: str) -> type[Any]:
     """
     file, _, wanted = name.rpartition(":")
     module = _module(what, name, Path(file).absolute())
-    kind = getattr(module, wanted, None)
+    kind = vars(module).get(wanted)
     if not inspect.isclass(kind):
         own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
         classes = [value.__name__ for value in own if inspect.isclass(value)]
@@ -44,9 +44,9 @@ def guarded(what: str, name: str, call: Callable[[], Any]) -> Any:
         return call()
     except JanusError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = _last_line(error, Path(name.rpartition(":")[0]).absolute())
-        raise InputError(f"{what} {name!r}{where}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{what} {name!r}{where}: {type(error).__name__}: {_text(error)}") from error
 
 
 @lru_cache
@@ -59,6 +59,13 @@ def _module(what: str, name: str, file: Path) -> ModuleType:
     loader = spec.loader
     guarded(what, name, lambda: loader.exec_module(module))
     return module
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its text is the user's code too
+        return "an error without a text"
 
 
 def _last_line(error: BaseException, file: Path) -> str:

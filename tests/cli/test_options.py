@@ -13,7 +13,7 @@ def test_durations_have_a_unit(text, seconds):
     assert parse_duration(text, "--sla") == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "ms", "nan", "inf s", "1e3ms", "3601s", "2m", "1,5s", "0s", "--5ms"])
+@pytest.mark.parametrize("text", ["", "ms", "nan", "inf s", "1e3ms", "3601s", "0.00001ms", "2m", "1,5s", "0s", "--5ms"])
 def test_anything_else_is_no_duration(text):
     with pytest.raises(InputError, match="--sla"):
         parse_duration(text, "--sla")

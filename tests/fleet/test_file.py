@@ -113,13 +113,26 @@ def _remove(*path):
         (_remove("devices", 0, "machine"), "devices[0].profile is missing"),
         (_set("cloud", {"name": "x", "profile": "p.json"}), "cloud.profile cannot be used"),
         (_set("cloud", "machine", "orin-nano"), "cloud.machine cannot be used"),
-        (_set("devices", 1, "sla_s", 0), "devices[1].sla_s must be above 0"),
-        (_set("devices", 1, "share", -1), "devices[1].share must be above 0"),
+        (_set("devices", 1, "sla_s", 0), "devices[1].sla_s must be at least 0.001"),
+        (_set("devices", 1, "sla_s", 1e300), "devices[1].sla_s must be at most 3600"),
+        (_set("devices", 1, "period_s", 1e-9), "devices[1].period_s must be at least 0.001"),
+        (_set("devices", 1, "rtt_s", 1e300), "devices[1].rtt_s must be at most 3600"),
+        (_set("devices", 1, "slowdown", 1e300), "devices[1].slowdown must be at most 1e+06"),
+        (_set("devices", 1, "share", 1e308), "devices[1].share must be at most 1e+06"),
+        (_set("devices", 1, "name", "\x1b[2J"), "devices[1].name must be at most 200 characters that can be shown"),
+        (_set("devices", 1, "share", -1), "devices[1].share must be at least 1e-06"),
         (_set("devices", 1, "period_s", "fast"), "devices[1].period_s must be a finite number"),
         (_set("devices", 1, "links", []), "devices[1].links must list"),
+        (_set("devices", 1, "links", ["lte-driving"] * 10_000), "devices[1].links must list names or files of links"),
+        (_set("devices", 1, "links", ["a\0b"]), "devices[1].links[0]: trace"),
+        (_set("accuracy", "a\0b"), "accuracy cannot be used ("),
+        (_set("devices", [{}] * 1_000), "devices must list from 1 to 32 kinds"),
+        (_set("model", "x" * 10**6), "model cannot be used (model 'xxxxx"),
+        (_set("cloud", "entry_blocks", [0] * 2_000), "cloud.entry_blocks must list at most 1000 blocks"),
+        (_set("cloud", "max_batch_frames", 1e300), "cloud.max_batch_frames must be at most 4096"),
         (_set("devices", 1, "color", "red"), "devices[1].color is unknown"),
         (_set("devices", 1, "name", "camera"), "devices must have different names"),
-        (_set("devices", []), "devices must list at least one kind"),
+        (_set("devices", []), "devices must list from 1 to 32 kinds"),
         (_set("model", "vit-huge"), "model cannot be used (model 'vit-huge' is unknown"),
         (_set("cloud", "entry_blocks", [30]), "cloud.entry_blocks cannot be used (entry_blocks lists block 30"),
         (_set("cloud", "entry_blocks", [8, 4]), "cloud.entry_blocks cannot be used"),
@@ -133,6 +146,7 @@ def test_what_cannot_be_used_is_refused_by_file_and_field(tmp_path, change, said
     with pytest.raises(InputError) as error:
         members(load_fleet(written(tmp_path, change)), 4, 1.0, seed=0)
     assert said in str(error.value)
+    assert len(str(error.value)) < 1_000
     assert "fleet.json" in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -94,7 +94,11 @@ def test_a_spec_is_a_scenario_or_a_constant_or_a_file(tmp_path: Path) -> None:
         ("constant:fast", "'constant:fast'.*Mbps"),
         ("constant:0", "every rate is 0"),
         ("constant:-1", "between 0 and"),
-        ("constant:nan", "between 0 and"),
+        ("constant:1e400", "between 0 and"),
+        ("constant:nan", "rate is not a number"),
+        ("constant:1_0", "rate is not a number"),
+        ("constant:\u0663", "rate is not a number"),
+        ("constant:" + "9" * 5000, "rate is not a number"),
     ],
 )
 def test_a_spec_that_names_nothing_is_refused(spec: str, message: str) -> None:

@@ -128,3 +128,8 @@ def test_grey_values_are_those_of_pillow():
     assert grey.normalise(frame).shape == (1, 1, 32, 32)
     np.testing.assert_allclose(grey.normalise(frame)[0, 0].numpy(), wanted, atol=1e-3)
     np.testing.assert_array_equal(grey.crop(frame), np.repeat(wanted[..., None], 3, 2))
+
+
+def test_a_frame_as_long_as_no_camera_makes_it_is_refused_before_it_is_resized():
+    with pytest.raises(InputError, match="frames of 1 x 60000 pixels would be resized to 224 x 13440000"):
+        Preprocessing(224).crop(np.zeros((1, 60_000, 3), np.uint8))

@@ -226,6 +226,26 @@ def test_table_is_read_as_written(tmp_path):
         (lambda v: v["points"].pop(0), "field points must begin with the configuration that merges and loses nothing"),
         (lambda v: v.update(points=[]), "field points must begin"),
         (lambda v: v.update(schema="janus-vit/accuracy/1"), "field schema"),
+        (lambda v: v.update(points=v["points"] * 200), "field points must be at most 1000, not 1800"),
+        (
+            lambda v: [point.update(family=f"f{n}") for n, point in enumerate(v["points"])],
+            "field points must be of at most 8 families",
+        ),
+        (
+            lambda v: v["points"][1].update(family="x" * 201),
+            r"points\[1\]\.family must be at most 200 characters",
+        ),
+        (lambda v: v["points"][1].update(family="\x1b[2J"), r"field points\[1\]\.family must be .* that can be shown"),
+        (lambda v: v["points"][1].update(split=8), r"field points\[1\]\.split must be at most 7"),
+        (
+            lambda v: v["points"][1].update(merges=[65_535] * 6),
+            r"points\[1\]\.merges must be at most 65535 together",
+        ),
+        (
+            lambda v: v.update(precision="float7"),
+            "field precision must be one of float32, bfloat16, int8, not",
+        ),
+        (lambda v: v.update(fingerprint="x" * 10**6), "field fingerprint must be at most 200 characters"),
     ],
 )
 def test_damaged_table_names_its_field(tmp_path, change, message):

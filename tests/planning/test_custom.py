@@ -116,3 +116,20 @@ def test_missing_file_is_named():
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match=r"'best' is unknown.*adaptive.*FILE\.py:CLASS"):
         check_policy("best")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys\nsys.exit(3)", "line 2: SystemExit: 3"),
+        (
+            "class Odd(Exception):\n    def __str__(self):\n        raise OSError\nraise Odd",
+            "line 4: Odd: an error",
+        ),
+        ("def __getattr__(name):\n    raise OSError(name)", "has no class 'Mine'"),
+        ("# coding: nonsense", "SyntaxError"),
+    ],
+)
+def test_a_file_that_ends_or_answers_oddly_is_refused(write, text, message):
+    with pytest.raises(InputError, match=message):
+        check_policy(write(text))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from janus_vit.errors import InputError
-from janus_vit.planning.latency import Cost, fit_cost, fit_line, fit_quadratic, load_profile, parse_profile
+from janus_vit.planning.latency import Cost, Curve, fit_cost, fit_line, fit_quadratic, load_profile, parse_profile
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.presets import policy_table
@@ -167,3 +167,8 @@ def test_json_that_breaks_parsers_is_refused(text):
 def test_missing_profile_names_its_path(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.json"):
         load_profile(tmp_path / "nowhere.json")
+
+
+def test_no_block_takes_no_time_whatever_its_curve_says():
+    for curve in (Curve(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), Curve(-1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)):
+        assert (curve.seconds([1, 17, 65_535]) > 0).all()

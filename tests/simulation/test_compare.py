@@ -102,3 +102,9 @@ def test_an_interval_holds_the_mean_and_shrinks_with_more_runs():
     assert few[0] < values[:20].mean() < few[1]
     assert many[1] - many[0] < few[1] - few[0]
     assert interval(values[:1]) == (values[0], values[0])
+
+
+def test_there_are_no_more_processes_than_cases(platforms, monkeypatch):
+    monkeypatch.setattr("janus_vit.simulation.compare.ProcessPoolExecutor", None)
+    alone = case("janus", platforms, wild(seconds=2), 2.0)
+    assert len(list(run_cases([alone], workers=10**6))) == 1

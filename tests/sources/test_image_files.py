@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hostile_files import png, png_header
 from PIL import Image
 
 from janus_vit.errors import InputError
@@ -165,3 +166,11 @@ def test_folder_of_images_alone_gives_no_message(tmp_path):
     heard = []
     assert len(list(open_source(str(tmp_path), warn=heard.append))) == 1
     assert heard == []
+
+
+def test_an_image_with_too_many_pixels_is_refused_without_a_warning(tmp_path, recwarn):
+    path = tmp_path / "large.png"
+    path.write_bytes(png(8, 8, header=png_header(9_500, 9_500)))
+    with pytest.raises(InputError, match=r"large\.png: cannot be read as an image .*exceeds limit"):
+        read_image(path)
+    assert not recwarn.list

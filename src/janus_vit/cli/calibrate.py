@@ -69,7 +69,7 @@ def calibrate(
         int, typer.Option("--frames", metavar="N", min=1, help="Use at most N frames, spread evenly over the data.")
     ] = _FRAMES,
     budget: Annotated[
-        int, typer.Option("--budget", metavar="N", min=1, help="Number of configurations to measure.")
+        int, typer.Option("--budget", metavar="N", min=1, max=500, help="Number of configurations to measure.")
     ] = _BUDGET,
     families: Annotated[
         str,

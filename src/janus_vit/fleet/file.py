@@ -12,9 +12,9 @@ from janus_vit.errors import InputError
 from janus_vit.fleet.spec import DeviceKind, Fleet, FleetCloud
 from janus_vit.links.generator import CONSTANT, SCENARIOS
 from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
-from janus_vit.planning.jsonfile import Section, parse_json, read_json
+from janus_vit.planning.jsonfile import Section, parse_json, read_json, shown
 from janus_vit.planning.latency import PlatformProfile, load_profile
-from janus_vit.planning.plan import ModelShape
+from janus_vit.planning.plan import MOST_BLOCKS, ModelShape
 from janus_vit.reproduction.published import SHAPES, assumed_accuracy, cloud_costs, published_profile
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import CostTable, load_costs
@@ -23,6 +23,8 @@ SCHEMA = "janus-vit/fleet/1"
 _TOP = {"schema", "about", "model", "accuracy", "cloud", "devices"}
 _CLOUD = {"machine", "name", "profile", "costs", "entry_blocks", "max_batch_frames"}
 _KIND = {"name", "machine", "profile", "slowdown", "share", "sla_s", "period_s", "rtt_s", "links"}
+_MOST_KINDS, _MOST_LINKS, _MOST_FRAMES = 32, 32, 4_096  # kinds, links of a kind, frames of a batch
+_TIMES_S, _SHARES = (1e-3, 3600.0), (1e-6, 1e6)  # smallest and largest
 _MIXED = files("janus_vit") / "data" / "fleets" / "mixed.json"
 
 Value = TypeVar("Value")
@@ -42,7 +44,7 @@ def published_model(name: str) -> KnownModel:
         InputError: the paper has no such model.
     """
     if name not in SHAPES:
-        raise InputError(f"model {name!r} is unknown: use one of {', '.join(SHAPES)}")
+        raise InputError(f"model {shown(name)} is unknown: use one of {', '.join(SHAPES)}")
     return KnownModel(SHAPES[name], assumed_accuracy(name))
 
 
@@ -82,12 +84,13 @@ def _fleet(section: Section, folder: Path, find_model: Callable[[str], KnownMode
         accuracy = _in_field(section, "accuracy", lambda: load_accuracy(path))
     if accuracy is None:
         raise section.wrong("accuracy", f"is missing, and no accuracy of {name} is known: name a table of it")
-    kinds = tuple(_kind(each, folder, name) for each in section.sections("devices"))
-    if not kinds:
-        raise section.wrong("devices", "must list at least one kind of device")
+    listed = section.sections("devices")
+    if not 1 <= len(listed) <= _MOST_KINDS:
+        raise section.wrong("devices", f"must list from 1 to {_MOST_KINDS} kinds of devices")
+    kinds = tuple(_kind(each, folder, name) for each in listed)
     names = [kind.name for kind in kinds]
     if len(set(names)) < len(names):
-        raise section.wrong("devices", f"must have different names, not {', '.join(names)}")
+        raise section.wrong("devices", f"must have different names, not {shown(', '.join(names))}")
     return Fleet(shape, accuracy, _cloud(section.section("cloud"), folder, shape), kinds)
 
 
@@ -99,7 +102,7 @@ def _cloud(section: Section, folder: Path, shape: ModelShape) -> FleetCloud:
         return _in_field(section, "machine", lambda: published_cloud(machine, model, config))
     profile = _of_model(section, "profile", folder, load_profile, model)
     costs = _of_model(section, "costs", folder, load_costs, model)
-    return _made(section.text("name"), profile, costs, config)
+    return _made(section.short_text("name"), profile, costs, config)
 
 
 def _made(name: str, profile: PlatformProfile, costs: CostTable, config: CloudConfig) -> FleetCloud:
@@ -110,11 +113,13 @@ def _made(name: str, profile: PlatformProfile, costs: CostTable, config: CloudCo
 def _config(section: Section, shape: ModelShape) -> CloudConfig:
     config = CloudConfig()
     if "max_batch_frames" in section.values:
-        config = replace(config, max_batch_frames=section.integer("max_batch_frames", 1))
+        config = replace(config, max_batch_frames=section.integer("max_batch_frames", 1, _MOST_FRAMES))
     if "entry_blocks" in section.values:
         blocks = section.array("entry_blocks")
+        if len(blocks) > MOST_BLOCKS:
+            raise section.wrong("entry_blocks", f"must list at most {MOST_BLOCKS} blocks")
         if not all(isinstance(block, int) and not isinstance(block, bool) for block in blocks):
-            raise section.wrong("entry_blocks", f"must list whole numbers, not {blocks!r}")
+            raise section.wrong("entry_blocks", f"must list whole numbers, not {shown(blocks)}")
         config = _in_field(section, "entry_blocks", lambda: replace(config, entry_blocks=tuple(blocks)))
         _in_field(section, "entry_blocks", lambda: config.entries(shape.blocks))
     return config
@@ -128,18 +133,18 @@ def _kind(section: Section, folder: Path, model: str) -> DeviceKind:
     else:
         profile = _of_model(section, "profile", folder, load_profile, model)
     if "slowdown" in section.values:
-        profile = profile.slowed(_positive(section, "slowdown"))
+        profile = profile.slowed(section.number("slowdown", 1e-3, 1e6))
     links = section.array("links")
-    if not links or not all(isinstance(link, str) for link in links):
-        raise section.wrong("links", "must list names or files of links, at least one")
+    if not 1 <= len(links) <= _MOST_LINKS or not all(isinstance(link, str) for link in links):
+        raise section.wrong("links", f"must list names or files of links, from 1 to {_MOST_LINKS}")
     return DeviceKind(
-        name=section.text("name"),
-        share=_positive(section, "share") if "share" in section.values else 1.0,
+        name=section.short_text("name"),
+        share=section.number("share", *_SHARES) if "share" in section.values else 1.0,
         profile=profile,
-        sla_s=_positive(section, "sla_s"),
-        period_s=_positive(section, "period_s"),
+        sla_s=section.number("sla_s", *_TIMES_S),
+        period_s=section.number("period_s", *_TIMES_S),
         links=tuple(_link(link, folder) for link in links),
-        rtt_s=section.number("rtt_s", 0.0),
+        rtt_s=section.number("rtt_s", 0.0, _TIMES_S[1]),
         source=f"{section.source}: field {section.path}",
     )
 
@@ -156,13 +161,6 @@ def _of_model(section: Section, key: str, folder: Path, load: Callable[[Path], V
     assert isinstance(value, PlatformProfile | CostTable), "both name their model"
     if value.model != model:
         raise section.wrong(key, f"was measured with model {value.model!r}, and the fleet runs {model!r}")
-    return value
-
-
-def _positive(section: Section, key: str) -> float:
-    value = section.number(key)
-    if value <= 0:
-        raise section.wrong(key, f"must be above 0, not {value:g}")
     return value
 
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +37,12 @@ import numpy.typing as npt
 from janus_vit.errors import InputError
 from janus_vit.links.trace_files import read_trace
 from janus_vit.links.traces import Trace
+from janus_vit.planning.jsonfile import shown
 
 MAX_STEPS = 10_000_000
 CONSTANT = "constant:"
+_RATE = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
+_LONGEST_RATE = 40
 
 
 @dataclass(frozen=True)
@@ -201,11 +205,10 @@ def trace_from(spec: str, duration_s: float, seed: int) -> Trace:
 
 
 def _constant(spec: str, duration_s: float) -> Trace:
-    try:
-        mbps = float(spec.removeprefix(CONSTANT))
-    except ValueError:
-        raise InputError(f"trace {spec!r}: the rate is not a number: write it in Mbps, as in '{CONSTANT}20'") from None
-    return Trace(spec, duration_s, np.array([mbps]))
+    rate = spec.removeprefix(CONSTANT)
+    if len(rate) > _LONGEST_RATE or not _RATE.fullmatch(rate):
+        raise InputError(f"trace {shown(spec)}: the rate is not a number: write it in Mbps, as in '{CONSTANT}20'")
+    return Trace(spec, duration_s, np.array([float(rate)]))
 
 
 def _state_means(

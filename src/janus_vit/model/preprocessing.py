@@ -27,6 +27,7 @@ INTERPOLATIONS = {
 
 # Of models that are read from files; other numbers are damage.
 LARGEST_MEAN, LEAST_STD = 1e3, 1e-6
+_MOST_RESIZED = 1 << 25  # pixels of a frame before the crop
 _NAFLEX_STEP = 1e-5
 
 
@@ -106,6 +107,11 @@ class Preprocessing:
                 f"frames of {height} x {width} pixels to a square"
             )
         new_height, new_width = self._resized(height, width)
+        if new_height * new_width > _MOST_RESIZED:
+            raise InputError(
+                f"frames of {height} x {width} pixels would be resized to {new_height} x {new_width} before the crop, "
+                "which is too large: crop their longer side"
+            )
         if (new_height, new_width) != (height, width):
             how = INTERPOLATIONS[self.interpolation]
             frame = np.asarray(Image.fromarray(frame).resize((new_width, new_height), how))

@@ -14,9 +14,9 @@ from typing import Any
 from janus_vit.errors import InputError
 from janus_vit.input_files import read_file
 
-_LARGEST_FILE_BYTES = 1 << 25  # in memory, values can be twenty times as large
+_LARGEST_FILE_BYTES = 1 << 24  # in memory, values can be thirty times as large
 _MAX_DEPTH = 64  # objects and lists inside each other
-_LONGEST_NAME = 200  # of a field, in an error message
+_LONGEST_NAME = 200  # of a field in an error message, and of what a short text names
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring, _SHOWN.maxlong, _SHOWN.maxother = 80, 40, 80
 
@@ -81,6 +81,13 @@ class Section:
             raise self.wrong(key, f"must be a string, not {shown(value)}")
         if not is_text(value):
             raise self.wrong(key, "holds half of a character, which no file can hold")
+        return value
+
+    def short_text(self, key: str) -> str:
+        """Return a string that names something: of at most 200 characters, which a terminal can show."""
+        value = self.text(key)
+        if len(value) > _LONGEST_NAME or not value.isprintable():
+            raise self.wrong(key, f"must be at most {_LONGEST_NAME} characters that can be shown, not {shown(value)}")
         return value
 
     def section(self, key: str) -> Section:

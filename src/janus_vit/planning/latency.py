@@ -20,6 +20,7 @@ from janus_vit.planning.jsonfile import Section, is_number, parse_json, read_jso
 
 SCHEMA = "janus-vit/profile/1"
 _LONGEST_S = 3600.0  # of one step, or per token
+_SHORTEST_S = 1e-9  # of one block: policies divide by predicted times
 Floats = NDArray[np.float64]
 
 
@@ -61,7 +62,7 @@ class Curve:
     def seconds(self, tokens: ArrayLike) -> Floats:
         """Predict the seconds of one block for each number of effective tokens."""
         x = np.asarray(tokens, float)
-        return np.asarray(np.maximum(self.a_s + x * (self.b_s + x * self.c_s), self.least_s))
+        return np.asarray(np.maximum(self.a_s + x * (self.b_s + x * self.c_s), max(self.least_s, _SHORTEST_S)))
 
 
 def fit_line(tokens: ArrayLike, seconds: ArrayLike) -> Curve:
@@ -248,7 +249,7 @@ def parse_profile(text: str, source: str) -> PlatformProfile:
 
 def _profile(section: Section) -> PlatformProfile:
     return PlatformProfile(
-        model=section.text("model"),
+        model=section.short_text("model"),
         stem_s=section.number("stem_s", 0, _LONGEST_S),
         head_s=section.number("head_s", 0, _LONGEST_S),
         line=_curve(section.section("line")),

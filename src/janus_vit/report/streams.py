@@ -24,6 +24,7 @@ from janus_vit.report.timeline import Rates, Stream, timeline
 
 Progress = Callable[[float, str], None]  # share done 0..1, present step
 _PARTS = ("device", "transfer", "cloud", "total")
+_MOST_MARKS = 12  # deadlines that a figure can mark
 _Pairs = tuple[list[float], list[float]]  # predicted and measured seconds
 
 
@@ -137,8 +138,9 @@ def _summary(rows: Sequence[Row]) -> Section:
 def _latency(runs: Sequence[Run], colours: Mapping[str, str]) -> Section:
     series_s = {run.name: [outcome.measured.total_s for outcome in run.outcomes] for run in runs}
     slas_s = sorted({sla_s for run in runs for sla_s in run.slas_s})
+    marked_s = slas_s if len(slas_s) <= _MOST_MARKS else ()
     text = "Left: share of frames answered within a time. Right: share of frames that take longer than a time."
-    return Section("Latency", text, [cdf(series_s, slas_s, colours)])
+    return Section("Latency", text, [cdf(series_s, marked_s, colours)])
 
 
 def _over_time(runs: Sequence[Run]) -> Section:

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy.table import AccuracyTable, parse_accuracy
+from janus_vit.planning.jsonfile import shown
 from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.plan import ModelShape
 from janus_vit.scheduling.costs import CostTable, parse_costs
@@ -62,18 +63,14 @@ def cloud_costs(machine: str, model: str) -> CostTable:
 
 
 def _read(name: str, machine: str, model: str, kind: str) -> str:
+    missing = f"no published {kind} of {shown(machine)} running {shown(model)}"
     if machine not in MACHINES or model not in SHAPES:
-        raise InputError(
-            f"no published {kind} of {machine!r} running {model!r}: machines are {', '.join(MACHINES)}, models "
-            f"{', '.join(SHAPES)}"
-        )
+        raise InputError(f"{missing}: machines are {', '.join(MACHINES)}, models {', '.join(SHAPES)}")
     file = _DATA / name
     if not file.is_file():
         ending = name.removeprefix(f"{machine}_{model}")
         known = [each for each in MACHINES if (_DATA / f"{each}_{model}{ending}").is_file()]
-        raise InputError(
-            f"no published {kind} of {machine!r} running {model!r}: machines with one are {', '.join(known) or 'none'}"
-        )
+        raise InputError(f"{missing}: machines with one are {', '.join(known) or 'none'}")
     return file.read_text("utf-8")
 
 

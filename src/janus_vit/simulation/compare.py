@@ -92,7 +92,8 @@ def run_cases(
         workers: number of processes.
         progress: called after each case.
     """
-    if workers == 1:
+    workers = min(workers, len(cases))
+    if workers <= 1:
         yield from _with_progress(map(run_case, cases), cases, progress)
         return
     with ProcessPoolExecutor(workers) as pool:

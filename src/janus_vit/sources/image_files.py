@@ -10,6 +10,7 @@ thermal and depth cameras write them, are scaled:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     check_file(path)
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), _open_small(path) as image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode == "F" or upright.mode.startswith("I"):
                 return np.repeat(_scaled(np.asarray(upright))[..., None], 3, axis=2)
@@ -42,6 +43,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: is not an image of a known format: remove it or convert it to PNG") from error
     except Exception as error:  # Pillow's decoders raise many exception types on damaged files
         raise InputError(f"{path}: cannot be read as an image ({error}): remove or replace it") from error
+
+
+def _open_small(path: Path) -> Image.Image:
+    """Open an image. One with so many pixels that Pillow would warn is an error."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    return Image.open(path)
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import typer
 from janus_vit.errors import InputError
 from janus_vit.input_files import real_path
 from janus_vit.model.engines.registry import AUTOS, ENGINES
+from janus_vit.planning.jsonfile import shown
 from janus_vit.planning.policies.presets import POLICIES, check_late_target
 
 DEFAULT_MODEL = "janus-digits"  # equals catalog.BUILTIN, which imports torch
@@ -21,7 +22,7 @@ DEFAULT_SLOWDOWN, DEFAULT_SEED = 14.0, 24  # for live runs on one machine
 _UNIT_S = {"ms": 1e-3, "s": 1.0}
 _SHARE = re.compile(r"([0-9]*\.?[0-9]+)\s*(%?)")
 _DURATION = re.compile(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([a-z]*)", re.IGNORECASE)
-_LONGEST_S = 3600.0
+_SHORTEST_S, _LONGEST_S = 1e-4, 3600.0
 
 ModelName = Annotated[
     str,
@@ -139,7 +140,7 @@ def parse_duration(text: str, option: str, zero_allowed: bool = False) -> float:
         zero_allowed: whether zero is a valid time.
 
     Raises:
-        InputError: the text is not a time, has no unit, is out of range, or is more than an hour.
+        InputError: the text is not a time, has no unit, or is neither from 0.1 ms to an hour nor an allowed zero.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or match[2].lower() not in ("", *_UNIT_S):
@@ -151,7 +152,9 @@ def parse_duration(text: str, option: str, zero_allowed: bool = False) -> float:
     if seconds < 0 or (seconds == 0 and not zero_allowed):
         raise InputError(f"{option} {text!r} must be {'at least' if zero_allowed else 'above'} zero: write 300ms or 2s")
     if seconds > _LONGEST_S:
-        raise InputError(f"{option} {text!r} is more than an hour: write a shorter time")
+        raise InputError(f"{option} {shown(text)} is more than an hour: write a shorter time")
+    if 0 < seconds < _SHORTEST_S:
+        raise InputError(f"{option} {shown(text)} is less than {1e3 * _SHORTEST_S:g}ms: write a longer time")
     return seconds
 
 

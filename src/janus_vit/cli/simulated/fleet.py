@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from janus_vit.cli.common.options import (
     check_writable,
 )
 from janus_vit.errors import InputError
-from janus_vit.planning.jsonfile import write_text
+from janus_vit.planning.jsonfile import shown, write_text
 
 if TYPE_CHECKING:
     from janus_vit.fleet.file import KnownModel
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _DEFAULT = ("jpeg-batches-8", "jpeg-scheduler", "device-alone", "janus", "adaptive", "adaptive-fleet")
 _DEVICES = "4,16,64"
 _BOUND = "bound"
+_COUNT = re.compile(r"[0-9]{1,9}")
 _WARM_UP_S = 5.0  # until prices and forecasts have settled
 
 
@@ -198,8 +200,8 @@ def _number(text: str) -> int:
 def _numbers(text: str) -> list[int]:
     """Read numbers of devices from text such as "4,16"."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 0 < int(part) <= 100_000 for part in parts):
-        raise InputError(f"--devices {text!r} must list whole numbers from 1 to 100000: write 64 or 4,16,64")
+    if not all(_COUNT.fullmatch(part) and 0 < int(part) <= 100_000 for part in parts):
+        raise InputError(f"--devices {shown(text)} must list whole numbers from 1 to 100000: write 64 or 4,16,64")
     return [int(part) for part in parts]
 
 

@@ -115,7 +115,7 @@ def parse_point(section: Section) -> Point:
     frames = section.integer("frames", 1, _MOST_FRAMES)
     right = None if section.values.get("right") is None else section.integer("right", 0, _MOST_FRAMES)
     point = Point(
-        family=section.text("family"),
+        family=section.short_text("family"),
         level=section.number("level", 0.0, _LARGEST_LEVEL),
         merges=parse_merges(section),
         split=section.integer("split", 0, MOST_BLOCKS + 1),
@@ -126,6 +126,8 @@ def parse_point(section: Section) -> Point:
         kl=section.number("kl", 0.0, _LARGEST_KL),
         size_bytes=section.number("size_bytes", 0.0, _LARGEST_BYTES),
     )
+    if sum(point.merges) > MOST_TOKENS:
+        raise section.wrong("merges", f"must be at most {MOST_TOKENS} together")
     for key, count in (("agreeing", point.agreeing), ("right", point.right or 0)):
         if count > frames:
             raise section.wrong(key, f"must be at most frames ({frames}), not {count}")

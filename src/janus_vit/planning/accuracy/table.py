@@ -16,7 +16,7 @@ import numpy as np
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy.points import UNMERGED, Point, accuracy_name, identity, parse_point
 from janus_vit.planning.accuracy.retention import Retention
-from janus_vit.planning.jsonfile import Section, parse_json, read_json, write_text
+from janus_vit.planning.jsonfile import Section, parse_json, read_json, shown, write_text
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan, tokens_saved
@@ -25,7 +25,8 @@ from janus_vit.planning.table import PlanTable
 SCHEMA = "janus-vit/accuracy/2"
 RIGHT, AGREEMENT = "right", "agreement"
 # Precisions of engines: engines of one precision give the same answers.
-FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
+FLOAT32, BFLOAT16, INT8 = _PRECISIONS = ("float32", "bfloat16", "int8")
+_MOST_POINTS, _MOST_FAMILIES = 1_000, 8
 METRICS = {RIGHT: "right", AGREEMENT: "as the unmerged model"}  # how an answer that counts is described
 
 _Rows = tuple[tuple[str, int], ...]  # family and tokens saved of each level
@@ -241,21 +242,29 @@ def parse_accuracy(text: str, source: str) -> AccuracyTable:
 
 def _table(section: Section) -> AccuracyTable:
     metric, listed = section.text("metric"), section.sections("points")
+    if len(listed) > _MOST_POINTS:
+        raise section.wrong("points", f"must be at most {_MOST_POINTS}, not {len(listed)}")
     if metric not in METRICS:
-        raise section.wrong("metric", f"must be one of {', '.join(METRICS)}, not {metric!r}")
+        raise section.wrong("metric", f"must be one of {', '.join(METRICS)}, not {shown(metric)}")
     points = tuple(parse_point(each) for each in listed)
     if len({len(point.merges) for point in points}) > 1:
         raise section.wrong("points", "have merges of different numbers of blocks")
     if not points or points[0].saved or accuracy_name(points[0].payload) != LOCAL:
         raise section.wrong("points", "must begin with the configuration that merges and loses nothing")
     for each, point in zip(listed, points, strict=True):
+        if point.split > len(point.merges) + 1:
+            raise each.wrong("split", f"must be at most {len(point.merges) + 1} (blocks + 1), not {point.split}")
         if (point.right is None) == (metric == RIGHT):
             raise each.wrong("right", f"must be {'a number' if metric == RIGHT else 'null'} with metric {metric!r}")
     keys = [point.identity for point in points]
     if len(set(keys)) < len(keys):
         raise section.wrong("points", "has one configuration twice")
-    model, fingerprint, engine = (section.text(key) for key in ("model", "fingerprint", "engine"))
+    if len({point.family for point in points}) > _MOST_FAMILIES:
+        raise section.wrong("points", f"must be of at most {_MOST_FAMILIES} families")
+    model, fingerprint, engine = (section.short_text(key) for key in ("model", "fingerprint", "engine"))
     precision = section.text("precision") if "precision" in section.values else FLOAT32  # missing in older tables
+    if precision not in _PRECISIONS:
+        raise section.wrong("precision", f"must be one of {', '.join(_PRECISIONS)}, not {shown(precision)}")
     return AccuracyTable(
         model=model,
         fingerprint=fingerprint,
