@@ -231,6 +231,12 @@ def test_a_size_that_no_image_has_is_refused_by_field(hf_folder, file, changes):
     refused_in_little_memory(hf_folder, rf"{file}: field {next(iter(changes))}".replace(".", r"\."))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_are_refused_by_name(folder, dtype):
+    change_tensors(folder, lambda tensors: tensors.update({name: each.to(dtype) for name, each in tensors.items()}))
+    refused(folder, f"model.safetensors: tensor '.*' holds {dtype} and not floats")
+
+
 def save_pytorch(folder, change):
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()

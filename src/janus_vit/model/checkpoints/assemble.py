@@ -23,6 +23,7 @@ from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
 from janus_vit.model.tensor_check import check_finite, check_parts
 from janus_vit.model.vit import ATTENTION, ATTENTIVE, Architecture, VisionTransformer
+from janus_vit.planning.jsonfile import shown
 from janus_vit.planning.plan import MOST_TOKENS
 
 
@@ -81,6 +82,12 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
         InputError: tensors are missing, surplus or of another shape; the message lists them all.
     """
     origin = common_names(weights.tensors)
+    for source in origin.values():
+        if not weights.tensors[source].is_floating_point():
+            raise InputError(
+                f"{weights.path}: tensor {shown(source)} holds {weights.tensors[source].dtype} and not floats: use a "
+                "checkpoint that is not quantized"
+            )
     parts = {name: to_float32(weights.tensors[source]) for name, source in origin.items()}
     check_parts(weights.path, parts, origin)
     if facts.flat_patch_size is not None:
