@@ -61,7 +61,7 @@ def test_a_device_that_can_help_itself_leaves_a_cloud_that_refuses_and_tries_it_
     transfer = {"transfers": (Transfer(0.0, 50_000, 0.008, 0.01),)}
     for frame in range(60):
         chooser.observe(replace(outcome(0.3 * frame), **transfer))
-    assert not chooser.choose(Situation(20.0, 0.3)).plan.is_local
+    before = chooser.choose(Situation(20.0, 0.3)).predicted.cloud_s
     chooser.observe(replace(refusal(20.0), **transfer))
-    assert chooser.choose(Situation(20.2, 0.3)).plan.is_local
-    assert not chooser.choose(Situation(40.0, 0.3)).plan.is_local
+    assert chooser.choose(Situation(20.2, 0.3)).predicted.cloud_s < before / 2
+    assert chooser.choose(Situation(40.0, 0.3)).predicted.cloud_s == pytest.approx(before)

@@ -77,7 +77,7 @@ def test_without_a_report_the_policy_decides():
 
 def test_no_frame_is_tried_that_could_not_be_finished_here_in_time():
     slow = Shy()
-    slow.finish_s = 0.25
+    slow.finish_s = 0.28
     assert Cloud(wait_s=9.0, policy=slow).run(100) == []
 
 

@@ -71,14 +71,14 @@ def platforms() -> Platforms:
     return Platforms(SHAPES[SHAPE], device, cloud, 20.0, 0.03, assumed_accuracy(SHAPE))
 
 
-def in_time(late_target: float, late_frames: int, send_s: float) -> float:
+def in_time(late_target: float, late_frames: int, send_s: float, sla_s: float = 0.3) -> float:
     """Probability of being in time that a policy chooses after 60 frames, some of them late, on an unsteady link."""
     policy = make_policy("adaptive", platforms(), late_target)
     for frame, factor in enumerate(np.random.default_rng(1).lognormal(0.0, 0.4, 60)):
         measured = Measured(total_s=0.5 if frame < late_frames else 0.1)
         sent = Transfer(0.3 * frame, 50_000, send_s * factor, 0.03)
         policy.observe(replace(ANSWERED, at_s=0.3 * frame, measured=measured, transfers=(sent,)))
-    return policy.choose(Situation(18.0, 0.3)).predicted.on_time
+    return policy.choose(Situation(18.0, sla_s)).predicted.on_time
 
 
 def test_a_policy_takes_more_risk_if_the_user_accepts_more():
@@ -86,7 +86,7 @@ def test_a_policy_takes_more_risk_if_the_user_accepts_more():
 
 
 def test_a_policy_takes_less_risk_after_late_frames():
-    assert in_time(0.002, 0, send_s=0.05) < in_time(0.002, 5, send_s=0.05)
+    assert in_time(0.002, 0, send_s=0.05, sla_s=0.2) < in_time(0.002, 5, send_s=0.05, sla_s=0.2)
 
 
 def test_devices_with_the_same_plans_have_prices_of_their_own():

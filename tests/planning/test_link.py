@@ -68,10 +68,10 @@ def test_every_transfer_after_a_failed_one_is_uncertain():
     for _ in range(50):
         link.observe(sent(20.0))
     assert float(link.on_time(np.array([0.01]))[0]) > 0.95
-    link.observe(Transfer(0.0, 16_000, 1.0, None))
+    link.observe(Transfer(1.0, 16_000, 1.0, None))
     assert float(link.on_time(np.array([1.0]))[0]) < 0.55
-    for _ in range(4):
-        link.observe(Transfer(0.0, 16_000, 1.0, None))
+    for at_s in range(2, 6):
+        link.observe(Transfer(at_s, 16_000, 1.0, None))
     assert float(link.on_time(np.array([1.0]))[0]) < 0.3
 
 
@@ -79,11 +79,33 @@ def test_link_that_recovers_is_trusted_at_once():
     link = RateForecast(20.0)
     for _ in range(10):
         link.observe(sent(20.0))
-    for _ in range(10):
-        link.observe(Transfer(0.0, 16_000, 1.0, None))
-    link.observe(sent(30.0))
+    for at_s in range(1, 11):
+        link.observe(Transfer(at_s, 16_000, 1.0, None))
+    link.observe(sent(30.0, at_s=11.0))
     assert link.rate_mbps == pytest.approx(30.0)
     assert float(link.on_time(np.array([3.0]))[0]) > 0.8  # one gap in twelve transfers is remembered
+
+
+def test_a_late_reply_is_no_news_of_a_link_that_recovered():
+    late, anew = (RateForecast(20.0) for _ in range(2))
+    for link, at_s in ((late, 1.2), (anew, 2.0)):  # the first of them began before the failure, at 0.4 s
+        for _ in range(50):
+            link.observe(sent(20.0))
+        link.observe(Transfer(1.0, 100_000, 0.6, None))
+        link.observe(sent(1.0, at_s=at_s))
+    assert anew.rate_mbps == pytest.approx(1.0)
+    assert late.rate_mbps == pytest.approx(20.0 * (1.0 / 20.0) ** 0.4)  # as any other slow transfer
+
+
+def test_a_transfer_that_should_have_ended_makes_higher_rates_less_likely():
+    link = RateForecast(20.0)
+    for mbps in (10.0, 20.0, 40.0) * 20:
+        link.observe(sent(mbps))
+    needed = np.array([2.0, 5.0, 10.0, 15.0, 30.0])
+    usual, overdue = link.on_time(needed), link.on_time(needed, at_most_mbps=12.0)
+    assert (overdue <= usual).all()
+    assert overdue[-1] == pytest.approx(usual[-1] / 2)  # it is faster than the bound, and the next transfer may be
+    assert link.on_time(needed, at_most_mbps=1000.0) == pytest.approx(usual, abs=1e-9)
 
 
 def test_small_transfer_gives_only_a_lower_bound_of_the_rate():

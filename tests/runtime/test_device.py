@@ -10,7 +10,7 @@ from janus_vit.calibration.profiler import profile_machine
 from janus_vit.cloud.in_process import InProcess, local_service
 from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, Unreachable, WireError
 from janus_vit.model.engines.eager import EagerEngine
-from janus_vit.planning.outcome import Prediction, patience_s
+from janus_vit.planning.outcome import Prediction, hedge_s
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Decision
@@ -162,20 +162,30 @@ def test_record_is_plain_json_with_predicted_and_measured_times(model, engine, s
     assert set(record["predicted"]) >= {"device_s", "encode_s", "transfer_s", "queue_s", "cloud_s", "total_s"}
 
 
-def test_device_waits_until_a_fallback_can_just_meet_the_deadline():
-    assert 0.15 < patience_s(time_left_s=0.3, finish_s=0.1, remote_s=0.05, spread=0.05) < 0.2
-    assert patience_s(time_left_s=0.1, finish_s=0.02, remote_s=0.07, spread=0.05) < 0.08
+def test_device_begins_its_own_answer_when_it_can_just_meet_the_deadline():
+    assert 0.15 < hedge_s(time_left_s=0.3, finish_s=0.1, spread=0.05) < 0.2
+    assert hedge_s(time_left_s=0.1, finish_s=0.02, spread=0.05) < 0.08
 
 
-def test_less_predictable_compute_makes_the_device_fall_back_earlier():
-    calm, wild = (patience_s(time_left_s=0.3, finish_s=0.1, remote_s=0.05, spread=spread) for spread in (0.01, 0.2))
+def test_less_predictable_compute_makes_the_device_begin_earlier():
+    calm, wild = (hedge_s(time_left_s=0.3, finish_s=0.1, spread=spread) for spread in (0.01, 0.2))
     assert wild < calm
 
 
-def test_device_waits_at_least_for_the_deadline_if_the_plan_is_a_bet_on_the_cloud():
-    assert patience_s(time_left_s=0.3, finish_s=0.28, remote_s=0.05, spread=0.05) == 0.3
-    assert patience_s(time_left_s=0.15, finish_s=0.28, remote_s=0.05, spread=0.05) == pytest.approx(0.15 + 0.28)
-    assert patience_s(time_left_s=-0.1, finish_s=0.5, remote_s=0.05, spread=0.05) == 0.5
+def test_device_begins_at_once_if_its_own_answer_is_late_anyway():
+    assert hedge_s(time_left_s=0.15, finish_s=0.28, spread=0.05) == 0
+    assert hedge_s(time_left_s=-0.1, finish_s=0.5, spread=0.05) == 0
+
+
+def test_steps_give_the_answer_of_the_whole(any_model, frames):
+    worker = LocalWorker(any_model, EagerEngine(any_model))
+    picture = frames[0] if any_model.preprocessing.frames == 1 else np.stack(frames)
+    for split in (0, 3, any_model.shape.blocks):
+        plan = plan_at(any_model, split)
+        state = worker.compute(worker.prepare(picture), plan)
+        *steps, answer = worker.finish_in_steps(state, plan)
+        assert steps == [None] * max(0, any_model.shape.blocks - split - 1)
+        assert answer == worker.finish(state, plan)
 
 
 class Remembers(InProcess):
@@ -206,7 +216,7 @@ def test_a_request_tells_when_its_answer_is_late_and_how_long_the_device_waits(m
     Device(LocalWorker(model, engine), transport, WithLink(plan_at(model, 0)), sla_s=2.0).infer(frames[0])
     ((request, waits_s),) = transport.asked
     rtt_s = 0.01  # 50 ms less the 40 ms that 1000 bytes take
-    assert waits_s == pytest.approx(2.0 + 9.0, abs=0.1)  # until the deadline, and as long again as a fallback takes
+    assert waits_s == pytest.approx(1.1 * 9.0, abs=0.2)  # until its own answer would be there
     assert request.time_left_s == pytest.approx(waits_s - rtt_s)
     assert 1.0 < request.in_time_s < 2.0 - rtt_s
 

@@ -45,6 +45,9 @@ class Worker:
     def finish(self, state, plan):
         return ANSWER
 
+    def finish_in_steps(self, state, plan):
+        yield ANSWER
+
 
 class Policy:
     """Runs one plan and keeps the situations in which it was asked."""

@@ -110,15 +110,18 @@ class RateForecast:
         self._sorted = np.sort(self._guesses)
         self._seen = 0  # transfers since the average was restarted
         self._bound_mbps: float | None = None  # upper bound of the rate from the last transfer, if it failed
-        self._after_failure = [0.0, 0.0]  # transfers after a failure: number delivered, number failed
+        self._failed_s = -math.inf  # when the last failed transfer was given up
+        self._after_failure = [0.0, 0.0]  # transfers that began after a failure: number delivered, number failed
 
     def observe(self, transfer: Transfer) -> None:
         """Learn from one transfer."""
         stalled, self._bound_mbps = self._bound_mbps is not None, None
+        stalled &= transfer.at_s - transfer.send_s - (transfer.rtt_s or 0.0) >= self._failed_s
         if stalled:
             self._count_after_failure(transfer.delivered)
         log_seen = math.log(_seen_mbps(transfer, self.rate_mbps))
         if not transfer.delivered:
+            self._failed_s = transfer.at_s
             self._bound_mbps = math.exp(log_seen)
             if not stalled:
                 self._remember(log_seen - self._log_rate)
@@ -149,19 +152,29 @@ class RateForecast:
         """Centre of the distribution in 10^6 bit/s, while transfers are delivered."""
         return math.exp(self._log_rate)
 
-    def on_time(self, needed_mbps: Floats) -> Floats:
+    def on_time(self, needed_mbps: Floats, at_most_mbps: float = math.inf) -> Floats:
         """Probability that the next transfer reaches each of the rates.
 
         A rate of 0 is always reached. No other rate is certain, because a link can fail at any time: below all observed
         rates, the risk of one observation remains, in proportion to the rate.
+
+        Args:
+            needed_mbps: the rates, in 10^6 bit/s.
+            at_most_mbps: upper bound from a transfer that has not ended yet; it counts as failed.
         """
+        reached = 1.0 - self._missed(needed_mbps)
+        delivered, failed = (count + 1.0 for count in self._after_failure)
+        if self._bound_mbps is not None:
+            slow = np.clip(np.log(self._bound_mbps / np.maximum(needed_mbps, 1e-300)) / _SLOW_RANGE, 0.0, 1.0)
+            reached = (delivered * reached + failed * slow) / (delivered + failed)
+        elif at_most_mbps < math.inf:
+            slow = np.maximum(0.0, 1.0 - self._missed(needed_mbps) / self._missed(np.asarray(at_most_mbps)))
+            reached = (delivered * reached + failed * slow) / (delivered + failed)
+        return np.where(needed_mbps > 0, reached, 1.0)
+
+    def _missed(self, needed_mbps: Floats) -> Floats:
+        """Probability that a transfer is slower than each of the rates, while transfers are delivered."""
         error = np.log(np.maximum(needed_mbps, 1e-300)) - self._log_rate
         ranks = np.arange(1, len(self._sorted) + 1) / (len(self._sorted) + 1)
         missed = np.interp(error, self._sorted, ranks, right=1.0)
-        missed *= np.exp(np.minimum(error - self._sorted[0], 0.0))
-        reached = 1.0 - missed
-        if self._bound_mbps is not None:
-            delivered, failed = (count + 1.0 for count in self._after_failure)
-            slow = np.clip(np.log(self._bound_mbps / np.maximum(needed_mbps, 1e-300)) / _SLOW_RANGE, 0.0, 1.0)
-            reached = (delivered * reached + failed * slow) / (delivered + failed)
-        return np.where(needed_mbps > 0, reached, 1.0)
+        return np.asarray(missed * np.exp(np.minimum(error - self._sorted[0], 0.0)))

@@ -12,7 +12,7 @@ from janus_vit.planning.dense_answers.values import Box, DenseMap, KeyPoint
 from janus_vit.planning.plan import Plan
 
 DEFAULT_THRESHOLD = 0.5  # probability from which a label of a multi-label model counts as found
-_RESCUE_MARGIN_S = 0.002  # timers and threads are late by about this much
+_TIMERS_S = 0.002  # timers and threads are late by about this much
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,9 @@ class Measured:
         decode_s: decoding in the cloud, as it reported.
         queue_s: queueing delay in the cloud, as it reported.
         cloud_s: compute in the cloud, as it reported.
-        waited_s: waiting for a cloud that did not answer.
+        waited_s: waiting for a cloud that did not answer, before the device began to finish the frame itself.
         fallback_s: finishing on the device after that.
+        discarded_s: finishing on the device until the cloud's answer came, which made it needless.
         total_s: from the capture to the answer.
     """
 
@@ -122,6 +123,7 @@ class Measured:
     cloud_s: float = 0.0
     waited_s: float = 0.0
     fallback_s: float = 0.0
+    discarded_s: float = 0.0
     total_s: float = 0.0
 
 
@@ -225,21 +227,17 @@ class Outcome:
         return max(0.0, (self.measured.total_s - self.sla_s) / self.sla_s)
 
 
-def patience_s(time_left_s: ArrayLike, finish_s: ArrayLike, remote_s: ArrayLike, spread: float) -> NDArray[np.float64]:
-    """How long to wait for the cloud before a fallback, in seconds. Takes one plan or arrays of plans.
+def hedge_s(time_left_s: ArrayLike, finish_s: ArrayLike, spread: float) -> NDArray[np.float64]:
+    """How long to wait for the cloud before the device begins to finish a frame itself, in seconds.
 
-    If the answer is expected before the last moment at which a fallback would still be in time, wait until that moment:
-    the deadline is met either way. Otherwise only the cloud can meet the deadline: wait until the deadline. If a
-    fallback takes longer than the time left, the next frames depend on the cloud too: wait as long again as a fallback
-    takes. By the ski-rental rule, the time after the deadline is at most twice that of perfect foresight.
+    Until the last moment from which its own answer would be in time; 0 if there is none. The cloud's answer still
+    counts until the device has its own: the first one is taken, as with hedged requests (Dean and Barroso, "The tail
+    at scale", 2013). Takes one plan or arrays of plans.
 
     Args:
         time_left_s: time from sending to the deadline.
-        finish_s: time that a fallback takes.
-        remote_s: expected time from sending to the answer.
+        finish_s: time that the device takes.
         spread: relative error of `finish_s`; twice that is kept in reserve.
     """
-    rescue_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - _RESCUE_MARGIN_S
-    longer_s = np.where(np.asarray(finish_s) > time_left_s, np.maximum(time_left_s, 0.0) + finish_s, time_left_s)
-    bet_s = np.maximum(longer_s, 1e-3)
-    return np.where(rescue_s >= np.asarray(remote_s, float), rescue_s, bet_s)
+    last_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - _TIMERS_S
+    return np.maximum(last_s, 0.0)

@@ -16,21 +16,20 @@ from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Measured, Outcome, Overlap
-from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.planning.policies.base import Decision, Policy
 from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
-from janus_vit.runtime.flights.calls import BlockingCalls, Calls, several_calls
+from janus_vit.runtime.flights.calls import calls_of
 from janus_vit.runtime.flights.finishing import Finisher
-from janus_vit.runtime.flights.flight import GRACE_S, Flight, Uplink, first_lost, waits_of
+from janus_vit.runtime.flights.flight import Flight, Uplink, next_begun, next_moment_s
+from janus_vit.runtime.flights.late_calls import LateCalls
 from janus_vit.runtime.flights.limit import FlightLimit
+from janus_vit.runtime.flights.outlook import Outlook
 from janus_vit.runtime.flights.probes import Probes
-from janus_vit.runtime.flights.rescues import Wait, has_room, held, last_moments, with_held
+from janus_vit.runtime.flights.rescues import Wait, held
 from janus_vit.runtime.known_load import KnownLoad
-from janus_vit.runtime.measuring import busy_s, chance
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Worker
-
-_HOPELESS, _PROMISING, _LIKELY = 0.05, 0.5, 0.9  # probabilities of being in time
 
 
 class Device:
@@ -74,15 +73,16 @@ class Device:
         self._on_outcome = on_outcome
         self._limit = FlightLimit(in_flight)
         self._trace = trace
-        self._blocking: Calls = BlockingCalls(transport, self._clock)
-        self._calls = self._blocking if in_flight == 1 else several_calls(transport)
+        self._calls = calls_of(transport, self._clock, in_flight)
         self._frames = 0
         self._flights: deque[Flight] = deque()  # frames whose answers are not delivered, in order
         self._impossible: deque[str] = deque(maxlen=8)  # sentences for the next outcome
         self._load = KnownLoad(name, self._impossible.append)
         self._uplink = Uplink()
         self._probes = Probes(transport, self._load, probe_timeout_s, self._impossible.append)
-        self._finisher = Finisher(worker, self._clock, self._load, self._uplink, name)
+        self._outlook = Outlook(policy, self._flights, self._uplink, self._probes, self._load, sla_s, self._clock)
+        self._late_calls = LateCalls(self._uplink, self._impossible.append)
+        self._finisher = Finisher(worker, self._clock, self._load, self._uplink, self._late_calls, name)
         self._closed = False
         self._process = os.getpid()
 
@@ -97,7 +97,7 @@ class Device:
             InputError: the frame has another shape or type, or the device is closed or that of a forked process.
         """
         delivered: list[Outcome] = []
-        self._begin(frame, captured_s, delivered.append, self._blocking)
+        self._begin(frame, captured_s, delivered.append)
         self.drain()
         return delivered[0]
 
@@ -113,14 +113,14 @@ class Device:
         Raises:
             InputError: as in `infer`.
         """
-        self._begin(frame, captured_s, deliver, self._calls)
-        self._land()
-        while self._flights and not self._has_room():
-            self._attend_once(math.inf)
+        self._begin(frame, captured_s, deliver)
+        self._take_replies()
+        while self._flights and not (len(self._flights) < self._limit.frames and self._outlook.has_room()):
+            self._attend_once(self._outlook.sent_s())
 
     def attend(self, until_s: float) -> bool:
         """Deliver and finish the frames in flight until a time, or until none is left. Return whether some are left."""
-        self._land()
+        self._take_replies()
         while self._flights and self._clock.now() < until_s:
             self._attend_once(until_s)
         return bool(self._flights)
@@ -141,7 +141,9 @@ class Device:
         Returns:
             True if the caller should skip the frame.
         """
-        return self._chance_in_time(captured_s) < _HOPELESS and self._chance_in_time(self._clock.now()) > _PROMISING
+        decision, situation = self._outlook.decide(self._clock.now())
+        self._probes.start(decision.probe_bytes, situation.now_s)
+        return self._outlook.is_hopeless(captured_s)
 
     def close(self) -> None:
         """Close the connection. A frame that runs in another thread is finished on the device."""
@@ -162,7 +164,7 @@ class Device:
         if os.getpid() != self._process:  # threads do not survive a fork
             raise InputError("the device was connected in another process: connect in this one")
 
-    def _begin(self, frame: Any, captured_s: float | None, deliver: Callable[[Outcome], None], calls: Calls) -> None:
+    def _begin(self, frame: Any, captured_s: float | None, deliver: Callable[[Outcome], None]) -> None:
         """Run a frame until it is sent or finished."""
         self._require_open()
         began_s = self._clock.now() if captured_s is None else captured_s
@@ -181,10 +183,10 @@ class Device:
             measured=Measured(prepare_s=preparing.seconds, plan_s=plan_s, device_s=computing.seconds),
             deliver=deliver,
             overlap=Overlap(others=len(self._flights), held_s=held_s),
-            probed=self._probes.take_finished(),
+            probed=self._late_calls.take() + self._probes.take_finished(),
             trace=self._trace(),
         )
-        self._finisher.send_or_finish(flight, calls)
+        self._finisher.send_or_finish(flight, self._calls)
         self._frames += 1
         self._flights.append(flight)
 
@@ -197,72 +199,43 @@ class Device:
         held_s = 0.0
         while True:
             with Stopwatch(self._clock) as choosing:
-                situation = self._situation(began_s)
-                decision = self._policy.choose(situation)
-            if self._can_begin(decision, began_s):
+                decision, situation = self._outlook.decide(began_s)
+            if self._outlook.can_begin(decision, began_s):
                 self._probes.start(decision.probe_bytes, situation.now_s)
                 return decision, choosing.seconds, held_s
             with Stopwatch(self._clock) as holding:
                 self._attend_once(math.inf, held(decision, began_s + self._sla_s))
             held_s += holding.seconds
 
-    def _situation(self, began_s: float) -> Situation:
-        self._probes.finished()
-        now_s = self._clock.now()
-        in_the_air = self._in_the_air()
-        uplink_busy_s, queue_s = self._uplink.backlog(in_the_air, now_s) if in_the_air else (0.0, 0.0)
-        return Situation(
-            now_s=now_s,
-            time_left_s=began_s + self._sla_s - now_s,
-            cloud_queue_s=max(queue_s, self._load.queue_s(now_s)),
-            last_probe_s=self._probes.last_s,
-            price=self._load.price(now_s),
-            uplink_busy_s=uplink_busy_s,
-        )
-
-    def _has_room(self) -> bool:
-        """Whether a frame that is captured now could begin at once, and is likely to be in time."""
-        if len(self._flights) >= self._limit.frames:
-            return False
-        situation = self._situation(self._clock.now())
-        decision = self._policy.choose(situation)
-        return self._can_begin(decision, situation.now_s) and chance(decision, situation) >= _LIKELY
-
-    def _can_begin(self, decision: Decision, began_s: float) -> bool:
-        """Whether the device could still finish all frames in the air in time, and this one too."""
-        deadline_s = began_s + self._sla_s
-        return has_room(waits_of(self._flights), self._clock.now(), decision, deadline_s, busy_s(decision))
-
-    def _chance_in_time(self, captured_s: float) -> float:
-        situation = self._situation(captured_s)
-        decision = self._policy.choose(situation)
-        self._probes.start(decision.probe_bytes, situation.now_s)
-        return chance(decision, situation)
-
     def _in_the_air(self) -> list[Flight]:
         return [flight for flight in self._flights if flight.in_the_air]
 
     def _attend_once(self, until_s: float, last: Wait | None = None) -> None:
-        """Wait for the next reply or the next frame whose time is up, at most until a time, and end it.
+        """Work a step on a frame in the air, or wait for the next reply, or the next frame whose time is up.
 
         Args:
-            until_s: the time.
+            until_s: the time to wait for, at most.
             last: of a frame that waits for those in the air; None if there is none.
         """
-        in_the_air = self._in_the_air()
-        calls = [flight.call for flight in in_the_air if flight.call is not None]
-        moments = last_moments(with_held(waits_of(in_the_air), last, self._clock.now()))
-        if calls:
-            self._calls.wait(calls, max(0.0, min(until_s, min(moments) + GRACE_S) - self._clock.now()))
-        self._land(last)
-
-    def _land(self, last: Wait | None = None) -> None:
-        """Deliver what can be delivered, then finish the frames that were lost, most urgent first."""
+        now_s = self._clock.now()
+        begun = next_begun(self._flights, last, now_s)
+        reply_s = math.inf if begun is None else self._due_during_step(begun[0], now_s)
+        if begun is not None and reply_s == math.inf:
+            self._finisher.work_on(*begun)
+            if begun[0].ending is not None and begun[0].ending.fallback is not None:
+                self._limit.failed(begun[0])
+        else:
+            moment_s = next_moment_s(self._flights, last, now_s) if begun is None else reply_s
+            calls = [flight.call for flight in self._in_the_air() if flight.call is not None]
+            self._calls.wait(calls, max(0.0, min(until_s, moment_s) - now_s))
         self._take_replies()
-        while (lost := first_lost(self._flights, last, self._clock.now())) is not None:
-            self._finisher.fall_back(*lost)
-            self._limit.failed(lost[0])
-            self._take_replies()
+
+    def _due_during_step(self, begun: Flight, now_s: float) -> float:
+        """The first deadline during the next step for a frame that is late itself; a reply may come just before it."""
+        if now_s + begun.unfinished_s <= begun.deadline_s:
+            return math.inf
+        due_s = [flight.deadline_s for flight in self._in_the_air()]
+        return min((each for each in due_s if now_s < each < now_s + begun.step_s), default=math.inf)
 
     def _take_replies(self) -> None:
         for flight in self._in_the_air():
@@ -275,7 +248,8 @@ class Device:
         assert ending is not None
         self._limit.delivered()
         now_s = self._clock.now()
-        worked_s = self._finisher.worked_s - flight.worked_s - ending.measured.fallback_s if flight.call else 0.0
+        own_s = flight.own.worked_s if flight.own else 0.0
+        worked_s = self._finisher.worked_s - flight.worked_s - own_s if flight.call else 0.0
         outcome = Outcome(
             frame=flight.frame,
             at_s=flight.began_s,
@@ -286,7 +260,7 @@ class Device:
             size_bytes=flight.size_bytes,
             answer=ending.answer,
             fallback=ending.fallback,
-            transfers=flight.probed + self._probes.take_finished() + ending.transfers,
+            transfers=flight.probed + self._late_calls.take() + self._probes.take_finished() + ending.transfers,
             refused=ending.refused,
             overlap=replace(
                 flight.overlap, uplink_s=ending.uplink_s, compute_s=max(0.0, worked_s), order_s=now_s - ending.at_s

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+import torch
 
 from janus_vit.model.answers import answer_of
 from janus_vit.model.catalog import Model
@@ -67,10 +70,21 @@ class LocalWorker:
 
     def finish(self, state: _Progress, plan: Plan) -> Answer:
         """Run the remaining blocks and the head."""
-        remaining = state.activation and replace(state.activation, merges=plan.finishing)
-        activation = self._run(_Progress(state.image, plan.rescued, remaining), self._blocks).activation
-        assert activation is not None
-        return answer_of(self._engine.head(activation), self._model.task)
+        return self._answer(self._run(_remaining(state, plan), self._blocks))
+
+    def finish_in_steps(self, state: _Progress, plan: Plan) -> Iterator[Answer | None]:
+        """Run one block a step. A GPU has computed it when the step ends, so that the next one can be left out."""
+        progress = _remaining(state, plan)
+        begun = 0 if progress.activation is None else progress.activation.next_block
+        for stop in range(begun + 1, self._blocks):
+            progress = self._run(progress, stop)
+            _await_gpu(progress)
+            yield None
+        yield self._answer(self._run(progress, self._blocks))
+
+    def _answer(self, state: _Progress) -> Answer:
+        assert state.activation is not None
+        return answer_of(self._engine.head(state.activation), self._model.task)
 
     def _run(self, state: _Progress, stop: int) -> _Progress:
         activation = state.activation
@@ -78,3 +92,14 @@ class LocalWorker:
             pixels = self._model.preprocessing.normalise(state.image)
             activation = self._engine.embed(pixels, state.plan.merges)
         return _Progress(state.image, state.plan, self._engine.run(activation, stop))
+
+
+def _remaining(state: _Progress, plan: Plan) -> _Progress:
+    """The progress with the merges of the plan's fallback."""
+    activation = state.activation and replace(state.activation, merges=plan.finishing)
+    return _Progress(state.image, plan.rescued, activation)
+
+
+def _await_gpu(progress: _Progress) -> None:
+    if progress.activation is not None and progress.activation.tokens.is_cuda:
+        torch.cuda.synchronize(progress.activation.tokens.device)

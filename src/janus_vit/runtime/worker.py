@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,6 +50,9 @@ class Worker(Protocol):
 
     def finish(self, state: Any, plan: Plan) -> Answer:
         """Run the remaining blocks and the head on the device, with the merges of `plan.finishing`."""
+
+    def finish_in_steps(self, state: Any, plan: Plan) -> Iterator[Answer | None]:
+        """Do the same as `finish`, a step at a time: yield None after each step, and the answer after the last one."""
 
 
 def warm_up(worker: Worker, shape: ModelShape) -> None:

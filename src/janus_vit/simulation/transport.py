@@ -48,7 +48,7 @@ class SimulatedTransport:
     def start(self, request: Request, timeout_s: float) -> Call:
         """See `Calls.start`."""
         elapsed_s, result = self._exchange(request, timeout_s)
-        return _SimulatedCall(self._clock, EndedCall(self._clock.now() + elapsed_s, result))
+        return _SimulatedCall(self._clock, self._link, EndedCall(self._clock.now() + elapsed_s, result))
 
     def wait(self, calls: Sequence[Call], timeout_s: float) -> None:
         """See `Calls.wait`."""
@@ -91,11 +91,13 @@ class _SimulatedCall:
 
     Args:
         clock: the device's clock.
+        link: on which its payload is sent.
         ended: the call as it will have ended.
     """
 
-    def __init__(self, clock: VirtualClock, ended: EndedCall) -> None:
+    def __init__(self, clock: VirtualClock, link: RecordedLink, ended: EndedCall) -> None:
         self._clock = clock
+        self._link = link
         self._ended = ended
         self.ends_s = ended.ended_s
 
@@ -110,6 +112,7 @@ class _SimulatedCall:
 
     def cancel(self) -> None:
         """See `Call.cancel`."""
+        self._link.abandon(self._clock.now())
 
 
 class _FutureProbe(Future[Probed]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from janus_vit.planning.outcome import Answer
@@ -53,3 +53,13 @@ class PredictedWorker:
         """See `Worker.finish`."""
         self._clock.advance(self._costs[plan].finish_s * self._noise())
         return SIMULATED_ANSWER
+
+    def finish_in_steps(self, state: Plan, plan: Plan) -> Iterator[Answer | None]:
+        """See `Worker.finish_in_steps`: all blocks take the same time."""
+        steps = max(1, len(plan.merges) - plan.split)
+        step_s = self._costs[plan].finish_s * self._noise() / steps
+        for _ in range(steps - 1):
+            self._clock.advance(step_s)
+            yield None
+        self._clock.advance(step_s)
+        yield SIMULATED_ANSWER

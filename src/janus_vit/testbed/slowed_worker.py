@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from janus_vit.errors import InputError
@@ -50,6 +50,13 @@ class SlowedWorker:
     def finish(self, state: Any, plan: Plan) -> Answer:
         """See `Worker.finish`."""
         return self._slowed(lambda: self._worker.finish(state, plan))
+
+    def finish_in_steps(self, state: Any, plan: Plan) -> Iterator[Answer | None]:
+        """See `Worker.finish_in_steps`."""
+        steps, answer = self._worker.finish_in_steps(state, plan), None
+        while answer is None:
+            answer = self._slowed(lambda: next(steps))
+            yield answer
 
     def _slowed(self, work: Callable[[], Result]) -> Result:
         return run_slowed(work, self._factor)[0]

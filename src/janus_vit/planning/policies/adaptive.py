@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from janus_vit.planning.accuracy.typical import typical_losses
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import RateForecast, RoundTrip
-from janus_vit.planning.outcome import Outcome, patience_s
+from janus_vit.planning.outcome import Outcome, hedge_s
 from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.correction import Acceptance, Correction
@@ -35,6 +35,8 @@ class Chances:
 
     Attributes:
         time_left_s: time until the deadline.
+        busy_s: time for which earlier frames may need the device.
+        at_most_mbps: see `Situation.at_most_mbps`.
         before_s: time until the payload is encoded.
         after_s: time from the arrival of the last byte to the answer.
         on_time: probability of meeting the deadline.
@@ -42,6 +44,8 @@ class Chances:
     """
 
     time_left_s: float
+    busy_s: float
+    at_most_mbps: float
     before_s: Floats
     after_s: Floats
     on_time: Floats
@@ -137,7 +141,7 @@ class MostAccurateInTime:
             after_s += self._uses_link * np.maximum(0.0, situation.uplink_busy_s - before_s)
         accepted = self._acceptance.probability(situation.now_s)
         lost = self._lost(situation.price)
-        chances = self._chances(before_s, after_s, situation.time_left_s, accepted, lost)
+        chances = self._chances(before_s, after_s, situation, accepted, lost)
         row, column = self._pick(chances, lost)
         self._newest = row * self._value.shape[1] + column
         predicted = predict(
@@ -167,7 +171,7 @@ class MostAccurateInTime:
         return None
 
     def _chances(
-        self, before_s: Floats, after_s: Floats, time_left_s: float, accepted: float, lost: Floats | None
+        self, before_s: Floats, after_s: Floats, situation: Situation, accepted: float, lost: Floats | None
     ) -> Chances:
         """Compute what is expected of the plans that can be the best.
 
@@ -177,12 +181,14 @@ class MostAccurateInTime:
         Args:
             before_s: time until the payload is encoded.
             after_s: time from the arrival of the last byte to the answer.
-            time_left_s: time until the deadline.
+            situation: when the policy decides.
             accepted: probability that the cloud takes a request.
             lost: see `_lost`.
         """
         found = np.zeros((2, *self._value.shape))
-        chances = Chances(time_left_s, before_s, after_s, found[0], found[1])
+        time_left_s = situation.time_left_s
+        busy_s, at_most_mbps = situation.device_busy_s, situation.at_most_mbps
+        chances = Chances(time_left_s, busy_s, at_most_mbps, before_s, after_s, found[0], found[1])
         # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
         possible = (before_s < time_left_s) | (self._megabits == 0)
         most = self._most + max(0.0, self._late.answers)
@@ -205,48 +211,47 @@ class MostAccurateInTime:
     def _expect(self, plans: NDArray[np.intp], chances: Chances, accepted: float) -> None:
         """Fill in the chances of some plans, given by their flat indices.
 
-        A plan meets the deadline with the cloud's answer, or else with a fallback to the device.
+        A plan meets the deadline with the cloud's answer, or else with the device's own, begun while it waits.
         """
         device, cloud = self._correction.device, self._correction.cloud
         megabits, before_s, after_s = (each.take(plans) for each in (self._megabits, chances.before_s, chances.after_s))
         cloud_s = cloud.factor * self._cloud_s.take(plans)
         left_s = chances.time_left_s - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
-        wait_s = patience_s(left_s, finish_s, after_s + megabits / self._link.rate_mbps, spread=device.cautious_spread)
-        slack_s = np.minimum(wait_s, left_s) - after_s
-        answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9))
+        wait_s = np.maximum(hedge_s(left_s, finish_s, device.cautious_spread), chances.busy_s)
+        slack_s = left_s - after_s
+        answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9), chances.at_most_mbps)
         answered[megabits > 0] *= accepted
         answered[(slack_s <= 0) & (megabits > 0)] = 0.0
+        likely = (answered >= HOPELESS) | (megabits == 0)  # others would only hold up the next frames
         compute_s = before_s + cloud_s
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s
         in_time = answered * in_budget(compute_s, chances.time_left_s - (after_s - cloud_s), spread)
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
         rescued *= 1.0 - answered
-        on_time, value = in_time + rescued, self._value.take(plans)
+        on_time, value = likely * (in_time + rescued), self._value.take(plans)
         if self._accuracy is None:
             worth = np.where(on_time >= self._late.confidence, 1.0 + value, on_time)
         else:
-            worth = in_time * value + rescued * self._rescued.take(plans) + on_time * self._late.answers
+            worth = likely * (in_time * value + rescued * self._rescued.take(plans)) + on_time * self._late.answers
         chances.on_time.ravel()[plans], chances.worth.ravel()[plans] = on_time, worth
 
     def _most_answers_per_second(self, chances: Chances) -> tuple[int, int]:
         """Row and column with the most right answers per second, so that later frames gain if this one is late.
 
-        If no answer comes, a plan that sends takes as long as the wait and the fallback together.
+        If no answer comes, the device's own ends the frame, but the payload may keep the link busy for longer.
         """
-        best = int((self._value / self._expected_s(chances)).argmax())
-        return best // self._value.shape[1], best % self._value.shape[1]
-
-    def _expected_s(self, chances: Chances) -> Floats:
-        """Expected time of each plan, the wait and the fallback included."""
         before_s, after_s, device = chances.before_s, chances.after_s, self._correction.device
         finish_s = device.factor * self._table.finish_s
-        send_s = self._megabits / self._link.rate_mbps
-        wait_s = patience_s(chances.time_left_s - before_s, finish_s, after_s + send_s, spread=device.cautious_spread)
-        answered = self._link.on_time(self._megabits / np.maximum(wait_s - after_s, 1e-9))
-        expected_s = before_s + answered * (after_s + send_s)
-        expected_s += self._uses_link * (1.0 - answered) * (wait_s + finish_s)
-        return np.asarray(expected_s)
+        left_s = chances.time_left_s - before_s
+        own_s = np.maximum(hedge_s(left_s, finish_s, device.cautious_spread), chances.busy_s) + finish_s
+        remote_s = after_s + self._megabits / self._link.rate_mbps
+        answered = self._link.on_time(self._megabits / np.maximum(own_s - after_s, 1e-9), chances.at_most_mbps)
+        missed = self._uses_link * (1.0 - answered)
+        expected_s = before_s + answered * np.minimum(remote_s, own_s) + missed * np.maximum(remote_s, own_s)
+        right = answered * self._value + missed * self._rescued
+        best = int((right / expected_s).argmax())
+        return best // self._value.shape[1], best % self._value.shape[1]
 
     def _measured_accuracy(self, row: int, column: int) -> float | None:
         if self._accuracy is None or np.isnan(self._accuracy[row, column]):

@@ -6,6 +6,7 @@ deterministic and do no I/O; the time is an argument.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,9 @@ class Situation:
         last_probe_s: when the device last sent a probe, on its clock; None before the first one.
         price: what the cloud's engine costs this device, as it knows it from the cloud's last report.
         uplink_busy_s: time until the payloads of earlier frames are sent.
+        device_busy_s: time for which earlier frames will need the device if none of their replies comes.
+        at_most_mbps: upper bound of the uplink's rate, in 10^6 bit/s, from a frame whose reply is overdue; infinite if
+            none is.
     """
 
     now_s: float
@@ -38,6 +42,8 @@ class Situation:
     last_probe_s: float | None = None
     price: EnginePrice = FREE
     uplink_busy_s: float = 0.0
+    device_busy_s: float = 0.0
+    at_most_mbps: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from janus_vit.planning.outcome import Outcome, patience_s
+from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.base import FREE, Decision, Policy, Situation
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 320.0
@@ -65,5 +65,4 @@ def _is_cheap(decision: Decision, time_left_s: float) -> bool:
     """Whether a frame is sent and can be finished here in time if no answer comes."""
     predicted = decision.predicted
     left_s = time_left_s - predicted.device_s - predicted.encode_s
-    waits_s = patience_s(left_s, predicted.finish_s, predicted.remote_s, spread=predicted.spread)
-    return not decision.plan.is_local and bool(waits_s < left_s)
+    return not decision.plan.is_local and (1 + 2 * predicted.spread) * predicted.finish_s < left_s

@@ -73,7 +73,7 @@ class MostRightForAll(MostAccurateInTime):
             return super()._pick(chances, lost)
         best = self._most_useful(chances, lost)
         if chances.on_time.flat[best] < HOPELESS and self._local.any():
-            best = int(np.where(self._local, self._value / self._expected_s(chances), -1.0).argmax())
+            best = int(np.where(self._local, self._value / chances.before_s, -1.0).argmax())
         return best // lost.shape[1], best % lost.shape[1]
 
     def _most_useful(self, chances: Chances, lost: Floats) -> int:

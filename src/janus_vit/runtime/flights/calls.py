@@ -65,7 +65,7 @@ class EndedCall:
 
 
 class BlockingCalls:
-    """Calls that have ended when they are started, over any transport.
+    """Calls that have ended when they are started, over any transport. The device computes nothing while it waits.
 
     Args:
         transport: carries the requests.
@@ -89,12 +89,14 @@ class BlockingCalls:
         """See `Calls.wait`."""
 
 
-def several_calls(transport: Transport) -> Calls:
-    """Return a transport as one that can have several requests on their way.
+def calls_of(transport: Transport, clock: Clock, in_flight: int) -> Calls:
+    """Return the calls of a transport: those that block, if it can have only one request on its way.
 
     Raises:
-        InputError: it cannot.
+        InputError: it can have only one, and more frames are to be in flight.
     """
-    if not isinstance(transport, Calls):
+    if isinstance(transport, Calls):
+        return transport
+    if in_flight > 1:
         raise InputError("this transport carries one request at a time: set in_flight to 1")
-    return transport
+    return BlockingCalls(transport, clock)

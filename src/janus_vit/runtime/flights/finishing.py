@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, TransportError, WireError
+from janus_vit.planning.outcome import Answer
 from janus_vit.planning.plan import Plan
 from janus_vit.runtime.clock import Clock, Stopwatch
-from janus_vit.runtime.flights.calls import Calls
-from janus_vit.runtime.flights.flight import Ending, Flight, Uplink
+from janus_vit.runtime.flights.calls import BlockingCalls, Calls
+from janus_vit.runtime.flights.flight import Ending, Flight, OwnAnswer, Uplink
+from janus_vit.runtime.flights.late_calls import LateCalls
 from janus_vit.runtime.flights.rescues import wait_for
 from janus_vit.runtime.known_load import KnownLoad
 from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of
 from janus_vit.runtime.worker import EncodedPayload, Worker
+from janus_vit.wire.fields import LONGEST_WAIT_S
 from janus_vit.wire.messages import Request
 
 _LEAST_TIME_TOLD_S = 1e-3  # a request needs a positive time
+_LATE_CALL = 2.0  # how long a call goes on, as a multiple of how long its frame waits for it
 
 
 class Finisher:
@@ -26,17 +30,21 @@ class Finisher:
         clock: source of the time.
         load: learns the load that the cloud reports.
         uplink: learns when payloads have left.
+        late_calls: keeps the calls of frames that the device answers itself.
         name: identifies this device at the cloud.
 
     Attributes:
         worked_s: compute of the device on all frames so far.
     """
 
-    def __init__(self, worker: Worker, clock: Clock, load: KnownLoad, uplink: Uplink, name: str) -> None:
+    def __init__(
+        self, worker: Worker, clock: Clock, load: KnownLoad, uplink: Uplink, late_calls: LateCalls, name: str
+    ) -> None:
         self._worker = worker
         self._clock = clock
         self._load = load
         self._uplink = uplink
+        self._late_calls = late_calls
         self._name = name
         self.worked_s = 0.0
 
@@ -69,19 +77,39 @@ class Finisher:
         self._load.compare(flight.sent_s, ended_s)
         self._load.learn(reply.expected_queue_s, reply.price, ended_s)
         measured, transfer, waited_s = self._uplink.delivered(flight, reply, ended_s)
+        if flight.own is not None:
+            measured = replace(measured, discarded_s=flight.own.worked_s)
         flight.ending = Ending(
             flight.decision.plan, reply.answer, measured, ended_s, transfers=(transfer,), uplink_s=waited_s
         )
 
-    def fall_back(self, flight: Flight, until_s: float) -> None:
-        """Finish a frame here because its call failed, or because its time is up.
+    def work_on(self, flight: Flight, until_s: float) -> None:
+        """Run a step of the device's own answer to a frame in the air; end the frame with it after the last one.
 
         Args:
             flight: the frame.
             until_s: its deadline, or when another frame may need the device.
         """
-        if flight.failure is None and flight.call is not None:
-            flight.call.cancel()
+        if flight.own is None:
+            plan = self._fallback_plan(flight, until_s)
+            flight.own = OwnAnswer(plan, self._worker.finish_in_steps(flight.state, plan), self._clock.now())
+        own = flight.own
+        with Stopwatch(self._clock) as working:
+            answer = next(own.steps)
+        own.worked_s += working.seconds
+        own.step_s = max(own.step_s, working.seconds)
+        self.worked_s += working.seconds
+        if answer is None:
+            return
+        if flight.failure is None:
+            self.take_reply(flight)
+        if flight.ending is None:
+            self._fall_back(flight, own, answer)
+
+    def _fall_back(self, flight: Flight, own: OwnAnswer, answer: Answer) -> None:
+        """End a frame with the device's own answer."""
+        if flight.failure is None:
+            self._late_calls.keep(flight)
         error, failed_s = flight.failure or (DeadlineExceeded("no answer in time"), self._clock.now())
         if isinstance(error, Overloaded):
             self._load.learn(error.expected_wait_s, error.price, failed_s, refused=True)
@@ -89,15 +117,10 @@ class Finisher:
             self._load.ignore(error.impossible)
         elapsed_s = failed_s - flight.sent_s
         failed = transfer_of(error, flight.decision.predicted, failed_s, elapsed_s, flight.size_bytes)
-        plan = self._fallback_plan(flight, until_s)
-        with Stopwatch(self._clock) as finishing:
-            answer = self._worker.finish(flight.state, plan)
-        self.worked_s += finishing.seconds
-        waited_s = failed.send_s + (failed.rtt_s or 0.0)
         flight.ending = Ending(
-            plan=plan,
+            plan=own.plan,
             answer=answer,
-            measured=replace(flight.measured, waited_s=waited_s, fallback_s=finishing.seconds),
+            measured=replace(flight.measured, waited_s=own.began_s - flight.sent_s, fallback_s=own.worked_s),
             at_s=self._clock.now(),
             fallback=reason_of(error),
             transfers=self._uplink.failed(flight, failed),
@@ -114,9 +137,12 @@ class Finisher:
     def _send(self, flight: Flight, payload: EncodedPayload, calls: Calls) -> None:
         sent_s = self._clock.now()
         flight.wait = wait_for(flight.decision, sent_s, flight.deadline_s)
-        left_s, wait_s = flight.deadline_s - sent_s, flight.wait.give_up_s - sent_s
+        waits_alone = isinstance(calls, BlockingCalls) and flight.wait.is_kept
+        until_s = flight.wait.begin_s if waits_alone else flight.wait.ends_s
+        left_s, wait_s = flight.deadline_s - sent_s, min(until_s - sent_s, LONGEST_WAIT_S)
+        timeout_s = wait_s if isinstance(calls, BlockingCalls) else _LATE_CALL * wait_s
         flight.size_bytes, flight.sent_s, flight.worked_s = len(payload.body), sent_s, self.worked_s
-        flight.call = calls.start(self._request(flight, payload, wait_s, left_s), wait_s)
+        flight.call = calls.start(self._request(flight, payload, wait_s, left_s), timeout_s)
 
     def _fallback_plan(self, flight: Flight, until_s: float) -> Plan:
         """The plan of a fallback: with the rescue schedule only if the planned one would take too long."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +12,11 @@ from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Trans
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision
 from janus_vit.runtime.flights.calls import Call
-from janus_vit.runtime.flights.rescues import Wait, last_moments, with_held
+from janus_vit.runtime.flights.rescues import Wait, last_moments, step_s, with_held
 from janus_vit.runtime.measuring import round_trip_s, with_reply
 from janus_vit.wire.messages import Reply
 
-GRACE_S = 0.002  # after the last moment of a call, which ends by itself
+_CLOSEST_S = 1e-9  # two times that differ by less are equal
 _FASTEST = 0.5  # of the expected sending time: what an overlapped transfer may show at most
 
 
@@ -46,6 +46,25 @@ class Ending:
 
 
 @dataclass(slots=True)
+class OwnAnswer:
+    """The device's own answer to a frame in the air, on which it works a step at a time.
+
+    Attributes:
+        plan: how the frame is finished.
+        steps: see `Worker.finish_in_steps`.
+        began_s: when the first step began, on the device's clock.
+        worked_s: time of the steps so far.
+        step_s: time of the longest step.
+    """
+
+    plan: Plan
+    steps: Iterator[Answer | None]
+    began_s: float
+    worked_s: float = 0.0
+    step_s: float = 0.0
+
+
+@dataclass(slots=True)
 class Flight:
     """A frame from its compute on the device to the delivery of its answer.
 
@@ -66,6 +85,7 @@ class Flight:
         worked_s: compute of the device on all frames, when this one was sent.
         call: its request; None if it stays on the device.
         failure: why its call failed, and when; None if it has not.
+        own: the device's own answer; None if it has not begun.
         ending: how it ended; None while it has not.
     """
 
@@ -85,6 +105,7 @@ class Flight:
     worked_s: float = 0.0
     call: Call | None = None
     failure: tuple[JanusError, float] | None = None
+    own: OwnAnswer | None = None
     ending: Ending | None = None
 
     @property
@@ -97,14 +118,45 @@ class Flight:
         """Expected time to send its payload alone."""
         return max(0.0, self.decision.predicted.transfer_s - round_trip_s(self.decision.predicted))
 
+    @property
+    def step_s(self) -> float:
+        """Longest time of a step of the device's own answer, as expected or as measured: one block."""
+        return max(step_s(self.decision), self.own.step_s if self.own else 0.0)
+
+    def rate_at_most_mbps(self, now_s: float) -> float:
+        """Upper bound of the uplink's rate, in 10^6 bit/s, if its reply is overdue; otherwise infinite."""
+        if self.wait is None or now_s <= self.wait.answer_s:
+            return math.inf
+        return self.size_bytes * 8e-6 / (now_s - self.wait.answer_s + self.send_s)
+
+    @property
+    def begins_s(self) -> float:
+        """When the device may begin its own answer; never if the frame stays here."""
+        return math.inf if self.wait is None else self.wait.begin_s
+
+    @property
+    def unfinished_s(self) -> float:
+        """Longest time that the device still needs for its own answer."""
+        if self.wait is None or self.ending is not None:
+            return 0.0
+        return max(0.0, self.wait.rescue_s - (self.own.worked_s if self.own else 0.0))
+
 
 def waits_of(flights: Iterable[Flight]) -> list[Wait]:
-    """The waits for frames without an answer, in the order of their deadlines."""
-    return [flight.wait for flight in _unanswered(flights) if flight.wait is not None]
+    """The waits for frames without an answer, less the work that is done, in the order of their deadlines."""
+    return [_left(flight.wait, flight) for flight in _unanswered(flights) if flight.wait is not None]
 
 
-def first_lost(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tuple[Flight, float] | None:
-    """The most urgent frame whose call failed or whose time is up, and until when the device may work on it.
+def _left(wait: Wait, flight: Flight) -> Wait:
+    if flight.own is None:
+        return wait
+    return replace(wait, begin_s=wait.begin_s + flight.own.worked_s, rescue_s=flight.unfinished_s)
+
+
+def next_begun(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tuple[Flight, float] | None:
+    """The frame that the device has to work on now, or may because nothing else needs it; and until when it may.
+
+    First those whose call failed and those that time is kept for, the most urgent one first; then the others.
 
     Args:
         flights: not delivered.
@@ -112,11 +164,24 @@ def first_lost(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tu
         now_s: current time.
     """
     unanswered = _unanswered(flights)
-    moments = [*last_moments(with_held(waits_of(unanswered), last, now_s)), math.inf]
+    moments = [*_moments(unanswered, last, now_s), math.inf]
     for index, flight in enumerate(unanswered):
-        if flight.failure is not None or now_s >= moments[index] + GRACE_S:
+        if flight.failure is not None or now_s >= moments[index] - _CLOSEST_S:
             return flight, min(flight.deadline_s, moments[index + 1])
-    return None
+    hopeful = [flight for flight in unanswered if flight.own is not None or now_s >= flight.begins_s - _CLOSEST_S]
+    return (hopeful[0], min(hopeful[0].deadline_s, *moments)) if hopeful else None
+
+
+def next_moment_s(flights: Iterable[Flight], last: Wait | None, now_s: float) -> float:
+    """When the device has to look after frames in the air again, unless a reply comes; infinite if never."""
+    unanswered = _unanswered(flights)
+    begins_s = [flight.begins_s for flight in unanswered]
+    return min([*_moments(unanswered, last, now_s), *begins_s], default=math.inf)
+
+
+def _moments(unanswered: Sequence[Flight], last: Wait | None, now_s: float) -> list[float]:
+    waits = waits_of(unanswered)
+    return last_moments(with_held(waits, last, now_s))[: len(waits)]
 
 
 def _unanswered(flights: Iterable[Flight]) -> list[Flight]:

@@ -1,7 +1,8 @@
-"""When the device stops waiting for the frames in flight: early enough to finish all of them here, one after the other.
+"""When the device begins to finish frames in the air itself: early enough to finish all of them, one after the other.
 
 A frame that is sent while others are in the air moves their last moments ahead, since the device computes one frame at
-a time. A frame whose only hope is the cloud takes no part: it moves nobody, and nobody moves it.
+a time. A frame whose reply is expected only after its last moment takes no part: it moves nobody, and nobody moves it.
+The device works on it while nothing else needs it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from janus_vit.planning.outcome import patience_s
+from janus_vit.planning.outcome import hedge_s
 from janus_vit.planning.policies.base import Decision
-from janus_vit.wire.fields import LONGEST_WAIT_S
 
 _TIMERS_S = 0.002  # threads and timers are late by about this much
+_SHORT = 0.1  # of the time left: a step that may delay a reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,52 +24,65 @@ class Wait:
 
     Attributes:
         answer_s: when its reply is expected, on the device's clock.
-        give_up_s: when the device stops waiting.
+        begin_s: when the device begins to finish it itself.
         deadline_s: when its answer is late.
         rescue_s: longest time that finishing it here takes.
+        is_kept: whether time is kept for it: its reply is expected before the last moment to begin.
     """
 
     answer_s: float
-    give_up_s: float
+    begin_s: float
     deadline_s: float
     rescue_s: float
+    is_kept: bool
 
     @property
-    def is_rescuable(self) -> bool:
-        """Whether the device could finish it in time after it has given up."""
-        return self.give_up_s < self.deadline_s
+    def ends_s(self) -> float:
+        """When the device no longer waits for the reply: it is late, and the device's own answer should be there."""
+        return max(self.deadline_s, self.begin_s + self.rescue_s)
+
+
+def step_s(decision: Decision) -> float:
+    """Expected time of a step of the device's own answer: one block."""
+    return decision.predicted.finish_s / max(1, len(decision.plan.merges) - decision.plan.split)
 
 
 def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
-    """The wait for a frame that is sent at a time."""
+    """The wait for a frame that is sent at a time.
+
+    The device works on its own answer in steps, and a reply that comes during a step waits for its end. If its own
+    answer would be late anyway and the steps are long, the device begins only when the reply is overdue.
+    """
     expected = decision.predicted
-    patience = patience_s(deadline_s - sent_s, expected.finish_s, expected.remote_s, spread=expected.spread)
-    return Wait(
-        answer_s=sent_s + expected.remote_s,
-        give_up_s=sent_s + min(float(patience), LONGEST_WAIT_S),
-        deadline_s=deadline_s,
-        rescue_s=(1 + 2 * expected.spread) * expected.finish_s + _TIMERS_S,
-    )
+    rescue_s = (1 + 2 * expected.spread) * expected.finish_s + _TIMERS_S
+    answer_s = sent_s + expected.remote_s
+    begin_s = sent_s + float(hedge_s(deadline_s - sent_s, expected.finish_s, expected.spread))
+    is_late_anyway = begin_s + rescue_s > deadline_s + _TIMERS_S
+    if is_late_anyway and step_s(decision) > _SHORT * (deadline_s - sent_s):
+        begin_s = min(answer_s, deadline_s)
+    return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept=begin_s >= answer_s and not is_late_anyway)
 
 
 def held(decision: Decision, deadline_s: float) -> Wait:
     """The wait of a frame that has not begun, because earlier ones may need the device: it needs time for itself."""
     expected = decision.predicted
     alone_s = (1 + 2 * expected.spread) * (expected.device_s + expected.encode_s + expected.finish_s) + _TIMERS_S
-    return Wait(answer_s=deadline_s, give_up_s=deadline_s - alone_s, deadline_s=deadline_s, rescue_s=alone_s)
+    return Wait(deadline_s, deadline_s - alone_s, deadline_s, alone_s, is_kept=True)
 
 
 def last_moments(waits: Sequence[Wait]) -> list[float]:
-    """When the device has to stop waiting for each frame, so that it could finish all of them in time.
+    """When the device has to begin with each frame itself, so that it could finish all of them in time.
+
+    Infinite for frames that no time is kept for.
 
     Args:
         waits: of all frames that have no answer, in the order of their deadlines.
     """
     moments, next_s = [], math.inf
     for wait in reversed(waits):
-        moment_s = wait.give_up_s
-        if wait.is_rescuable:
-            moment_s = next_s = min(moment_s, next_s - wait.rescue_s)
+        moment_s = math.inf
+        if wait.is_kept:
+            moment_s = next_s = min(wait.begin_s, next_s - wait.rescue_s)
         moments.append(moment_s)
     return moments[::-1]
 
@@ -96,7 +110,5 @@ def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline
     sent_s = begin_s + busy_s
     mine = () if decision.plan.is_local else (wait_for(decision, sent_s, deadline_s),)
     moments = last_moments((*waits, *mine))
-    are_patient = all(
-        moment_s >= min(wait.give_up_s, wait.answer_s) for moment_s, wait in zip(moments, waits, strict=False)
-    )
+    are_patient = all(moment_s >= wait.answer_s for moment_s, wait in zip(moments, waits, strict=False))
     return are_patient and sent_s <= min(moments[: len(waits)])

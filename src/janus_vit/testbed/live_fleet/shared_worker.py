@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from janus_vit.planning.outcome import Answer
@@ -43,3 +44,11 @@ class SharedWorker:
         """See `Worker.finish`."""
         with self._turn:
             return self._worker.finish(state, plan)
+
+    def finish_in_steps(self, state: Any, plan: Plan) -> Iterator[Answer | None]:
+        """See `Worker.finish_in_steps`; others may compute between two steps."""
+        steps, answer = self._worker.finish_in_steps(state, plan), None
+        while answer is None:
+            with self._turn:
+                answer = next(steps)
+            yield answer
