@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
-from janus_vit.errors import DeadlineExceeded, Overloaded
-from janus_vit.fleet.served_cloud import Served, ServedCloud
+from janus_vit.fleet.call import CLOSEST_S, FleetCall, Sent
+from janus_vit.fleet.served_cloud import ServedCloud
 from janus_vit.fleet.world import Mailbox, World
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import CloudLoad
+from janus_vit.runtime.flights.calls import Call
 from janus_vit.runtime.transport import Probed
 from janus_vit.scheduling.job import Job
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.costs import Costs
 from janus_vit.simulation.link import RecordedLink
-from janus_vit.simulation.worker import SIMULATED_ANSWER
 from janus_vit.wire.messages import Greeting, Reply, Request
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """Times of one call: when it began, when its last byte is sent, and when the device gives up."""
-
-    began_s: float
-    sent_s: float
-    until_s: float
-
-
 class FleetTransport:
-    """A `Transport` in a stream of a `World`.
+    """A `Transport` and `Calls` in a stream of a `World`.
 
     Half of the round trip passes on the way to the cloud, half on the way back.
 
@@ -69,40 +60,36 @@ class FleetTransport:
 
     def infer(self, request: Request, timeout_s: float) -> Reply:
         """See `Transport.infer`."""
-        began_s, half_s = self._clock.now(), (self._link.rtt_s + self._overhead_s()) / 2
-        sent = _Sent(began_s, self._link.send(began_s, len(request.body)), began_s + timeout_s)
-        arrives_s = sent.sent_s + half_s
-        if arrives_s >= sent.until_s:
-            self._link.abandon(sent.until_s)
-            self._give_up(sent)
-        self._world.wait_until(arrives_s)
-        decode_s = self._costs.of_request(request).decode_s
-        job = self._job(request, sent, arrives_s)
-        try:
-            self._cloud.check(job)
-            self._world.wait_until(arrives_s + decode_s)
-            served = self._serve(job, sent.until_s - half_s)
-        except Overloaded:
-            self._advance_to(self._world.now_s + half_s)
-            raise
-        if served is None:
-            self._cloud.cancel(job.id)
-            self._give_up(sent)
-        assert served is not None, "giving up raises"
-        ended_s = self._world.now_s
-        self._advance_to(ended_s + half_s)
-        if served.error is not None:
-            raise served.error
-        queue_s = max(0.0, ended_s - arrives_s - decode_s - served.compute_s)
-        return Reply(
-            SIMULATED_ANSWER,
-            receive_s=sent.sent_s - began_s,
-            decode_s=decode_s,
-            queue_s=queue_s,
-            compute_s=served.compute_s,
-            expected_queue_s=served.load.expected_wait_s,
-            price=served.load.price,
+        call = self.start(request, timeout_s)
+        self.wait([call], math.inf)
+        return call.reply()
+
+    def start(self, request: Request, timeout_s: float) -> Call:
+        """See `Calls.start`."""
+        began_s = self._clock.now()
+        sent = Sent(
+            began_s=began_s,
+            half_s=(self._link.rtt_s + self._overhead_s()) / 2,
+            sent_s=self._link.send(began_s, len(request.body)),
+            decode_s=self._costs.of_request(request).decode_s,
+            until_s=began_s + timeout_s,
         )
+        return FleetCall(self._world, self._clock, self._link, self._cloud, sent, lambda: self._job(request, sent))
+
+    def wait(self, calls: Sequence[Call], timeout_s: float) -> None:
+        """See `Calls.wait`: let the world run until one has ended by the device's clock, or the time has passed."""
+        ours = [call for call in calls if isinstance(call, FleetCall)]
+        until_s = self._clock.now() + timeout_s
+        while True:
+            until_s = min([until_s, *(call.ends_s for call in ours if call.is_known)])
+            undecided = [call for call in ours if not call.is_known and call.ends_s < until_s - CLOSEST_S]
+            if not undecided:
+                break
+            first = Mailbox[FleetCall](self._world)
+            for call in undecided:
+                call.notify(first.put)
+            first.get(min(call.decided_s(until_s) for call in undecided))
+        self._clock.advance(max(0.0, until_s - self._clock.now()))
 
     def probe(self, size_bytes: int, timeout_s: float) -> Future[Probed]:
         """See `Transport.probe`."""
@@ -119,27 +106,14 @@ class FleetTransport:
     def close(self) -> None:
         """See `Transport.close`."""
 
-    def _job(self, request: Request, sent: _Sent, arrives_s: float) -> Job:
+    def _job(self, request: Request, sent: Sent) -> Job:
         """As `cloud.service` and `cloud.ingest` make it."""
-        began_s = arrives_s - (sent.sent_s - sent.began_s)  # as the cloud sees it
+        began_s = sent.began_s + sent.half_s  # as the cloud sees it
         abandoned_s = began_s + request.time_left_s
         deadline_s = min(began_s + (request.in_time_s or request.time_left_s), abandoned_s)
         tokens = request.tokens if request.split else None
         left = self._shape.counts(request.merges, request.split, tokens)
-        return Job(self._cloud.next_id(), request.device, arrives_s, deadline_s, request.split, left, abandoned_s)
-
-    def _serve(self, job: Job, until_s: float) -> Served | None:
-        """Wait for the cloud's answer until a time."""
-        answer = Mailbox[Served](self._world)
-        self._cloud.submit(job, answer.put)
-        return answer.get(until_s)
-
-    def _advance_to(self, time_s: float) -> None:
-        self._clock.advance(max(0.0, time_s - self._clock.now()))
-
-    def _give_up(self, sent: _Sent) -> None:
-        self._advance_to(sent.until_s)
-        raise DeadlineExceeded("the cloud did not answer in time")
+        return Job(self._cloud.next_id(), request.device, sent.arrives_s, deadline_s, request.split, left, abandoned_s)
 
 
 class _FutureProbe(Future[Probed]):

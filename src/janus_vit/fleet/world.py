@@ -6,6 +6,7 @@ its turn only when it meets the cloud. So the live device loop runs unchanged, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
@@ -69,7 +70,8 @@ class Mailbox(Generic[Value]):
         """Wait for the value; None if it does not come by `until_s`."""
         if self._value is None:
             self._waiting = getcurrent()
-            self._world.at(until_s, self._wake)
+            if until_s < math.inf:
+                self._world.at(until_s, self._wake)
             _pause()
         return self._value
 
