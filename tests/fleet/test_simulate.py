@@ -48,17 +48,20 @@ def test_the_same_seed_gives_the_same_frames_and_another_one_others(name):
     assert first.frames.digest != other.frames.digest
 
 
-@pytest.mark.parametrize("policy", ["adaptive", "janus"])
-@pytest.mark.parametrize("link", ["lte-driving", "5g-driving"])
-def test_a_fleet_of_one_device_is_the_simulation_of_one_device(policy, link):
-    """Frame by frame: also those that the device begins to finish itself while it waits."""
-    fleet = orin_fleet(link)
-    (member,) = members(fleet, 1, SECONDS, seed=2)
+@pytest.mark.parametrize(
+    ("policy", "link", "ends"),
+    [("adaptive", "lte-driving", {True}), ("adaptive", "5g-driving", {True, False}), ("janus", "lte-driving", {True})],
+)
+def test_a_fleet_of_one_device_is_the_simulation_of_one_device(policy, link, ends):
+    """Frame by frame, whether the cloud answers (`ends`: True) or the device, which works on frames while it waits."""
+    fleet, seconds = orin_fleet(link), 30.0
+    (member,) = members(fleet, 1, seconds, seed=2)
     member = replace(member, phase_s=0.0, begin_s=0.0)
     ours = []
     simulate_fleet(fleet, [member], contender(policy), on_outcome=lambda member, outcome: ours.append(outcome))
     platforms = member.platforms(fleet)
-    alone = list(simulate(make_policy(policy, platforms), platforms, member.trace, 0.3, SECONDS, 0.3))
+    alone = list(simulate(make_policy(policy, platforms), platforms, member.trace, 0.3, seconds, 0.3))
+    assert {outcome.fallback is None for outcome in ours} == ends
     assert [outcome.plan for outcome in ours] == [outcome.plan for outcome in alone]
     for part in ("total_s", "discarded_s", "waited_s", "fallback_s"):
         both = [[getattr(outcome.measured, part) for outcome in outcomes] for outcomes in (ours, alone)]
