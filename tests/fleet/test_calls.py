@@ -3,9 +3,9 @@
 import pytest
 
 from janus_vit.errors import DeadlineExceeded
-from janus_vit.fleet.served_cloud import ServedCloud
-from janus_vit.fleet.transport import FleetTransport
-from janus_vit.fleet.world import World
+from janus_vit.fleet.shared_cloud.served_cloud import ServedCloud
+from janus_vit.fleet.shared_cloud.transport import FleetTransport
+from janus_vit.fleet.shared_cloud.world import World
 from janus_vit.links.generator import trace_from
 from janus_vit.runtime.flights.calls import Calls
 from janus_vit.simulation.baseline_schedulers import OneAtATime

@@ -1,6 +1,6 @@
 """Virtual time for many streams: events come in order, streams wait for each other, and a mailbox has a limit."""
 
-from janus_vit.fleet.world import Mailbox, World
+from janus_vit.fleet.shared_cloud.world import Mailbox, World
 
 
 def test_streams_take_turns_in_order_of_time():

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from janus_vit.errors import InputError
-from janus_vit.fleet.served_cloud import FleetScheduler, ServedCloud
+from janus_vit.fleet.shared_cloud.served_cloud import FleetScheduler, ServedCloud
+from janus_vit.fleet.shared_cloud.world import World
 from janus_vit.fleet.spec import Fleet
-from janus_vit.fleet.world import World
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import RateForecast
 from janus_vit.planning.plan import Plan

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from janus_vit.fleet.contenders import Contender, Maker, jpeg_plan, make_cloud, policy_maker
 from janus_vit.fleet.results import FleetFrames, collect
+from janus_vit.fleet.shared_cloud.world import World
 from janus_vit.fleet.spec import Fleet, Member
 from janus_vit.fleet.streams import OnOutcome, Stream, run_device, run_plain_client
-from janus_vit.fleet.world import World
 from janus_vit.simulation.conditions import EXACT, Conditions
 from janus_vit.simulation.costs import Costs
 

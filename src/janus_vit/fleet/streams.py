@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from janus_vit.errors import TransportError
-from janus_vit.fleet.served_cloud import ServedCloud
+from janus_vit.fleet.shared_cloud.served_cloud import ServedCloud
+from janus_vit.fleet.shared_cloud.transport import FleetTransport
+from janus_vit.fleet.shared_cloud.world import World
 from janus_vit.fleet.spec import Fleet, Member
-from janus_vit.fleet.transport import FleetTransport
-from janus_vit.fleet.world import World
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation

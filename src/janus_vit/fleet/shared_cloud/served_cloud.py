@@ -8,7 +8,7 @@ from itertools import count
 from typing import Protocol
 
 from janus_vit.errors import DeadlineExceeded, JanusError, Rejected
-from janus_vit.fleet.world import World
+from janus_vit.fleet.shared_cloud.world import World
 from janus_vit.planning.price import CloudLoad, EnginePrice
 from janus_vit.scheduling.job import Batch, Job
 from janus_vit.simulation.replay import BatchPolicy, Engine

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from janus_vit.errors import DeadlineExceeded, JanusError, Rejected
-from janus_vit.fleet.served_cloud import Served, ServedCloud
-from janus_vit.fleet.world import World
+from janus_vit.fleet.shared_cloud.served_cloud import Served, ServedCloud
+from janus_vit.fleet.shared_cloud.world import World
 from janus_vit.runtime.flights.calls import EndedCall
 from janus_vit.scheduling.job import Job
 from janus_vit.simulation.clock import VirtualClock
