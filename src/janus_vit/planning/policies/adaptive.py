@@ -22,6 +22,7 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
 HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
+_WORTH_SENDING = 0.1  # a frame that the device is more likely to answer itself is sent from this probability on
 
 
 _Policy = TypeVar("_Policy", bound="MostAccurateInTime")
@@ -223,12 +224,13 @@ class MostAccurateInTime:
         answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9), chances.at_most_mbps)
         answered[megabits > 0] *= accepted
         answered[(slack_s <= 0) & (megabits > 0)] = 0.0
-        likely = (answered >= HOPELESS) | (megabits == 0)  # others would only hold up the next frames
         compute_s = before_s + cloud_s
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s
         in_time = answered * in_budget(compute_s, chances.time_left_s - (after_s - cloud_s), spread)
         rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
         rescued *= 1.0 - answered
+        # A payload whose answer hardly ever counts would only take the link from the next frames, and the cloud.
+        likely = (megabits == 0) | (answered >= np.where(rescued > answered, _WORTH_SENDING, HOPELESS))
         on_time, value = likely * (in_time + rescued), self._value.take(plans)
         if self._accuracy is None:
             worth = np.where(on_time >= self._late.confidence, 1.0 + value, on_time)
