@@ -49,7 +49,8 @@ def test_a_slow_part_is_named(platforms):
     slow = stream(platforms, "cloud-only", overhead=Overhead(request_s=0.007), mbps=(10.0,))
     gap = time_gap(slow, stream(platforms, "cloud-only", mbps=(10.0,)))
     assert gap.pop("rtt") == pytest.approx(0.007)
-    assert all(seconds == pytest.approx(0.0) for seconds in gap.values())
+    # A reply may wait for the end of a block that the device computes meanwhile.
+    assert all(seconds == pytest.approx(0.0, abs=0.001) for seconds in gap.values())
 
 
 def test_other_plans_are_choices_and_no_part(platforms):

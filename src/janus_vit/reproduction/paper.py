@@ -205,7 +205,7 @@ def outcomes(name: str, kind: str, network: str, trace: Trace, assumptions: Assu
     """Do the same as `run`, and return the outcome of each frame."""
     both = platforms(kind, network, assumptions)
     chosen = policy(name, both, trace, assumptions)
-    return list(simulate(chosen, both, trace, SLA_S[kind], trace.duration_s))
+    return list(simulate(chosen, both, trace, SLA_S[kind], trace.duration_s, waits_idly=True))
 
 
 def figures(runs: Sequence[FrameResults], weight: str) -> Figures:

@@ -263,7 +263,10 @@ class Device:
             transfers=flight.probed + self._late_calls.take() + self._probes.take_finished() + ending.transfers,
             refused=ending.refused,
             overlap=replace(
-                flight.overlap, uplink_s=ending.uplink_s, compute_s=max(0.0, worked_s), order_s=now_s - ending.at_s
+                flight.overlap,
+                uplink_s=ending.uplink_s,
+                compute_s=max(0.0, worked_s),
+                order_s=max(0.0, now_s - ending.at_s),
             ),
             impossible=tuple(self._impossible),
             trace=flight.trace,

@@ -15,12 +15,13 @@ from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Policy
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.pacing import attentive, captures
+from janus_vit.runtime.transport import Transport
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.cloud import IdleCloud
 from janus_vit.simulation.conditions import NO_OVERHEAD, DelayedPolicy, Noise, Overhead
 from janus_vit.simulation.costs import Costs
 from janus_vit.simulation.link import RecordedLink
-from janus_vit.simulation.transport import SimulatedTransport
+from janus_vit.simulation.transport import OneAtATime, SimulatedTransport
 from janus_vit.simulation.worker import PredictedWorker
 
 
@@ -36,6 +37,7 @@ def simulate(
     overhead: Overhead = NO_OVERHEAD,
     noise: Noise | None = None,
     in_flight: int = 1,
+    waits_idly: bool = False,
 ) -> Iterator[Outcome]:
     """Run one device over a recorded link and yield the outcome of each frame.
 
@@ -51,6 +53,7 @@ def simulate(
         overhead: time and bytes that the runtime adds to each frame.
         noise: noise in compute on both sides; None takes exactly the profiles' times.
         in_flight: number of frames that run at once.
+        waits_idly: whether the device computes nothing while a frame is in the air, as the paper's does.
     """
     clock = VirtualClock(begin_s)
     costs = Costs(platforms)
@@ -58,7 +61,9 @@ def simulate(
     worker = PredictedWorker(costs, clock, overhead, noise.device_factor())
     link = RecordedLink(trace, platforms.rtt_s + overhead.request_s, overhead.request_bytes)
     cloud = IdleCloud(costs, overhead.queue_s, noise.cloud_factor())
-    transport = SimulatedTransport(link, cloud, clock)
+    transport: Transport = SimulatedTransport(link, cloud, clock)
+    if waits_idly:
+        transport = OneAtATime(transport)
     chosen = DelayedPolicy(policy, clock, overhead.plan_s)
     device = Device(worker, transport, chosen, sla_s, clock=clock, in_flight=in_flight)
     wait = attentive(device, clock.now, clock.advance)

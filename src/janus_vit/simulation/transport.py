@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from janus_vit.errors import DeadlineExceeded, TransportError
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.flights.calls import Call, EndedCall
-from janus_vit.runtime.transport import Probed
+from janus_vit.runtime.transport import Probed, Transport
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.cloud import SimulatedCloud
 from janus_vit.simulation.link import RecordedLink
@@ -84,6 +84,20 @@ class SimulatedTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
+
+
+class OneAtATime:
+    """A transport whose requests block, so that the device computes nothing while it waits.
+
+    Args:
+        transport: carries the requests.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.hello = transport.hello
+        self.infer = transport.infer
+        self.probe = transport.probe
+        self.close = transport.close
 
 
 class _SimulatedCall:
