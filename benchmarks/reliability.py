@@ -2,8 +2,9 @@
 
     python benchmarks/reliability.py [--traces DIR] [--seconds 300] [--workers 2] [--out FOLDER]
 
-Simulates the default policy with the paper's image model on its published machines, on all traces of DIR or on one of
-each generated scenario; the camera's period is the SLA, and a dropped frame counts as late. Three tables: late frames
+Simulates the default policy with the paper's image model on its published machines, as many frames in flight as the
+device command has, on all traces of DIR or on one of each generated scenario; the camera's period is the SLA, and a
+dropped frame counts as late. Three tables: late frames
 beside the oracle's; of the frames that the cloud was asked for, the share that the policy claimed to be in time and the
 share that was; and the share of late frames for each accepted one (--late-target). Writes the reliability diagram to
 FOLDER/reliability.svg (default build/).
@@ -23,6 +24,7 @@ from janus_vit.links.trace_files import read_trace
 from janus_vit.links.traces import Trace
 from janus_vit.planning.policies.presets import make_policy
 from janus_vit.reproduction.extended import Setting, generated_links
+from janus_vit.runtime.config import DEFAULT_IN_FLIGHT
 from janus_vit.simulation.compare import ORACLE, run_case
 from janus_vit.simulation.results import as_results
 from janus_vit.simulation.simulate import simulate
@@ -40,7 +42,7 @@ def run(job: Job) -> tuple[float, np.ndarray, np.ndarray]:
     sla_s, trace, target, seconds = job
     case = replace(Setting(sla_s=sla_s).case(POLICY, trace, min(seconds, trace.duration_s)), late_target=target)
     policy = make_policy(case.policy, case.platforms, target)
-    outcomes = list(simulate(policy, case.platforms, trace, sla_s, case.duration_s, period_s=sla_s))
+    outcomes = list(simulate(policy, case.platforms, trace, sla_s, case.duration_s, period_s=sla_s, in_flight=DEFAULT_IN_FLIGHT))
     sent = [each for each in outcomes if not each.plan.is_local or each.fallback]
     claimed = np.array([each.predicted.on_time for each in sent], float)
     return float(as_results(outcomes, case).late.mean()), claimed, np.array([each.met for each in sent], bool)
