@@ -198,7 +198,7 @@ class Uplink:
 
     def __init__(self) -> None:
         self._left_s = -math.inf  # when the last payload whose reply came had left the device
-        self._failed_s = -math.inf  # when the last call failed
+        self._failed_s = -math.inf  # when the last call failed that told something
 
     def backlog(self, flights: Iterable[Flight], now_s: float) -> tuple[float, float]:
         """What a new frame finds before it, if these flights take as long as predicted.
@@ -240,6 +240,7 @@ class Uplink:
 
     def failed(self, flight: Flight, transfer: Transfer) -> tuple[Transfer, ...]:
         """What a failed call says about the link: nothing new, if it was sent before an earlier one had failed."""
-        is_news = flight.sent_s >= self._failed_s
+        if flight.sent_s < self._failed_s:
+            return ()
         self._failed_s = transfer.at_s
-        return (transfer,) if is_news else ()
+        return (transfer,)
