@@ -218,6 +218,14 @@ def test_an_overdue_reply_is_news_for_the_next_frame():
     assert second.device_busy_s == pytest.approx(1.1 * 0.05, abs=0.003)
 
 
+def test_frames_behind_a_failure_do_not_hide_later_failures():
+    policy = Planned([SENT], finish_s=0.1)
+    delivered, _ = stream(policy, [None] * 12, frames=12, in_flight=2, finish_s=0.1)
+    told = [len(outcome.transfers) for outcome, _ in delivered]
+    assert told[0] == 1
+    assert 4 <= sum(told) < 12
+
+
 def test_a_call_that_fails_at_once_is_a_fallback():
     delivered, _ = stream(Planned([SENT]), [0.1, Unreachable("gone"), 0.1], frames=3)
     assert [outcome.fallback for outcome, _ in delivered] == [None, "Unreachable: gone", None]
