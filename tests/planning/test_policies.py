@@ -183,6 +183,20 @@ def test_unused_link_is_probed_only_by_policies_that_could_use_it(platforms):
     assert policy.choose(Situation(0.6, 0.2, last_probe_s=0.0)).probe_bytes > 0
 
 
+def test_a_device_that_no_link_can_help_stops_probing_often(platforms):
+    policy = make_policy("adaptive", dataclasses.replace(platforms, rate_mbps=0.01))
+    lost = Prediction(0.1, 0.0, 0.0, 0.0, 0.0, 0.0, finish_s=0.0, size_bytes=0.0, on_time=0.0)
+    soon, later = (Situation(at_s, 1e-4, last_probe_s=0.0) for at_s in (0.2, 0.6))
+    here = policy.choose(soon).plan
+    assert policy.choose(soon).probe_bytes > 0
+    for _ in range(100):
+        policy.observe(outcome_of(Decision(here, lost)))
+    assert policy.choose(soon).probe_bytes == 0
+    assert policy.choose(later).probe_bytes > 0
+    policy.observe(outcome_of(Decision(here, dataclasses.replace(lost, on_time=0.9))))
+    assert policy.choose(soon).probe_bytes > 0
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_choosing_changes_nothing(platforms, name):
     policy = make_policy(name, dataclasses.replace(platforms, rate_mbps=0.01))

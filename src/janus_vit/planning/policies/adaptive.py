@@ -17,11 +17,10 @@ from janus_vit.planning.plan import tokens_saved
 from janus_vit.planning.policies.base import Decision, Situation, predict
 from janus_vit.planning.policies.correction import Acceptance, Correction
 from janus_vit.planning.policies.late_price import LatePrice
-from janus_vit.planning.policies.probing import ProbeTimer
+from janus_vit.planning.policies.probing import HOPELESS, ProbeTimer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
-HOPELESS = 0.02  # a plan that is less likely to be in time counts as late
 _WORTH_SENDING = 0.1  # a frame that the device is more likely to answer itself is sent from this probability on
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from janus_vit.planning.latency import Floats, effective_tokens
-from janus_vit.planning.policies.adaptive import HOPELESS, Chances, MostAccurateInTime
+from janus_vit.planning.policies.adaptive import Chances, MostAccurateInTime
+from janus_vit.planning.policies.probing import HOPELESS
 from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
