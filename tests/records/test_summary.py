@@ -38,6 +38,7 @@ def test_each_metric_is_what_its_name_says(outcomes):
     assert (found.p95_s, found.p99_s) == pytest.approx(tuple(np.percentile(totals_s, (95, 99))))
     assert found.throughput_fps == pytest.approx(frames / (outcomes[-1].at_s + totals_s[-1] - outcomes[0].at_s))
     assert found.mean_bytes == pytest.approx(np.mean([each.size_bytes for each in outcomes]))
+    assert found.discarded_s == pytest.approx(np.mean([each.measured.discarded_s for each in outcomes]))
     assert found.accuracy == pytest.approx(len(right) / len(labelled))
     assert found.in_time_accuracy == pytest.approx(sum(each.met for each in right) / len(labelled) / 2)
     assert sum(found.kinds.values()) == pytest.approx(1)

@@ -40,6 +40,7 @@ class Summary:
         kinds: share of frames by what was sent: "image", "tokens" or "nothing".
         refused_replies: number of fallbacks because the reply of the cloud cannot be right.
         impossible: number of probes and reports of load that cannot be right.
+        discarded_s: compute of a frame on the device that the cloud's answer made needless, in the mean.
     """
 
     frames: int
@@ -59,6 +60,7 @@ class Summary:
     kinds: dict[str, float]
     refused_replies: int = 0
     impossible: int = 0
+    discarded_s: float = 0.0
 
 
 class Tally:
@@ -69,7 +71,7 @@ class Tally:
         self._began_s = self._ended_s = 0.0
         self._frames = self._in_time = self._known = self._right = self._right_in_time = 0
         self._fallbacks = self._refused_replies = self._impossible = 0
-        self._total_s = self._deviation = self._level = 0.0
+        self._total_s = self._deviation = self._level = self._discarded_s = 0.0
         self._bytes = 0
         self._kinds: Counter[str] = Counter()
 
@@ -101,6 +103,7 @@ class Tally:
         self._fallbacks += outcome.fallback is not None
         self._refused_replies += outcome.refused_reply is not None
         self._impossible += len(outcome.impossible)
+        self._discarded_s += outcome.measured.discarded_s
         self._kinds[outcome.plan.sends] += 1
         if label is not None and outcome.answer.classes:
             right = outcome.answer.classes[0] == label
@@ -136,6 +139,7 @@ class Tally:
             kinds={kind: count / frames for kind, count in self._kinds.most_common()},
             refused_replies=self._refused_replies,
             impossible=self._impossible,
+            discarded_s=self._discarded_s / frames,
         )
 
 

@@ -104,6 +104,8 @@ def print_summary(summary: Summary | None, samples: Source, console: Console) ->
         table.add_row(f"latency, {what}", f"{milliseconds(seconds)} ms")
     table.add_row("throughput", f"{summary.throughput_fps:.3g} frames/s")
     table.add_row("fallbacks to the device", f"{summary.fallbacks}")
+    if summary.discarded_s:
+        table.add_row("computed here in vain, a frame", f"{milliseconds(summary.discarded_s)} ms")
     if summary.refused_replies:
         table.add_row("replies that cannot be right", f"{summary.refused_replies}")
     if summary.impossible:
