@@ -42,7 +42,9 @@ def run(job: Job) -> tuple[float, np.ndarray, np.ndarray]:
     sla_s, trace, target, seconds = job
     case = replace(Setting(sla_s=sla_s).case(POLICY, trace, min(seconds, trace.duration_s)), late_target=target)
     policy = make_policy(case.policy, case.platforms, target)
-    outcomes = list(simulate(policy, case.platforms, trace, sla_s, case.duration_s, period_s=sla_s, in_flight=DEFAULT_IN_FLIGHT))
+    outcomes = list(
+        simulate(policy, case.platforms, trace, sla_s, case.duration_s, period_s=sla_s, in_flight=DEFAULT_IN_FLIGHT)
+    )
     sent = [each for each in outcomes if not each.plan.is_local or each.fallback]
     claimed = np.array([each.predicted.on_time for each in sent], float)
     return float(as_results(outcomes, case).late.mean()), claimed, np.array([each.met for each in sent], bool)
