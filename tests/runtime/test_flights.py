@@ -10,7 +10,7 @@ import pytest
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, TooMany, Unreachable
 from janus_vit.links.traces import Trace
-from janus_vit.planning.outcome import Answer, Overlap, Prediction
+from janus_vit.planning.outcome import Answer, Measured, Overlap, Prediction
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.platforms import Platforms
@@ -21,11 +21,14 @@ from janus_vit.records.writer import RecordWriter
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.flights.calls import EndedCall
+from janus_vit.runtime.flights.flight import Flight, next_begun, next_moment_s
 from janus_vit.runtime.flights.limit import FlightLimit
+from janus_vit.runtime.flights.rescues import Wait
 from janus_vit.runtime.pacing import attended
 from janus_vit.runtime.worker import EncodedPayload
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.simulate import simulate
+from janus_vit.wire.fields import LONGEST_WAIT_S
 from janus_vit.wire.messages import Reply
 
 BLOCKS = 10
@@ -84,9 +87,10 @@ class Air:
     """A transport whose replies take the times that a test gives; None: no reply comes."""
 
     def __init__(self, clock, replies_s):
-        self.clock, self.replies_s, self.cancelled = clock, iter(replies_s), 0
+        self.clock, self.replies_s, self.cancelled, self.timeouts_s = clock, iter(replies_s), 0, []
 
     def start(self, request, timeout_s):
+        self.timeouts_s.append(timeout_s)
         reply_s = next(self.replies_s)
         if isinstance(reply_s, Exception):
             return EndedCall(self.clock.now(), reply_s)
@@ -224,6 +228,81 @@ def test_frames_behind_a_failure_do_not_hide_later_failures():
     told = [len(outcome.transfers) for outcome, _ in delivered]
     assert told[0] == 1
     assert 4 <= sum(told) < 12
+
+
+def test_a_frame_that_stays_here_does_not_make_a_bet_late():
+    """The first one's reply comes soon; the second one would keep the device busy past its deadline."""
+    clock, delivered = VirtualClock(), []
+    policy = Bets([SENT], finish_s=0.27)
+    device = Device(Worker(clock, finish_s=0.27), Air(clock, [0.08]), policy, 0.3, clock=clock, in_flight=4)
+    device._outlook.has_room = lambda: True  # a camera's frame comes when it comes
+    for _ in range(2):
+        device.submit(None, None, delivered.append)
+    device.drain()
+    assert [outcome.plan.is_local for outcome in delivered] == [False, True]
+    assert delivered[0].met
+    assert delivered[0].measured.total_s < 0.15
+
+
+class Bets(Planned):
+    """Sends the first frame; the others take long here."""
+
+    def choose(self, situation):
+        here = dataclasses.replace(self.predicted, device_s=0.27, finish_s=0.0)
+        return Decision(SENT, self.predicted) if situation.now_s == 0 else Decision(HERE, here)
+
+
+def test_a_frame_that_is_sent_after_its_deadline_is_still_waited_for():
+    clock, delivered = VirtualClock(1.0), []
+    air = Air(clock, [0.1])
+    device = Device(Worker(clock, finish_s=2.0), air, Planned([SENT], finish_s=2.0), 0.3, clock=clock)
+    device.submit(None, 0.2, delivered.append)
+    device.drain()
+    assert air.timeouts_s[0] > 1.0
+    assert delivered[0].fallback is None
+
+
+def test_no_call_is_longer_than_a_cloud_allows():
+    clock = VirtualClock()
+    air = Air(clock, [0.1])
+    Device(Worker(clock), air, Planned([SENT]), 50.0, clock=clock).submit(None, None, lambda outcome: None)
+    assert air.timeouts_s == [LONGEST_WAIT_S]
+
+
+def test_a_step_that_raises_is_tried_again():
+    class Failing(Worker):
+        def finish_in_steps(self, state, plan):
+            if not self.failed:
+                self.failed = True
+                raise MemoryError("once")
+            yield from super().finish_in_steps(state, plan)
+
+    clock, delivered = VirtualClock(), []
+    worker = Failing(clock)
+    worker.failed = False
+    device = Device(worker, Air(clock, [None]), Planned([SENT]), 0.3, clock=clock)
+    with pytest.raises(MemoryError):
+        device.submit(None, None, delivered.append)
+    device.drain()
+    assert delivered[0].answer == ANSWER
+
+
+def test_an_own_answer_never_ends_after_the_last_moment_of_a_frame_that_time_is_kept_for():
+    flights = [
+        flight_of(SENT, begin_s=0.245, rescue_s=0.055, is_kept=True),
+        flight_of(SENT, begin_s=0.02, rescue_s=0.3),
+    ]
+    assert next_begun(flights, None, 0.24) is None
+    assert next_moment_s(flights, None, 0.24) == pytest.approx(0.245)
+    assert next_begun(flights, None, 0.245)[0] is kept
+
+
+def flight_of(plan, begin_s, rescue_s, is_kept=False):
+    """A flight without an answer, whose steps take a tenth of `rescue_s`."""
+    predicted = dataclasses.replace(Planned([plan]).predicted, finish_s=rescue_s)
+    flight = Flight(0, 0.0, 0.3, Decision(plan, predicted), None, Measured(), print, Overlap(), ())
+    flight.wait = Wait(0.1, begin_s, 0.3, rescue_s, is_kept)
+    return flight
 
 
 def test_a_call_that_fails_at_once_is_a_fallback():

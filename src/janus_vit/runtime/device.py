@@ -81,8 +81,8 @@ class Device:
         self._uplink = Uplink()
         self._probes = Probes(transport, self._load, probe_timeout_s, self._impossible.append)
         self._outlook = Outlook(policy, self._flights, self._uplink, self._probes, self._load, sla_s, self._clock)
-        self._late_calls = LateCalls(self._uplink, self._impossible.append)
-        self._finisher = Finisher(worker, self._clock, self._load, self._uplink, self._late_calls, name)
+        self._late_calls = LateCalls(self._load, self._impossible.append)
+        self._finisher = Finisher(worker, self._clock, self._load, self._uplink, name)
         self._closed = False
         self._process = os.getpid()
 
@@ -231,10 +231,13 @@ class Device:
         self._take_replies()
 
     def _due_during_step(self, begun: Flight, now_s: float) -> float:
-        """The first deadline during the next step for a frame that is late itself; a reply may come just before it."""
+        """The first deadline during a step for a frame that is late anyway: a reply may come just before it.
+
+        Later frames do not count, since they are delivered after this one.
+        """
         if now_s + begun.unfinished_s <= begun.deadline_s:
             return math.inf
-        due_s = [flight.deadline_s for flight in self._in_the_air()]
+        due_s = [flight.deadline_s for flight in self._in_the_air() if flight.frame <= begun.frame]
         return min((each for each in due_s if now_s < each < now_s + begun.step_s), default=math.inf)
 
     def _take_replies(self) -> None:
@@ -271,6 +274,7 @@ class Device:
             impossible=tuple(self._impossible),
             trace=flight.trace,
         )
+        self._late_calls.keep(flight)
         self._impossible.clear()
         self._policy.observe(outcome)
         self._on_outcome(outcome)

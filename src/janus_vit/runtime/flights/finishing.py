@@ -10,7 +10,6 @@ from janus_vit.planning.plan import Plan
 from janus_vit.runtime.clock import Clock, Stopwatch
 from janus_vit.runtime.flights.calls import BlockingCalls, Calls
 from janus_vit.runtime.flights.flight import Ending, Flight, OwnAnswer, Uplink
-from janus_vit.runtime.flights.late_calls import LateCalls
 from janus_vit.runtime.flights.rescues import wait_for
 from janus_vit.runtime.known_load import KnownLoad
 from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of
@@ -30,21 +29,17 @@ class Finisher:
         clock: source of the time.
         load: learns the load that the cloud reports.
         uplink: learns when payloads have left.
-        late_calls: keeps the calls of frames that the device answers itself.
         name: identifies this device at the cloud.
 
     Attributes:
         worked_s: compute of the device on all frames so far.
     """
 
-    def __init__(
-        self, worker: Worker, clock: Clock, load: KnownLoad, uplink: Uplink, late_calls: LateCalls, name: str
-    ) -> None:
+    def __init__(self, worker: Worker, clock: Clock, load: KnownLoad, uplink: Uplink, name: str) -> None:
         self._worker = worker
         self._clock = clock
         self._load = load
         self._uplink = uplink
-        self._late_calls = late_calls
         self._name = name
         self.worked_s = 0.0
 
@@ -94,8 +89,12 @@ class Finisher:
             plan = self._fallback_plan(flight, until_s)
             flight.own = OwnAnswer(plan, self._worker.finish_in_steps(flight.state, plan), self._clock.now())
         own = flight.own
-        with Stopwatch(self._clock) as working:
-            answer = next(own.steps)
+        try:
+            with Stopwatch(self._clock) as working:
+                answer = next(own.steps)
+        except BaseException:
+            flight.own = None  # a generator that has raised gives no answer any more: the next attempt begins anew
+            raise
         own.worked_s += working.seconds
         own.step_s = max(own.step_s, working.seconds)
         self.worked_s += working.seconds
@@ -108,8 +107,6 @@ class Finisher:
 
     def _fall_back(self, flight: Flight, own: OwnAnswer, answer: Answer) -> None:
         """End a frame with the device's own answer."""
-        if flight.failure is None:
-            self._late_calls.keep(flight)
         error, failed_s = flight.failure or (DeadlineExceeded("no answer in time"), self._clock.now())
         if isinstance(error, Overloaded):
             self._load.learn(error.expected_wait_s, error.price, failed_s, refused=True)
@@ -140,7 +137,7 @@ class Finisher:
         waits_alone = isinstance(calls, BlockingCalls) and flight.wait.is_kept
         until_s = flight.wait.begin_s if waits_alone else flight.wait.ends_s
         left_s, wait_s = flight.deadline_s - sent_s, min(until_s - sent_s, LONGEST_WAIT_S)
-        timeout_s = wait_s if isinstance(calls, BlockingCalls) else _LATE_CALL * wait_s
+        timeout_s = wait_s if isinstance(calls, BlockingCalls) else min(_LATE_CALL * wait_s, LONGEST_WAIT_S)
         flight.size_bytes, flight.sent_s, flight.worked_s = len(payload.body), sent_s, self.worked_s
         flight.call = calls.start(self._request(flight, payload, wait_s, left_s), timeout_s)
 

@@ -156,7 +156,8 @@ def _left(wait: Wait, flight: Flight) -> Wait:
 def next_begun(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tuple[Flight, float] | None:
     """The frame that the device has to work on now, or may because nothing else needs it; and until when it may.
 
-    First those whose call failed and those that time is kept for, the most urgent one first; then the others.
+    First those whose call failed and those that time is kept for, the most urgent one first; then the others, unless a
+    step would end after the last moment of one that time is kept for.
 
     Args:
         flights: not delivered.
@@ -169,13 +170,15 @@ def next_begun(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tu
         if flight.failure is not None or now_s >= moments[index] - _CLOSEST_S:
             return flight, min(flight.deadline_s, moments[index + 1])
     hopeful = [flight for flight in unanswered if flight.own is not None or now_s >= flight.begins_s - _CLOSEST_S]
-    return (hopeful[0], min(hopeful[0].deadline_s, *moments)) if hopeful else None
+    if not hopeful or now_s + hopeful[0].step_s > min(moments):
+        return None
+    return hopeful[0], min(hopeful[0].deadline_s, *moments)
 
 
 def next_moment_s(flights: Iterable[Flight], last: Wait | None, now_s: float) -> float:
     """When the device has to look after frames in the air again, unless a reply comes; infinite if never."""
     unanswered = _unanswered(flights)
-    begins_s = [flight.begins_s for flight in unanswered]
+    begins_s = [flight.begins_s for flight in unanswered if flight.begins_s > now_s]
     return min([*_moments(unanswered, last, now_s), *begins_s], default=math.inf)
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from janus_vit.errors import Overloaded, TransportError, WireError
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.flights.calls import Call
-from janus_vit.runtime.flights.flight import Flight, Uplink
-from janus_vit.runtime.measuring import transfer_of
+from janus_vit.runtime.flights.flight import Flight
+from janus_vit.runtime.known_load import KnownLoad
+from janus_vit.runtime.measuring import transfer_of, with_reply
 
 _MOST = 2  # calls that are kept; then the oldest one is cancelled
 
@@ -22,18 +23,18 @@ class LateCalls:
     """Keeps the calls, and takes what they show.
 
     Args:
-        uplink: learns when payloads have left.
+        load: learns the load that the cloud reports.
         note: called with one sentence if a reply cannot be right.
     """
 
-    def __init__(self, uplink: Uplink, note: Callable[[str], None]) -> None:
-        self._uplink = uplink
+    def __init__(self, load: KnownLoad, note: Callable[[str], None]) -> None:
+        self._load = load
         self._note = note
         self._kept: deque[tuple[Flight, Call]] = deque()
 
     def keep(self, flight: Flight) -> None:
-        """Keep the call of a frame that has ended."""
-        if flight.call is not None:
+        """Keep the call of a frame that was delivered, if it still goes on."""
+        if flight.call is not None and flight.failure is None and flight.ending is not None and flight.ending.fallback:
             self._kept.append((flight, flight.call))
         if len(self._kept) > _MOST:
             self._kept.popleft()[1].cancel()
@@ -48,10 +49,14 @@ class LateCalls:
     def _shown_by(self, flight: Flight, call: Call) -> tuple[Transfer, ...]:
         """The transfer of a call that has ended; nothing if the payload has not arrived, which is known already."""
         assert call.ended_s is not None
+        elapsed_s = call.ended_s - flight.sent_s
         try:
-            return (self._uplink.delivered(flight, call.reply(), call.ended_s)[1],)
+            reply = call.reply()
+            self._load.learn(reply.expected_queue_s, reply.price, call.ended_s)
+            measured = with_reply(flight.measured, reply, elapsed_s, flight.size_bytes)
+            return (Transfer(call.ended_s, flight.size_bytes, measured.send_s, measured.rtt_s),)
         except Overloaded as error:
-            elapsed_s = call.ended_s - flight.sent_s
+            self._load.learn(error.expected_wait_s, error.price, call.ended_s, refused=True)
             return (transfer_of(error, flight.decision.predicted, call.ended_s, elapsed_s, flight.size_bytes),)
         except TransportError:
             return ()

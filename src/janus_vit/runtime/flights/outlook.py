@@ -62,7 +62,8 @@ class Outlook:
         if any(flight.failure is not None for flight in self._flights):
             return False
         late_s = self._late_s(now_s)
-        if late_s and now_s + busy_s(decision) + late_s > deadline_s:
+        # It is delivered after them, so nothing is gained if they wait for its whole compute.
+        if late_s and (decision.plan.is_local or now_s + busy_s(decision) + late_s > deadline_s):
             return False
         return has_room(waits_of(self._flights), now_s, decision, deadline_s, busy_s(decision))
 

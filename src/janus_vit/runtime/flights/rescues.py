@@ -59,7 +59,7 @@ def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
     begin_s = sent_s + float(hedge_s(deadline_s - sent_s, expected.finish_s, expected.spread))
     is_late_anyway = begin_s + rescue_s > deadline_s + _TIMERS_S
     if is_late_anyway and step_s(decision) > _SHORT * (deadline_s - sent_s):
-        begin_s = min(answer_s, deadline_s)
+        begin_s = max(sent_s, min(answer_s, deadline_s))
     return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept=begin_s >= answer_s and not is_late_anyway)
 
 
@@ -95,6 +95,12 @@ def with_held(waits: Sequence[Wait], last: Wait | None, now_s: float) -> list[Wa
     return together if min(last_moments(together)) + 2 * _TIMERS_S >= now_s else list(waits)
 
 
+def _latest_s(wait: Wait) -> float:
+    """Until when another frame may keep the device busy: it could not take the reply, or begin in time itself."""
+    could_be_rescued = wait.begin_s + wait.rescue_s <= wait.deadline_s + 2 * _TIMERS_S
+    return wait.begin_s if could_be_rescued else wait.deadline_s
+
+
 def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float) -> bool:
     """Whether the device can begin one more frame, and could still finish all of them in time if the link failed.
 
@@ -110,5 +116,7 @@ def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline
     sent_s = begin_s + busy_s
     mine = () if decision.plan.is_local else (wait_for(decision, sent_s, deadline_s),)
     moments = last_moments((*waits, *mine))
+    if any(sent_s > _latest_s(wait) for wait in waits if not wait.is_kept and wait.deadline_s > begin_s):
+        return False
     are_patient = all(moment_s >= wait.answer_s for moment_s, wait in zip(moments, waits, strict=False))
     return are_patient and sent_s <= min(moments[: len(waits)])
