@@ -294,7 +294,7 @@ def test_an_own_answer_never_ends_after_the_last_moment_of_a_frame_that_time_is_
     ]
     assert next_begun(flights, None, 0.24) is None
     assert next_moment_s(flights, None, 0.24) == pytest.approx(0.245)
-    assert next_begun(flights, None, 0.245)[0] is kept
+    assert next_begun(flights, None, 0.245)[0] is flights[0]
 
 
 def flight_of(plan, begin_s, rescue_s, is_kept=False):
