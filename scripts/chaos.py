@@ -36,9 +36,11 @@ from janus_vit.testbed.chaos.device_process import DeviceSpec, pictures
 from janus_vit.testbed.chaos.faults import FAULTS, Fault
 from janus_vit.testbed.chaos.judge import grows, growth_mb
 from janus_vit.testbed.chaos.run import Plan, Report, run_chaos, unmerged_s
+from janus_vit.testbed.slowed_engine import SlowedEngine, Slowing
 
 MODEL, ENGINE = "janus-digits", "eager"
 SLA_S, PERIOD_S, DELAY_S = 0.9, 0.12, 0.05  # of frames; one-way delay of the link
+PAUSES = 8.0  # calls while the machine is measured, as multiples of their compute
 ALONE_S = 0.3  # time of a whole frame on each device: more than the way to the cloud and back
 POLICIES = ("janus", "adaptive", "janus", "adaptive-fleet", "janus", "adaptive-fleet")
 PRIVATE, CAMERAS = (2,), (4,)  # devices that keep pixels to themselves; devices with a camera
@@ -87,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     model = load_model(MODEL)
     engine = make_engine(model, ENGINE)
-    profile = profile_machine(model, pictures()[:8], engine, clock=time.thread_time)
+    # With pauses, as slowed devices compute: caches are cold after them, and a tight loop would look faster.
+    paused = SlowedEngine(engine, Slowing(PAUSES))
+    profile = profile_machine(model, pictures()[:8], paused, clock=time.thread_time)
     with tempfile.TemporaryDirectory() as folder:
         slowdown = max(1.0, ALONE_S / unmerged_s(profile, model.shape))
         devices = _devices(Path(folder), form.frames, slowdown)

@@ -278,9 +278,9 @@ def test_a_step_that_raises_is_tried_again():
             yield from super().finish_in_steps(state, plan)
 
     clock, delivered = VirtualClock(), []
-    worker = Failing(clock)
+    worker = Failing(clock, finish_s=0.28)
     worker.failed = False
-    device = Device(worker, Air(clock, [None]), Planned([SENT]), 0.3, clock=clock)
+    device = Device(worker, Air(clock, [None]), Planned([SENT], finish_s=0.28), 0.3, clock=clock)
     with pytest.raises(MemoryError):
         device.submit(None, None, delivered.append)
     device.drain()

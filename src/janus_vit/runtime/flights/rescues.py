@@ -57,10 +57,11 @@ def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
     rescue_s = (1 + 2 * expected.spread) * expected.finish_s + _TIMERS_S
     answer_s = sent_s + expected.remote_s
     begin_s = sent_s + float(hedge_s(deadline_s - sent_s, expected.finish_s, expected.spread))
-    is_late_anyway = begin_s + rescue_s > deadline_s + _TIMERS_S
+    is_late_anyway = sent_s + expected.finish_s > deadline_s
     if is_late_anyway and step_s(decision) > _SHORT * (deadline_s - sent_s):
         begin_s = max(sent_s, min(answer_s, deadline_s))
-    return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept=begin_s >= answer_s and not is_late_anyway)
+    is_kept = begin_s >= answer_s and begin_s + rescue_s <= deadline_s + _TIMERS_S
+    return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept)
 
 
 def held(decision: Decision, deadline_s: float) -> Wait:
