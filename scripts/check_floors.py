@@ -51,6 +51,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "simulation",
     "testbed",
     "reproduction",
+    "fleet/shared_cloud",
     "fleet",
     "testbed/live_fleet",
     "testbed/chaos",
