@@ -13,6 +13,7 @@ from janus_vit.fleet.spec import Fleet, Member
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
+from janus_vit.runtime.clock import CLOSEST_S
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.pacing import captures
 from janus_vit.simulation.clock import VirtualClock
@@ -22,7 +23,6 @@ from janus_vit.simulation.link import RecordedLink
 from janus_vit.simulation.worker import PredictedWorker
 from janus_vit.wire.messages import Request
 
-_CLOSEST_S = 1e-9
 OnOutcome = Callable[[Member, Outcome], None]
 
 
@@ -161,6 +161,6 @@ def _spans(member: Member) -> Iterator[tuple[float, float]]:
 
 def _ticks(start_s: float, stop_s: float, member: Member) -> Iterator[float]:
     tick = 0
-    while (captured_s := start_s + tick * member.kind.period_s) < stop_s - _CLOSEST_S:
+    while (captured_s := start_s + tick * member.kind.period_s) < stop_s - CLOSEST_S:
         yield captured_s
         tick += 1

@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import Protocol
 
+CLOSEST_S = 1e-9  # two times that differ by less are equal
+
 
 class Clock(Protocol):
     """Seconds since an arbitrary start; never goes back."""

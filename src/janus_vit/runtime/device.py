@@ -21,13 +21,14 @@ from janus_vit.runtime.clock import Clock, Stopwatch, WallClock
 from janus_vit.runtime.config import check_sla
 from janus_vit.runtime.flights.calls import calls_of
 from janus_vit.runtime.flights.finishing import Finisher
-from janus_vit.runtime.flights.flight import Flight, Uplink, next_begun, next_moment_s
+from janus_vit.runtime.flights.flight import Flight, Uplink, in_the_air, next_begun, next_moment_s
 from janus_vit.runtime.flights.late_calls import LateCalls
 from janus_vit.runtime.flights.limit import FlightLimit
 from janus_vit.runtime.flights.outlook import Outlook
 from janus_vit.runtime.flights.probes import Probes
 from janus_vit.runtime.flights.rescues import Wait, held
 from janus_vit.runtime.known_load import KnownLoad
+from janus_vit.runtime.measuring import chance
 from janus_vit.runtime.transport import Transport
 from janus_vit.runtime.worker import Worker
 
@@ -143,7 +144,7 @@ class Device:
         """
         decision, situation = self._outlook.decide(self._clock.now())
         self._probes.start(decision.probe_bytes, situation.now_s)
-        return self._outlook.is_hopeless(captured_s)
+        return self._outlook.is_hopeless(captured_s, fresh=chance(decision, situation))
 
     def close(self) -> None:
         """Close the connection. A frame that runs in another thread is finished on the device."""
@@ -207,9 +208,6 @@ class Device:
                 self._attend_once(math.inf, held(decision, began_s + self._sla_s))
             held_s += holding.seconds
 
-    def _in_the_air(self) -> list[Flight]:
-        return [flight for flight in self._flights if flight.in_the_air]
-
     def _attend_once(self, until_s: float, last: Wait | None = None) -> None:
         """Work a step on a frame in the air, or wait for the next reply, or the next frame whose time is up.
 
@@ -226,7 +224,7 @@ class Device:
                 self._limit.failed(begun[0])
         else:
             moment_s = next_moment_s(self._flights, last, now_s) if begun is None else reply_s
-            calls = [flight.call for flight in self._in_the_air() if flight.call is not None]
+            calls = [flight.call for flight in in_the_air(self._flights) if flight.call is not None]
             self._calls.wait(calls, max(0.0, min(until_s, moment_s) - now_s))
         self._take_replies()
 
@@ -237,11 +235,11 @@ class Device:
         """
         if now_s + begun.unfinished_s <= begun.deadline_s:
             return math.inf
-        due_s = [flight.deadline_s for flight in self._in_the_air() if flight.frame <= begun.frame]
+        due_s = [flight.deadline_s for flight in in_the_air(self._flights) if flight.frame <= begun.frame]
         return min((each for each in due_s if now_s < each < now_s + begun.step_s), default=math.inf)
 
     def _take_replies(self) -> None:
-        for flight in self._in_the_air():
+        for flight in in_the_air(self._flights):
             self._finisher.take_reply(flight)
         while self._flights and self._flights[0].ending is not None:
             self._deliver(self._flights.popleft())

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from janus_vit.errors import DeadlineExceeded, TransportError
 from janus_vit.planning.outcome import Transfer
+from janus_vit.runtime.clock import CLOSEST_S
 from janus_vit.runtime.flights.calls import Call, EndedCall
 from janus_vit.runtime.transport import Probed, Transport
 from janus_vit.simulation.clock import VirtualClock
@@ -14,8 +15,6 @@ from janus_vit.simulation.cloud import SimulatedCloud
 from janus_vit.simulation.link import RecordedLink
 from janus_vit.simulation.worker import SIMULATED_ANSWER
 from janus_vit.wire.messages import Greeting, Reply, Request
-
-_CLOSEST_S = 1e-9  # two times that differ by less are equal
 
 
 class SimulatedTransport:
@@ -118,7 +117,7 @@ class _SimulatedCall:
     @property
     def ended_s(self) -> float | None:
         """See `Call.ended_s`."""
-        return self.ends_s if self._clock.now() >= self.ends_s - _CLOSEST_S else None
+        return self.ends_s if self._clock.now() >= self.ends_s - CLOSEST_S else None
 
     def reply(self) -> Reply:
         """See `Call.reply`."""

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from janus_vit.errors import DeadlineExceeded, JanusError, Rejected
 from janus_vit.fleet.shared_cloud.served_cloud import Served, ServedCloud
 from janus_vit.fleet.shared_cloud.world import World
+from janus_vit.runtime.clock import CLOSEST_S
 from janus_vit.runtime.flights.calls import EndedCall
 from janus_vit.scheduling.job import Job
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.link import RecordedLink
 from janus_vit.simulation.worker import SIMULATED_ANSWER
 from janus_vit.wire.messages import Reply
-
-CLOSEST_S = 1e-9  # two times that differ by less are equal
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from janus_vit.fleet.shared_cloud.call import CLOSEST_S, FleetCall, Sent
+from janus_vit.fleet.shared_cloud.call import FleetCall, Sent
 from janus_vit.fleet.shared_cloud.served_cloud import ServedCloud
 from janus_vit.fleet.shared_cloud.world import Mailbox, World
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.plan import ModelShape
 from janus_vit.planning.price import CloudLoad
+from janus_vit.runtime.clock import CLOSEST_S
 from janus_vit.runtime.flights.calls import Call
 from janus_vit.runtime.transport import Probed
 from janus_vit.scheduling.job import Job

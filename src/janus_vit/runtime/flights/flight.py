@@ -11,12 +11,12 @@ from janus_vit.errors import JanusError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Transfer
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision
+from janus_vit.runtime.clock import CLOSEST_S
 from janus_vit.runtime.flights.calls import Call
 from janus_vit.runtime.flights.rescues import Wait, last_moments, step_s, with_held
 from janus_vit.runtime.measuring import round_trip_s, with_reply
 from janus_vit.wire.messages import Reply
 
-_CLOSEST_S = 1e-9  # two times that differ by less are equal
 _FASTEST = 0.5  # of the expected sending time: what an overlapped transfer may show at most
 
 
@@ -142,6 +142,11 @@ class Flight:
         return max(0.0, self.wait.rescue_s - (self.own.worked_s if self.own else 0.0))
 
 
+def in_the_air(flights: Iterable[Flight]) -> list[Flight]:
+    """The flights whose replies are still expected."""
+    return [flight for flight in flights if flight.in_the_air]
+
+
 def waits_of(flights: Iterable[Flight]) -> list[Wait]:
     """The waits for frames without an answer, less the work that is done, in the order of their deadlines."""
     return [_left(flight.wait, flight) for flight in _unanswered(flights) if flight.wait is not None]
@@ -167,9 +172,9 @@ def next_begun(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tu
     unanswered = _unanswered(flights)
     moments = [*_moments(unanswered, last, now_s), math.inf]
     for index, flight in enumerate(unanswered):
-        if flight.failure is not None or now_s >= moments[index] - _CLOSEST_S:
+        if flight.failure is not None or now_s >= moments[index] - CLOSEST_S:
             return flight, min(flight.deadline_s, moments[index + 1])
-    hopeful = [flight for flight in unanswered if flight.own is not None or now_s >= flight.begins_s - _CLOSEST_S]
+    hopeful = [flight for flight in unanswered if flight.own is not None or now_s >= flight.begins_s - CLOSEST_S]
     if not hopeful or now_s + hopeful[0].step_s > min(moments):
         return None
     return hopeful[0], min(hopeful[0].deadline_s, *moments)

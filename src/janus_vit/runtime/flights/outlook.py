@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.clock import Clock
-from janus_vit.runtime.flights.flight import Flight, Uplink, waits_of
+from janus_vit.runtime.flights.flight import Flight, Uplink, in_the_air, waits_of
 from janus_vit.runtime.flights.probes import Probes
 from janus_vit.runtime.flights.rescues import has_room
 from janus_vit.runtime.known_load import KnownLoad
@@ -78,24 +78,30 @@ class Outlook:
         alone = replace(situation, uplink_busy_s=0.0, device_busy_s=0.0)
         return probability >= _LIKELY * chance(self._policy.choose(alone), alone)
 
-    def is_hopeless(self, captured_s: float) -> bool:
-        """Whether a camera's frame cannot be in time, while one that is captured when it could begin may be."""
-        now_s = self._clock.now()
-        held_s = 0.0 if self.can_begin(self.decide(captured_s)[0], captured_s) else self._late_s(now_s)
-        probability = chance(*self.decide(captured_s - held_s))
-        return probability < _HOPELESS and chance(*self.decide(now_s)) > max(_LEAST, 2 * probability)
+    def is_hopeless(self, captured_s: float, fresh: float) -> bool:
+        """Whether a camera's frame cannot be in time, while one that is captured when it could begin may be.
+
+        Args:
+            captured_s: time of capture.
+            fresh: probability that a frame captured now is in time.
+        """
+        decision, situation = self.decide(captured_s)
+        if not self.can_begin(decision, captured_s):
+            decision, situation = self.decide(captured_s - self._late_s(situation.now_s))
+        probability = chance(decision, situation)
+        return probability < _HOPELESS and fresh > max(_LEAST, 2 * probability)
 
     def sent_s(self) -> float:
         """When the payloads in the air will be sent; infinite if they should be already."""
         now_s = self._clock.now()
-        link_s = self._uplink.backlog(self._in_the_air(), now_s)[0]
+        link_s = self._uplink.backlog(in_the_air(self._flights), now_s)[0]
         return now_s + link_s if link_s > 0 else math.inf
 
     def _situation(self, captured_s: float) -> Situation:
         self._probes.finished()
         now_s = self._clock.now()
-        in_the_air = self._in_the_air()
-        uplink_busy_s, queue_s = self._uplink.backlog(in_the_air, now_s) if in_the_air else (0.0, 0.0)
+        sent = in_the_air(self._flights)
+        uplink_busy_s, queue_s = self._uplink.backlog(sent, now_s) if sent else (0.0, 0.0)
         return Situation(
             now_s=now_s,
             time_left_s=captured_s + self._sla_s - now_s,
@@ -103,13 +109,10 @@ class Outlook:
             last_probe_s=self._probes.last_s,
             price=self._load.price(now_s),
             uplink_busy_s=uplink_busy_s,
-            device_busy_s=sum(flight.unfinished_s for flight in in_the_air),
-            at_most_mbps=min((flight.rate_at_most_mbps(now_s) for flight in in_the_air), default=math.inf),
+            device_busy_s=sum(flight.unfinished_s for flight in sent),
+            at_most_mbps=min((flight.rate_at_most_mbps(now_s) for flight in sent), default=math.inf),
         )
 
     def _late_s(self, now_s: float) -> float:
         """Time that the device needs to finish the frames that are late already."""
         return sum(flight.unfinished_s for flight in self._flights if flight.deadline_s <= now_s)
-
-    def _in_the_air(self) -> list[Flight]:
-        return [flight for flight in self._flights if flight.in_the_air]
