@@ -187,6 +187,12 @@ def test_an_own_answer_that_is_late_anyway_delays_no_reply_past_its_deadline():
         assert delivered[0][0].measured.total_s == pytest.approx(0.01 + reply_s)
 
 
+def test_a_device_waits_for_no_reply_while_its_own_answer_may_be_in_time():
+    delivered, _ = stream(Planned([SENT], finish_s=0.24, spread=0.1), [None], frames=1, in_flight=1, finish_s=0.28)
+    assert delivered[0][0].met  # slower than expected, and so later than the wait allowed for
+    assert delivered[0][0].measured.total_s == pytest.approx(0.01 + 0.28)
+
+
 def test_a_long_step_begins_only_when_the_reply_is_overdue():
     policy = Planned([SENT], finish_s=2.0)
     delivered, _ = stream(policy, [0.05, 0.3], frames=2, in_flight=1, finish_s=2.0, sla_s=0.9)

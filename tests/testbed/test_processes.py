@@ -11,7 +11,7 @@ from children import die, double, fail, sleep_on
 from janus_vit.errors import InputError, Unreachable
 from janus_vit.testbed.child_process import ChildProcess
 from janus_vit.testbed.slowed_engine import SlowedEngine, Slowing
-from janus_vit.testbed.slowed_worker import run_slowed
+from janus_vit.testbed.slowed_worker import SlowedWorker, run_slowed
 
 PATIENCE_S = 120.0  # a new process starts on a busy machine
 MUCH = bytes(4_000_000)  # more than a pipe holds
@@ -102,6 +102,27 @@ def test_slowed_work_takes_so_many_times_its_cpu_time():
 def test_slowed_work_that_took_too_long_is_not_delayed_further():
     _, elapsed_s = run_slowed(lambda: time.sleep(0.05), 8)  # no CPU time, as if another program held the CPU
     assert 0.05 <= elapsed_s < 0.05 * 8
+
+
+def test_a_slowed_worker_answers_in_steps_that_take_as_long_as_a_slower_device():
+    class Worker:
+        fingerprint = "model"
+
+        def finish_in_steps(self, state, plan):
+            for answer in (None, None, None, "answer"):
+                used_s.append(busy(0.002))
+                yield answer
+
+    used_s, took_s, answers = [], [], []
+    steps = SlowedWorker(Worker(), 10).finish_in_steps(None, None)
+    began_s = time.perf_counter()
+    for answer in steps:
+        took_s.append(time.perf_counter() - began_s)
+        began_s = time.perf_counter()
+        answers.append(answer)
+    assert answers == [None, None, None, "answer"]
+    assert sum(took_s) >= 10 * sum(used_s) - 1e-6
+    assert min(took_s) >= 10 * sum(used_s) / 4 - 1e-3  # none of them waits for the others
 
 
 def test_a_slowed_engine_gives_the_answers_of_the_engine(model, engine, frames):

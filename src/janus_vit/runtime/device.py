@@ -233,7 +233,7 @@ class Device:
 
         Later frames do not count, since they are delivered after this one.
         """
-        if now_s + begun.unfinished_s <= begun.deadline_s:
+        if now_s + begun.expected_s <= begun.deadline_s:
             return math.inf
         due_s = [flight.deadline_s for flight in in_the_air(self._flights) if flight.frame <= begun.frame]
         return min((each for each in due_s if now_s < each < now_s + begun.step_s), default=math.inf)

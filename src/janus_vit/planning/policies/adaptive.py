@@ -216,7 +216,8 @@ class MostAccurateInTime:
         device, cloud = self._correction.device, self._correction.cloud
         megabits, before_s, after_s = (each.take(plans) for each in (self._megabits, chances.before_s, chances.after_s))
         cloud_s = cloud.factor * self._cloud_s.take(plans)
-        left_s = chances.time_left_s - before_s
+        time_left_s = chances.time_left_s
+        left_s = time_left_s - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
         wait_s = np.maximum(hedge_s(left_s, finish_s, device.cautious_spread), chances.busy_s)
         slack_s = left_s - after_s
@@ -225,9 +226,12 @@ class MostAccurateInTime:
         answered[(slack_s <= 0) & (megabits > 0)] = 0.0
         compute_s = before_s + cloud_s
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s
-        in_time = answered * in_budget(compute_s, chances.time_left_s - (after_s - cloud_s), spread)
-        rescued = np.where(wait_s < left_s, in_budget(finish_s, left_s - wait_s, device.spread), 0.0)
-        rescued *= 1.0 - answered
+        in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud_s), spread)
+        # The wait keeps time for the own answer, unless what comes before it takes too long.
+        alone_s = before_s + finish_s
+        alone = in_budget(alone_s, time_left_s, device.spread)
+        rescued = np.minimum(alone, in_budget(finish_s, left_s - wait_s, device.spread))
+        rescued *= np.where(wait_s < left_s, 1.0 - answered, 0.0)
         # A payload whose answer hardly ever counts would only take the link from the next frames, and the cloud.
         likely = (megabits == 0) | (answered >= np.where(rescued > answered, _WORTH_SENDING, HOPELESS))
         on_time, value = likely * (in_time + rescued), self._value.take(plans)

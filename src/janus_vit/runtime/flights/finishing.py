@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, TransportError, WireError
@@ -88,7 +87,7 @@ class Finisher:
         """
         if flight.own is None:
             plan = self._fallback_plan(flight, until_s)
-            flight.own = OwnAnswer(plan, self._steps(flight, plan), self._clock.now())
+            flight.own = OwnAnswer(plan, self._worker.finish_in_steps(flight.state, plan), self._clock.now())
         own = flight.own
         try:
             with Stopwatch(self._clock) as working:
@@ -97,7 +96,7 @@ class Finisher:
             flight.own = None  # a generator that has raised gives no answer any more: the next attempt begins anew
             raise
         own.worked_s += working.seconds
-        own.step_s = max(own.step_s, working.seconds)
+        own.done += 1
         self.worked_s += working.seconds
         if answer is None:
             return
@@ -105,15 +104,6 @@ class Finisher:
             self.take_reply(flight)
         if flight.ending is None:
             self._fall_back(flight, own, answer)
-
-    def _steps(self, flight: Flight, plan: Plan) -> Iterator[Answer | None]:
-        """The steps of a frame's own answer: only one if no reply can come, or if time was kept for it.
-
-        In one piece it takes the time that was measured; blocks with other work between them may find cold caches.
-        """
-        if flight.failure is not None or (flight.wait is not None and flight.wait.is_kept):
-            return (self._worker.finish(flight.state, plan) for _ in range(1))
-        return self._worker.finish_in_steps(flight.state, plan)
 
     def _fall_back(self, flight: Flight, own: OwnAnswer, answer: Answer) -> None:
         """End a frame with the device's own answer."""

@@ -13,7 +13,7 @@ from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision
 from janus_vit.runtime.clock import CLOSEST_S
 from janus_vit.runtime.flights.calls import Call
-from janus_vit.runtime.flights.rescues import Wait, last_moments, step_s, with_held
+from janus_vit.runtime.flights.rescues import Wait, last_moments, step_s, steps_of, with_held
 from janus_vit.runtime.measuring import round_trip_s, with_reply
 from janus_vit.wire.messages import Reply
 
@@ -54,14 +54,14 @@ class OwnAnswer:
         steps: see `Worker.finish_in_steps`.
         began_s: when the first step began, on the device's clock.
         worked_s: time of the steps so far.
-        step_s: time of the longest step.
+        done: number of the steps so far.
     """
 
     plan: Plan
     steps: Iterator[Answer | None]
     began_s: float
     worked_s: float = 0.0
-    step_s: float = 0.0
+    done: int = 0
 
 
 @dataclass(slots=True)
@@ -120,8 +120,13 @@ class Flight:
 
     @property
     def step_s(self) -> float:
-        """Longest time of a step of the device's own answer, as expected or as measured: one block."""
-        return max(step_s(self.decision), self.own.step_s if self.own else 0.0)
+        """Time of a step of the device's own answer, one block, at its pace so far; as expected before the first."""
+        return self.own.worked_s / self.own.done if self.own and self.own.done else step_s(self.decision)
+
+    @property
+    def expected_s(self) -> float:
+        """Time that the device still needs for its own answer, at its pace so far."""
+        return (steps_of(self.decision) - (self.own.done if self.own else 0)) * self.step_s
 
     def rate_at_most_mbps(self, now_s: float) -> float:
         """Upper bound of the uplink's rate, in 10^6 bit/s, if its reply is overdue; otherwise infinite."""

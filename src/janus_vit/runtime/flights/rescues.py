@@ -42,9 +42,14 @@ class Wait:
         return max(self.deadline_s, self.begin_s + self.rescue_s)
 
 
+def steps_of(decision: Decision) -> int:
+    """Number of steps of the device's own answer: its blocks."""
+    return max(1, len(decision.plan.merges) - decision.plan.split)
+
+
 def step_s(decision: Decision) -> float:
-    """Expected time of a step of the device's own answer: one block."""
-    return decision.predicted.finish_s / max(1, len(decision.plan.merges) - decision.plan.split)
+    """Expected time of a step of the device's own answer."""
+    return decision.predicted.finish_s / steps_of(decision)
 
 
 def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
