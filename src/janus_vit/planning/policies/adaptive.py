@@ -272,7 +272,7 @@ class MostAccurateInTime:
         return row, int(np.where(equal[row], total_s[row], np.inf).argmin())
 
 
-def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Floats:
+def in_budget(compute_s: Floats, budget_s: Floats | float, spread: Floats | float) -> Floats:
     """Probability that compute stays inside its budget.
 
     The logarithm of the compute time is assumed to be normal, with `spread` as its mean absolute error; the standard
@@ -280,7 +280,7 @@ def in_budget(compute_s: Floats, budget_s: Floats, spread: Floats | float) -> Fl
 
     Args:
         compute_s: expected compute time of each plan.
-        budget_s: time allowed, same shape.
+        budget_s: time allowed, same shape or one for all.
         spread: relative error of `compute_s`.
     """
     distance = np.log(np.maximum(budget_s, 1e-9) / np.maximum(compute_s, 1e-9)) / (1.25 * spread)
