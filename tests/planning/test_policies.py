@@ -240,6 +240,14 @@ def test_late_frames_do_not_wait_for_a_dead_link(platforms):
     assert policy.choose(Situation(0.0, 0.001)).plan.is_local
 
 
+def test_a_frame_that_is_late_anyway_is_not_sent_over_a_link_that_delivers_nothing(platforms):
+    policy, table = policy_with(platforms, random_accuracy)
+    sla_s = 0.9 * float(table.device_s[:, table.size_bytes[0] == 0].min())
+    for _ in range(30):
+        policy.observe(failed_outcome())
+    assert policy.choose(Situation(0.0, sla_s)).plan.is_local
+
+
 def outcome_of(decision, **changes):
     outcome = Outcome(
         frame=0,

@@ -93,8 +93,8 @@ def test_a_cloud_with_another_model_is_refused_for_good_with_one_line(notes):
 class Sent:
     """The part of an outcome that tells how a frame was refused."""
 
-    def __init__(self, fallback):
-        self.fallback, self.refused = fallback, fallback is not None
+    def __init__(self, fallback, impossible=()):
+        self.fallback, self.refused, self.impossible = fallback, fallback is not None, impossible
 
 
 class Joined:
@@ -104,13 +104,14 @@ class Joined:
         pass
 
 
-def test_a_cloud_that_returns_with_another_model_is_refused_for_good(notes):
+@pytest.mark.parametrize("told", [Sent("OtherModel: not yours"), Sent(None, ("late reply: OtherModel: not yours",))])
+def test_a_cloud_that_returns_with_another_model_is_refused_for_good(notes, told):
     join = Joining()
     search = CloudSearch(ALONE, lambda: join() and Joined(), "cloud:1", notes, repeat(0.0))
     search.begin(required=True)
     notes.told.clear()
     join.failures.append(ModelMismatch("the cloud runs B"))
-    SearchedPolicy(search).observe(Sent("OtherModel: not yours"))
+    SearchedPolicy(search).observe(told)
     notes.wait()
     assert notes[1:] == ["the cloud runs B; this cloud is not used, and frames stay on this device"]
     assert search.policy == ALONE

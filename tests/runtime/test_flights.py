@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, TooMany, Unreachable
+from janus_vit.errors import InputError, OtherModel, TooMany, Unreachable
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Answer, Measured, Overlap, Prediction
 from janus_vit.planning.payloads import LOCAL
@@ -206,6 +206,25 @@ def test_a_late_reply_still_tells_the_rate():
     assert delivered[0][0].fallback == "DeadlineExceeded: no answer in time"
     assert [delivered for delivered, _ in transfers[0]] == [False]
     assert (True, pytest.approx(0.41)) in transfers[2]
+
+
+def test_a_late_refusal_of_a_cloud_with_another_model_is_told():
+    class Foreign(Air):
+        def start(self, request, timeout_s):
+            call = super().start(request, timeout_s)
+            call.reply = refuse
+            return call
+
+    def refuse():
+        raise OtherModel("it runs another model")
+
+    clock, delivered = VirtualClock(), []
+    worker, air = Worker(clock, finish_s=0.2), Foreign(clock, [0.4] * 3)
+    device = Device(worker, air, Planned([SENT], finish_s=0.2), 0.3, clock=clock)
+    for _ in range(3):
+        device.submit(None, None, delivered.append)
+        device.drain()
+    assert [outcome.impossible for outcome in delivered][1] == ("late reply: OtherModel: it runs another model",)
 
 
 def test_the_calls_of_at_most_two_late_frames_go_on():

@@ -12,7 +12,7 @@ from janus_vit.planning.dense_answers.values import Box, DenseMap, KeyPoint
 from janus_vit.planning.plan import Plan
 
 DEFAULT_THRESHOLD = 0.5  # probability from which a label of a multi-label model counts as found
-_TIMERS_S = 0.002  # timers and threads are late by about this much
+TIMERS_S = 0.002  # timers and threads are late by about this much
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,5 +239,5 @@ def hedge_s(time_left_s: ArrayLike, finish_s: ArrayLike, spread: float) -> NDArr
         finish_s: time that the device takes.
         spread: relative error of `finish_s`; twice that is kept in reserve.
     """
-    last_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - _TIMERS_S
+    last_s = np.asarray(time_left_s) - (1 + 2 * spread) * np.asarray(finish_s) - TIMERS_S
     return np.maximum(last_s, 0.0)

@@ -142,7 +142,8 @@ class SearchedPolicy:
     def observe(self, outcome: Outcome) -> None:
         """See `Policy.observe`."""
         self._search.policy.observe(outcome)
-        if outcome.refused and (outcome.fallback or "").startswith(_OTHER_MODEL):
+        is_refused = outcome.refused and (outcome.fallback or "").startswith(_OTHER_MODEL)
+        if is_refused or any(_OTHER_MODEL in sentence for sentence in outcome.impossible):  # the reply came late
             self._search.doubt()
 
     def choose(self, situation: Situation) -> Decision:

@@ -219,7 +219,7 @@ class MostAccurateInTime:
         time_left_s = chances.time_left_s
         left_s = time_left_s - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
-        wait_s = np.maximum(hedge_s(left_s, finish_s, device.cautious_spread), chances.busy_s)
+        wait_s = self._own_begins_s(left_s, finish_s, chances)
         slack_s = left_s - after_s
         answered = self._link.on_time(megabits / np.maximum(slack_s, 1e-9), chances.at_most_mbps)
         answered[megabits > 0] *= accepted
@@ -246,17 +246,21 @@ class MostAccurateInTime:
 
         If no answer comes, the device's own ends the frame, but the payload may keep the link busy for longer.
         """
-        before_s, after_s, device = chances.before_s, chances.after_s, self._correction.device
-        finish_s = device.factor * self._table.finish_s
-        left_s = chances.time_left_s - before_s
-        own_s = np.maximum(hedge_s(left_s, finish_s, device.cautious_spread), chances.busy_s) + finish_s
+        before_s, after_s = chances.before_s, chances.after_s
+        finish_s = self._correction.device.factor * self._table.finish_s
+        own_s = self._own_begins_s(chances.time_left_s - before_s, finish_s, chances) + finish_s
         remote_s = after_s + self._megabits / self._link.rate_mbps
         answered = self._link.on_time(self._megabits / np.maximum(own_s - after_s, 1e-9), chances.at_most_mbps)
         missed = self._uses_link * (1.0 - answered)
         expected_s = before_s + answered * np.minimum(remote_s, own_s) + missed * np.maximum(remote_s, own_s)
         right = answered * self._value + missed * self._rescued
-        best = int((right / expected_s).argmax())
+        is_worth = (self._megabits == 0) | (answered >= _WORTH_SENDING)
+        best = int((is_worth * right / expected_s).argmax())
         return best // self._value.shape[1], best % self._value.shape[1]
+
+    def _own_begins_s(self, left_s: Floats, finish_s: Floats, chances: Chances) -> Floats:
+        """Time from sending until the device begins its own answer."""
+        return np.maximum(hedge_s(left_s, finish_s, self._correction.device.cautious_spread), chances.busy_s)
 
     def _measured_accuracy(self, row: int, column: int) -> float | None:
         if self._accuracy is None or np.isnan(self._accuracy[row, column]):

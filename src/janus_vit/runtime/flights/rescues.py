@@ -11,10 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from janus_vit.planning.outcome import hedge_s
+from janus_vit.planning.outcome import TIMERS_S, hedge_s
 from janus_vit.planning.policies.base import Decision
 
-_TIMERS_S = 0.002  # threads and timers are late by about this much
 _SHORT = 0.1  # of the time left: a step that may delay a reply
 
 
@@ -59,20 +58,20 @@ def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
     answer would be late anyway and the steps are long, the device begins only when the reply is overdue.
     """
     expected = decision.predicted
-    rescue_s = (1 + 2 * expected.spread) * expected.finish_s + _TIMERS_S
+    rescue_s = (1 + 2 * expected.spread) * expected.finish_s + TIMERS_S
     answer_s = sent_s + expected.remote_s
     begin_s = sent_s + float(hedge_s(deadline_s - sent_s, expected.finish_s, expected.spread))
     is_late_anyway = sent_s + expected.finish_s > deadline_s
     if is_late_anyway and step_s(decision) > _SHORT * (deadline_s - sent_s):
         begin_s = max(sent_s, min(answer_s, deadline_s))
-    is_kept = begin_s >= answer_s and begin_s + rescue_s <= deadline_s + _TIMERS_S
+    is_kept = begin_s >= answer_s and begin_s + rescue_s <= deadline_s + TIMERS_S
     return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept)
 
 
 def held(decision: Decision, deadline_s: float) -> Wait:
     """The wait of a frame that has not begun, because earlier ones may need the device: it needs time for itself."""
     expected = decision.predicted
-    alone_s = (1 + 2 * expected.spread) * (expected.device_s + expected.encode_s + expected.finish_s) + _TIMERS_S
+    alone_s = (1 + 2 * expected.spread) * (expected.device_s + expected.encode_s + expected.finish_s) + TIMERS_S
     return Wait(deadline_s, deadline_s - alone_s, deadline_s, alone_s, is_kept=True)
 
 
@@ -98,12 +97,12 @@ def with_held(waits: Sequence[Wait], last: Wait | None, now_s: float) -> list[Wa
     if last is None:
         return list(waits)
     together = [*waits, last]
-    return together if min(last_moments(together)) + 2 * _TIMERS_S >= now_s else list(waits)
+    return together if min(last_moments(together)) + 2 * TIMERS_S >= now_s else list(waits)
 
 
 def _latest_s(wait: Wait) -> float:
     """Until when another frame may keep the device busy: it could not take the reply, or begin in time itself."""
-    could_be_rescued = wait.begin_s + wait.rescue_s <= wait.deadline_s + 2 * _TIMERS_S
+    could_be_rescued = wait.begin_s + wait.rescue_s <= wait.deadline_s + 2 * TIMERS_S
     return wait.begin_s if could_be_rescued else wait.deadline_s
 
 
