@@ -82,8 +82,9 @@ class Device:
         self._uplink = Uplink()
         self._probes = Probes(transport, self._load, probe_timeout_s, self._impossible.append)
         self._outlook = Outlook(policy, self._flights, self._uplink, self._probes, self._load, sla_s, self._clock)
-        self._late_calls = LateCalls(self._load, self._impossible.append)
+        self._late_calls = LateCalls(self._load, self._uplink, self._impossible.append)
         self._finisher = Finisher(worker, self._clock, self._load, self._uplink, name)
+        self._skipped = False  # the last frame of a camera
         self._closed = False
         self._process = os.getpid()
 
@@ -116,7 +117,7 @@ class Device:
         """
         self._begin(frame, captured_s, deliver)
         self._take_replies()
-        while self._flights and not (len(self._flights) < self._limit.frames and self._outlook.has_room()):
+        while self._flights and not self._has_room():
             self._attend_once(self._outlook.sent_s())
 
     def attend(self, until_s: float) -> bool:
@@ -134,7 +135,8 @@ class Device:
         """Decide whether to skip a camera's frame, and start the probe that the policy asks for.
 
         A frame is hopeless if it cannot be in time while a frame captured now can. Running it would only delay the
-        next frames. For cameras only, because they soon have a newer frame.
+        next frames. For cameras only, because they soon have a newer frame; never twice in a row, because frames of a
+        slow camera are all old.
 
         Args:
             captured_s: time of capture on the device's clock.
@@ -142,9 +144,11 @@ class Device:
         Returns:
             True if the caller should skip the frame.
         """
+        self._take_replies()
         decision, situation = self._outlook.decide(self._clock.now())
         self._probes.start(decision.probe_bytes, situation.now_s)
-        return self._outlook.is_hopeless(captured_s, fresh=chance(decision, situation))
+        self._skipped = not self._skipped and self._outlook.is_hopeless(captured_s, fresh=chance(decision, situation))
+        return self._skipped
 
     def close(self) -> None:
         """Close the connection. A frame that runs in another thread is finished on the device."""
@@ -191,6 +195,15 @@ class Device:
         self._frames += 1
         self._flights.append(flight)
 
+    def _has_room(self) -> bool:
+        return len(self._flights) < self._limit.frames and not self._is_needed() and self._outlook.has_room()
+
+    def _is_needed(self) -> bool:
+        """Whether the device works on a frame that it can still answer in time, so that planning would delay it."""
+        now_s = self._clock.now()
+        begun = next_begun(self._flights, None, now_s)
+        return begun is not None and now_s + begun[0].expected_s <= begun[0].deadline_s
+
     def _choose(self, began_s: float) -> tuple[Decision, float, float]:
         """Choose a plan that leaves the device free when earlier frames may need it; wait for them if it cannot be.
 
@@ -199,13 +212,17 @@ class Device:
         """
         held_s = 0.0
         while True:
+            self._take_replies()
             with Stopwatch(self._clock) as choosing:
                 decision, situation = self._outlook.decide(began_s)
             if self._outlook.can_begin(decision, began_s):
                 self._probes.start(decision.probe_bytes, situation.now_s)
                 return decision, choosing.seconds, held_s
             with Stopwatch(self._clock) as holding:
-                self._attend_once(math.inf, held(decision, began_s + self._sla_s))
+                waiting = held(decision, began_s + self._sla_s)
+                self._attend_once(math.inf, waiting)
+                while self._is_needed():
+                    self._attend_once(math.inf, waiting)
             held_s += holding.seconds
 
     def _attend_once(self, until_s: float, last: Wait | None = None) -> None:
@@ -274,6 +291,8 @@ class Device:
         )
         self._late_calls.keep(flight)
         self._impossible.clear()
-        self._policy.observe(outcome)
-        self._on_outcome(outcome)
-        flight.deliver(outcome)
+        try:
+            self._policy.observe(outcome)
+            self._on_outcome(outcome)
+        finally:
+            flight.deliver(outcome)

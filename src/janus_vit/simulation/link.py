@@ -15,6 +15,9 @@ class RecordedLink:
         rtt_s: round trip of an empty message.
         extra_bytes: sent with each payload, such as headers.
         begin_s: place in the trace at time 0.
+
+    Attributes:
+        free_s: when the link has sent everything that is queued.
     """
 
     def __init__(self, trace: Trace, rtt_s: float, extra_bytes: int = 0, begin_s: float = 0.0) -> None:
@@ -22,16 +25,23 @@ class RecordedLink:
         self._trace = trace
         self._extra_bytes = extra_bytes
         self._begin_s = begin_s
-        self._free_s = 0.0  # when the link has sent everything that is queued
+        self.free_s = 0.0
 
     def send(self, now_s: float, size_bytes: int) -> float:
         """Queue a payload and return when its last byte is sent."""
-        self._free_s = self._finish_s(max(now_s, self._free_s), size_bytes + self._extra_bytes)
-        return self._free_s
+        self.free_s = self._finish_s(max(now_s, self.free_s), size_bytes + self._extra_bytes)
+        return self.free_s
 
-    def abandon(self, at_s: float) -> None:
-        """Cancel the last transfer at that time. Bytes that are already buffered on the way are still sent."""
-        self._free_s = min(self._free_s, self._finish_s(at_s, _BUFFERED_BYTES))
+    def abandon(self, at_s: float, sent_s: float | None = None) -> None:
+        """Cancel the last transfer at that time. Bytes that are already buffered on the way are still sent.
+
+        Args:
+            at_s: when it is cancelled.
+            sent_s: when it would have been sent; a transfer that is not the last one goes on.
+        """
+        if sent_s is not None and sent_s != self.free_s:
+            return
+        self.free_s = min(self.free_s, self._finish_s(at_s, _BUFFERED_BYTES))
 
     def _finish_s(self, start_s: float, size_bytes: int) -> float:
         return self._trace.finish_time(self._begin_s + start_s, size_bytes) - self._begin_s

@@ -47,7 +47,8 @@ class SimulatedTransport:
     def start(self, request: Request, timeout_s: float) -> Call:
         """See `Calls.start`."""
         elapsed_s, result = self._exchange(request, timeout_s)
-        return _SimulatedCall(self._clock, self._link, EndedCall(self._clock.now() + elapsed_s, result))
+        ended = EndedCall(self._clock.now() + elapsed_s, result)
+        return _SimulatedCall(self._clock, self._link, ended, self._link.free_s)
 
     def wait(self, calls: Sequence[Call], timeout_s: float) -> None:
         """See `Calls.wait`."""
@@ -106,12 +107,14 @@ class _SimulatedCall:
         clock: the device's clock.
         link: on which its payload is sent.
         ended: the call as it will have ended.
+        sent_s: when its payload will have been sent.
     """
 
-    def __init__(self, clock: VirtualClock, link: RecordedLink, ended: EndedCall) -> None:
+    def __init__(self, clock: VirtualClock, link: RecordedLink, ended: EndedCall, sent_s: float) -> None:
         self._clock = clock
         self._link = link
         self._ended = ended
+        self._sent_s = sent_s
         self.ends_s = ended.ended_s
 
     @property
@@ -125,7 +128,7 @@ class _SimulatedCall:
 
     def cancel(self) -> None:
         """See `Call.cancel`."""
-        self._link.abandon(self._clock.now())
+        self._link.abandon(self._clock.now(), self._sent_s)
 
 
 class _FutureProbe(Future[Probed]):

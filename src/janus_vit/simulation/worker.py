@@ -55,11 +55,11 @@ class PredictedWorker:
         return SIMULATED_ANSWER
 
     def finish_in_steps(self, state: Plan, plan: Plan) -> Iterator[Answer | None]:
-        """See `Worker.finish_in_steps`: all blocks take the same time."""
-        steps = max(1, len(plan.merges) - plan.split)
-        step_s = self._costs[plan].finish_s * self._noise() / steps
-        for _ in range(steps - 1):
-            self._clock.advance(step_s)
+        """See `Worker.finish_in_steps`."""
+        *steps_s, last_s = self._costs.finish_steps_s(plan)
+        noise = self._noise()
+        for step_s in steps_s:
+            self._clock.advance(step_s * noise)
             yield None
-        self._clock.advance(step_s)
+        self._clock.advance(last_s * noise)
         yield SIMULATED_ANSWER

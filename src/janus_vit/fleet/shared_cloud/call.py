@@ -114,8 +114,7 @@ class FleetCall:
     def cancel(self) -> None:
         """See `Call.cancel`. The cloud learns of it half a round trip later."""
         now_s = self._clock.now()
-        if now_s < self._sent.sent_s:
-            self._link.abandon(now_s)
+        self._link.abandon(now_s, self._sent.sent_s)
         self._world.at(now_s + self._sent.half_s, self._give_up)
 
     def notify(self, on_ended: Callable[[FleetCall], None]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, TransportError, WireError
+from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, TooMany, TransportError, WireError
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.plan import Plan
 from janus_vit.runtime.clock import Clock, Stopwatch
-from janus_vit.runtime.flights.calls import BlockingCalls, Calls
+from janus_vit.runtime.flights.calls import BlockingCalls, Calls, EndedCall
 from janus_vit.runtime.flights.flight import Ending, Flight, OwnAnswer, Uplink
 from janus_vit.runtime.flights.rescues import wait_for
 from janus_vit.runtime.known_load import KnownLoad
@@ -92,6 +92,9 @@ class Finisher:
         try:
             with Stopwatch(self._clock) as working:
                 answer = next(own.steps)
+        except StopIteration:
+            flight.own = None
+            raise InputError("the worker's steps ended without an answer: yield it after the last one") from None
         except BaseException:
             flight.own = None  # a generator that has raised gives no answer any more: the next attempt begins anew
             raise
@@ -120,7 +123,7 @@ class Finisher:
             measured=replace(flight.measured, waited_s=own.began_s - flight.sent_s, fallback_s=own.worked_s),
             at_s=self._clock.now(),
             fallback=reason_of(error),
-            transfers=self._uplink.failed(flight, failed),
+            transfers=() if isinstance(error, TooMany) else self._uplink.failed(flight, failed),
             refused=isinstance(error, Rejected),
         )
 
@@ -128,7 +131,11 @@ class Finisher:
         with Stopwatch(self._clock) as finishing:
             answer = self._worker.finish(flight.state, plan)
         self.worked_s += finishing.seconds
-        measured = replace(flight.measured, device_s=flight.measured.device_s + finishing.seconds)
+        measured = flight.measured
+        if fallback is None:
+            measured = replace(measured, device_s=measured.device_s + finishing.seconds)
+        else:
+            measured = replace(measured, fallback_s=finishing.seconds)
         flight.ending = Ending(plan, answer, measured, self._clock.now(), fallback)
 
     def _send(self, flight: Flight, payload: EncodedPayload, calls: Calls) -> None:
@@ -139,7 +146,10 @@ class Finisher:
         left_s, wait_s = flight.deadline_s - sent_s, min(until_s - sent_s, LONGEST_WAIT_S)
         timeout_s = wait_s if isinstance(calls, BlockingCalls) else min(_LATE_CALL * wait_s, LONGEST_WAIT_S)
         flight.size_bytes, flight.sent_s, flight.worked_s = len(payload.body), sent_s, self.worked_s
-        flight.call = calls.start(self._request(flight, payload, wait_s, left_s), timeout_s)
+        try:
+            flight.call = calls.start(self._request(flight, payload, wait_s, left_s), timeout_s)
+        except (TransportError, WireError) as error:
+            flight.call = EndedCall(self._clock.now(), error)
 
     def _fallback_plan(self, flight: Flight, until_s: float) -> Plan:
         """The plan of a fallback: with the rescue schedule only if the planned one would take too long."""

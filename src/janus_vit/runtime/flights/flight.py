@@ -17,6 +17,7 @@ from janus_vit.runtime.flights.rescues import Wait, last_moments, step_s, steps_
 from janus_vit.runtime.measuring import round_trip_s, with_reply
 from janus_vit.wire.messages import Reply
 
+_FIRST = 2.0  # the first step of an own answer, as a multiple of the mean one, at most
 _FASTEST = 0.5  # of the expected sending time: what an overlapped transfer may show at most
 
 
@@ -120,13 +121,19 @@ class Flight:
 
     @property
     def step_s(self) -> float:
-        """Time of a step of the device's own answer, one block, at its pace so far; as expected before the first."""
-        return self.own.worked_s / self.own.done if self.own and self.own.done else step_s(self.decision)
+        """Time of the next step of the device's own answer, one block, at most: later blocks have fewer tokens."""
+        return self.own.worked_s / self.own.done if self.own and self.own.done else _FIRST * step_s(self.decision)
 
     @property
     def expected_s(self) -> float:
-        """Time that the device still needs for its own answer, at its pace so far."""
-        return (steps_of(self.decision) - (self.own.done if self.own else 0)) * self.step_s
+        """Expected time that the device still needs for its own answer; at its pace so far if that is faster.
+
+        The first steps may be the longest, so their pace alone would expect too much.
+        """
+        done, worked_s = (self.own.done, self.own.worked_s) if self.own else (0, 0.0)
+        at_pace_s = (steps_of(self.decision) - done) * self.step_s
+        expected_s = self.decision.predicted.finish_s - worked_s
+        return min(at_pace_s, expected_s) if expected_s > 0 else at_pace_s
 
     def rate_at_most_mbps(self, now_s: float) -> float:
         """Upper bound of the uplink's rate, in 10^6 bit/s, if its reply is overdue; otherwise infinite."""
@@ -175,12 +182,13 @@ def next_begun(flights: Iterable[Flight], last: Wait | None, now_s: float) -> tu
         now_s: current time.
     """
     unanswered = _unanswered(flights)
-    moments = [*_moments(unanswered, last, now_s), math.inf]
+    moments = _moments(unanswered, last, now_s)
     for index, flight in enumerate(unanswered):
-        if flight.failure is not None or now_s >= moments[index] - CLOSEST_S:
-            return flight, min(flight.deadline_s, moments[index + 1])
+        may_begin = flight.failure is not None and now_s + flight.step_s <= min(moments[:index], default=math.inf)
+        if may_begin or now_s >= moments[index] - CLOSEST_S:
+            return flight, min([flight.deadline_s, *moments[index + 1 :]])
     hopeful = [flight for flight in unanswered if flight.own is not None or now_s >= flight.begins_s - CLOSEST_S]
-    if not hopeful or now_s + hopeful[0].step_s > min(moments):
+    if not hopeful or now_s + hopeful[0].step_s > min(moments[: len(unanswered)]):
         return None
     return hopeful[0], min(hopeful[0].deadline_s, *moments)
 
@@ -189,12 +197,12 @@ def next_moment_s(flights: Iterable[Flight], last: Wait | None, now_s: float) ->
     """When the device has to look after frames in the air again, unless a reply comes; infinite if never."""
     unanswered = _unanswered(flights)
     begins_s = [flight.begins_s for flight in unanswered if flight.begins_s > now_s]
-    return min([*_moments(unanswered, last, now_s), *begins_s], default=math.inf)
+    return min([*_moments(unanswered, last, now_s)[: len(unanswered)], *begins_s], default=math.inf)
 
 
 def _moments(unanswered: Sequence[Flight], last: Wait | None, now_s: float) -> list[float]:
-    waits = waits_of(unanswered)
-    return last_moments(with_held(waits, last, now_s))[: len(waits)]
+    """The last moment of each flight, and that of the held frame if it counts."""
+    return last_moments(with_held(waits_of(unanswered), last, now_s))
 
 
 def _unanswered(flights: Iterable[Flight]) -> list[Flight]:
@@ -236,7 +244,7 @@ class Uplink:
         """Times of a flight whose reply came, its transfer, and how long it waited for earlier payloads."""
         elapsed_s = ended_s - flight.sent_s
         measured = with_reply(flight.measured, reply, elapsed_s, flight.size_bytes)
-        waited_s = max(0.0, self._left_s - flight.sent_s) if flight.overlap.others else 0.0
+        waited_s = max(0.0, self._left_s - flight.sent_s)
         own_rtt_s = round_trip_s(flight.decision.predicted)
         server_s = reply.decode_s + reply.queue_s + reply.compute_s
         left_s = flight.sent_s + reply.receive_s

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from janus_vit.errors import OtherModel, Overloaded, TransportError, WireError
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.flights.calls import Call
-from janus_vit.runtime.flights.flight import Flight
+from janus_vit.runtime.flights.flight import Flight, Uplink
 from janus_vit.runtime.known_load import KnownLoad
-from janus_vit.runtime.measuring import reason_of, transfer_of, with_reply
+from janus_vit.runtime.measuring import reason_of, transfer_of
 
 _MOST = 2  # calls that are kept; then the oldest one is cancelled
 
@@ -24,11 +24,13 @@ class LateCalls:
 
     Args:
         load: learns the load that the cloud reports.
+        uplink: learns when payloads have left.
         note: called with one sentence if a reply cannot be right.
     """
 
-    def __init__(self, load: KnownLoad, note: Callable[[str], None]) -> None:
+    def __init__(self, load: KnownLoad, uplink: Uplink, note: Callable[[str], None]) -> None:
         self._load = load
+        self._uplink = uplink
         self._note = note
         self._kept: deque[tuple[Flight, Call]] = deque()
 
@@ -53,8 +55,7 @@ class LateCalls:
         try:
             reply = call.reply()
             self._load.learn(reply.expected_queue_s, reply.price, call.ended_s)
-            measured = with_reply(flight.measured, reply, elapsed_s, flight.size_bytes)
-            return (Transfer(call.ended_s, flight.size_bytes, measured.send_s, measured.rtt_s),)
+            return (self._uplink.delivered(flight, reply, call.ended_s)[1],)
         except Overloaded as error:
             self._load.learn(error.expected_wait_s, error.price, call.ended_s, refused=True)
             return (transfer_of(error, flight.decision.predicted, call.ended_s, elapsed_s, flight.size_bytes),)

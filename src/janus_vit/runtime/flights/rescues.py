@@ -102,12 +102,18 @@ def with_held(waits: Sequence[Wait], last: Wait | None, now_s: float) -> list[Wa
 
 def _latest_s(wait: Wait) -> float:
     """Until when another frame may keep the device busy: it could not take the reply, or begin in time itself."""
-    could_be_rescued = wait.begin_s + wait.rescue_s <= wait.deadline_s + 2 * TIMERS_S
-    return wait.begin_s if could_be_rescued else wait.deadline_s
+    return wait.begin_s if _could_be_rescued(wait) else wait.deadline_s
+
+
+def _could_be_rescued(wait: Wait) -> bool:
+    return wait.begin_s + wait.rescue_s <= wait.deadline_s + 2 * TIMERS_S
 
 
 def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float) -> bool:
     """Whether the device can begin one more frame, and could still finish all of them in time if the link failed.
+
+    A policy that tells the probability of being in time counts the own answers to earlier frames in. For any other one,
+    a frame begins only if the device could give its own answers to both.
 
     Args:
         waits: of the frames in the air.
@@ -122,6 +128,8 @@ def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline
     mine = () if decision.plan.is_local else (wait_for(decision, sent_s, deadline_s),)
     moments = last_moments((*waits, *mine))
     if any(sent_s > _latest_s(wait) for wait in waits if not wait.is_kept and wait.deadline_s > begin_s):
+        return False
+    if decision.predicted.on_time is None and any(_could_be_rescued(w) and not w.is_kept for w in (*waits, *mine)):
         return False
     are_patient = all(moment_s >= wait.answer_s for moment_s, wait in zip(moments, waits, strict=False))
     return are_patient and sent_s <= min(moments[: len(waits)])
