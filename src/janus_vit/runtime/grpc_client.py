@@ -45,6 +45,7 @@ _RECONNECT = [
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
+_NO_PROXY = [("grpc.enable_http_proxy", 0)]  # of the variable http_proxy, which would read token and frames
 
 
 class GrpcTransport:
@@ -55,7 +56,7 @@ class GrpcTransport:
     Args:
         address: address of the cloud, "host:port".
         outputs: size of the model's answers, to check replies.
-        credentials: TLS credentials; None connects without TLS.
+        credentials: TLS credentials; None connects without TLS, and never through a proxy.
         token: proves who this device is; None sends none.
         metadata: returns what each request and probe carries besides its message.
 
@@ -84,7 +85,7 @@ class GrpcTransport:
         sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", largest_bytes)]
         options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *sizes]
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, options)
+            self._channel = grpc.insecure_channel(address, [*options, *_NO_PROXY])
         else:
             self._channel = grpc.secure_channel(address, credentials, options)
         self._hello = self._channel.unary_unary(HELLO)

@@ -1,6 +1,7 @@
 """A cloud with certificates and tokens: who gets in, under which name, and what changes while it runs."""
 
 import os
+import socket
 import threading
 
 import grpc
@@ -135,6 +136,20 @@ def test_a_token_crosses_a_network_only_encrypted():
     GrpcTransport("10.0.0.5:50051", Outputs(7), grpc.ssl_channel_credentials(), new_token()).close()
     with pytest.raises(InputError, match="characters that no token has"):
         GrpcTransport("127.0.0.1:50051", Outputs(7), token="two\nlines")
+
+
+def test_a_token_in_clear_text_goes_to_no_proxy(serve, tmp_path, monkeypatch):
+    token, tokens = new_token(), tmp_path / "tokens.txt"
+    tokens.write_text(hash_line("robot-1", token) + "\n")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("no_grpc_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert asks(serve(Access(tokens=tokens)), token=token, host="localhost") == "small"
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_a_cloud_that_strangers_reach_does_not_start_without_a_word(model, make_profile):
