@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Annotated
 
@@ -36,26 +38,47 @@ def token(
 
     secret = new_token()
     line = hash_line(name, secret)
-    if out is not None:
-        _write(out, secret, os.O_CREAT | os.O_EXCL, "choose the path of a new file")
-    if tokens is not None:
-        _write(tokens, line, os.O_CREAT | os.O_APPEND, "check the path")
     if out is None:
         say(messages(), "the token, for the device alone:")
         print(secret, flush=True)
+    else:
+        _append(out, secret, os.O_EXCL, "choose the path of a new file")
     if tokens is None:
         say(messages(), "its hash, for the file of 'cloud --tokens':")
         print(line, flush=True)
+        return
+    try:
+        _append(tokens, line, 0, "check the path")
+    except InputError:
+        if out is not None:
+            out.unlink()  # no cloud knows this token
+        raise
 
 
-def _write(path: Path, line: str, how: int, remedy: str) -> None:
-    """Write a line to a file that, if it is new, only its owner can read.
+def _append(path: Path, line: str, how: int, remedy: str) -> None:
+    """Append a line to a file that, if it is new, only its owner can read. What fails leaves everything as it was.
 
     Raises:
         InputError: the file cannot be written.
     """
+    is_new = not os.path.lexists(path)
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | how, 0o600), "w", encoding="ascii") as file:
-            file.write(f"{line}\n")
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | how, 0o600), "r+b", buffering=0) as file:
+            _append_whole(file, f"{line}\n".encode("ascii"))
     except OSError as error:
+        if is_new and os.path.lexists(path):
+            path.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
+
+
+def _append_whole(file: FileIO, data: bytes) -> None:
+    """Write in one step, after the end of a last line that may have none, or leave the file as it was."""
+    before_bytes = os.fstat(file.fileno()).st_size
+    if before_bytes and os.pread(file.fileno(), 1, before_bytes - 1) != b"\n":
+        data = b"\n" + data
+    try:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        file.truncate(before_bytes)
+        raise

@@ -1,0 +1,70 @@
+"""`janus-vit token` adds a line that the cloud can read, and leaves nothing behind when a file cannot be written."""
+
+import resource
+from contextlib import contextmanager
+
+import pytest
+
+from janus_vit.cli.main import main
+from janus_vit.cloud.access.tokens import Tokens, hash_line, new_token
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def full_disk(size_bytes):
+    """No file of this process grows beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_token_is_added_to_a_file_whose_last_line_may_lack_its_end(tmp_path, end):
+    old = new_token()
+    (tmp_path / "tokens.txt").write_text(hash_line("robot-1", old) + end)
+    assert main(["token", "robot-7", "--tokens", "tokens.txt", "--out", "robot-7.token"]) == 0
+    tokens = Tokens(tmp_path / "tokens.txt")
+    assert tokens.identify(f"Bearer {old}") == "robot-1"
+    assert tokens.identify(f"Bearer {(tmp_path / 'robot-7.token').read_text().strip()}") == "robot-7"
+    assert len((tmp_path / "tokens.txt").read_text().splitlines()) == 2
+
+
+def test_new_files_are_for_their_owner_alone(tmp_path):
+    assert main(["token", "robot-7", "--tokens", "tokens.txt", "--out", "robot-7.token"]) == 0
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "tokens.txt": 0o600,
+        "robot-7.token": 0o600,
+    }
+
+
+@pytest.mark.parametrize("tokens", ["no/tokens.txt", "file/tokens.txt", "."])
+def test_no_token_stays_that_no_cloud_knows(tmp_path, capsys, tokens):
+    (tmp_path / "file").touch()
+    assert main(["token", "robot-7", "--tokens", tokens, "--out", "robot-7.token"]) == 2
+    assert f"error: {tokens}: cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_half_line_stays_on_a_full_disk(tmp_path, capsys):
+    before = hash_line("robot-1", new_token()) + "\n"
+    (tmp_path / "tokens.txt").write_text(before)
+    with full_disk(len(before) + 20):  # room for a part of a line
+        assert main(["token", "robot-7", "--tokens", "tokens.txt", "--out", "robot-7.token"]) == 2
+    assert "tokens.txt: cannot be written (" in capsys.readouterr().err
+    assert (tmp_path / "tokens.txt").read_text() == before
+    assert not (tmp_path / "robot-7.token").exists()
+
+
+def test_an_existing_token_is_kept(tmp_path, capsys):
+    (tmp_path / "robot-7.token").write_text("the token of another day\n")
+    assert main(["token", "robot-7", "--tokens", "tokens.txt", "--out", "robot-7.token"]) == 2
+    assert "robot-7.token: cannot be written (File exists): choose the path of a new file" in capsys.readouterr().err
+    assert (tmp_path / "robot-7.token").read_text() == "the token of another day\n"
+    assert not (tmp_path / "tokens.txt").exists()
