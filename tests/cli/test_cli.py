@@ -99,6 +99,14 @@ def test_without_a_cloud_the_device_runs_alone_and_says_so_once(capsys, cloud):
     assert err.count("until it answers, frames stay on this device") == 1
 
 
+def test_records_of_another_day_survive_a_stream_that_does_not_start(capsys, cloud, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text("the records of another day\n")
+    refused(capsys, device(cloud, "--cloud", "127.0.0.1:1", "--require-cloud", "--records", str(path)))
+    refused(capsys, device(cloud, "--profile", "other.json", "--records", str(path)))
+    assert path.read_text() == "the records of another day\n"
+
+
 def test_a_cloud_with_another_model_is_not_used(capsys, cloud):
     assert main(device(cloud, "--model", f"changed/{CHECKPOINT}", "--json")) == 0
     out, err = capsys.readouterr()

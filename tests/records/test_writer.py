@@ -1,5 +1,7 @@
 """Records are written whole, also while the disk is full for a time."""
 
+import json
+import os
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,3 +76,35 @@ def test_a_disk_that_stays_full_takes_a_bounded_part_of_the_memory(monkeypatch):
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         RecordWriter(tmp_path / "no" / "records.jsonl")
+
+
+def test_a_file_is_replaced_by_the_first_record_and_not_before(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text("the records of another day\n")
+    records = RecordWriter(path)
+    records.close()
+    assert path.read_text() == "the records of another day\n"
+    records = RecordWriter(path)
+    write(records, range(2))
+    records.close()
+    assert [outcome.frame for outcome in read_records(path).outcomes] == [0, 1]
+
+
+def test_a_file_that_is_emptied_meanwhile_goes_on_with_the_next_record(tmp_path):
+    path = tmp_path / "records.jsonl"
+    records = RecordWriter(path)
+    write(records, range(3))
+    os.truncate(path, 0)
+    write(records, range(3, 5))
+    records.close()
+    assert [outcome.frame for outcome in read_records(path).outcomes] == [3, 4]
+
+
+def test_records_may_go_to_a_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with open(os.open(path, os.O_RDWR), "rb", buffering=0) as pipe:
+        records = RecordWriter(path)
+        write(records, range(1))
+        records.close()
+        assert json.loads(pipe.read(10_000))["frame"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -110,7 +111,12 @@ def device(
         typer.Option("--frames", metavar="N", min=1, help="Stop after N frames; the built-in frames repeat if needed."),
     ] = None,
     records: Annotated[
-        Path | None, typer.Option("--records", metavar="FILE", help="Write one JSON record per frame to this file.")
+        Path | None,
+        typer.Option(
+            "--records",
+            metavar="FILE",
+            help="Write one JSON record per frame to this file; the first one replaces what it held.",
+        ),
     ] = None,
     in_flight: Annotated[
         int,
@@ -165,47 +171,47 @@ def device(
     known = read_accuracy(accuracy, loaded, runner.precision)
     shown = None if show is None else OverlayWriter(show, loaded)
     writer = None if records is None else RecordWriter(records, labels, found_from, partial(say, messages()))
-    measured = read_or_measure_profile(profile, loaded, runner, samples)
-    console = messages()
-    config = DeviceConfig(
-        sla_s=sla_s,
-        policy=policy,
-        late_target=accepted,
-        images_allowed=not private,
-        in_flight=in_flight,
-        credentials=credentials,
-        token=token,
-        engine=runner,
-        accuracy=known,
-        require_cloud=require_cloud,
-        tracer=tracer,
-    )
-    with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
-        connected = connect(loaded, cloud, measured, config, notify=partial(say, console))
-    if known is None and policy == DEFAULT_POLICY:
-        say(console, NO_ACCURACY)
-    say(console, f"SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
-    feed = device_feed(page, config, f"{loaded.name}, cloud {cloud}, policy {policy}", labels, found_from)
-    view = StreamView(labels, samples.length, found_from)
-    output = StreamOutput(loaded, labels, found_from, writer, view, as_json, texts, feed, shown)
-    with quick_answers(), wait_for_signal() as stop:
-        stream = _paced(samples, period_s, connected, stop)
-        try:
-            with (
-                tracer or nullcontext(),
-                closing(connected),
-                closing(writer) if writer else nullcontext(),
-                output.view.shown(),
-                served(feed, page),
-            ):
-                try:
-                    for sample in stream:
-                        connected.submit(sample.frame, sample.captured_s, partial(output.add, sample))
-                finally:
-                    connected.drain()
-        finally:  # also if the camera is unplugged
-            summary = output.tally.summary(output.tally.frames + stream.dropped)
-            print_summary(summary, samples, human_console(as_json))
+    with closing(writer) if writer else nullcontext():
+        measured = read_or_measure_profile(profile, loaded, runner, samples)
+        console = messages()
+        config = DeviceConfig(
+            sla_s=sla_s,
+            policy=policy,
+            late_target=accepted,
+            images_allowed=not private,
+            in_flight=in_flight,
+            credentials=credentials,
+            token=token,
+            engine=runner,
+            accuracy=known,
+            require_cloud=require_cloud,
+            tracer=tracer,
+        )
+        with console.status(f"connecting to {cloud}") if console.is_terminal else nullcontext():
+            connected = connect(loaded, cloud, measured, config, notify=partial(say, console))
+        if known is None and policy == DEFAULT_POLICY:
+            say(console, NO_ACCURACY)
+        say(console, f"SLA {milliseconds(sla_s)} ms; Ctrl-C ends the stream")
+        feed = device_feed(page, config, f"{loaded.name}, cloud {cloud}, policy {policy}", labels, found_from)
+        view = StreamView(labels, samples.length, found_from)
+        output = StreamOutput(loaded, labels, found_from, writer, view, as_json, texts, feed, shown)
+        with quick_answers(), wait_for_signal() as stop:
+            stream = _paced(samples, period_s, connected, stop)
+            try:
+                with tracer or nullcontext(), closing(connected), output.view.shown(), served(feed, page):
+                    _run(stream, connected, output)
+            finally:  # also if the camera is unplugged
+                summary = output.tally.summary(output.tally.frames + stream.dropped)
+                print_summary(summary, samples, human_console(as_json))
+
+
+def _run(stream: Iterable[Sample], connected: Device, output: StreamOutput) -> None:
+    """Answer every frame of a stream, also those in flight when it ends or breaks."""
+    try:
+        for sample in stream:
+            connected.submit(sample.frame, sample.captured_s, partial(output.add, sample))
+    finally:
+        connected.drain()
 
 
 def _paced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from io import FileIO
@@ -61,8 +62,10 @@ def _dense_values(answer: Answer, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 class RecordWriter:
-    """Write records to a new file, one complete line at a time. A full disk never ends the stream.
+    """Write records to a file, one complete line at a time. A full disk never ends the stream.
 
+    The first record replaces what the file held: a stream that never starts destroys nothing. From then on each line
+    goes to the end of the file, also if another program empties it meanwhile, as the rotation of logs does.
     Lines that the disk does not take wait in memory and are written once it takes them again. Beyond 16 MB, new
     records are left out.
 
@@ -88,10 +91,10 @@ class RecordWriter:
     ) -> None:
         self._path, self._labels, self._threshold, self._notify = path, labels, threshold, notify
         self._waiting = bytearray()
-        self._is_failing = False
+        self._is_failing = self._has_begun = False
         self.left_out = 0
         try:
-            self._file: FileIO = path.open("wb", buffering=0)
+            self._file: FileIO = path.open("ab", buffering=0)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
 
@@ -115,6 +118,8 @@ class RecordWriter:
     def _write_waiting(self) -> None:
         """Write as much as the disk takes. It may take half a line, and the rest of it later."""
         try:
+            if self._waiting and not self._has_begun:
+                self._begin()
             while self._waiting:
                 del self._waiting[: self._file.write(self._waiting)]
         except OSError as error:
@@ -125,3 +130,9 @@ class RecordWriter:
         if self._is_failing:
             self._notify(f"{self._path}: is written again")
         self._is_failing = False
+
+    def _begin(self) -> None:
+        """Remove what the file holds; a pipe or a device holds nothing."""
+        if os.fstat(self._file.fileno()).st_size:
+            self._file.truncate(0)
+        self._has_begun = True
