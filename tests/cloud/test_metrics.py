@@ -1,10 +1,13 @@
 """What an operator sees: counters by outcome and device, bounded in number, and a page that serves them."""
 
+import socket
 import urllib.request
 
 import pytest
 
-from janus_vit.cloud.metrics import ANSWERED, CloudMetrics, MetricsPage, RequestRecord, outcome_of
+from janus_vit.cloud.metrics import ANSWERED, CloudMetrics, RequestRecord, outcome_of
+from janus_vit.cloud.watching import metrics_page
+from janus_vit.cloud.watching.metrics_page import MetricsPage
 from janus_vit.errors import DeadlineExceeded, InputError, ModelMismatch, Overloaded, Rejected, Unreachable, WireError
 from janus_vit.planning.price import EnginePrice
 from janus_vit.scheduling.job import Batch, Job
@@ -68,10 +71,39 @@ def test_every_error_has_its_outcome(error, outcome):
     assert outcome_of(error) == outcome
 
 
+def test_readiness_is_what_the_cloud_tells_when_somebody_asks(metrics):
+    accepts = True
+    metrics.ready_while(lambda: accepts)
+    assert value(metrics, "janus_ready") == 1.0
+    accepts = False
+    assert value(metrics, "janus_ready") == 0.0
+
+
 def test_the_page_serves_the_metrics_and_a_taken_port_is_one_sentence(metrics):
-    metrics.ready(True)
+    metrics.ready_while(lambda: True)
     with MetricsPage(metrics, "127.0.0.1", 0) as page:
         with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics", timeout=5) as answer:
             assert b"janus_ready 1.0" in answer.read()
         with pytest.raises(InputError, match="choose a free port"):
             MetricsPage(metrics, "127.0.0.1", page.port)
+
+
+def test_connections_that_ask_for_nothing_hold_few_threads_and_do_not_keep_others_out(metrics):
+    with MetricsPage(metrics, "127.0.0.1", 0) as page:
+        silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(3 * metrics_page._MOST_REQUESTS)]
+        with urllib.request.urlopen(page.url, timeout=5) as answer:
+            assert b"janus_ready" in answer.read()
+        for connection in silent[: 2 * metrics_page._MOST_REQUESTS]:  # the oldest ones are cut
+            connection.settimeout(5.0)
+            assert connection.recv(1) == b""
+        assert len(page._server._open_until_s) <= metrics_page._MOST_REQUESTS
+        for connection in silent:
+            connection.close()
+
+
+def test_a_request_that_takes_too_long_is_cut(metrics, monkeypatch):
+    monkeypatch.setattr(metrics_page, "_REQUEST_S", 0.0)
+    with MetricsPage(metrics, "127.0.0.1", 0) as page, socket.create_connection(("127.0.0.1", page.port)) as slow:
+        slow.sendall(b"GET /metr")
+        slow.settimeout(5.0)
+        assert slow.recv(1) == b""

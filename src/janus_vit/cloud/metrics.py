@@ -1,14 +1,14 @@
-"""Prometheus metrics of a cloud, and the HTTP page that serves them. Knows no engine, queue or other network."""
+"""Prometheus metrics of a cloud. Knows no engine, queue or network."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from janus_vit.errors import DeadlineExceeded, InputError, JanusError, Rejected, Unreachable, WireError
+from janus_vit.errors import DeadlineExceeded, JanusError, Rejected, Unreachable, WireError
 from janus_vit.scheduling.job import Batch
 from janus_vit.scheduling.scheduler import Load
 
@@ -97,9 +97,9 @@ class CloudMetrics:
         self._children: dict[tuple[Counter, tuple[object, ...]], Counter] = {}
         self._lock = threading.Lock()
 
-    def ready(self, accepting: bool) -> None:
-        """Set whether requests are accepted."""
-        self._ready.set(accepting)
+    def ready_while(self, accepts: Callable[[], bool]) -> None:
+        """Report what this tells: whether requests are accepted."""
+        self._ready.set_function(lambda: float(accepts()))
 
     def request_ended(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
@@ -135,40 +135,3 @@ class CloudMetrics:
                 return _OTHERS
             self._listed.add(device)
             return device
-
-
-class MetricsPage:
-    """Serves `/metrics` over HTTP until it is closed.
-
-    Args:
-        metrics: the metrics to serve.
-        host: host to listen on.
-        port: port to listen on; 0 picks a free one, see `port`.
-
-    Raises:
-        InputError: the page cannot listen on the port.
-    """
-
-    def __init__(self, metrics: CloudMetrics, host: str, port: int) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, addr=host, registry=metrics.registry)
-        except OSError as error:
-            raise InputError(
-                f"metrics cannot be served on {host}:{port} ({error.strerror}): choose a free port"
-            ) from error
-        self.port: int = self._server.server_port
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/metrics"
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> MetricsPage:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

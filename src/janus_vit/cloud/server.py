@@ -12,10 +12,11 @@ from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.engine_half import Capacity, EngineHalf
 from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.metrics import CloudMetrics, MetricsPage, RequestRecord
+from janus_vit.cloud.metrics import CloudMetrics, RequestRecord
 from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortReservation
 from janus_vit.cloud.processes.remote import Record
 from janus_vit.cloud.watching.events import BatchRan, Event
+from janus_vit.cloud.watching.metrics_page import MetricsPage
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.registry import AUTO
@@ -89,7 +90,8 @@ class Cloud:
                 self._page.close()
             raise
         self.port = self._front.port
-        self.metrics.ready(True)
+        self._accepts = True
+        self.metrics.ready_while(lambda: self._accepts and self._front.serves)
 
     @property
     def capacity(self) -> Capacity:
@@ -125,7 +127,7 @@ class Cloud:
 
     def drain(self) -> None:
         """Refuse new requests, and wait for the admitted ones, at most `CloudConfig.drain_s` seconds."""
-        self.metrics.ready(False)
+        self._accepts = False
         self._front.drain()
         until_s = time.perf_counter() + self._config.drain_s
         while self._loop.load().waiting and time.perf_counter() < until_s:
@@ -136,7 +138,7 @@ class Cloud:
         if self._closed.is_set():
             return
         self._closed.set()
-        self.metrics.ready(False)
+        self._accepts = False
         self._loop.close()
         self._front.close()
         if self._page is not None:
@@ -174,6 +176,7 @@ class _OneProcess:
         self._server = GrpcServer(self._service, listen, engine.config, gate)
         self.port = self._server.port
         self.process_ids: list[int] = []
+        self.serves = True
 
     def drain(self) -> None:
         self._service.drain()
@@ -198,6 +201,10 @@ class _ManyProcesses:
     @property
     def process_ids(self) -> list[int]:
         return self._pool.process_ids
+
+    @property
+    def serves(self) -> bool:
+        return bool(self.process_ids)
 
     def drain(self) -> None:
         self._pool.drain()

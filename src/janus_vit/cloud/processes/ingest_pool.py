@@ -6,14 +6,12 @@ fail, and a new process replaces it.
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 
 import torch
 import torch.multiprocessing as multiprocessing
@@ -25,6 +23,7 @@ from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.processes.remote import Pipe, Record, RemoteBackend, RemoteSession
 from janus_vit.cloud.processes.shared_frames import largest_frame_bytes, slots_memory
+from janus_vit.cloud.processes.supervisor import Member, Supervisor
 from janus_vit.cloud.service import CloudService
 from janus_vit.errors import InputError, JanusError, Unreachable
 from janus_vit.planning.plan import ModelShape
@@ -32,7 +31,6 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire.messages import Greeting
 
-_LOG = logging.getLogger("janus_vit.cloud")
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
 
@@ -76,81 +74,74 @@ class IngestPool:
         self._on_record = on_record
         self._closed = threading.Event()
         self._context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
-        self._members: list[_Member | None] = [None] * setup.config.ingest_processes
+        self._supervisors: list[Supervisor] = []
         try:
-            self._members = [self._start(index) for index in range(len(self._members))]
+            for index in range(setup.config.ingest_processes):
+                self._supervisors.append(Supervisor(index, self._start, self._closed))
         except BaseException:
             self.close()
             raise
-        self._supervisors = [
-            threading.Thread(target=self._supervise, args=(index,), name=f"janus-supervisor-{index}", daemon=True)
-            for index in range(len(self._members))
-        ]
-        for supervisor in self._supervisors:
-            supervisor.start()
 
     @property
     def process_ids(self) -> list[int]:
         """Process numbers of the ingest processes that serve now."""
-        return [member.process.pid for member in self._members if member is not None and member.process.pid]
+        return [member.process.pid for member in self._members() if member.process.pid]
 
     def drain(self) -> None:
         """Refuse new requests; admitted ones are still answered."""
         self._closed.set()
-        for member in self._members:
-            if member is not None:
-                member.session.drain()
+        for member in self._members():
+            member.session.drain()
 
     def close(self) -> None:
         """Stop all processes."""
         self._closed.set()
-        for member in self._members:
-            if member is not None:
-                member.process.terminate()
-        for member in self._members:
-            if member is not None:
-                member.process.join(_STOP_TIMEOUT_S)
-                if member.process.is_alive():
-                    member.process.kill()
-                    member.process.join()
-                member.session.join()
+        members = self._members()
+        for member in members:
+            member.process.terminate()
+        for member in members:
+            member.process.join(_STOP_TIMEOUT_S)
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            member.session.join()
 
-    def _supervise(self, index: int) -> None:
-        """Wait for a process to end; start a new one unless the pool is closed."""
-        while (member := self._members[index]) is not None:
-            member.process.join()
-            if self._closed.is_set():
-                return
-            _LOG.error("ingest process %d ended with code %s: starting another", index, member.process.exitcode)
-            try:
-                self._members[index] = self._start(index)
-            except JanusError:
-                _LOG.exception("ingest process %d cannot be started again", index)
-                return
+    def _members(self) -> list[Member]:
+        return [member for supervisor in self._supervisors if (member := supervisor.member) is not None]
 
-    def _start(self, index: int) -> _Member:
-        ours, theirs = self._context.Pipe()
+    def _start(self, index: int) -> Member:
+        """Start a process, and wait until it serves.
+
+        Raises:
+            JanusError: it cannot start.
+        """
+        try:
+            return self._started(index)
+        except (OSError, RuntimeError) as error:  # torch has no shared memory left, or the system no process or file
+            reason = str(error).partition("\n")[0]
+            raise Unreachable(
+                f"the system does not let it start ({reason}): free memory, processes or files"
+            ) from error
+
+    def _started(self, index: int) -> Member:
         slots = self._setup.config.slots_per_process
         memory = slots_memory(slots, largest_frame_bytes(self._setup.shape))
+        ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve, args=(theirs, memory, self._setup), name=f"janus-ingest-{index}", daemon=True
         )
-        process.start()
-        theirs.close()
         try:
+            with theirs:
+                process.start()
             _wait_until_it_serves(ours)
         except BaseException:
-            process.kill()
-            process.join()
+            ours.close()
+            if process.pid is not None:
+                process.kill()
+                process.join()
             raise
         session = RemoteSession(index, ours, memory, self._loop, self._loop.load, self._on_record)
-        return _Member(process, session)
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    process: BaseProcess
-    session: RemoteSession
+        return Member(process, session)
 
 
 class PortReservation:
@@ -191,7 +182,7 @@ def _wait_until_it_serves(connection: Connection) -> None:
         raise Unreachable("an ingest process did not start in time")
     try:
         problem = connection.recv()
-    except EOFError as error:
+    except (EOFError, OSError) as error:
         raise Unreachable("an ingest process stopped while it started") from error
     if problem is not None:
         raise problem
