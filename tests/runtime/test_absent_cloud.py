@@ -127,6 +127,22 @@ def test_one_refusal_does_not_end_offloading_if_the_handshake_shows_the_same_mod
     assert notes == ["connected to cloud:1"]
 
 
+def test_a_cloud_that_does_not_know_the_device_any_more_gets_no_frame_until_it_does(notes):
+    alone, may_return = Joined(), Event()
+    pauses = (0.0 for _ in repeat(None) if may_return.wait(10))
+    search = CloudSearch(alone, Joined, "cloud:1", notes, pauses)
+    search.begin(required=True)
+    for _ in range(3):  # also those that were in flight
+        SearchedPolicy(search).observe(Sent("Unauthenticated: cloud:1 does not know this device: no token"))
+    assert search.policy is alone
+    assert notes[1:] == ["cloud:1 does not know this device: no token; until it does, frames stay on this device"]
+    notes.told.clear()
+    may_return.set()
+    notes.wait()
+    assert notes[2:] == ["connected to cloud:1"]
+    assert search.policy is not alone
+
+
 @pytest.mark.parametrize("fallback", [None, "Unreachable: gone", "Rejected: full"])
 def test_other_outcomes_start_no_search(notes, fallback):
     search = CloudSearch(ALONE, Joined, "cloud:1", notes, repeat(0.0))

@@ -1,7 +1,7 @@
 """A cloud that may be absent: the device runs alone, and uses the cloud from the moment at which it answers.
 
 A thread tries the handshake again and again. The device loop does not know of it: it sees a policy that has only local
-plans until the cloud is found, and again if the cloud turns out to run another model.
+plans until the cloud is found, and again if the cloud turns out to run another model or does not know the device any more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from random import Random
 from threading import Event, Lock, Thread
 
-from janus_vit.errors import JanusError, ModelMismatch, OtherModel
+from janus_vit.errors import JanusError, ModelMismatch, OtherModel, Unauthenticated
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.flights.calls import Call
@@ -19,7 +19,7 @@ from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire.messages import Greeting, Reply, Request
 
-_OTHER_MODEL = f"{OtherModel.__name__}: "
+_OTHER_MODEL, _UNKNOWN_DEVICE = (f"{error.__name__}: " for error in (OtherModel, Unauthenticated))
 THREAD_NAME = "janus-search"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -63,7 +63,7 @@ class CloudSearch:
         self._policy = alone
         self._changing = Lock()
         self._is_searching = False
-        self._was_found = False
+        self._is_told_found = False
         self._ended = Event()  # closed, or the cloud is refused for good
 
     @property
@@ -83,10 +83,18 @@ class CloudSearch:
             self._notify(f"{error}; until it answers, frames stay on this device")
             self._search()
 
-    def doubt(self) -> None:
-        """Use no cloud until a handshake shows that it still runs the same model."""
+    def doubt(self, problem: str | None = None) -> None:
+        """Use no cloud until a handshake shows that it still runs the same model, and knows this device.
+
+        Args:
+            problem: what to say until then, once.
+        """
         with self._changing:
             self._policy = self._alone
+            is_news = problem is not None and self._is_told_found
+            self._is_told_found = self._is_told_found and not is_news
+        if is_news:
+            self._notify(f"{problem}; until it does, frames stay on this device")
         self._search()
 
     def close(self) -> None:
@@ -118,8 +126,8 @@ class CloudSearch:
         joined = self._join()
         with self._changing:
             self._policy, self._is_searching = joined, False
-        if not self._was_found:
-            self._was_found = True
+            is_news, self._is_told_found = not self._is_told_found, True
+        if is_news:
             self._notify(f"connected to {self._address}")
 
     def _refuse(self, error: ModelMismatch) -> None:
@@ -130,7 +138,8 @@ class CloudSearch:
 
 
 class SearchedPolicy:
-    """The policy of a search, whichever it is at the moment. Doubts a cloud that refuses frames as another model's.
+    """The policy of a search, whichever it is at the moment. Doubts a cloud that refuses frames as another model's or
+    an unknown device's.
 
     Args:
         search: has the policy.
@@ -142,8 +151,12 @@ class SearchedPolicy:
     def observe(self, outcome: Outcome) -> None:
         """See `Policy.observe`."""
         self._search.policy.observe(outcome)
-        is_refused = outcome.refused and (outcome.fallback or "").startswith(_OTHER_MODEL)
-        if is_refused or any(_OTHER_MODEL in sentence for sentence in outcome.impossible):  # the reply came late
+        refusal = (outcome.fallback or "") if outcome.refused else ""
+        if refusal.startswith(_UNKNOWN_DEVICE):
+            self._search.doubt(refusal.removeprefix(_UNKNOWN_DEVICE))
+        elif refusal.startswith(_OTHER_MODEL) or any(
+            _OTHER_MODEL in sentence for sentence in outcome.impossible
+        ):  # the reply came late
             self._search.doubt()
 
     def choose(self, situation: Situation) -> Decision:

@@ -152,6 +152,25 @@ def test_a_token_in_clear_text_goes_to_no_proxy(serve, tmp_path, monkeypatch):
             proxy.accept()
 
 
+def test_a_device_whose_token_is_revoked_says_so_once_and_sends_no_more_frames(
+    model, serve, tmp_path, monkeypatch, make_profile, frames
+):
+    monkeypatch.setattr("janus_vit.cloud.access.watched._EVERY_S", 0.0)
+    monkeypatch.setattr("janus_vit.runtime.absent_cloud._FIRST_PAUSE_S", 3600.0)
+    token, tokens, told = new_token(), tmp_path / "tokens.txt", []
+    tokens.write_text(hash_line("robot-1", token) + "\n")
+    cloud = serve(Access(tokens=tokens))
+    options = {"policy": "cloud-jpeg", "sla_s": 5.0, "token": token, "notify": told.append}
+    with connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), **options) as device:
+        assert device.infer(frames[0]).fallback is None
+        tokens.write_text(hash_line("robot-2", new_token()) + "\n")
+        outcomes = [device.infer(frames[0]) for _ in range(3)]
+    assert outcomes[0].fallback.startswith("Unauthenticated: ")
+    assert [outcome.plan.is_local for outcome in outcomes[1:]] == [True, True]
+    assert len(told) == 2
+    assert "does not know this device: the call has no token that this cloud knows" in told[1]
+
+
 def test_a_cloud_that_strangers_reach_does_not_start_without_a_word(model, make_profile):
     before = threading.active_count()
     with pytest.raises(InputError, match="anyone could use this cloud"):
