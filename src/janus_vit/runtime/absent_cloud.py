@@ -1,7 +1,7 @@
 """A cloud that may be absent: the device runs alone, and uses the cloud from the moment at which it answers.
 
 A thread tries the handshake again and again. The device loop does not know of it: it sees a policy that has only local
-plans until the cloud is found, and again if the cloud turns out to run another model or does not know the device any more.
+plans until the cloud is found, and again if the cloud turns out to run another model or no longer knows the device.
 """
 
 from __future__ import annotations
