@@ -4,15 +4,18 @@ import http.client
 import os
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 from certificates import Authority
 
+from janus_vit.cloud.access.certificates import check_pair
 from janus_vit.cloud.metrics import CloudMetrics
 from janus_vit.cloud.watching.events import EventBuffer
+from janus_vit.errors import InputError
 from janus_vit.live_page.cloud_feed import CloudFeed
 from janus_vit.live_page.server import LivePage
-from janus_vit.live_page.tls import PageTls
+from janus_vit.live_page.tls import PageTls, watched_context
 
 TOKENS = {"secret": "operator"}
 PATIENCE_S = 10.0
@@ -107,3 +110,37 @@ def test_a_renewed_certificate_counts_without_a_restart_and_a_damaged_one_change
             except ssl.SSLCertVerificationError:
                 assert time.monotonic() < until_s
                 time.sleep(0.05)
+
+
+def test_a_new_authority_replaces_the_old_one_without_a_restart(feed, authority, tmp_path):
+    certificate, key = authority.pair(tmp_path, "page")
+    other = Authority("new authority")
+    old, new = authority.pair(tmp_path, "old"), other.pair(tmp_path, "new")
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(authority.pem)
+
+    def admits(browser):
+        try:
+            return ask(page, trusting(authority, browser))[0] == 200
+        except OSError:
+            return False
+
+    with LivePage(feed, "127.0.0.1:0", tls=PageTls(certificate, key, trusted)) as page:
+        assert (admits(old), admits(new)) == (True, False)
+        trusted.write_bytes(other.pem)
+        until_s = time.monotonic() + PATIENCE_S
+        while not admits(new):
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        assert not admits(old)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda key: key.write_text("half")])
+def test_files_that_change_while_they_are_read_are_a_sentence(authority, tmp_path, monkeypatch, change):
+    certificate, key = authority.pair(tmp_path, "page")
+    monkeypatch.setattr("janus_vit.live_page.tls.read_bytes", lambda path: change(key) if path == key else b"")
+    with pytest.raises(InputError, match="check both files"):
+        watched_context(PageTls(certificate, key))
+    monkeypatch.setattr("janus_vit.cloud.access.certificates.read_bytes", lambda path: b"")
+    with pytest.raises(InputError, match="check both files"):
+        check_pair(certificate, key)

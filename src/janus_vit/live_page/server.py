@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import threading
+from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from janus_vit.cloud.access.certificates import check_pair
-from janus_vit.cloud.access.watched import WatchedFiles
 from janus_vit.errors import InputError
-from janus_vit.live_page.tls import PageTls, followed
+from janus_vit.live_page.door import Door
+from janus_vit.live_page.tls import PageTls, watched_context
 from janus_vit.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
 
     from janus_vit.live_page.access import Identify
+    from janus_vit.live_page.broadcast import Broadcast
     from janus_vit.live_page.feed import Feed
 
-_CONNECTIONS = 64  # at once; a browser needs two
-_FIRST_REQUEST_S = 10.0  # a connection that sends no request within this time is cut
+_BACKLOG = 64
 _GRACE_S = 1.0
 _STEP_S = 0.05
 _LARGEST_PORT = 65_535
@@ -50,20 +49,18 @@ class LivePage:
         from janus_vit.live_page.access import Access
         from janus_vit.live_page.app import make_app
         from janus_vit.live_page.broadcast import Broadcast
+        from janus_vit.live_page.protocol import PromptProtocol
 
-        if tls is not None:
-            check_pair(tls.certificates, tls.key)
+        context = None if tls is None else watched_context(tls).value
         host = listen.rpartition(":")[0]
         self._socket = _bound(listen)
-        self._socket.listen(_CONNECTIONS)
+        self._socket.listen(_BACKLOG)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
         access = Access(identify, self.port, certified)
         self._broadcast = Broadcast(feed)
-        self._server = _server(make_app(feed, self._broadcast, access, secure=tls is not None), tls)
-        self._server.config.load()
-        context = self._server.config.ssl
-        self._files = None if tls is None or context is None else followed(tls, context)
+        self._server = _server(make_app(feed, self._broadcast, access, secure=tls is not None))
+        self._door = Door(self._socket, partial(PromptProtocol, self._server), context)
         self._thread = threading.Thread(target=self._serve, name="janus-page", daemon=True)
         self._thread.start()
 
@@ -81,57 +78,37 @@ class LivePage:
         self.close()
 
     def _serve(self) -> None:
-        asyncio.run(_run(self._server, self._socket, self._broadcast, self._files))
+        asyncio.run(_run(self._server, self._door, self._broadcast))
+        self._socket.close()
 
 
-async def _run(
-    server: uvicorn.Server, listening: socket.socket, broadcast: Any, files: WatchedFiles[None] | None
-) -> None:
-    updates = asyncio.create_task(broadcast.run())
-    serving = asyncio.create_task(server.serve([listening]))
+async def _run(server: uvicorn.Server, door: Door, broadcast: Broadcast) -> None:
+    background = [asyncio.create_task(door.run()), asyncio.create_task(broadcast.run())]
+    serving = asyncio.create_task(server.serve(sockets=[]))  # those that the door lets in
     while not server.should_exit and not serving.done():
         await asyncio.sleep(_STEP_S)
-        if files is not None:
-            files.value()
     broadcast.close()
-    updates.cancel()
-    await asyncio.gather(updates, serving, return_exceptions=True)
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, serving, return_exceptions=True)
 
 
-def _server(app: Any, tls: PageTls | None) -> uvicorn.Server:
+def _server(app: Any) -> uvicorn.Server:
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class ImpatientProtocol(H11Protocol):
-        """Cuts connections that send no request."""
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.loop.call_later(_FIRST_REQUEST_S, self._cut_if_silent)
-
-        def _cut_if_silent(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
-                self.transport.abort()
-
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=ImpatientProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            h11_max_incomplete_event_size=16_384,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=int(_GRACE_S),
-            ssl_certfile=None if tls is None else tls.certificates,
-            ssl_keyfile=None if tls is None else tls.key,
-            ssl_ca_certs=None if tls is None or tls.client_ca is None else str(tls.client_ca),
-            ssl_cert_reqs=ssl.CERT_NONE if tls is None or tls.client_ca is None else ssl.CERT_REQUIRED,
-        )
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=16_384,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=int(_GRACE_S),
     )
+    config.load()
+    return uvicorn.Server(config)
 
 
 def check_page(listen: str, anonymous: bool, encrypted: bool) -> None:

@@ -1,4 +1,4 @@
-"""TLS of a live page: its certificate, which may be renewed while it serves, and those of browsers."""
+"""TLS of a live page: its certificate and the authority of browsers, which may both be renewed while it serves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from janus_vit.cloud.access.certificates import check_pair
-from janus_vit.cloud.access.watched import WatchedFiles
+from janus_vit.cloud.access.certificates import load_authorities, load_pair
+from janus_vit.cloud.access.watched import WatchedFiles, read_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,25 @@ class PageTls:
     client_ca: Path | None = None
 
 
-def followed(tls: PageTls, context: ssl.SSLContext) -> WatchedFiles[None]:
-    """Load the certificate into a context, and again when its files have changed and somebody asks for the value.
+def watched_context(tls: PageTls) -> WatchedFiles[ssl.SSLContext]:
+    """What the server's side of a handshake needs: a new context whenever a file has changed.
 
     Args:
         tls: the files.
-        context: of the server; connections that are open keep the certificate that they have.
 
     Raises:
         InputError: the files cannot be used.
     """
+    files = [tls.certificates, tls.key, *([] if tls.client_ca is None else [tls.client_ca])]
 
-    def load() -> None:
-        check_pair(tls.certificates, tls.key)
-        context.load_cert_chain(tls.certificates, tls.key)
+    def load() -> ssl.SSLContext:
+        for file in files:
+            read_bytes(file)  # a sentence about a file that is missing or large
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        load_pair(context, tls.certificates, tls.key)
+        if tls.client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            load_authorities(context, tls.client_ca)
+        return context
 
-    return WatchedFiles([tls.certificates, tls.key], load)
+    return WatchedFiles(files, load)

@@ -50,11 +50,20 @@ def check_authorities(path: Path) -> bytes:
         InputError: the file cannot be read, or holds no certificate.
     """
     pem = read_bytes(path)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError as error:
-        raise InputError(f"{path}: holds no certificate in PEM form: check the file") from error
+    load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
     return pem
+
+
+def load_authorities(context: ssl.SSLContext, path: Path) -> None:
+    """Let a context trust the authorities of a file, PEM.
+
+    Raises:
+        InputError: the file cannot be read, or holds no certificate.
+    """
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        raise InputError(f"{path}: holds no certificate in PEM form: check the file") from error
 
 
 def check_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
@@ -64,11 +73,20 @@ def check_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
         InputError: a file cannot be read, or the key is not that of the certificate.
     """
     pair = read_bytes(certificate), read_bytes(key)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password(key))
-    except ssl.SSLError as error:
-        raise InputError(f"{certificate} and {key} are not a PEM certificate and its key: check both files") from error
+    load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
     return pair
+
+
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Let a context show a certificate chain, PEM.
+
+    Raises:
+        InputError: a file cannot be read, or the key is not that of the certificate.
+    """
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password(key))
+    except OSError as error:
+        raise InputError(f"{certificate} and {key} are not a PEM certificate and its key: check both files") from error
 
 
 def _no_password(key: Path) -> Any:

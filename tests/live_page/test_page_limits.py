@@ -1,0 +1,123 @@
+"""Strangers at the page: connections that say nothing, half requests, and answers that nobody reads."""
+
+import http.client
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+from certificates import Authority
+
+from janus_vit.cloud.metrics import CloudMetrics
+from janus_vit.cloud.watching.events import EventBuffer
+from janus_vit.live_page.cloud_feed import CloudFeed
+from janus_vit.live_page.server import LivePage
+from janus_vit.live_page.tls import PageTls
+
+PATIENCE_S = 10.0
+ANSWERED = b"GET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
+FORM = b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+
+
+@pytest.fixture
+def feed():
+    return CloudFeed(EventBuffer(), CloudMetrics().registry, "page")
+
+
+@pytest.fixture
+def sockets():
+    with ExitStack() as stack:
+        yield stack
+
+
+def connected(sockets, page, host="127.0.0.1"):
+    made = socket.create_connection(("127.0.0.1", page.port), PATIENCE_S, (host, 0))
+    return sockets.enter_context(made)
+
+
+def is_cut(connection):
+    """Whether the page ends a connection, after whatever it sends, before our patience does."""
+    try:
+        while connection.recv(65_536):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+def is_served(page, host="127.0.0.1"):
+    browser = http.client.HTTPConnection("127.0.0.1", page.port, PATIENCE_S, (host, 0))
+    try:
+        browser.request("GET", "/page.css")
+        return browser.getresponse().status == 200
+    except (http.client.HTTPException, ConnectionError):
+        return False
+    finally:
+        browser.close()
+
+
+def soon(condition):
+    until_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_connections_without_a_handshake_are_counted_and_cut(feed, sockets, tmp_path, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.door._CONNECTIONS", 3)
+    monkeypatch.setattr("janus_vit.live_page.door._HANDSHAKE_S", 0.3)
+    with LivePage(feed, "127.0.0.1:0", tls=PageTls(*Authority().pair(tmp_path, "page"))) as page:
+        for _ in range(2):  # the places are free again after the first three
+            silent = [connected(sockets, page) for _ in range(3)]
+            above = connected(sockets, page)
+            assert is_cut(above)
+            assert all(is_cut(each) for each in silent)
+
+
+def test_one_address_leaves_room_for_others(feed, sockets, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.door._CONNECTIONS_OF_ADDRESS", 2)
+    with LivePage(feed, "127.0.0.1:0") as page:
+        held = [connected(sockets, page) for _ in range(2)]
+        assert not is_served(page)
+        assert is_served(page, "127.0.0.2")
+        held[0].close()
+        assert soon(lambda: is_served(page))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HT", FORM, FORM + b"tok", ANSWERED + b"GET / HT", FORM.replace(b"/token", b"/history") + b"tok"],
+)
+def test_a_request_that_is_not_complete_in_time_is_cut(feed, sockets, monkeypatch, sent):
+    monkeypatch.setattr("janus_vit.live_page.protocol._REQUEST_S", 0.2)
+    monkeypatch.setattr("janus_vit.live_page.protocol._ANSWER_S", 0.2)
+    with LivePage(feed, "127.0.0.1:0", identify={}.get) as page:
+        connection = connected(sockets, page)
+        connection.sendall(sent)
+        assert is_cut(connection)
+
+
+def test_events_outlast_the_time_of_a_request(feed, sockets, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.protocol._REQUEST_S", 0.2)
+    with LivePage(feed, "127.0.0.1:0") as page:
+        connection = connected(sockets, page)
+        connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while received.count(b"data: ") < 2:
+            received += connection.recv(65_536)
+
+
+def test_answers_that_nobody_reads_are_not_kept(feed, sockets, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.door._CONNECTIONS", 1)
+    monkeypatch.setattr("janus_vit.live_page.protocol._ANSWER_S", 0.2)
+    with LivePage(feed, "127.0.0.1:0") as page:
+        deaf = sockets.enter_context(socket.socket())
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.settimeout(PATIENCE_S)
+        deaf.connect(("127.0.0.1", page.port))
+        deaf.sendall(ANSWERED.replace(b"page.css", b"page.js") * 600)
+        assert soon(lambda: is_served(page))
