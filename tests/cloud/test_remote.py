@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from janus_vit.cloud.backend import Finished, Frame
+from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
 from janus_vit.cloud.processes.shared_frames import SharedFrames, read_frame, slots_memory
 from janus_vit.errors import Rejected
@@ -55,12 +56,12 @@ class Backend:
 
     def __init__(self):
         self.jobs, self.starts, self.finish, self.cancelled = [], [], [], []
-        self.refuses = False
+        self.refusal = None
         self._changed = threading.Condition()
 
     def submit(self, job, start, on_finished):
-        if self.refuses:
-            raise Rejected("too many")
+        if self.refusal is not None:
+            raise self.refusal
         with self._changed:
             self.jobs.append(job)
             self.starts.append(start)
@@ -129,10 +130,31 @@ def test_jobs_of_different_processes_never_share_an_id(ends):
 
 
 def test_a_refusal_of_the_scheduler_comes_back_as_one(ends):
-    ends.backend.refuses = True
+    ends.backend.refusal = Rejected("too many")
     finished, told = ends.submit(1)
     assert told.wait(PATIENCE_S)
     assert isinstance(finished[0].error, Rejected)
+
+
+def test_a_job_for_which_the_engine_has_no_memory_is_refused_and_the_next_one_is_computed(ends, caplog):
+    ends.backend.refusal = torch.OutOfMemoryError("CUDA out of memory\nmore lines")
+    finished, told = ends.submit(1)
+    assert told.wait(PATIENCE_S)
+    assert isinstance(finished[0].error, Rejected)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a request could not be queued: OutOfMemoryError: CUDA out of memory"
+    ]
+    ends.backend.refusal = None
+    ends.submit(2)
+    ends.backend.wait(lambda: ends.backend.jobs)
+
+
+def test_a_record_that_cannot_be_passed_on_does_not_keep_jobs_from_the_engine(ends, caplog):
+    ends.session._on_record = None  # calling it fails
+    ends.pipe.send(RequestRecord("camera", "answered", 1))
+    ends.submit(1)
+    ends.backend.wait(lambda: ends.backend.jobs)
+    assert "a message of an ingest process failed: TypeError" in caplog.text
 
 
 def test_a_cancelled_job_is_dropped_there_and_gives_its_slot_back(ends):

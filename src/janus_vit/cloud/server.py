@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
+from typing import TypeVar
 
 from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.engine_half import Capacity, EngineHalf
@@ -28,8 +30,10 @@ from janus_vit.scheduling.scheduler import Load
 from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.messages import Greeting
 
+_LOG = logging.getLogger("janus_vit.cloud")
 _POLL_S = 0.02
 _GRACE_S = 1.0  # time for answers that are being sent
+T = TypeVar("T")
 
 
 class Cloud:
@@ -146,18 +150,15 @@ class Cloud:
 
     def _record(self, record: Record) -> None:
         if isinstance(record, RequestTrace):
-            if self._on_trace is not None:
-                self._on_trace(record)
+            _tell(self._on_trace, record)
             return
         if isinstance(record, RequestRecord):
             self.metrics.request_ended(record)
-        if self._on_event is not None:
-            self._on_event(record)
+        _tell(self._on_event, record)
 
     def _batch_ran(self, batch: Batch, elapsed_s: float, load: Load) -> None:
         self.metrics.batch_ran(batch, elapsed_s, load)
-        if self._on_event is not None:
-            self._on_event(BatchRan(len(batch.jobs), elapsed_s, load.expected_wait_s, load.waiting))
+        _tell(self._on_event, BatchRan(len(batch.jobs), elapsed_s, load.expected_wait_s, load.waiting))
 
     def __enter__(self) -> Cloud:
         return self
@@ -166,6 +167,16 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _tell(watcher: Callable[[T], None] | None, news: T) -> None:
+    """Tell a watcher, if there is one. If it fails, the cloud goes on."""
+    if watcher is None:
+        return
+    try:
+        watcher(news)
+    except Exception as error:
+        _LOG.error("on_event or on_trace failed: %s: %s", type(error).__name__, error)
 
 
 class _OneProcess:

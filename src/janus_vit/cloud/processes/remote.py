@@ -6,6 +6,7 @@ pipe closes, and its session cancels the jobs of that process only.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -21,12 +22,13 @@ from torch import Tensor
 from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.processes.shared_frames import FrameRef, SharedFrames, read_frame
-from janus_vit.errors import JanusError, Overloaded, Unreachable
+from janus_vit.errors import JanusError, Overloaded, Rejected, Unreachable
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
 from janus_vit.tracing.request_spans import RequestTrace
 from janus_vit.wire.stream_report import StreamReport
 
+_LOG = logging.getLogger("janus_vit.cloud")
 _SESSION_IDS = 1 << 40  # number of job ids reserved for each session
 _ASK_EVERY_S = 0.05  # devices need no news of the load more often
 
@@ -230,6 +232,16 @@ class RemoteSession:
 
     def _serve(self) -> None:
         while (message := self._pipe.receive()) is not None:
+            self._handle(message)
+        self._pipe.close()
+        with self._lock:
+            abandoned = list(self._running)
+            self._running.clear()
+        for job_id in abandoned:
+            self._backend.cancel(self._first_id + job_id)
+
+    def _handle(self, message: Message) -> None:
+        try:
             if isinstance(message, Submit):
                 self._submit(message)
             elif isinstance(message, Cancel):
@@ -238,12 +250,8 @@ class RemoteSession:
                 self._pipe.send(LoadReport(self._load()))
             elif isinstance(message, Record):
                 self._on_record(message)
-        self._pipe.close()
-        with self._lock:
-            abandoned = list(self._running)
-            self._running.clear()
-        for job_id in abandoned:
-            self._backend.cancel(self._first_id + job_id)
+        except Exception as error:  # the next messages may be those of other devices
+            _LOG.error("a message of an ingest process failed: %s", _described(error))
 
     def _submit(self, message: Submit) -> None:
         job_id = message.job.id
@@ -256,6 +264,10 @@ class RemoteSession:
             )
         except JanusError as error:
             self._report(job_id, Finished(None, error, 0.0, self._load()))
+        except Exception as error:  # for example, the engine's device has no memory for the frame
+            _LOG.error("a request could not be queued: %s", _described(error))
+            refusal = Rejected("the engine failed on this request; the cloud's log says why")
+            self._report(job_id, Finished(None, refusal, 0.0, self._load()))
 
     def _cancel(self, job_id: int) -> None:
         self._backend.cancel(self._first_id + job_id)
@@ -268,3 +280,8 @@ class RemoteSession:
                 return
             self._running.discard(job_id)
         self._pipe.send(JobEnded(job_id, finished))
+
+
+def _described(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
