@@ -15,7 +15,7 @@ from grpc_health.v1.health import aio as health
 from janus_vit.cloud.access.connections import ConnectionGuard, Roster, allow_many_files
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.access.limits import Ledger
-from janus_vit.cloud.access.memory import UNREAD_BYTES, limits_of
+from janus_vit.cloud.access.memory import UNREAD_BYTES, limits_of, limits_of_strangers
 from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.grpc_handlers import Handlers
@@ -115,7 +115,8 @@ class GrpcServer:
         allow_many_files()
         self._server = grpc.aio.server(options=self._options())
         roster = Roster()
-        door = Door(self._gate, Ledger(self._limits), roster, self._largest_bytes, lambda: guard.wake())
+        ledger, strangers = Ledger(self._limits), Ledger(limits_of_strangers(self._limits, self._largest_bytes))
+        door = Door(self._gate, ledger, strangers, roster, self._largest_bytes, lambda: guard.wake())
         traces = ContinuedTraces(self._config.traces_per_s)
         handlers = Handlers(self._answers, self._health, door, self._service.largest_body_bytes, traces)
         self._server.add_generic_rpc_handlers((handlers,))

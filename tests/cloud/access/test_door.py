@@ -3,6 +3,7 @@
 import socket
 import struct
 import time
+from contextlib import ExitStack
 from functools import partial
 
 import grpc
@@ -11,13 +12,17 @@ from cloud_requests import image_request, token_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from janus_vit.cloud.access import connections, limits, memory
-from janus_vit.cloud.access.settings import Access
+from janus_vit.cloud.access.door import Door
+from janus_vit.cloud.access.limits import Ledger, Limits
+from janus_vit.cloud.access.memory import limits_of_strangers
+from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.access.tokens import hash_line, new_token
 from janus_vit.cloud.server import Cloud
+from janus_vit.errors import Rejected
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.answer_check import Outputs
-from janus_vit.wire.messages import serialise_request
+from janus_vit.wire.messages import HEADER_BYTES, serialise_request
 from janus_vit.wire.rpc import HELLO, INFER, MESSAGE_BYTES, PROBE
 
 OWN = [("grpc.use_local_subchannel_pool", 1)]
@@ -42,6 +47,19 @@ def honest(cloud):
     transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), token=HONEST)
     yield transport
     transport.close()
+
+
+class AnyCall:
+    """gRPC's context of a call on a connection of its own."""
+
+    def __init__(self, port):
+        self._port = port
+
+    def peer(self):
+        return f"ipv4:127.0.0.1:{self._port}"
+
+    def invocation_metadata(self):
+        return ()
 
 
 def channel_to(cloud):
@@ -137,6 +155,23 @@ def test_health_checks_need_no_token_and_watching_does(cloud):
         assert refused.value.code().name == "UNAUTHENTICATED"
         watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=5.0, metadata=metadata(HONEST))
         assert next(watched).status == serving
+
+
+def test_health_checks_of_strangers_take_no_calls_and_no_memory_from_devices():
+    devices = Ledger(
+        Limits(calls=2, calls_per_client=2, calls_per_s=9.0, memory_bytes=4_000, memory_per_client_bytes=4_000)
+    )
+    strangers = Ledger(limits_of_strangers(memory.limits_of(CloudConfig(), 1_000)[0], 1_000))
+    door = Door(Gate(Access()), devices, strangers, connections.Roster(), 1_000, lambda: None)
+    with ExitStack() as open_calls:
+        for port in range(1_000, 1_064):
+            open_calls.enter_context(door.enter(AnyCall(port), HEADER_BYTES, known=False))
+        with pytest.raises(Rejected, match="too many requests in flight"):
+            open_calls.enter_context(door.enter(AnyCall(999), HEADER_BYTES, known=False))
+        for port in (1, 2):
+            open_calls.enter_context(door.enter(AnyCall(port), 500))
+    with door.enter(AnyCall(3), HEADER_BYTES, known=False):
+        pass
 
 
 def test_a_method_that_does_not_exist_is_refused(cloud):

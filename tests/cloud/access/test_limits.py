@@ -3,7 +3,7 @@
 import pytest
 
 from janus_vit.cloud.access.limits import Ledger, Limits, TooManyCalls, receive_limit_s
-from janus_vit.cloud.access.memory import limits_of
+from janus_vit.cloud.access.memory import limits_of, limits_of_strangers
 from janus_vit.errors import Rejected
 from janus_vit.scheduling.config import CloudConfig
 
@@ -101,3 +101,13 @@ def test_limits_follow_the_memory_and_the_number_of_processes():
     assert split.memory_bytes == calls.memory_bytes // 4
     poor, few = limits_of(CloudConfig(memory_bytes=1), body_bytes)
     assert (poor.memory_bytes, few.total) == (8 * 3 * body_bytes, 64)
+
+
+@pytest.mark.parametrize(("memory_bytes", "calls"), [(1 << 33, 64), (1 << 25, 8)])
+def test_health_checks_of_all_strangers_hold_no_more_than_one_caller(memory_bytes, calls):
+    body_bytes = 1 << 20
+    limits, _ = limits_of(CloudConfig(memory_bytes=memory_bytes), body_bytes)
+    strangers = limits_of_strangers(limits, body_bytes)
+    assert strangers.calls == calls
+    assert strangers.calls * body_bytes <= max(limits.memory_per_client_bytes, 8 * body_bytes)
+    assert strangers.calls_per_client < strangers.calls

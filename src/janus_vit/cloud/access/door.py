@@ -45,6 +45,7 @@ class Door:
     Args:
         gate: identifies callers.
         ledger: what each of them uses.
+        strangers: what callers use that need not prove who they are; they take nothing from the others.
         roster: what is known of each connection.
         stream_bytes: largest message that gRPC lets in, whatever was announced; also that of a decoded frame.
         on_doomed: called when a connection has to go.
@@ -55,6 +56,7 @@ class Door:
         self,
         gate: Gate,
         ledger: Ledger,
+        strangers: Ledger,
         roster: Roster,
         stream_bytes: int,
         on_doomed: Callable[[], None],
@@ -62,6 +64,7 @@ class Door:
     ) -> None:
         self._gate = gate
         self._ledger = ledger
+        self._strangers = strangers
         self._roster = roster
         self._stream_bytes = stream_bytes
         self._on_doomed = on_doomed
@@ -74,7 +77,8 @@ class Door:
         Args:
             context: gRPC's context of the call.
             largest_bytes: largest message of its method; a call that does not announce a size may send this much.
-            known: whether the caller has to prove who it is, if the cloud asks for that.
+            known: whether the caller has to prove who it is, if the cloud asks for that. A call of others reserves its
+                message alone.
 
         Raises:
             Unauthenticated: the caller is unknown.
@@ -85,12 +89,13 @@ class Door:
         headers = dict(context.invocation_metadata() or ())
         offender = network_of(peer[0])
         now_s = self._now()
+        ledger, stream_bytes = (self._ledger, self._stream_bytes) if known else (self._strangers, 0)
         try:
             caller = self._gate.identify(context, headers.get("authorization"), known)
             offender = caller.name
             size_bytes = _announced(headers.get(MESSAGE_BYTES), largest_bytes)
-            memory_bytes = 2 * size_bytes + self._stream_bytes
-            self._ledger.begin(caller.name, memory_bytes, now_s)
+            memory_bytes = 2 * size_bytes + stream_bytes
+            ledger.begin(caller.name, memory_bytes, now_s)
         except (Unauthenticated, TooManyCalls, WireError):
             self._strike(peer, offender, now_s)
             raise
@@ -104,8 +109,8 @@ class Door:
             self._strike(peer, offender, now_s)
             raise
         finally:
-            self._ledger.charge(caller.name, visit.decode_s, valid)
-            self._ledger.end(caller.name, memory_bytes)
+            ledger.charge(caller.name, visit.decode_s, valid)
+            ledger.end(caller.name, memory_bytes)
 
     def held_s(self, context: Any) -> float:
         """How long to wait before a caller is told that its call was refused."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from janus_vit.cloud.access.connections import ConnectionLimits
 from janus_vit.cloud.access.limits import Limits
 from janus_vit.scheduling.config import CloudConfig
+from janus_vit.wire.messages import HEADER_BYTES
 
 UNREAD_BYTES = 131_072  # that a stream may send before its call is admitted
 _LEAST_CONNECTIONS, _LEAST_REQUESTS = 64, 8  # below these a cloud is of no use
 _CLIENTS_THAT_FILL_IT = 8
+_MOST_CHECKS, _CHECKS_PER_CLIENT = 64, 4  # health checks that are open at once
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -40,6 +42,25 @@ def limits_of(config: CloudConfig, largest_body_bytes: int) -> tuple[Limits, Con
             total=min(config.connections_at_once, max(connections, _LEAST_CONNECTIONS)),
             per_client=config.connections_per_client,
         ),
+    )
+
+
+def limits_of_strangers(limits: Limits, largest_body_bytes: int) -> Limits:
+    """Limits of health checks, which anybody may ask for: all together use no more memory than one caller.
+
+    Their messages are small. If somebody sends larger ones, the number of open calls bounds what gRPC holds.
+
+    Args:
+        limits: limits of the other calls of this process.
+        largest_body_bytes: largest body of a request, which gRPC lets in.
+    """
+    calls = min(_MOST_CHECKS, max(_LEAST_REQUESTS, limits.memory_per_client_bytes // largest_body_bytes))
+    return Limits(
+        calls=calls,
+        calls_per_client=_CHECKS_PER_CLIENT,
+        calls_per_s=limits.calls_per_s,
+        memory_bytes=2 * HEADER_BYTES * calls,
+        memory_per_client_bytes=2 * HEADER_BYTES * _CHECKS_PER_CLIENT,
     )
 
 
