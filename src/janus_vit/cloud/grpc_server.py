@@ -112,8 +112,7 @@ class GrpcServer:
     async def _run(self, started: Future[int]) -> None:
         self._stopping = asyncio.Event()
         self._health = health.HealthServicer()
-        allow_many_files()
-        self._server = grpc.aio.server(options=self._options())
+        self._server = grpc.aio.server(options=self._options(most_connections=allow_many_files()))
         roster = Roster()
         ledger, strangers = Ledger(self._limits), Ledger(limits_of_strangers(self._limits, self._largest_bytes))
         door = Door(self._gate, ledger, strangers, roster, self._largest_bytes, lambda: guard.wake())
@@ -145,7 +144,7 @@ class GrpcServer:
             ) from error
         return port
 
-    def _options(self) -> list[tuple[str, int]]:
+    def _options(self, most_connections: int) -> list[tuple[str, int]]:
         renewal = [("grpc.max_connection_age_ms", _RENEW_MS)] if self._gate.by_certificate else []
         return [
             *CONNECTION,
@@ -158,7 +157,7 @@ class GrpcServer:
             ("grpc.max_concurrent_streams", max(1, self._limits.calls_per_client // 2)),
             ("grpc.server.max_pending_requests", _MOST_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
-            ("grpc.max_allowed_incoming_connections", 2 * self._connection_limits.total),
+            ("grpc.max_allowed_incoming_connections", min(2 * self._connection_limits.total, most_connections)),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ]

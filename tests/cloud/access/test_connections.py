@@ -1,7 +1,12 @@
 """Which connections stay: plain data first, then real sockets of a server in this process."""
 
+import errno
+import os
+import resource
 import socket
 import threading
+
+import pytest
 
 from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.access.connections import (
@@ -10,6 +15,7 @@ from janus_vit.cloud.access.connections import (
     Roster,
     Seen,
     Sockets,
+    allow_many_files,
     plain_address,
     to_cut,
 )
@@ -138,3 +144,47 @@ def test_a_guard_cuts_a_doomed_connection_at_once():
             assert client.recv(1) == b""
         guard.close()
     assert "janus-guard" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_guard_goes_on_when_no_file_is_left_for_a_moment(monkeypatch):
+    roster, failed, listdir = Roster(), threading.Event(), os.listdir
+
+    def no_file_left(path):
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EMFILE, "too many open files")
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", no_file_left)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        guard = ConnectionGuard(server.getsockname()[1], roster, LIMITS)
+        accepted, _ = server.accept()
+        with accepted:
+            guard.wake()
+            assert failed.wait(5.0)
+            while not roster.strike(client.getsockname(), "flood", guard._now()):
+                pass
+            guard.wake()
+            client.settimeout(5.0)
+            assert client.recv(1) == b""
+        guard.close()
+
+
+def test_a_connection_that_could_not_be_looked_at_is_found_the_next_time(monkeypatch):
+    def no_file_left(number):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        sockets = Sockets(server.getsockname()[1])
+        with server.accept()[0]:
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "dup", no_file_left)
+                assert sockets.peers() == {}
+            assert list(sockets.peers()) == [client.getsockname()]
+
+
+@pytest.mark.parametrize(("allowed", "connections"), [(256, 128), (100, 50), (1 << 20, 65_536 - 128)])
+def test_connections_leave_files_for_the_cloud_itself(monkeypatch, allowed, connections):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (allowed, allowed))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: None)
+    assert allow_many_files() == connections

@@ -27,7 +27,7 @@ _BOXED_S = 5.0  # after too many strikes, each further one ends the connection
 _STRIKES_HELD, _HELD_S = 16.0, 4.0  # recent strikes of an offender after which refusals are told late, and how late
 _MOST_OFFENDERS = 4_096
 _FILES = "/proc/self/fd"
-_MOST_FILES = 65_536
+_MOST_FILES, _OWN_FILES = 65_536, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +182,14 @@ class Sockets:
         self._files: dict[str, tuple[str, Peer | None]] = {}  # number: identity of the file, peer
 
     def peers(self) -> dict[Peer, int]:
-        """Each connection with the number of its file."""
+        """Each connection with the number of its file.
+
+        Raises:
+            OSError: the files cannot be listed, since the process has no file left for the list.
+        """
         files = {}
         for name in os.listdir(_FILES):
-            with suppress(OSError):
+            with suppress(OSError):  # not connected, closed meanwhile, or no file left: the next patrol asks again
                 target = os.readlink(f"{_FILES}/{name}")
                 if target.startswith("socket:"):
                     known = self._files.get(name)
@@ -200,11 +204,8 @@ class Sockets:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _peer(self, number: int) -> Peer | None:
-        try:
-            with socket.socket(fileno=os.dup(number)) as sock:
-                return self._peer_of(sock)
-        except OSError:  # not connected, or closed meanwhile
-            return None
+        with socket.socket(fileno=os.dup(number)) as sock:
+            return self._peer_of(sock)
 
     def _peer_of(self, sock: socket.socket) -> Peer | None:
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.getsockname()[1] != self._port:
@@ -258,7 +259,8 @@ class ConnectionGuard:
         while not self._closed:
             self._wake.wait(_EVERY_S)
             self._wake.clear()
-            self._patrol()
+            with suppress(OSError):  # the process has no file left: the next patrol may find one
+                self._patrol()
 
     def _patrol(self) -> None:
         numbers = self._sockets.peers()
@@ -267,9 +269,14 @@ class ConnectionGuard:
             self._sockets.cut(peer, numbers[peer])
 
 
-def allow_many_files() -> None:
-    """Let this process open as many files as the system allows it, since each connection is one."""
+def allow_many_files() -> int:
+    """Let this process open as many files as the system allows it, since each connection is one.
+
+    Returns:
+        How many of them connections may be; the others are for the cloud itself.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(most - _OWN_FILES, most // 2)
