@@ -1,7 +1,9 @@
 """The page over HTTP: who gets in, what it shows, updates twice a second, and text from devices that stays text."""
 
+import gzip
 import http.client
 import json
+import socket
 import urllib.parse
 
 import pytest
@@ -26,7 +28,9 @@ def ask(page, path="/", method="GET", body=None, **headers):
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     streamed = answer.status == 200 and path == "/events"
-    text = (answer.readline() if streamed else answer.read()).decode()
+    text = answer.readline() if streamed else answer.read()
+    if answer.headers["content-encoding"] != "gzip":
+        text = text.decode()
     connection.close()
     return answer.status, dict(answer.headers.items()), text
 
@@ -135,6 +139,30 @@ def test_a_revoked_token_ends_its_sessions(guarded, tokens):
 
 def test_a_form_that_is_too_large_is_refused(guarded):
     assert ask(guarded, "/token", "POST", b"token=" + bytes(10_000))[0] == 413
+
+
+def test_a_form_that_never_arrives_is_no_traceback(guarded, caplog):
+    with socket.create_connection(("127.0.0.1", guarded.port), 10) as browser:
+        browser.sendall(b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        browser.shutdown(socket.SHUT_WR)
+        assert browser.recv(1) == b""
+    assert ask(guarded)[0] == 401  # the page has seen the end of the other request
+    assert not caplog.records
+
+
+def test_answers_are_compressed_for_those_who_can_read_them(page):
+    plain, zipped = (ask(page, "/history", Accept_Encoding=encoding) for encoding in ("identity", "gzip"))
+    assert gzip.decompress(zipped[2]) == plain[2].encode()
+
+
+def test_one_token_that_asks_without_pause_is_refused_alone(guarded, tokens, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.broadcast.PERIOD_S", 60)
+    tokens["other"] = "other operator"
+    statuses = [
+        ask(guarded, path, Authorization="Bearer secret")[0] for path in ("/history", "/records", "/metrics") * 6
+    ]
+    assert 429 in statuses
+    assert ask(guarded, "/history", Authorization="Bearer other")[0] == 200
 
 
 def test_sessions_are_bounded_and_the_oldest_ends():

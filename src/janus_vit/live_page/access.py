@@ -43,17 +43,18 @@ class Access:
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request has a valid session, or a valid token as "Authorization: Bearer TOKEN"."""
-        if self.anonymous:
-            return True
+        return self.anonymous or self.caller(headers, cookies) is not None
+
+    def caller(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> str | None:
+        """Name that belongs to the token of a request or of its session; None without a valid one."""
         authorization = headers.get("authorization", "")
         if authorization.lower().startswith(_BEARER):
-            return self._valid(authorization[len(_BEARER) :].strip())
-        token = self._tokens.get(cookies.get(self.cookie, ""))
-        return token is not None and self._valid(token)
+            return self._name(authorization[len(_BEARER) :].strip())
+        return self._name(self._tokens.get(cookies.get(self.cookie, ""), ""))
 
     def open_session(self, token: str) -> str | None:
         """Begin a session, and return the value of its cookie; None if the token is not valid."""
-        if not self._valid(token):
+        if not self.anonymous and self._name(token) is None:
             return None
         session = secrets.token_urlsafe(32)
         self._tokens[session] = token
@@ -61,5 +62,5 @@ class Access:
             self._tokens.popitem(last=False)
         return session
 
-    def _valid(self, token: str) -> bool:
-        return self._identify is None or (0 < len(token) <= _LONGEST_TOKEN and self._identify(token) is not None)
+    def _name(self, token: str) -> str | None:
+        return self._identify(token) if self._identify is not None and 0 < len(token) <= _LONGEST_TOKEN else None

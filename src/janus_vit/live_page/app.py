@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -12,13 +12,14 @@ from urllib.parse import parse_qs
 from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from janus_vit.cloud.access.callers import network_of
 from janus_vit.live_page.access import Access
+from janus_vit.live_page.answers import Answers
 from janus_vit.live_page.broadcast import Broadcast, TooManyViewers
 from janus_vit.live_page.feed import COLUMNS, KEPT, PERIOD_S, POINT, SENT, Feed
 
@@ -56,16 +57,14 @@ def make_app(feed: Feed, broadcast: Broadcast, access: Access, secure: bool = Fa
         Route("/metrics", pages.metrics),
         *(Route(f"/{name}", _static(name, kind)) for name, kind in _KINDS.items()),
     ]
-    middleware = [
-        Middleware(TrustedHostMiddleware, allowed_hosts=access.hosts, www_redirect=False),
-        Middleware(GZipMiddleware, minimum_size=10_000, compresslevel=5),
-    ]
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=access.hosts, www_redirect=False)]
     return Starlette(routes=routes, middleware=middleware)
 
 
 class _Pages:
     def __init__(self, feed: Feed, broadcast: Broadcast, access: Access, secure: bool) -> None:
         self._feed, self._broadcast, self._access, self._secure = feed, broadcast, access, secure
+        self._answers = Answers(lambda: broadcast.updates)
         self._index, self._form = _template("index.html"), _template("token.html")
 
     async def page(self, request: Request) -> Response:
@@ -94,18 +93,18 @@ class _Pages:
     async def token(self, request: Request) -> Response:
         """Take a token from the form."""
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > _LARGEST_FORM_BYTES:
-                return Response("the form is too large", 413, _HEADERS)
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > _LARGEST_FORM_BYTES:
+                    return Response("the form is too large", 413, _HEADERS)
+        except ClientDisconnect:  # nobody reads an answer
+            return Response(status_code=400)
         return self._begin(parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip())
 
     async def history(self, request: Request) -> Response:
         """The last two minutes."""
-        refusal = self._checked(request)
-        if refusal is not None:
-            return refusal
-        return Response(self._broadcast.history(), headers=_HEADERS, media_type="application/json")
+        return self._answer(request, self._broadcast.history, "application/json")
 
     async def events(self, request: Request) -> Response:
         """Updates, as server-sent events, as long as the token stays valid."""
@@ -128,24 +127,38 @@ class _Pages:
 
     async def records(self, request: Request) -> Response:
         """The last frames or requests, one JSON object per line."""
-        refusal = self._checked(request)
-        if refusal is not None:
-            return refusal
-        lines = "".join(json.dumps(record) + "\n" for record in self._feed.records())
-        headers = {**_HEADERS, "Content-Disposition": 'attachment; filename="records.jsonl"'}
-        return Response(lines, headers=headers, media_type="application/jsonl")
+        attached = {"Content-Disposition": 'attachment; filename="records.jsonl"'}
+        return self._answer(request, self._lines, "application/jsonl", attached)
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus metrics."""
+        if self._feed.has_metrics or not self._admits(request):
+            return self._answer(request, self._feed.metrics, "text/plain; version=0.0.4")
+        return Response("this page has no metrics", 404, _HEADERS)
+
+    def _lines(self) -> bytes:
+        return "".join(json.dumps(record) + "\n" for record in self._feed.records()).encode()
+
+    def _answer(
+        self, request: Request, make: Callable[[], bytes], kind: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
         refusal = self._checked(request)
         if refusal is not None:
             return refusal
-        if not self._feed.has_metrics:
-            return Response("this page has no metrics", 404, _HEADERS)
-        return Response(self._feed.metrics(), headers=_HEADERS, media_type="text/plain; version=0.0.4")
+        if not self._answers.grant(self._caller(request)):
+            return Response("too many requests at once: ask again", 429, {**_HEADERS, "Retry-After": "1"})
+        zipped = "gzip" in request.headers.get("accept-encoding", "")
+        encoding = {"Content-Encoding": "gzip"} if zipped else {}
+        body = self._answers.get(request.url.path, make, zipped)
+        all_headers = {**_HEADERS, "Vary": "Accept-Encoding", **encoding, **(headers or {})}
+        return Response(body, headers=all_headers, media_type=kind)
 
     def _admits(self, request: Request) -> bool:
         return self._access.admits(request.headers, request.cookies)
+
+    def _caller(self, request: Request) -> str:
+        address = "" if request.client is None else request.client.host
+        return self._access.caller(request.headers, request.cookies) or network_of(address)
 
     def _checked(self, request: Request) -> Response | None:
         if self._admits(request):

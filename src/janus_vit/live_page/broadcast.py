@@ -24,9 +24,13 @@ class Broadcast:
 
     Args:
         feed: source of the updates.
+
+    Attributes:
+        updates: number of updates so far.
     """
 
     def __init__(self, feed: Feed) -> None:
+        self.updates = 0
         self._feed = feed
         self._viewers: set[asyncio.Queue[bytes | None]] = set()
         self._tiles: deque[Sequence[Value]] = deque(maxlen=KEPT)
@@ -37,6 +41,7 @@ class Broadcast:
         due_s = loop.time()
         while True:
             update = self._feed.update(time.time())
+            self.updates += 1
             self._tiles.append(update.tiles)
             if self._viewers:
                 self._send(b"data: " + _json(asdict(update)) + b"\n\n")
@@ -44,8 +49,12 @@ class Broadcast:
             await asyncio.sleep(due_s - loop.time())
 
     def history(self) -> bytes:
-        """The last two minutes of every tile and every stream, as JSON."""
-        return _json({"tiles": list(self._tiles), "streams": self._feed.points()})
+        """The last two minutes of every tile and every stream, as JSON.
+
+        One stream at a time: other threads of the process run between two of them.
+        """
+        streams = b",".join(b'"%d":%s' % (number, _json(points)) for number, points in self._feed.points().items())
+        return b'{"tiles":%s,"streams":{%s}}' % (_json(list(self._tiles)), streams)
 
     def join(self) -> asyncio.Queue[bytes | None]:
         """Register a browser.
