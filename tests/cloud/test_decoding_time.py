@@ -10,6 +10,7 @@ import pytest
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.service import CloudService
+from janus_vit.cloud.watching.call import Call
 from janus_vit.errors import DeadlineExceeded, Overloaded
 from janus_vit.planning.payloads import parse_payload
 from janus_vit.planning.plan import ModelShape
@@ -105,6 +106,23 @@ def test_decoding_stops_when_the_device_disconnects(service, backend, decoded):
     assert not backend.submitted
 
 
+def test_decoding_is_known_at_the_end_of_a_call_that_is_reset(service, decoded):
+    watched, waiting = Call(), [Call(), Call()]
+
+    async def reset():
+        calls = [asyncio.create_task(service.infer(message(), 0.0, 9.0, call)) for call in (watched, *waiting)]
+        while not decoded:
+            await asyncio.sleep(FRAME_S / 4)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*map(ended, calls))
+
+    asyncio.run(reset())
+    assert watched.decode_s > 0.0
+    assert waiting[-1].decode_s == 0.0, "no decoder had begun with it"
+    assert len(decoded) < FRAMES
+
+
 def test_a_request_that_was_decoded_for_nobody_leaves_the_queue(service, backend, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
     submit = backend.submit
@@ -121,8 +139,8 @@ def test_a_request_that_was_decoded_for_nobody_leaves_the_queue(service, backend
         while not begun.is_set():
             await asyncio.sleep(0.001)
         call.cancel()
-        await ended(call)
         go_on.set()
+        await ended(call)
 
     asyncio.run(disconnect())
     service.close()

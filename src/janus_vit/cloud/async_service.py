@@ -83,16 +83,26 @@ class AsyncService:
         left_s: float,
         call: Call,
     ) -> Pending:
-        """Decode small payloads in this thread, and large ones in another thread so that other connections go on."""
+        """Decode small payloads in this thread, and large ones in another thread so that other connections go on.
+
+        Returns or raises when decoding has ended, also if the call ends before.
+        """
         if self._service.decodes_quickly(request):
             return self._service.begin(request, receive_s, on_reply, left_s, call)
         begun = self._decoders.submit(self._service.begin, request, receive_s, on_reply, left_s, call)
+        decoded = asyncio.wrap_future(begun)
         try:
-            return await asyncio.wrap_future(begun)
+            await asyncio.wait((decoded,))
         except asyncio.CancelledError:  # the device disconnected
             call.ended = True
             begun.add_done_callback(_cancel_begun)
+            if (
+                not begun.cancel()
+            ):  # decoding runs and ends soon; until then the call holds its memory and is not charged
+                await asyncio.wait((decoded,))
+                decoded.exception()  # nobody else asks for it
             raise
+        return decoded.result()
 
 
 def _cancel_begun(begun: Future[Pending]) -> None:
