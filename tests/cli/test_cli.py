@@ -333,6 +333,22 @@ def test_version_and_help(capsys):
     assert "Example:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["--version"], ["models", "--json"], ["token", "robot-7"]])
+def test_a_full_disk_under_the_output_is_a_sentence(capsys, monkeypatch, command):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(command) == 2
+    says = "error: output: cannot be written (No space left on device): free disk space, or choose another place\n"
+    assert capsys.readouterr().err.endswith(says)
+
+
+def test_a_stream_whose_output_finds_a_full_disk_ends_with_a_sentence(capsys, monkeypatch, cloud):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(device(cloud, "--json")) == 2
+    assert "error: output: cannot be written (No space left on device)" in capsys.readouterr().err
+
+
 def when_read(monkeypatch, name: str, act) -> None:
     """Let something happen when an image is about to be read."""
     read = sources.read_image

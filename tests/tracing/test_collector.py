@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from janus_vit.cloud.server import Cloud
+from janus_vit.errors import InputError
 from janus_vit.runtime.connect import connect
 from janus_vit.tracing.frames import FrameTracer
 from janus_vit.tracing.opentelemetry import SpanExport
@@ -83,3 +84,25 @@ def test_a_collector_that_cannot_be_reached_is_told_once(monkeypatch):
     assert heard.wait(5.0)
     assert len(told) == 1
     assert told[0].startswith("traces: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "foo"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_one_sentence(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=rf"traces cannot be exported \(.*{value}.*\): check the variables OTEL_"):
+        SpanExport("janus-vit-device")
+
+
+def test_a_variable_that_opentelemetry_replaces_is_told(monkeypatch):
+    told = []
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "abc")
+    SpanExport("janus-vit-device", notify=told.append).close()
+    assert len(told) == 1
+    assert "OTEL_BSP_SCHEDULE_DELAY" in told[0]

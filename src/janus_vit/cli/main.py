@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -42,8 +43,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models,
 )
 
+_EXIT_READER_GONE = 1
 _EXIT_WRONG_INPUT = 2
 _EXIT_INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that does not take what is printed
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -79,15 +82,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: arguments of the command; None reads the command line.
 
     Returns:
-        The exit code: 0, 2 for an error that the user can fix, 130 after an interrupt.
+        The exit code: 0, 2 for an error that the user can fix, 130 after an interrupt, 1 if a pipe's reader has ended.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are one line, without gRPC's own log
     try:
         code = app(arguments, prog_name="janus-vit", standalone_mode=False) or 0
+        print(end="", flush=True)
     except JanusError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):  # depends on the version of typer; the newest returns 130 instead
         code = _EXIT_INTERRUPTED
+    except OSError as error:
+        _drop_output()
+        if error.errno == errno.EPIPE:
+            return _EXIT_READER_GONE
+        if error.errno not in _FULL:
+            raise
+        what = error.filename or "output"
+        return _fail(f"{what}: cannot be written ({error.strerror}): free disk space, or choose another place")
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors, whose class depends on its version
             raise
@@ -96,6 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == _EXIT_INTERRUPTED:
         print("janus-vit: interrupted", file=sys.stderr)
     return int(code)
+
+
+def _drop_output() -> None:
+    """Forget what standard output does not take: Python would try it again at the end, and complain in its own way."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _fail(message: str) -> int:

@@ -28,7 +28,8 @@ class SpanExport:
         service: name of the service, unless OTEL_SERVICE_NAME gives another.
         processor: takes the spans; default: sends them to a collector with OTLP over gRPC, which the variables
             OTEL_EXPORTER_OTLP_ENDPOINT and so on describe.
-        notify: called with one sentence when the collector cannot be reached for the first time; also from a thread.
+        notify: called with one sentence when a variable is not used as it is, and when the collector cannot be reached
+            for the first time; also from a thread.
 
     Raises:
         InputError: OpenTelemetry is not installed, or a variable cannot be used.
@@ -40,21 +41,26 @@ class SpanExport:
         processor: SpanProcessor | None = None,
         notify: Callable[[str], None] = lambda message: None,
     ) -> None:
+        _tell_once(notify)  # what is wrong with the variables
         try:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
             from janus_vit.tracing.given_ids import GivenIds
+
+            self._ids = GivenIds()
+            resource = Resource.create({} if os.environ.get(_SERVICE_NAME) else {"service.name": service})
+            self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, id_generator=self._ids)
+            self._provider.add_span_processor(processor or _to_collector())
         except ImportError as error:
             raise InputError(_INSTALL) from error
-        resource = Resource.create({} if os.environ.get(_SERVICE_NAME) else {"service.name": service})
-        self._ids = GivenIds()
-        self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, id_generator=self._ids)
-        self._provider.add_span_processor(processor or _to_collector())
+        except Exception as error:  # OpenTelemetry's errors of bad variables have no class in common
+            problem = str(error) or type(error).__name__
+            raise InputError(f"traces cannot be exported ({problem}): check the variables OTEL_...") from error
         self._tracer = self._provider.get_tracer("janus-vit")
         self._lock = Lock()
-        _tell_once(notify)
+        _tell_once(notify)  # also what is wrong with the collector
 
     def add(self, spans: Sequence[Span]) -> None:
         """Pass on spans; never waits for the network. Any thread may call it."""
@@ -107,15 +113,10 @@ class SpanExport:
 
 def _to_collector() -> SpanProcessor:
     """Sends batches of spans with OTLP over gRPC."""
-    try:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError as error:
-        raise InputError(_INSTALL) from error
-    try:
-        return BatchSpanProcessor(OTLPSpanExporter())
-    except (ValueError, OSError) as error:
-        raise InputError(f"traces cannot be exported ({error}): check the variables OTEL_...") from error
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    return BatchSpanProcessor(OTLPSpanExporter())
 
 
 class _Once(logging.Handler):
@@ -134,7 +135,7 @@ class _Once(logging.Handler):
 
 
 def _tell_once(notify: Callable[[str], None]) -> None:
-    """Let OpenTelemetry's warnings, one for each attempt to reach a collector, be told once."""
+    """Let OpenTelemetry's warnings, one for each attempt to reach a collector, be told once from now on."""
     log = logging.getLogger("opentelemetry")
     log.handlers = [_Once(notify)]
     log.propagate = False
