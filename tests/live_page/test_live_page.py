@@ -165,11 +165,30 @@ def test_one_token_that_asks_without_pause_is_refused_alone(guarded, tokens, mon
     assert ask(guarded, "/history", Authorization="Bearer other")[0] == 200
 
 
-def test_sessions_are_bounded_and_the_oldest_ends():
-    access = Access(TOKENS.get, 80)
-    first, *_ = [access.open_session("secret") for _ in range(257)]
+def test_sessions_of_a_token_are_bounded_and_its_oldest_makes_room():
+    access = Access({"secret": "operator", "robot": "robot"}.get, "127.0.0.1", 80)
+    operator = access.open_session("secret")
+    first, *later = [access.open_session("robot") for _ in range(300)]
+    admitted = [session for session in later if access.admits({}, {access.cookie: session})]
+    assert admitted == later[-32:]
     assert not access.admits({}, {access.cookie: first})
+    assert access.admits({}, {access.cookie: operator})
     assert access.open_session("x" * 600) is None
+
+
+def test_sessions_of_all_tokens_are_bounded():
+    access = Access(str, "127.0.0.1", 80)
+    first, *_, last = [access.open_session(f"token {number}") for number in range(4_097)]
+    assert [access.admits({}, {access.cookie: session}) for session in (first, last)] == [False, True]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost"])
+def test_the_host_of_the_page_is_a_name_for_it(feed, host):
+    with LivePage(feed, f"{host}:0") as page:
+        connection = http.client.HTTPConnection(host, page.port, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_more_browsers_than_the_page_serves_get_a_sentence(page, monkeypatch):

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 Identify = Callable[[str], str | None]
-_SESSIONS = 256
+_SESSIONS = 4_096
+_SESSIONS_OF_TOKEN = 32  # a page has so many browsers at once
 _LONGEST_TOKEN = 512  # characters
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _BEARER = "bearer "
@@ -18,12 +19,14 @@ class Access:
 
     Args:
         identify: returns the name that belongs to a token, None if the token is not valid; None lets everybody in.
+        host: where the page listens.
         port: port of the page. Browsers send cookies to all ports of a host, so the cookie's name has it.
         certified: whether browsers have proven who they are before, by certificates.
     """
 
-    def __init__(self, identify: Identify | None, port: int, certified: bool = False) -> None:
+    def __init__(self, identify: Identify | None, host: str, port: int, certified: bool = False) -> None:
         self._identify = identify
+        self._host = host
         self._certified = certified
         self._tokens: OrderedDict[str, str] = OrderedDict()  # by session
         self.cookie = f"janus-page-{port}"
@@ -39,7 +42,7 @@ class Access:
 
         Without tokens and certificates only those of this machine: a foreign page could let its own name point to it.
         """
-        return list(_LOOPBACK_HOSTS) if self.anonymous and not self._certified else ["*"]
+        return [*_LOOPBACK_HOSTS, self._host] if self.anonymous and not self._certified else ["*"]
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request has a valid session, or a valid token as "Authorization: Bearer TOKEN"."""
@@ -53,10 +56,18 @@ class Access:
         return self._name(self._tokens.get(cookies.get(self.cookie, ""), ""))
 
     def open_session(self, token: str) -> str | None:
-        """Begin a session, and return the value of its cookie; None if the token is not valid."""
-        if not self.anonymous and self._name(token) is None:
-            return None
+        """Begin a session, and return the value of its cookie; None if the token is not valid.
+
+        The oldest sessions of the same token make room for it.
+        """
         session = secrets.token_urlsafe(32)
+        if self.anonymous:
+            return session  # which nobody asks for
+        if self._name(token) is None:
+            return None
+        others = [each for each, its_token in self._tokens.items() if its_token == token]
+        for oldest in others[: -(_SESSIONS_OF_TOKEN - 1)]:
+            del self._tokens[oldest]
         self._tokens[session] = token
         while len(self._tokens) > _SESSIONS:
             self._tokens.popitem(last=False)

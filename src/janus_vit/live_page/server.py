@@ -57,7 +57,7 @@ class LivePage:
         self._socket.listen(_BACKLOG)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
-        access = Access(identify, self.port, certified)
+        access = Access(identify, host, self.port, certified)
         self._broadcast = Broadcast(feed)
         self._server = _server(make_app(feed, self._broadcast, access, secure=tls is not None))
         self._door = Door(self._socket, partial(PromptProtocol, self._server), context)
