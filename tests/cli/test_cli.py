@@ -146,6 +146,7 @@ def test_a_cloud_with_another_model_is_not_used(capsys, cloud):
         (["--token-file", "cut.json"], "cut.json: must hold one token alone"),
         (["--model", f"changed/{CHECKPOINT}", "--require-cloud"], "start both with the same --model"),
         (["--page", "0.0.0.0:8080"], "--page 0.0.0.0:8080: without tokens the page is for this machine only"),
+        (["--stride", "4"], "--stride 4 is for video models, and model '.*' takes images: leave it out"),
         (["--speed", "9"], "--speed"),
     ],
 )

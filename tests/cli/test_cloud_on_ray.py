@@ -26,8 +26,16 @@ def free():
 
 def test_an_option_without_effect_is_refused(capsys, free):
     assert "--replicas has no effect without --ray: add --ray" in refused(capsys, ["cloud", "--replicas", "2"])
-    for name, value in {"--ingest": "2", "--metrics-port": "9090", "--cert": "c.pem", "--tokens": "t.txt"}.items():
-        error = refused(capsys, ["cloud", "--ray", "--listen", free, name, value])
+    without_effect = (
+        ("--ingest", "2"),
+        ("--metrics-port", "9090"),
+        ("--metrics-port", "0"),
+        ("--cert", "c.pem"),
+        ("--tokens", "t.txt"),
+        ("--traces",),
+    )
+    for name, *value in without_effect:
+        error = refused(capsys, ["cloud", "--ray", "--listen", free, name, *value])
         assert f"{name} has no effect with --ray: leave out {name} or --ray" in error
 
 

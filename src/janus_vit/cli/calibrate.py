@@ -18,6 +18,7 @@ from janus_vit.cli.common.loading import (
     Task,
     load_engine,
     load_model_for_task,
+    stride_for,
 )
 from janus_vit.cli.common.measure import read_profile
 from janus_vit.cli.common.options import (
@@ -60,7 +61,7 @@ def calibrate(
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
     head: Head = None,
-    stride: Stride = 4,
+    stride: Stride = None,
     labels: Annotated[
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Labels of a folder of images: one line file,label per image."),
@@ -122,8 +123,9 @@ def calibrate(
     chosen = schedules_of([name for name in names if name != LEARNED], loaded.shape)
     check_budget(budget, len(names))  # before slow work
     profile_to_learn = _read_profile_to_learn(names, profile, loaded)
+    clip_stride = stride_for(loaded, stride)
     classes = loaded.labels if loaded.task == CLASSIFY else ()
-    source = open_labelled(data, labels, classes, frames, warn, loaded.preprocessing.frames, stride)
+    source = open_labelled(data, labels, classes, frames, warn, loaded.preprocessing.frames, clip_stride)
     console = human_console(as_json)
     runner = load_engine(loaded, engine)
     with progress(f"calibrating {loaded.name}") as show:

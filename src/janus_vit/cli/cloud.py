@@ -101,14 +101,14 @@ def cloud(
     """
     never_with_ray = {
         "--head": head,
-        "--ingest": ingest,
+        "--ingest": ingest or None,
         "--metrics-port": metrics_port,
         "--cert": cert,
         "--key": key,
         "--client-ca": client_ca,
         "--tokens": tokens,
         "--page": page,
-        "--traces": traces,
+        "--traces": traces or None,
     }
     from janus_vit.cloud.access.settings import Access, Gate
 

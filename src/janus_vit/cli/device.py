@@ -89,7 +89,7 @@ def device(
     image_size: ImageSize = None,
     architecture: ArchitectureName = None,
     head: Head = None,
-    stride: Stride = 4,
+    stride: Stride = None,
     text_vectors: TextVectorFile = None,
     threshold: Threshold = None,
     policy: PolicyName = DEFAULT_POLICY,

@@ -52,7 +52,7 @@ def profile(
     engine: EngineName = AUTO,
     threads: Threads = None,
     source: SourceSpec = "builtin",
-    stride: Stride = 4,
+    stride: Stride = None,
     costs: Annotated[
         Path | None,
         typer.Option(

@@ -64,7 +64,13 @@ Head = Annotated[
     ),
 ]
 Stride = Annotated[
-    int, typer.Option("--stride", metavar="N", min=1, help="Take every Nth frame into a clip (video models only).")
+    int | None,
+    typer.Option(
+        "--stride",
+        metavar="N",
+        min=1,
+        help="Take every Nth frame into a clip (video models only). Default: 4.",
+    ),
 ]
 Threshold = Annotated[
     float | None,
@@ -148,7 +154,7 @@ def check_source(spec: str) -> None:
     open_source(spec)
 
 
-def stream_for(model: Model, spec: str, stride: int, count: int | None = None) -> Source:
+def stream_for(model: Model, spec: str, stride: int | None, count: int | None = None) -> Source:
     """Open a source of frames or clips, as the model needs.
 
     Args:
@@ -158,11 +164,28 @@ def stream_for(model: Model, spec: str, stride: int, count: int | None = None) -
         count: stop after this many frames or clips.
 
     Raises:
-        InputError: the source cannot be read.
+        InputError: the source cannot be read, or there is a stride and the model takes images.
     """
     from janus_vit.sources.streams import open_stream
 
-    return open_stream(spec, model.preprocessing.frames, stride, count, warn)
+    return open_stream(spec, model.preprocessing.frames, stride_for(model, stride), count, warn)
+
+
+def stride_for(model: Model, stride: int | None) -> int:
+    """Return how many frames of a video are one step of a clip.
+
+    Args:
+        model: the model.
+        stride: value of --stride.
+
+    Raises:
+        InputError: there is a value, and the model takes images.
+    """
+    from janus_vit.sources.streams import DEFAULT_STRIDE
+
+    if stride is not None and model.preprocessing.frames == 1:
+        raise InputError(f"--stride {stride} is for video models, and model {model.name!r} takes images: leave it out")
+    return DEFAULT_STRIDE if stride is None else stride
 
 
 def load_text_vectors(path: Path | None, model: Model) -> TextVectors | None:

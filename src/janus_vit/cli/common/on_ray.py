@@ -29,14 +29,14 @@ def check_unused(ray: bool, only_with_ray: Mapping[str, object], never_with_ray:
 
     Args:
         ray: whether --ray was given.
-        only_with_ray: values of the options that need --ray, by name; None or 0 if not given.
-        never_with_ray: values of the options that Ray Serve does not have.
+        only_with_ray: values of the options that need --ray, by name; None if not given.
+        never_with_ray: values of the options that Ray Serve does not have, in the same way.
 
     Raises:
         InputError: an option was given that has no effect.
     """
     for name, value in (never_with_ray if ray else only_with_ray).items():
-        if value is not None and value != 0:
+        if value is not None:
             remedy = f"leave out {name} or --ray" if ray else "add --ray"
             raise InputError(f"{name} has no effect {'with' if ray else 'without'} --ray: {remedy}")
 
