@@ -20,16 +20,23 @@ class Authority:
         self._certificate = self._sign(name, self._key, x509.BasicConstraints(ca=True, path_length=None))
         self.pem = self._certificate.public_bytes(_PEM)
 
-    def pair(self, folder, name):
-        """Write a certificate for this machine and its key to a folder, and return both paths."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        signed = self._sign(name, key, x509.BasicConstraints(ca=False, path_length=None))
+    def pair(self, folder, name, key=None, valid_h=(-1, 1)):
+        """Write a certificate for this machine and its key to a folder, and return both paths.
+
+        Args:
+            folder: where to write them.
+            name: common name, and that of the files.
+            key: private key; default: a new one on P-256.
+            valid_h: from when to when the certificate is valid, in hours from now.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        signed = self._sign(name, key, x509.BasicConstraints(ca=False, path_length=None), valid_h)
         certificate_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
         certificate_path.write_bytes(signed.public_bytes(_PEM))
         key_path.write_bytes(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return certificate_path, key_path
 
-    def _sign(self, name, key, constraints):
+    def _sign(self, name, key, constraints, valid_h=(-1, 1)):
         now = datetime.datetime.now(datetime.timezone.utc)
         places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         return (
@@ -38,8 +45,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_before(now + datetime.timedelta(hours=valid_h[0]))
+            .not_valid_after(now + datetime.timedelta(hours=valid_h[1]))
             .add_extension(constraints, critical=True)
             .add_extension(x509.SubjectAlternativeName(places), critical=False)
             .sign(self._key, hashes.SHA256())

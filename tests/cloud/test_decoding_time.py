@@ -107,7 +107,7 @@ def test_decoding_stops_when_the_device_disconnects(service, backend, decoded):
 
 
 def test_decoding_is_known_at_the_end_of_a_call_that_is_reset(service, decoded):
-    watched, waiting = Call(), [Call(), Call()]
+    watched, waiting = Call(), [Call() for _ in range(8)]
 
     async def reset():
         calls = [asyncio.create_task(service.infer(message(), 0.0, 9.0, call)) for call in (watched, *waiting)]

@@ -96,9 +96,7 @@ class AsyncService:
         except asyncio.CancelledError:  # the device disconnected
             call.ended = True
             begun.add_done_callback(_cancel_begun)
-            if (
-                not begun.cancel()
-            ):  # decoding runs and ends soon; until then the call holds its memory and is not charged
+            if not begun.cancel():  # decoding runs; it ends soon, and until then its call holds memory
                 await asyncio.wait((decoded,))
                 decoded.exception()  # nobody else asks for it
             raise

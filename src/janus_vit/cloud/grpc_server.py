@@ -132,16 +132,17 @@ class GrpcServer:
             guard.close()
 
     def _bound_port(self) -> int:
+        credentials = self._gate.credentials
         try:
-            credentials = self._gate.credentials
             if credentials is None:
                 port: int = self._server.add_insecure_port(self._address)
             else:
                 port = self._server.add_secure_port(self._address, credentials)
-        except RuntimeError as error:
-            raise InputError(
-                f"cannot listen on {self._address}: choose a free port and an address of this machine"
-            ) from error
+        except RuntimeError as error:  # it does not say why
+            hint = "choose a free port and an address of this machine"
+            if credentials is not None:
+                hint = f"{hint}; if both are right, gRPC does not take the certificate and its key: check their files"
+            raise InputError(f"cannot listen on {self._address}: {hint}") from error
         return port
 
     def _options(self, most_connections: int) -> list[tuple[str, int]]:

@@ -3,13 +3,15 @@
 import os
 import socket
 import threading
+from contextlib import nullcontext
 
 import grpc
 import pytest
 from certificates import Authority
 from cloud_requests import image_request
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from janus_vit.cloud.access.settings import Access
+from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.access.tokens import hash_line, new_token
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, TransportError, Unauthenticated
@@ -75,6 +77,46 @@ def test_tls_from_files_that_are_renewed_while_it_runs(serve, authority, server_
         asks(cloud, authority)
     server_files[0].write_text("half a file")
     assert asks(cloud, other) == "small"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1, ec.SECP384R1, None])
+def test_keys_that_every_device_can_use(serve, authority, tmp_path, curve):
+    key = rsa.generate_private_key(65_537, 2_048) if curve is None else ec.generate_private_key(curve())
+    pair = authority.pair(tmp_path, "cloud", key)
+    assert asks(serve(Access(*pair)), authority, pair) == "small"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1, ec.SECP521R1, None])
+def test_a_key_that_no_device_can_use_is_refused_at_the_start(authority, tmp_path, curve):
+    key = ed25519.Ed25519PrivateKey.generate() if curve is None else ec.generate_private_key(curve())
+    with pytest.raises(InputError, match=r"cloud.pem: its key is of a kind that gRPC does not take: .* P-256"):
+        Gate(Access(*authority.pair(tmp_path, "cloud", key)))
+
+
+@pytest.mark.parametrize(
+    ("valid_h", "says"),
+    [((-48, -24), "cloud.pem: expired on 20"), ((24, 48), "is not valid before 20"), ((-48, 24 * 365 * 40), None)],
+)
+def test_a_certificate_that_is_not_valid_now_is_refused_at_the_start(authority, tmp_path, valid_h, says):
+    access = Access(*authority.pair(tmp_path, "cloud", valid_h=valid_h))
+    with pytest.raises(InputError, match=says) if says else nullcontext():
+        Gate(access)
+
+
+def test_a_renewed_certificate_that_has_expired_is_told_and_the_old_one_stays(
+    serve, authority, server_files, monkeypatch, caplog
+):
+    monkeypatch.setattr("janus_vit.cloud.access.watched._EVERY_S", 0.0)
+    cloud = serve(Access(*server_files))
+    authority.pair(server_files[0].parent, "cloud", valid_h=(-48, -24))
+    assert asks(cloud, authority) == "small"
+    assert "renew it; what was read before stays in force" in caplog.text
+
+
+def test_a_port_is_not_the_only_thing_to_check_if_there_is_a_certificate(serve, server_files, model, make_profile):
+    taken = serve(Access(*server_files)).port
+    with pytest.raises(InputError, match=r"cannot listen on .* gRPC does not take the certificate"):
+        Cloud(model, make_profile(1e-5, model="small"), f"127.0.0.1:{taken}", Access(*server_files), engine="eager")
 
 
 def test_a_device_without_a_certificate_of_the_right_authority_gets_no_word(serve, authority, server_files, tmp_path):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from janus_vit.cloud.access.certificate_fields import check_certificate
 from janus_vit.cloud.access.watched import WatchedFiles, read_bytes
 from janus_vit.errors import InputError
 
@@ -67,13 +69,18 @@ def load_authorities(context: ssl.SSLContext, path: Path) -> None:
 
 
 def check_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
-    """Read a certificate chain and its private key, PEM.
+    """Read a certificate chain and its private key for gRPC, PEM.
 
     Raises:
-        InputError: a file cannot be read, or the key is not that of the certificate.
+        InputError: a file cannot be read, the key is not that of the certificate or of a kind that gRPC does not take,
+            or the certificate is not valid now.
     """
     pair = read_bytes(certificate), read_bytes(key)
     load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+    try:
+        check_certificate(pair[0], datetime.now(timezone.utc))
+    except InputError as error:
+        raise InputError(f"{certificate}: {error}") from error
     return pair
 
 
