@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 
 from janus_vit.cloud.access.callers import caller_at
-from janus_vit.cloud.access.settings import Access
+from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.errors import InputError
 
 FILE = Path("file")
@@ -52,3 +53,25 @@ def test_without_credentials_an_address_is_the_caller_and_on_this_machine_a_conn
     }
     assert {peer: caller_at(peer).name for peer in names} == names
     assert not any(caller_at(peer).proven for peer in names)
+
+
+class Verified:
+    """gRPC's context of a call with a client certificate of this name."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def auth_context(self):
+        return {"x509_common_name": [], "x509_subject_alternative_name": [self._name.encode()]}
+
+
+def test_certificates_with_long_names_that_begin_alike_are_different_callers(tmp_path):
+    authority = Authority()
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.pem)
+    certificate, key = authority.pair(tmp_path, "cloud")
+    gate = Gate(Access(certificate, key, client_ca=ca))
+    names = [gate.identify(Verified(name), None).name for name in ("n" * 68 + "1", "n" * 68 + "2", "n" * 64, "robot-1")]
+    assert len(set(names)) == 4
+    assert {len(name) for name in names[:3]} == {64}
+    assert names[2:] == ["n" * 64, "robot-1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from janus_vit.cloud.access.tokens import Tokens
 from janus_vit.errors import InputError, Unauthenticated
 from janus_vit.wire.addresses import is_loopback
 
-_LONGEST_NAME = 64  # characters
+_LONGEST_NAME, _HASH_LENGTH = 64, 12  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +122,16 @@ class Gate:
 
 
 def _certificate_name(verified: dict[str, list[bytes]]) -> str:
-    """Common name of a verified client certificate, or its first alternative name.
+    """Common name of a verified client certificate, or its first alternative name. A long one ends in a hash of it.
 
     Raises:
         Unauthenticated: it has neither.
     """
     names = (*verified.get("x509_common_name", ()), *verified.get("x509_subject_alternative_name", ()))
-    name = names[0].decode("utf-8", "replace")[:_LONGEST_NAME] if names else ""
+    name = names[0].decode("utf-8", "replace") if names else ""
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.sha256(names[0]).hexdigest()[:_HASH_LENGTH]
+        name = f"{name[: _LONGEST_NAME - _HASH_LENGTH - 1]}~{digest}"
     if not name.isprintable() or not name:
         raise Unauthenticated("the client certificate has no printable name: give it a common name")
     return name
