@@ -92,6 +92,20 @@ def test_a_second_cloud_on_the_same_port_is_refused(model, cloud, make_profile):
         Cloud(model, make_profile(1e-5, model="small"), f"127.0.0.1:{cloud.port}", engine="eager", config=config)
 
 
+@pytest.mark.parametrize("error", [OSError(24, "too many open files"), RuntimeError("no shared memory\nmore lines")])
+def test_a_system_that_lets_no_process_start_is_one_sentence(model, make_profile, monkeypatch, error):
+    def fail(*sizes):
+        raise error
+
+    monkeypatch.setattr("janus_vit.cloud.processes.ingest_pool.slots_memory", fail)
+    config = CloudConfig(ingest_processes=1)
+    with pytest.raises(
+        Unreachable, match=r"^the system lets no ingest process start \([^\n]*\): free memory"
+    ) as refused:
+        Cloud(model, make_profile(1e-5, model="small"), engine="eager", config=config)
+    assert "\n" not in str(refused.value)
+
+
 def test_one_process_that_is_killed_is_replaced_and_the_cloud_goes_on(model, cloud):
     before = set(cloud.ingest_process_ids)
     victim = min(before)

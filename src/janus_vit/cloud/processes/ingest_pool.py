@@ -120,7 +120,7 @@ class IngestPool:
         except (OSError, RuntimeError) as error:  # torch has no shared memory left, or the system no process or file
             reason = str(error).partition("\n")[0]
             raise Unreachable(
-                f"the system does not let it start ({reason}): free memory, processes or files"
+                f"the system lets no ingest process start ({reason}): free memory, processes or files"
             ) from error
 
     def _started(self, index: int) -> Member:
