@@ -1,6 +1,7 @@
 """`janus-vit token` adds a line that the cloud can read, and leaves nothing behind when a file cannot be written."""
 
 import resource
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -57,9 +58,22 @@ def test_no_half_line_stays_on_a_full_disk(tmp_path, capsys):
     (tmp_path / "tokens.txt").write_text(before)
     with full_disk(len(before) + 20):  # room for a part of a line
         assert main(["token", "robot-7", "--tokens", "tokens.txt", "--out", "robot-7.token"]) == 2
-    assert "tokens.txt: cannot be written (" in capsys.readouterr().err
+    assert "tokens.txt: cannot be written whole: free disk space" in capsys.readouterr().err
     assert (tmp_path / "tokens.txt").read_text() == before
     assert not (tmp_path / "robot-7.token").exists()
+
+
+@pytest.mark.parametrize("options", [["--tokens", "tokens.txt"], ["--out", "robot-7.token"]])
+def test_nothing_stays_if_the_rest_cannot_be_printed(tmp_path, monkeypatch, options):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["token", "robot-7", *options]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_token_is_shown_that_no_cloud_knows(capsys):
+    assert main(["token", "robot-7", "--tokens", "no/tokens.txt"]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_an_existing_token_is_kept(tmp_path, capsys):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import FileIO
 from pathlib import Path
 from typing import Annotated
@@ -38,47 +39,55 @@ def token(
 
     secret = new_token()
     line = hash_line(name, secret)
-    if out is None:
-        say(messages(), "the token, for the device alone:")
-        print(secret, flush=True)
-    else:
-        _append(out, secret, os.O_EXCL, "choose the path of a new file")
-    if tokens is None:
-        say(messages(), "its hash, for the file of 'cloud --tokens':")
-        print(line, flush=True)
-        return
-    try:
-        _append(tokens, line, 0, "check the path")
-    except InputError:
-        if out is not None:
-            out.unlink()  # no cloud knows this token
-        raise
+    with (
+        nullcontext() if out is None else _added(out, secret, os.O_EXCL, "choose the path of a new file"),
+        nullcontext() if tokens is None else _added(tokens, line, 0, "check the path"),
+    ):
+        if out is None:
+            say(messages(), "the token, for the device alone:")
+            print(secret, flush=True)
+        if tokens is None:
+            say(messages(), "its hash, for the file of 'cloud --tokens':")
+            print(line, flush=True)
 
 
-def _append(path: Path, line: str, how: int, remedy: str) -> None:
-    """Append a line to a file that, if it is new, only its owner can read. What fails leaves everything as it was.
+@contextmanager
+def _added(path: Path, line: str, how: int, remedy: str) -> Iterator[None]:
+    """Append a line to a file that, if it is new, only its owner can read. Undone if the `with` block fails.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written; it is as it was.
     """
     is_new = not os.path.lexists(path)
     try:
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | how, 0o600), "r+b", buffering=0) as file:
-            _append_whole(file, f"{line}\n".encode("ascii"))
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | how, 0o600), "r+b", buffering=0)
     except OSError as error:
-        if is_new and os.path.lexists(path):
-            path.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
+    with file:
+        before_bytes = os.fstat(file.fileno()).st_size
+        try:
+            _append(file, f"{line}\n".encode("ascii"), path)
+            yield
+        except BaseException:
+            if os.fstat(file.fileno()).st_size > before_bytes:
+                file.truncate(before_bytes)
+            if is_new:
+                path.unlink()
+            raise
 
 
-def _append_whole(file: FileIO, data: bytes) -> None:
-    """Write in one step, after the end of a last line that may have none, or leave the file as it was."""
-    before_bytes = os.fstat(file.fileno()).st_size
-    if before_bytes and os.pread(file.fileno(), 1, before_bytes - 1) != b"\n":
+def _append(file: FileIO, data: bytes, path: Path) -> None:
+    """Write in one step, after the end of a last line that may have none.
+
+    Raises:
+        InputError: the disk does not take it as a whole.
+    """
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n":
         data = b"\n" + data
     try:
-        if file.write(data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        is_whole = file.write(data) == len(data)
     except OSError:
-        file.truncate(before_bytes)
-        raise
+        is_whole = False
+    if not is_whole:
+        raise InputError(f"{path}: cannot be written whole: free disk space")
