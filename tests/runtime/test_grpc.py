@@ -116,10 +116,21 @@ def test_port_without_a_cloud_is_refused_in_one_sentence(model, profile):
         connect(model, "127.0.0.1:9", profile, DeviceConfig(hello_timeout_s=0.3))
 
 
-@pytest.mark.parametrize("address", ["localhost", "host:", ":50051", "host:0", "host:99999", "host:x"])
+NO_PORT = ["localhost", "host:", ":50051", "host:0", "host:99999", "host:x", "host:²"]
+NO_HOST = ["http://host:50051", "::1:50051", "[::1:50051", "my host:50051", "host:50051/", "host:50051\n"]
+
+
+@pytest.mark.parametrize("address", [*NO_PORT, *NO_HOST])
 def test_address_without_host_or_port_is_refused(address):
     with pytest.raises(InputError, match="HOST:PORT"):
         GrpcTransport(address, Outputs(7))
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:1", "10.0.0.5:50051", "[::1]:50051", "[fe80::1%eth0]:65535", "a_b.c-d:80"]
+)
+def test_address_of_a_host_and_a_port_is_taken(address):
+    GrpcTransport(address, Outputs(7)).close()
 
 
 def test_port_in_use_is_refused(model, profile, cloud):

@@ -43,6 +43,7 @@ _RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
+_ADDRESS = re.compile(r"(\[[^][\s/]+\]|[^][\s/:]+):(?P<port>[0-9]{1,5})")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 _NO_PROXY = [("grpc.enable_http_proxy", 0)]  # of the variable http_proxy, which would read token and frames
@@ -281,11 +282,11 @@ def _require_past(field: str, cloud_s: float, elapsed_s: float) -> None:
 
 
 def check_address(address: str) -> None:
-    """Require an address "host:port".
+    """Require an address "host:port", with an IPv6 host in brackets.
 
     Raises:
-        InputError: there is no host, or no port from 1 to 65535.
+        InputError: there is no host, more than a host, or no port from 1 to 65535.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
         raise InputError(f"address {address!r} must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.5:50051")
