@@ -69,9 +69,15 @@ def test_a_device_plans_no_other_frame_while_it_works_on_one_that_may_be_in_time
 
 
 @pytest.mark.parametrize("in_flight", [2, 4])
-def test_a_policy_without_probabilities_has_no_frame_delayed_by_the_own_answer_to_another(in_flight):
-    delivered, _ = stream(Planned([SENT], finish_s=0.25), [None] * 8, frames=8, in_flight=in_flight, finish_s=0.25)
-    assert all(outcome.met for outcome, _ in delivered)
+def test_over_a_dead_link_a_policy_without_probabilities_has_no_frame_delayed_by_the_own_answer_to_another(in_flight):
+    delivered, _ = stream(Planned([SENT], finish_s=0.25), [None] * 12, frames=12, in_flight=in_flight, finish_s=0.25)
+    late = [outcome.frame for outcome, _ in delivered if not outcome.met]
+    assert late == [1]  # it was sent before the first reply was overdue
+
+
+def test_over_a_good_link_a_policy_without_probabilities_has_several_frames_in_the_air():
+    delivered, _ = stream(Planned([SENT], finish_s=0.25), [0.1] * 12, frames=12, in_flight=4, finish_s=0.25)
+    assert delivered[-1][1] < 0.6 * 12 * 0.11
 
 
 def test_a_frame_that_fails_does_not_delay_an_earlier_one():

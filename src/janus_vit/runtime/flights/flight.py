@@ -215,10 +215,14 @@ class Uplink:
 
     A reply tells when its own payload had left: elapsed time less the cloud's time and the round trip. A payload that
     waited for an earlier one was sent only from then on; its reply alone would show a rate that is too low.
+
+    Attributes:
+        is_silent: whether the last call that ended brought no reply.
     """
 
     def __init__(self) -> None:
         self._left_s = -math.inf  # when the last payload whose reply came had left the device
+        self.is_silent = False
         self._failed_s = -math.inf  # when the last call failed that told something
 
     def backlog(self, flights: Iterable[Flight], now_s: float) -> tuple[float, float]:
@@ -242,7 +246,7 @@ class Uplink:
 
     def delivered(self, flight: Flight, reply: Reply, ended_s: float) -> tuple[Measured, Transfer, float]:
         """Times of a flight whose reply came, its transfer, and how long it waited for earlier payloads."""
-        elapsed_s = ended_s - flight.sent_s
+        self.is_silent, elapsed_s = False, ended_s - flight.sent_s
         measured = with_reply(flight.measured, reply, elapsed_s, flight.size_bytes)
         waited_s = max(0.0, self._left_s - flight.sent_s)
         own_rtt_s = round_trip_s(flight.decision.predicted)
@@ -261,6 +265,7 @@ class Uplink:
 
     def failed(self, flight: Flight, transfer: Transfer) -> tuple[Transfer, ...]:
         """What a failed call says about the link: nothing new, if it was sent before an earlier one had failed."""
+        self.is_silent = not transfer.delivered
         if flight.sent_s < self._failed_s:
             return ()
         self._failed_s = transfer.at_s

@@ -65,7 +65,8 @@ class Outlook:
         # It is delivered after them, so nothing is gained if they wait for its whole compute.
         if late_s and (decision.plan.is_local or now_s + busy_s(decision) + late_s > deadline_s):
             return False
-        return has_room(waits_of(self._flights), now_s, decision, deadline_s, busy_s(decision))
+        waits, is_silent = waits_of(self._flights), self._uplink.is_silent
+        return has_room(waits, now_s, decision, deadline_s, busy_s(decision), is_silent)
 
     def has_room(self) -> bool:
         """Whether a frame that is captured now could begin at once, and is as likely to be in time as a later one."""

@@ -105,15 +105,22 @@ def _latest_s(wait: Wait) -> float:
     return wait.begin_s if _could_be_rescued(wait) else wait.deadline_s
 
 
+def _is_shared(wait: Wait) -> bool:
+    """Whether another frame may take the time that the device's own answer needs to be in time."""
+    return _could_be_rescued(wait) and not wait.is_kept
+
+
 def _could_be_rescued(wait: Wait) -> bool:
     return wait.begin_s + wait.rescue_s <= wait.deadline_s + 2 * TIMERS_S
 
 
-def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float) -> bool:
+def has_room(
+    waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float, is_silent: bool = False
+) -> bool:
     """Whether the device can begin one more frame, and could still finish all of them in time if the link failed.
 
-    A policy that tells the probability of being in time counts the own answers to earlier frames in. For any other one,
-    a frame begins only if the device could give its own answers to both.
+    A policy that tells the probability of being in time counts the own answers to earlier frames in. With any other
+    one, and a link that seems to be dead, a frame begins only if the device could give its own answers to all.
 
     Args:
         waits: of the frames in the air.
@@ -121,6 +128,7 @@ def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline
         decision: how it would run.
         deadline_s: its deadline.
         busy_s: time for which it keeps the device busy before it is sent or finished, at most.
+        is_silent: whether the last call that ended brought no reply.
     """
     if not waits:
         return True
@@ -129,7 +137,8 @@ def has_room(waits: Sequence[Wait], begin_s: float, decision: Decision, deadline
     moments = last_moments((*waits, *mine))
     if any(sent_s > _latest_s(wait) for wait in waits if not wait.is_kept and wait.deadline_s > begin_s):
         return False
-    if decision.predicted.on_time is None and any(_could_be_rescued(w) and not w.is_kept for w in (*waits, *mine)):
+    is_silent = is_silent or any(begin_s > wait.answer_s for wait in waits)
+    if decision.predicted.on_time is None and is_silent and any(_is_shared(wait) for wait in (*waits, *mine)):
         return False
     are_patient = all(moment_s >= wait.answer_s for moment_s, wait in zip(moments, waits, strict=False))
     return are_patient and sent_s <= min(moments[: len(waits)])
