@@ -10,11 +10,14 @@ from janus_vit.errors import InputError, Overloaded, TooMany, Unreachable, WireE
 from janus_vit.links.traces import Trace
 from janus_vit.planning.outcome import Measured, Overlap
 from janus_vit.planning.policies.base import Decision
+from janus_vit.planning.policies.presets import make_policy
+from janus_vit.reproduction.extended import Setting
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.flights.flight import Flight, next_begun
 from janus_vit.runtime.flights.rescues import Wait
 from janus_vit.simulation.clock import VirtualClock
 from janus_vit.simulation.link import RecordedLink
+from janus_vit.simulation.simulate import simulate
 
 
 class Uneven(Worker):
@@ -32,14 +35,14 @@ class Uneven(Worker):
 class Sure(Planned):
     """A policy that tells how likely a frame is in time, as ours do."""
 
-    def __init__(self, plans, on_time=0.95, plan_s=0.0, clock=None, **predicted):
+    def __init__(self, plans, on_time=0.95, by_cloud=0.9, plan_s=0.0, clock=None, **predicted):
         super().__init__(plans, on_time=on_time, **predicted)
-        self.plan_s, self.clock = plan_s, clock
+        self.by_cloud, self.plan_s, self.clock = by_cloud, plan_s, clock
 
     def choose(self, situation):
         if self.clock is not None:
             self.clock.advance(self.plan_s)
-        return super().choose(situation)
+        return dataclasses.replace(super().choose(situation), by_cloud=self.by_cloud)
 
 
 def answer_alone(worker, clock, policy, in_flight=1, frames=1):
@@ -73,6 +76,28 @@ def test_over_a_dead_link_a_policy_without_probabilities_has_no_frame_delayed_by
     delivered, _ = stream(Planned([SENT], finish_s=0.25), [None] * 12, frames=12, in_flight=in_flight, finish_s=0.25)
     late = [outcome.frame for outcome, _ in delivered if not outcome.met]
     assert late == [1]  # it was sent before the first reply was overdue
+
+
+def test_frames_whose_replies_are_almost_certain_overlap_although_the_device_could_answer_each_in_time():
+    policy = Sure([SENT], finish_s=0.27, spread=0.02, by_cloud=0.995)
+    delivered, _ = stream(policy, [0.1] * 12, frames=12, in_flight=4, finish_s=0.27)
+    assert all(outcome.met and outcome.fallback is None for outcome, _ in delivered)
+    assert delivered[-1][1] < 0.6 * 12 * 0.11
+    doubtful = Sure([SENT], finish_s=0.27, spread=0.02, by_cloud=0.9)
+    alone, _ = stream(doubtful, [0.1] * 12, frames=12, in_flight=4, finish_s=0.27)
+    assert alone[-1][1] > 12 * 0.1
+
+
+def test_four_frames_in_flight_answer_almost_twice_as_many_frames_over_a_long_round_trip():
+    link = Trace("constant", 1.0, [50.0] * 100)
+    platforms = dataclasses.replace(Setting().platforms(link), rtt_s=0.1)
+    counts = []
+    for in_flight in (1, 4):
+        policy = make_policy("adaptive", platforms)
+        outcomes = list(simulate(policy, platforms, link, 0.3, 10.0, in_flight=in_flight))
+        assert all(outcome.met for outcome in outcomes)
+        counts.append(len(outcomes))
+    assert counts[1] >= 1.8 * counts[0]
 
 
 def test_over_a_good_link_a_policy_without_probabilities_has_several_frames_in_the_air():

@@ -199,10 +199,10 @@ class Device:
         return len(self._flights) < self._limit.frames and not self._is_needed() and self._outlook.has_room()
 
     def _is_needed(self) -> bool:
-        """Whether the device works on a frame that it can still answer in time, so that planning would delay it."""
+        """Whether the device works on a frame that may need its answer in time, so that planning would delay it."""
         now_s = self._clock.now()
         begun = next_begun(self._flights, None, now_s)
-        return begun is not None and now_s + begun[0].expected_s <= begun[0].deadline_s
+        return begun is not None and begun[0].is_in_doubt(now_s) and now_s + begun[0].expected_s <= begun[0].deadline_s
 
     def _choose(self, began_s: float) -> tuple[Decision, float, float]:
         """Choose a plan that leaves the device free when earlier frames may need it; wait for them if it cannot be.

@@ -31,7 +31,7 @@ _Policy = TypeVar("_Policy", bound="MostAccurateInTime")
 class Chances:
     """What a policy expects of every plan. Arrays have shape [levels, options].
 
-    `on_time` and `worth` are 0 for plans that cannot be the best.
+    `on_time`, `by_cloud` and `worth` are 0 for plans that cannot be the best.
 
     Attributes:
         time_left_s: time until the deadline.
@@ -40,6 +40,7 @@ class Chances:
         before_s: time until the payload is encoded.
         after_s: time from the arrival of the last byte to the answer.
         on_time: probability of meeting the deadline.
+        by_cloud: probability of meeting it with the cloud's answer.
         worth: expected right answers in time, or what stands for them without measured accuracy.
     """
 
@@ -49,6 +50,7 @@ class Chances:
     before_s: Floats
     after_s: Floats
     on_time: Floats
+    by_cloud: Floats
     worth: Floats
 
 
@@ -159,7 +161,8 @@ class MostAccurateInTime:
         )
         plan = self._table.plan(row, column)
         is_late_anyway = predicted.on_time is not None and predicted.on_time < HOPELESS
-        return Decision(plan, predicted, self._probes.bytes_due(plan, situation, is_late_anyway))
+        probe_bytes = self._probes.bytes_due(plan, situation, is_late_anyway)
+        return Decision(plan, predicted, probe_bytes, by_cloud=float(chances.by_cloud[row, column]))
 
     def _new_price(self) -> LatePrice:
         """A price that leaves every measured plan worth something."""
@@ -185,10 +188,10 @@ class MostAccurateInTime:
             accepted: probability that the cloud takes a request.
             lost: see `_lost`.
         """
-        found = np.zeros((2, *self._value.shape))
+        found = np.zeros((3, *self._value.shape))
         time_left_s = situation.time_left_s
         busy_s, at_most_mbps = situation.device_busy_s, situation.at_most_mbps
-        chances = Chances(time_left_s, busy_s, at_most_mbps, before_s, after_s, found[0], found[1])
+        chances = Chances(time_left_s, busy_s, at_most_mbps, before_s, after_s, *found)
         # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
         possible = (before_s < time_left_s) | (self._megabits == 0)
         most = self._most + max(0.0, self._late.answers)
@@ -216,8 +219,7 @@ class MostAccurateInTime:
         device, cloud = self._correction.device, self._correction.cloud
         megabits, before_s, after_s = (each.take(plans) for each in (self._megabits, chances.before_s, chances.after_s))
         cloud_s = cloud.factor * self._cloud_s.take(plans)
-        time_left_s = chances.time_left_s
-        left_s = time_left_s - before_s
+        left_s = (time_left_s := chances.time_left_s) - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
         wait_s = self._own_begins_s(left_s, finish_s, chances)
         slack_s = left_s - after_s
@@ -240,6 +242,7 @@ class MostAccurateInTime:
         else:
             worth = likely * (in_time * value + rescued * self._rescued.take(plans)) + on_time * self._late.answers
         chances.on_time.ravel()[plans], chances.worth.ravel()[plans] = on_time, worth
+        chances.by_cloud.ravel()[plans] = likely * in_time
 
     def _most_answers_per_second(self, chances: Chances) -> tuple[int, int]:
         """Row and column with the most right answers per second, so that later frames gain if this one is late.

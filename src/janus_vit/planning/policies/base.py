@@ -54,11 +54,14 @@ class Decision:
         plan: how the frame runs.
         predicted: expected times of the plan.
         probe_bytes: size of a probe to send together with the frame, to measure the link; 0 for none.
+        by_cloud: probability that the cloud's answer meets the deadline, without the device's own; None if the policy
+            does not estimate it.
     """
 
     plan: Plan
     predicted: Prediction
     probe_bytes: int = 0
+    by_cloud: float | None = None
 
 
 class Policy(Protocol):

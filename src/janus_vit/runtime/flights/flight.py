@@ -141,6 +141,10 @@ class Flight:
             return math.inf
         return self.size_bytes * 8e-6 / (now_s - self.wait.answer_s + self.send_s)
 
+    def is_in_doubt(self, now_s: float) -> bool:
+        """Whether its reply has failed, is overdue, or was never sure to come in time."""
+        return self.failure is not None or self.wait is None or not self.wait.is_sure(now_s)
+
     @property
     def begins_s(self) -> float:
         """When the device may begin its own answer; never if the frame stays here."""

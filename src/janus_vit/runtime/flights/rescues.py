@@ -15,6 +15,7 @@ from janus_vit.planning.outcome import TIMERS_S, hedge_s
 from janus_vit.planning.policies.base import Decision
 
 _SHORT = 0.1  # of the time left: a step that may delay a reply
+_SURE = 0.99  # probability of the cloud's answer from which on the next frame need not wait for the device's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Wait:
         deadline_s: when its answer is late.
         rescue_s: longest time that finishing it here takes.
         is_kept: whether time is kept for it: its reply is expected before the last moment to begin.
+        by_cloud: probability that its reply comes in time, as its policy expected; 0 if the policy does not tell.
     """
 
     answer_s: float
@@ -34,6 +36,11 @@ class Wait:
     deadline_s: float
     rescue_s: float
     is_kept: bool
+    by_cloud: float = 0.0
+
+    def is_sure(self, now_s: float) -> bool:
+        """Whether its reply is almost certain, and not overdue: other frames may take the time of its own answer."""
+        return self.by_cloud >= _SURE and now_s <= self.answer_s
 
     @property
     def ends_s(self) -> float:
@@ -65,7 +72,7 @@ def wait_for(decision: Decision, sent_s: float, deadline_s: float) -> Wait:
     if is_late_anyway and step_s(decision) > _SHORT * (deadline_s - sent_s):
         begin_s = max(sent_s, min(answer_s, deadline_s))
     is_kept = begin_s >= answer_s and begin_s + rescue_s <= deadline_s + TIMERS_S
-    return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept)
+    return Wait(answer_s, begin_s, deadline_s, rescue_s, is_kept, decision.by_cloud or 0.0)
 
 
 def held(decision: Decision, deadline_s: float) -> Wait:
@@ -100,9 +107,9 @@ def with_held(waits: Sequence[Wait], last: Wait | None, now_s: float) -> list[Wa
     return together if min(last_moments(together)) + 2 * TIMERS_S >= now_s else list(waits)
 
 
-def _latest_s(wait: Wait) -> float:
+def _latest_s(wait: Wait, now_s: float) -> float:
     """Until when another frame may keep the device busy: it could not take the reply, or begin in time itself."""
-    return wait.begin_s if _could_be_rescued(wait) else wait.deadline_s
+    return wait.begin_s if _could_be_rescued(wait) and not wait.is_sure(now_s) else wait.deadline_s
 
 
 def _is_shared(wait: Wait) -> bool:
@@ -135,7 +142,8 @@ def has_room(
     sent_s = begin_s + busy_s
     mine = () if decision.plan.is_local else (wait_for(decision, sent_s, deadline_s),)
     moments = last_moments((*waits, *mine))
-    if any(sent_s > _latest_s(wait) for wait in waits if not wait.is_kept and wait.deadline_s > begin_s):
+    unkept = [wait for wait in waits if not wait.is_kept and wait.deadline_s > begin_s]
+    if any(sent_s > _latest_s(wait, begin_s) for wait in unkept):
         return False
     is_silent = is_silent or any(begin_s > wait.answer_s for wait in waits)
     if decision.predicted.on_time is None and is_silent and any(_is_shared(wait) for wait in (*waits, *mine)):
