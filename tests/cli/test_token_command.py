@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from janus_vit.cli.common.security import device_token
 from janus_vit.cli.main import main
 from janus_vit.cloud.access.tokens import Tokens, hash_line, new_token
 
@@ -74,6 +75,12 @@ def test_nothing_stays_if_the_rest_cannot_be_printed(tmp_path, monkeypatch, opti
 def test_no_token_is_shown_that_no_cloud_knows(capsys):
     assert main(["token", "robot-7", "--tokens", "no/tokens.txt"]) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("value", ["secret", "secret\n", " secret "])
+def test_a_token_in_the_environment_may_end_with_a_line_break(monkeypatch, value):
+    monkeypatch.setenv("JANUS_VIT_TOKEN", value)
+    assert device_token(None) == "secret"
 
 
 def test_an_existing_token_is_kept(tmp_path, capsys):

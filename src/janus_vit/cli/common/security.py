@@ -96,7 +96,7 @@ def device_token(path: Path | None) -> str | None:
         InputError: the file cannot be read, or holds more than one line.
     """
     if path is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
+        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
     lines = read_file(path, _LARGEST_TOKEN_FILE_BYTES).decode("utf-8", "replace").split()
     if len(lines) != 1:
         raise InputError(f"{path}: must hold one token alone: write it with 'janus-vit token NAME --out FILE'")
