@@ -13,6 +13,7 @@ from janus_vit.cloud.watching.events import EventBuffer
 from janus_vit.errors import InputError
 from janus_vit.live_page import server as page_server
 from janus_vit.live_page.access import Access
+from janus_vit.live_page.broadcast import Broadcast, TooManyViewers
 from janus_vit.live_page.cloud_feed import CloudFeed
 from janus_vit.live_page.feed import COLUMNS
 from janus_vit.live_page.server import LivePage
@@ -194,6 +195,15 @@ def test_the_host_of_the_page_is_a_name_for_it(feed, host):
 def test_more_browsers_than_the_page_serves_get_a_sentence(page, monkeypatch):
     monkeypatch.setattr("janus_vit.live_page.broadcast._VIEWERS", 0)
     assert ask(page, "/events")[0] == 503
+
+
+def test_browsers_of_one_token_leave_room_for_those_of_others(feed):
+    broadcast = Broadcast(feed)
+    for _ in range(16):
+        broadcast.join("robot")
+    with pytest.raises(TooManyViewers):
+        broadcast.join("robot")
+    broadcast.join("operator")
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "192.0.2.1:80", "example.com:80", "127.0.0.1:x", "127.0.0.1:99999"])

@@ -112,7 +112,7 @@ class _Pages:
         if refusal is not None:
             return refusal
         try:
-            waiting = self._broadcast.join()
+            waiting = self._broadcast.join(self._caller(request))
         except TooManyViewers:
             return Response("too many browsers show this page: close one", 503, _HEADERS)
 

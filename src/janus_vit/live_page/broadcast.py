@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from janus_vit.live_page.feed import KEPT, PERIOD_S, Feed, Value
 
-_VIEWERS = 32
+_VIEWERS, _VIEWERS_OF_CALLER = 32, 16  # the other half is for others
 _WAITING = 2  # updates for one browser; a slow one gets the newest
 
 
@@ -32,7 +32,7 @@ class Broadcast:
     def __init__(self, feed: Feed) -> None:
         self.updates = 0
         self._feed = feed
-        self._viewers: set[asyncio.Queue[bytes | None]] = set()
+        self._viewers: dict[asyncio.Queue[bytes | None], str] = {}  # waiting updates, and whose they are
         self._tiles: deque[Sequence[Value]] = deque(maxlen=KEPT)
 
     async def run(self) -> None:
@@ -56,16 +56,20 @@ class Broadcast:
         streams = b",".join(b'"%d":%s' % (number, _json(points)) for number, points in self._feed.points().items())
         return b'{"tiles":%s,"streams":{%s}}' % (_json(list(self._tiles)), streams)
 
-    def join(self) -> asyncio.Queue[bytes | None]:
+    def join(self, caller: str) -> asyncio.Queue[bytes | None]:
         """Register a browser.
 
+        Args:
+            caller: whose it is: a token, or an address.
+
         Raises:
-            TooManyViewers: there are too many.
+            TooManyViewers: there are too many, of all callers or of this one.
         """
-        if len(self._viewers) >= _VIEWERS:
+        own = sum(each == caller for each in self._viewers.values())
+        if len(self._viewers) >= _VIEWERS or own >= _VIEWERS_OF_CALLER:
             raise TooManyViewers
         waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
-        self._viewers.add(waiting)
+        self._viewers[waiting] = caller
         return waiting
 
     async def events(self, waiting: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
@@ -74,7 +78,7 @@ class Broadcast:
             while (event := await waiting.get()) is not None:
                 yield event
         finally:
-            self._viewers.discard(waiting)
+            self._viewers.pop(waiting, None)
 
     def close(self) -> None:
         """End all events."""
