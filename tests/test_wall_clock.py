@@ -1,4 +1,4 @@
-"""A step of the machine's clock cannot disturb a frame: only what shows a date, or checks that of a certificate, reads it."""
+"""A step of the machine's clock disturbs no frame: only dates that are shown, and those of certificates, read it."""
 
 import re
 from pathlib import Path
