@@ -1,10 +1,9 @@
 """`janus-vit token` adds a line that the cloud can read, and leaves nothing behind when a file cannot be written."""
 
-import resource
 import sys
-from contextlib import contextmanager
 
 import pytest
+from full_disks import full_disk
 
 from janus_vit.cli.common.security import device_token
 from janus_vit.cli.main import main
@@ -14,17 +13,6 @@ from janus_vit.cloud.access.tokens import Tokens, hash_line, new_token
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@contextmanager
-def full_disk(size_bytes):
-    """No file of this process grows beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("end", ["", "\n"])

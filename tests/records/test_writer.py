@@ -2,12 +2,11 @@
 
 import json
 import os
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from full_disks import full_disk
 
 from janus_vit.errors import InputError
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction
@@ -28,17 +27,6 @@ OUTCOME = Outcome(
     fallback=None,
     transfers=(),
 )
-
-
-@contextmanager
-def full_disk(size_bytes):
-    """No file of this process grows beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write(records, numbers):

@@ -152,11 +152,10 @@ class SearchedPolicy:
         """See `Policy.observe`."""
         self._search.policy.observe(outcome)
         refusal = (outcome.fallback or "") if outcome.refused else ""
+        told_late = any(_OTHER_MODEL in sentence for sentence in outcome.impossible)
         if refusal.startswith(_UNKNOWN_DEVICE):
             self._search.doubt(refusal.removeprefix(_UNKNOWN_DEVICE))
-        elif refusal.startswith(_OTHER_MODEL) or any(
-            _OTHER_MODEL in sentence for sentence in outcome.impossible
-        ):  # the reply came late
+        elif refusal.startswith(_OTHER_MODEL) or told_late:
             self._search.doubt()
 
     def choose(self, situation: Situation) -> Decision:

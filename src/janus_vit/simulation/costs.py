@@ -50,7 +50,8 @@ class Costs:
     def finish_steps_s(self, plan: Plan) -> list[float]:
         """Return the times of the blocks in `finish_s`, in proportion to their tokens; one number if none is left."""
         tokens = tokens_after_blocks(self._platforms.shape.tokens, plan.rescued.merges)[plan.split : -1] or (1,)
-        return [self[plan].finish_s * count / sum(tokens) for count in tokens]
+        finish_s, together = self[plan].finish_s, sum(tokens)
+        return [finish_s * count / together for count in tokens]
 
     def tokens_sent(self, plan: Plan) -> int:
         """Return how many tokens a plan sends; 0 if it sends an image."""

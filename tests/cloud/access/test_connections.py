@@ -131,17 +131,21 @@ def test_sockets_of_a_port_are_listed_and_cut():
             assert client.recv(1) == b""
 
 
+def is_cut_when_doomed(client, roster, guard):
+    while not roster.strike(client.getsockname(), "flood", guard._now()):
+        pass
+    guard.wake()
+    client.settimeout(5.0)
+    return client.recv(1) == b""
+
+
 def test_a_guard_cuts_a_doomed_connection_at_once():
     roster = Roster()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         guard = ConnectionGuard(server.getsockname()[1], roster, LIMITS)
         accepted, _ = server.accept()
         with accepted:
-            while not roster.strike(client.getsockname(), "flood", guard._now()):
-                pass
-            guard.wake()
-            client.settimeout(5.0)
-            assert client.recv(1) == b""
+            assert is_cut_when_doomed(client, roster, guard)
         guard.close()
     assert "janus-guard" not in {thread.name for thread in threading.enumerate()}
 
@@ -162,11 +166,7 @@ def test_a_guard_goes_on_when_no_file_is_left_for_a_moment(monkeypatch):
         with accepted:
             guard.wake()
             assert failed.wait(5.0)
-            while not roster.strike(client.getsockname(), "flood", guard._now()):
-                pass
-            guard.wake()
-            client.settimeout(5.0)
-            assert client.recv(1) == b""
+            assert is_cut_when_doomed(client, roster, guard)
         guard.close()
 
 

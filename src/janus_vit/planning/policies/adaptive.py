@@ -219,7 +219,8 @@ class MostAccurateInTime:
         device, cloud = self._correction.device, self._correction.cloud
         megabits, before_s, after_s = (each.take(plans) for each in (self._megabits, chances.before_s, chances.after_s))
         cloud_s = cloud.factor * self._cloud_s.take(plans)
-        left_s = (time_left_s := chances.time_left_s) - before_s
+        time_left_s = chances.time_left_s
+        left_s = time_left_s - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
         wait_s = self._own_begins_s(left_s, finish_s, chances)
         slack_s = left_s - after_s
@@ -230,8 +231,7 @@ class MostAccurateInTime:
         spread = np.hypot(device.spread * before_s, cloud.spread * cloud_s) / compute_s
         in_time = answered * in_budget(compute_s, time_left_s - (after_s - cloud_s), spread)
         # The wait keeps time for the own answer, unless what comes before it takes too long.
-        alone_s = before_s + finish_s
-        alone = in_budget(alone_s, time_left_s, device.spread)
+        alone = in_budget(before_s + finish_s, time_left_s, device.spread)
         rescued = np.minimum(alone, in_budget(finish_s, left_s - wait_s, device.spread))
         rescued *= np.where(wait_s < left_s, 1.0 - answered, 0.0)
         # A payload whose answer hardly ever counts would only take the link from the next frames, and the cloud.

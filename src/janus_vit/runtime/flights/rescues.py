@@ -122,7 +122,7 @@ def _could_be_rescued(wait: Wait) -> bool:
 
 
 def has_room(
-    waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float, is_silent: bool = False
+    waits: Sequence[Wait], begin_s: float, decision: Decision, deadline_s: float, busy_s: float, is_silent: bool
 ) -> bool:
     """Whether the device can begin one more frame, and could still finish all of them in time if the link failed.
 
