@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from janus_vit.cloud.access.certificates import check_pair
 from janus_vit.cloud.metrics import CloudMetrics
@@ -138,9 +139,25 @@ def test_a_new_authority_replaces_the_old_one_without_a_restart(feed, authority,
 @pytest.mark.parametrize("change", [Path.unlink, lambda key: key.write_text("half")])
 def test_files_that_change_while_they_are_read_are_a_sentence(authority, tmp_path, monkeypatch, change):
     certificate, key = authority.pair(tmp_path, "page")
-    monkeypatch.setattr("janus_vit.live_page.tls.read_bytes", lambda path: change(key) if path == key else b"")
+    read = "janus_vit.cloud.access.certificates.read_bytes"
+    monkeypatch.setattr(read, lambda path: change(key) if path == key else b"")
     with pytest.raises(InputError, match="check both files"):
         watched_context(PageTls(certificate, key))
-    monkeypatch.setattr("janus_vit.cloud.access.certificates.read_bytes", lambda path: b"")
+    monkeypatch.setattr(read, lambda path: b"")
     with pytest.raises(InputError, match="check both files"):
         check_pair(certificate, key)
+
+
+@pytest.mark.parametrize(
+    ("valid_h", "says"), [((-48, -24), "expired on 20.* renew it"), ((24, 48), "is not valid before 20")]
+)
+def test_a_certificate_that_is_not_valid_now_is_refused_at_the_start(feed, authority, tmp_path, valid_h, says):
+    tls = PageTls(*authority.pair(tmp_path, "page", valid_h=valid_h))
+    with pytest.raises(InputError, match=f"page.pem: {says}"):
+        LivePage(feed, "127.0.0.1:0", tls=tls)
+
+
+def test_a_page_takes_keys_that_grpc_does_not(feed, authority, tmp_path):
+    tls = PageTls(*authority.pair(tmp_path, "page", ed25519.Ed25519PrivateKey.generate()))
+    with LivePage(feed, "127.0.0.1:0", tls=tls) as page:
+        assert ask(page, trusting(authority))[0] == 200

@@ -39,8 +39,8 @@ class LivePage:
         tls: certificates; None serves without TLS.
 
     Raises:
-        InputError: the page cannot listen there, everybody would be let in from other machines, or starlette and
-            uvicorn are not installed.
+        InputError: the page cannot listen there, everybody would be let in from other machines, the certificates cannot
+            be used now, or starlette and uvicorn are not installed.
     """
 
     def __init__(self, feed: Feed, listen: str, identify: Identify | None = None, tls: PageTls | None = None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from janus_vit.cloud.access.certificates import load_authorities, load_pair
-from janus_vit.cloud.access.watched import WatchedFiles, read_bytes
+from janus_vit.cloud.access.watched import WatchedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,11 @@ def watched_context(tls: PageTls) -> WatchedFiles[ssl.SSLContext]:
         tls: the files.
 
     Raises:
-        InputError: the files cannot be used.
+        InputError: the files cannot be used, or the certificate is not valid now.
     """
     files = [tls.certificates, tls.key, *([] if tls.client_ca is None else [tls.client_ca])]
 
     def load() -> ssl.SSLContext:
-        for file in files:
-            read_bytes(file)  # a sentence about a file that is missing or large
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         load_pair(context, tls.certificates, tls.key)
         if tls.client_ca is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from janus_vit.cloud.access.certificate_fields import check_certificate
+from janus_vit.cloud.access.certificate_fields import check_dates, check_key
 from janus_vit.cloud.access.watched import WatchedFiles, read_bytes
 from janus_vit.errors import InputError
 
@@ -51,49 +53,58 @@ def check_authorities(path: Path) -> bytes:
     Raises:
         InputError: the file cannot be read, or holds no certificate.
     """
-    pem = read_bytes(path)
-    load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
-    return pem
+    return load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
 
 
-def load_authorities(context: ssl.SSLContext, path: Path) -> None:
-    """Let a context trust the authorities of a file, PEM.
+def load_authorities(context: ssl.SSLContext, path: Path) -> bytes:
+    """Let a context trust the authorities of a file, PEM, and return what it holds.
 
     Raises:
         InputError: the file cannot be read, or holds no certificate.
     """
+    pem = read_bytes(path)
     try:
         context.load_verify_locations(path)
     except OSError as error:
         raise InputError(f"{path}: holds no certificate in PEM form: check the file") from error
+    return pem
 
 
 def check_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
     """Read a certificate chain and its private key for gRPC, PEM.
 
     Raises:
-        InputError: a file cannot be read, the key is not that of the certificate or of a kind that gRPC does not take,
-            or the certificate is not valid now.
+        InputError: see `load_pair`; or the key is of a kind that gRPC does not take.
     """
-    pair = read_bytes(certificate), read_bytes(key)
-    load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
-    try:
-        check_certificate(pair[0], datetime.now(timezone.utc))
-    except InputError as error:
-        raise InputError(f"{certificate}: {error}") from error
+    pair = load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+    with _about(certificate):
+        check_key(pair[0])
     return pair
 
 
-def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    """Let a context show a certificate chain, PEM.
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> tuple[bytes, bytes]:
+    """Let a context show a certificate chain, PEM, and return what both files hold.
 
     Raises:
-        InputError: a file cannot be read, or the key is not that of the certificate.
+        InputError: a file cannot be read, the key is not that of the certificate, or the certificate is not valid now.
     """
+    pair = read_bytes(certificate), read_bytes(key)
     try:
         context.load_cert_chain(certificate, key, password=_no_password(key))
     except OSError as error:
         raise InputError(f"{certificate} and {key} are not a PEM certificate and its key: check both files") from error
+    with _about(certificate):
+        check_dates(pair[0], datetime.now(timezone.utc))
+    return pair
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Let errors begin with the name of a file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _no_password(key: Path) -> Any:
