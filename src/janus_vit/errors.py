@@ -95,3 +95,8 @@ class Overloaded(Rejected):
         super().__init__(message)
         self.expected_wait_s = expected_wait_s
         self.price = price
+
+
+def described(error: BaseException) -> str:
+    """The kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -60,14 +60,14 @@ def test_a_report_that_cannot_be_read_changes_nothing(model, profile):
 
 def test_a_watcher_that_fails_stops_neither_answers_nor_the_engine(model, profile, caplog):
     def fail(event):
-        raise OSError("the disk is full")
+        raise OSError("the disk is full\nand so is the other one")
 
     with Cloud(model, profile, engine="eager", on_event=fail) as cloud:
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         for _ in range(2):
             assert transport.infer(image_request(model), 5.0).answer.classes
         transport.close()
-    assert "on_event or on_trace failed: OSError: the disk is full" in caplog.text
+    assert "on_event or on_trace failed: OSError: the disk is full" in caplog.messages  # in one line
 
 
 def test_a_buffer_that_nobody_reads_keeps_the_newest_events():

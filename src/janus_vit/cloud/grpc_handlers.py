@@ -33,7 +33,7 @@ from janus_vit.cloud.calls import (
 )
 from janus_vit.cloud.watching.call import Call
 from janus_vit.cloud.watching.traces import ContinuedTraces
-from janus_vit.errors import WireError
+from janus_vit.errors import WireError, described
 from janus_vit.wire.fields import parse
 from janus_vit.wire.messages import HEADER_BYTES
 from janus_vit.wire.rpc import HELLO, INFER, LARGEST_PROBE_BYTES, PROBE
@@ -96,7 +96,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
             try:
                 return await self._answers.infer(message, receive_s, time_left_s(context), call)
             except BaseException as error:
-                problem = f"{type(error).__name__}: {error}"
+                problem = described(error)
                 raise
             finally:
                 visit.decode_s = call.decode_s

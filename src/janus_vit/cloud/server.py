@@ -19,6 +19,7 @@ from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortR
 from janus_vit.cloud.processes.remote import Record
 from janus_vit.cloud.watching.events import BatchRan, Event
 from janus_vit.cloud.watching.metrics_page import MetricsPage
+from janus_vit.errors import described
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.registry import AUTO
@@ -176,7 +177,7 @@ def _tell(watcher: Callable[[T], None] | None, news: T) -> None:
     try:
         watcher(news)
     except Exception as error:
-        _LOG.error("on_event or on_trace failed: %s: %s", type(error).__name__, error)
+        _LOG.error("on_event or on_trace failed: %s", described(error))
 
 
 class _OneProcess:

@@ -41,11 +41,6 @@ def transfer_of(error: Exception, predicted: Prediction, now_s: float, elapsed_s
     return Transfer(now_s, size_bytes, send_s=elapsed_s, rtt_s=None)
 
 
-def reason_of(error: Exception) -> str:
-    """Why a device finished a frame itself, for people."""
-    return f"{type(error).__name__}: {error}"
-
-
 def chance(decision: Decision, situation: Situation) -> float:
     """Probability that a frame is in time; 0 or 1 if the policy does not estimate it."""
     on_time = decision.predicted.on_time

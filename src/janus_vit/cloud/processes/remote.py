@@ -22,7 +22,7 @@ from torch import Tensor
 from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.processes.shared_frames import FrameRef, SharedFrames, read_frame
-from janus_vit.errors import JanusError, Overloaded, Rejected, Unreachable
+from janus_vit.errors import JanusError, Overloaded, Rejected, Unreachable, described
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
 from janus_vit.tracing.request_spans import RequestTrace
@@ -251,7 +251,7 @@ class RemoteSession:
             elif isinstance(message, Record):
                 self._on_record(message)
         except Exception as error:  # the next messages may be those of other devices
-            _LOG.error("a message of an ingest process failed: %s", _described(error))
+            _LOG.error("a message of an ingest process failed: %s", described(error))
 
     def _submit(self, message: Submit) -> None:
         job_id = message.job.id
@@ -265,7 +265,7 @@ class RemoteSession:
         except JanusError as error:
             self._report(job_id, Finished(None, error, 0.0, self._load()))
         except Exception as error:  # for example, the engine's device has no memory for the frame
-            _LOG.error("a request could not be queued: %s", _described(error))
+            _LOG.error("a request could not be queued: %s", described(error))
             refusal = Rejected("the engine failed on this request; the cloud's log says why")
             self._report(job_id, Finished(None, refusal, 0.0, self._load()))
 
@@ -280,8 +280,3 @@ class RemoteSession:
                 return
             self._running.discard(job_id)
         self._pipe.send(JobEnded(job_id, finished))
-
-
-def _described(error: Exception) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from janus_vit.errors import DeadlineExceeded, InputError, Overloaded, Rejected, TooMany, TransportError, WireError
+from janus_vit.errors import (
+    DeadlineExceeded,
+    InputError,
+    Overloaded,
+    Rejected,
+    TooMany,
+    TransportError,
+    WireError,
+    described,
+)
 from janus_vit.planning.outcome import Answer
 from janus_vit.planning.plan import Plan
 from janus_vit.runtime.clock import Clock, Stopwatch
@@ -12,7 +21,7 @@ from janus_vit.runtime.flights.calls import BlockingCalls, Calls, EndedCall
 from janus_vit.runtime.flights.flight import Ending, Flight, OwnAnswer, Uplink
 from janus_vit.runtime.flights.rescues import wait_for
 from janus_vit.runtime.known_load import KnownLoad
-from janus_vit.runtime.measuring import reason_of, round_trip_s, transfer_of
+from janus_vit.runtime.measuring import round_trip_s, transfer_of
 from janus_vit.runtime.worker import EncodedPayload, Worker
 from janus_vit.wire.fields import LONGEST_WAIT_S
 from janus_vit.wire.messages import Request
@@ -53,7 +62,7 @@ class Finisher:
             with Stopwatch(self._clock) as encoding:
                 payload = self._worker.encode(flight.state, plan)
         except WireError as error:
-            self._finish_here(flight, self._fallback_plan(flight, flight.deadline_s), reason_of(error))
+            self._finish_here(flight, self._fallback_plan(flight, flight.deadline_s), described(error))
             return
         self.worked_s += encoding.seconds
         flight.measured = replace(flight.measured, encode_s=encoding.seconds)
@@ -122,7 +131,7 @@ class Finisher:
             answer=answer,
             measured=replace(flight.measured, waited_s=own.began_s - flight.sent_s, fallback_s=own.worked_s),
             at_s=self._clock.now(),
-            fallback=reason_of(error),
+            fallback=described(error),
             transfers=() if isinstance(error, TooMany) else self._uplink.failed(flight, failed),
             refused=isinstance(error, Rejected),
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from janus_vit.errors import OtherModel, Overloaded, TransportError, WireError
+from janus_vit.errors import OtherModel, Overloaded, TransportError, WireError, described
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.flights.calls import Call
 from janus_vit.runtime.flights.flight import Flight, Uplink
 from janus_vit.runtime.known_load import KnownLoad
-from janus_vit.runtime.measuring import reason_of, transfer_of
+from janus_vit.runtime.measuring import transfer_of
 
 _MOST = 2  # calls that are kept; then the oldest one is cancelled
 
@@ -60,7 +60,7 @@ class LateCalls:
             self._load.learn(error.expected_wait_s, error.price, call.ended_s, refused=True)
             return (transfer_of(error, flight.decision.predicted, call.ended_s, elapsed_s, flight.size_bytes),)
         except (OtherModel, WireError) as error:
-            self._note(f"late reply: {reason_of(error)}")
+            self._note(f"late reply: {described(error)}")
             return ()
         except TransportError:
             return ()

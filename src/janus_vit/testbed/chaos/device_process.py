@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from janus_vit.errors import described
 from janus_vit.model.catalog import Model, load_model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.factory import make_engine
@@ -193,7 +194,7 @@ class _Stream:
         try:
             self._run(setup, model, engine, clock)
         except BaseException as error:
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = described(error)
         self.ended = True
 
     def streamed(self, with_witnesses: bool) -> Streamed:
