@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from itertools import repeat
 from random import Random
 from threading import Event
@@ -9,7 +10,7 @@ from threading import Event
 import pytest
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, ModelMismatch, WireError
+from janus_vit.errors import InputError, ModelMismatch, Unauthenticated, WireError
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.policies.presets import POLICIES, make_lone_policy
@@ -17,6 +18,7 @@ from janus_vit.runtime.absent_cloud import THREAD_NAME, CloudSearch, SearchedPol
 from janus_vit.runtime.connect import connect
 
 ALONE, JOINED = "alone", "joined"
+UNKNOWN = Unauthenticated("cloud:1 does not know this device: no token")
 
 
 class Joining:
@@ -133,7 +135,7 @@ def test_a_cloud_that_does_not_know_the_device_any_more_gets_no_frame_until_it_d
     search = CloudSearch(alone, Joined, "cloud:1", notes, pauses)
     search.begin(required=True)
     for _ in range(3):  # also those that were in flight
-        SearchedPolicy(search).observe(Sent("Unauthenticated: cloud:1 does not know this device: no token"))
+        search.unknown(UNKNOWN)
     assert search.policy is alone
     assert notes[1:] == ["cloud:1 does not know this device: no token; until it does, frames stay on this device"]
     notes.told.clear()
@@ -141,6 +143,26 @@ def test_a_cloud_that_does_not_know_the_device_any_more_gets_no_frame_until_it_d
     notes.wait()
     assert notes[2:] == ["connected to cloud:1"]
     assert search.policy is not alone
+
+
+@pytest.mark.parametrize(
+    ("first", "told"), [(InputError("no cloud answers"), ["no cloud answers; until it answers"]), (UNKNOWN, [])]
+)
+def test_a_cloud_that_does_not_know_the_device_says_so_once_however_often_it_is_asked(notes, first, told):
+    refused = Joining(first, *[UNKNOWN] * 3, ModelMismatch("the cloud runs B"))
+    search_for(refused, notes).begin(required=False)
+    until_s = time.monotonic() + 10
+    while not notes[-1].startswith("the cloud runs B"):
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    unknown = "cloud:1 does not know this device: no token; until it does"
+    assert [note.removesuffix(", frames stay on this device") for note in notes[:-1]] == [*told, unknown]
+
+
+def test_a_required_cloud_that_does_not_know_the_device_is_an_error(notes):
+    with pytest.raises(InputError, match="does not know this device"):
+        search_for(Joining(UNKNOWN), notes).begin(required=True)
+    assert notes == []
 
 
 @pytest.mark.parametrize("fallback", [None, "Unreachable: gone", "Rejected: full"])

@@ -27,6 +27,7 @@ from janus_vit.cli.common.responsive import quick_answers
 from janus_vit.cli.common.security import AllowAnonymous, ClientCa, ServerCertificate, ServerKey, TokenHashes
 from janus_vit.cli.common.tracing import Traces, request_tracer
 from janus_vit.model.engines.registry import AUTO, check_engine
+from janus_vit.wire.addresses import check_address
 
 
 def cloud(
@@ -132,7 +133,6 @@ def cloud(
         return
     from janus_vit.cloud.server import Cloud
     from janus_vit.cloud.watching.events import EventBuffer
-    from janus_vit.runtime.grpc_client import check_address
     from janus_vit.scheduling.config import CloudConfig
 
     host, _, port = listen.rpartition(":")

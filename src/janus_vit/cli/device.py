@@ -74,6 +74,7 @@ from janus_vit.planning.policies.presets import check_policy
 from janus_vit.records.writer import RecordWriter
 from janus_vit.runtime.config import DEFAULT_IN_FLIGHT, DeviceConfig, check_in_flight
 from janus_vit.runtime.pacing import EveryFrame, NewestFrames, attended, attentive
+from janus_vit.wire.addresses import check_address
 
 if TYPE_CHECKING:
     from janus_vit.runtime.device import Device
@@ -147,7 +148,6 @@ def device(
     To a pipe:  janus-vit device --cloud HOST:50051 --frames 100 --json
     """
     from janus_vit.runtime.connect import connect
-    from janus_vit.runtime.grpc_client import check_address
 
     sla_s = parse_duration(sla, "--sla")
     check_policy(policy)

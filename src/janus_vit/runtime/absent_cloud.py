@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from random import Random
 from threading import Event, Lock, Thread
 
-from janus_vit.errors import JanusError, ModelMismatch, OtherModel, Unauthenticated
+from janus_vit.errors import InputError, JanusError, ModelMismatch, OtherModel, Unauthenticated
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.base import Decision, Policy, Situation
 from janus_vit.runtime.flights.calls import Call
@@ -19,7 +19,7 @@ from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire.messages import Greeting, Reply, Request
 
-_OTHER_MODEL, _UNKNOWN_DEVICE = (f"{error.__name__}: " for error in (OtherModel, Unauthenticated))
+_OTHER_MODEL = f"{OtherModel.__name__}: "
 THREAD_NAME = "janus-search"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -41,7 +41,8 @@ class CloudSearch:
     Args:
         alone: policy that has only local plans.
         join: shakes hands with the cloud and makes a policy that uses it. Raises ModelMismatch if the cloud runs
-            another model, and other errors of this package if it cannot be used now.
+            another model, Unauthenticated if it does not know this device, and other errors of this package if it
+            cannot be used now.
         address: of the cloud, for messages.
         notify: called with one sentence each time something changes, also in a thread.
         pauses: seconds before each attempt; default: `jittered_pauses`.
@@ -63,7 +64,7 @@ class CloudSearch:
         self._policy = alone
         self._changing = Lock()
         self._is_searching = False
-        self._is_told_found = False
+        self._is_told_known: bool | None = None  # what was said last: whether the cloud knows this device
         self._ended = Event()  # closed, or the cloud is refused for good
 
     @property
@@ -76,30 +77,38 @@ class CloudSearch:
 
         Args:
             required: True raises the error instead.
+
+        Raises:
+            InputError: the required cloud cannot be used.
+            ModelMismatch: the required cloud runs another model.
         """
         if required:
-            self._use()
-        elif (error := self._attempt()) is not None:
-            self._notify(f"{error}; until it answers, frames stay on this device")
+            self._require()
+        elif (problem := self._attempt()) is not None:
+            if not isinstance(problem, Unauthenticated):  # which is told already
+                self._notify(f"{problem}; until it answers, frames stay on this device")
             self._search()
 
-    def doubt(self, problem: str | None = None) -> None:
-        """Use no cloud until a handshake shows that it still runs the same model, and knows this device.
-
-        Args:
-            problem: what to say until then, once.
-        """
+    def doubt(self) -> None:
+        """Use no cloud until a handshake shows that it still runs the same model, and knows this device."""
         with self._changing:
             self._policy = self._alone
-            is_news = problem is not None and self._is_told_found
-            self._is_told_found = self._is_told_found and not is_news
-        if is_news:
-            self._notify(f"{problem}; until it does, frames stay on this device")
         self._search()
+
+    def unknown(self, error: Unauthenticated) -> None:
+        """The cloud has refused a call, because it does not know this device. Say so, once until it does."""
+        self._tell(error)
+        self.doubt()
 
     def close(self) -> None:
         """End the search."""
         self._ended.set()
+
+    def _require(self) -> None:
+        try:
+            self._use()
+        except Unauthenticated as error:
+            raise InputError(str(error)) from error
 
     def _search(self) -> None:
         """Start the thread, unless one runs."""
@@ -118,6 +127,9 @@ class CloudSearch:
             self._use()
         except ModelMismatch as error:
             self._refuse(error)
+        except Unauthenticated as error:
+            self._tell(error)
+            return error
         except JanusError as error:
             return error
         return None
@@ -126,9 +138,16 @@ class CloudSearch:
         joined = self._join()
         with self._changing:
             self._policy, self._is_searching = joined, False
-            is_news, self._is_told_found = not self._is_told_found, True
+        self._tell(None)
+
+    def _tell(self, unknown: Unauthenticated | None) -> None:
+        """Say that the cloud is used, or that it does not know this device, unless that was said last."""
+        is_known = unknown is None
+        with self._changing:
+            is_news, self._is_told_known = self._is_told_known is not is_known, is_known
         if is_news:
-            self._notify(f"connected to {self._address}")
+            found = f"connected to {self._address}"
+            self._notify(found if is_known else f"{unknown}; until it does, frames stay on this device")
 
     def _refuse(self, error: ModelMismatch) -> None:
         """Never use this cloud again: its activations would mean something else."""
@@ -138,8 +157,7 @@ class CloudSearch:
 
 
 class SearchedPolicy:
-    """The policy of a search, whichever it is at the moment. Doubts a cloud that refuses frames as another model's or
-    an unknown device's.
+    """The policy of a search, whichever it is at the moment. Doubts a cloud that refuses frames as another model's.
 
     Args:
         search: has the policy.
@@ -153,9 +171,7 @@ class SearchedPolicy:
         self._search.policy.observe(outcome)
         refusal = (outcome.fallback or "") if outcome.refused else ""
         told_late = any(_OTHER_MODEL in sentence for sentence in outcome.impossible)
-        if refusal.startswith(_UNKNOWN_DEVICE):
-            self._search.doubt(refusal.removeprefix(_UNKNOWN_DEVICE))
-        elif refusal.startswith(_OTHER_MODEL) or told_late:
+        if refusal.startswith(_OTHER_MODEL) or told_late:
             self._search.doubt()
 
     def choose(self, situation: Situation) -> Decision:

@@ -82,7 +82,9 @@ def connect(
     worker = LocalWorker(model, engine)
     stream = StreamCounters(settings.device_name)
     outputs, credentials = expected_outputs(model), settings.credentials
-    transport = GrpcTransport(address, outputs, credentials, settings.token, lambda: _metadata(stream))
+    transport = GrpcTransport(
+        address, outputs, credentials, settings.token, lambda: _metadata(stream), lambda error: search.unknown(error)
+    )
 
     def join() -> Policy:
         platforms = shake_hands(model, transport, address, profile=profile, config=settings)

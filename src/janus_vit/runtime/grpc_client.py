@@ -14,13 +14,13 @@ from typing import TypeAlias
 
 import grpc
 
-from janus_vit.errors import InputError, TransportError, Unreachable, WireError
+from janus_vit.errors import InputError, TransportError, Unauthenticated, Unreachable, WireError
 from janus_vit.planning.outcome import Transfer
 from janus_vit.runtime.flights.calls import Call, EndedCall
 from janus_vit.runtime.refusals import translated
 from janus_vit.runtime.transport import Probed
 from janus_vit.wire import janus_pb2 as pb
-from janus_vit.wire.addresses import is_loopback
+from janus_vit.wire.addresses import check_address, is_loopback
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.checksum import with_checksum
 from janus_vit.wire.fields import require_field
@@ -43,7 +43,6 @@ _RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
-_ADDRESS = re.compile(r"(\[[^][\s/]+\]|[^][\s/:]+):(?P<port>[0-9]{1,5})")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # gRPC would reuse a connection that was just closed
 _NO_PROXY = [("grpc.enable_http_proxy", 0)]  # of the variable http_proxy, which would read token and frames
@@ -60,6 +59,7 @@ class GrpcTransport:
         credentials: TLS credentials; None connects without TLS, and never through a proxy.
         token: proves who this device is; None sends none.
         metadata: returns what each request and probe carries besides its message.
+        on_unknown: called when the cloud refuses one of them, because it does not know this device; also in a thread.
 
     Attributes:
         sent_s: when the last frame was sent, at first when the transport was made.
@@ -75,6 +75,7 @@ class GrpcTransport:
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
         metadata: Callable[[], Metadata] = tuple,
+        on_unknown: Callable[[Unauthenticated], None] = lambda error: None,
     ) -> None:
         check_address(address)
         self._authorization = _authorization(token, address, encrypted=credentials is not None)
@@ -82,6 +83,7 @@ class GrpcTransport:
         self._process = os.getpid()
         self._outputs = outputs
         self._metadata = metadata
+        self._on_unknown = on_unknown
         largest_bytes = max(1 << 20, outputs.dense.largest_bytes)
         sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", largest_bytes)]
         options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *sizes]
@@ -123,7 +125,7 @@ class GrpcTransport:
             return EndedCall(time.perf_counter(), Unreachable(f"the connection to {self._address} is closed"))
 
         def read(ended_s: float) -> Reply:
-            return self._checked(self._call(future.result), number, ended_s - began_s)
+            return self._checked(self._known(future.result), number, ended_s - began_s)
 
         return _GrpcCall(future, self._ended, read)
 
@@ -198,11 +200,19 @@ class GrpcTransport:
 
     def _send(self, method: Callable[..., bytes], message: bytes, timeout_s: float, trace: str | None = None) -> bytes:
         metadata = self._metadata_of(message, trace)
-        return self._call(lambda: method(iter([message]), timeout=timeout_s, metadata=metadata))
+        return self._known(lambda: method(iter([message]), timeout=timeout_s, metadata=metadata))
 
     def _metadata_of(self, message: bytes, trace: str | None) -> Metadata:
         traced = () if trace is None else ((TRACE, trace),)
         return (*self._authorization, (MESSAGE_BYTES, str(len(message))), *traced, *self._metadata())
+
+    def _known(self, call: Callable[[], bytes]) -> bytes:
+        """Call a cloud that knew this device when they shook hands."""
+        try:
+            return self._call(call)
+        except Unauthenticated as error:
+            self._on_unknown(error)
+            raise
 
     def _call(self, call: Callable[[], bytes]) -> bytes:
         self._require_own_process()
@@ -279,14 +289,3 @@ def _require_past(field: str, cloud_s: float, elapsed_s: float) -> None:
         field,
         f"and the cloud's other times are {cloud_s:.3g} s, but the call took {elapsed_s:.3g} s",
     )
-
-
-def check_address(address: str) -> None:
-    """Require an address "host:port", with an IPv6 host in brackets.
-
-    Raises:
-        InputError: there is no host, more than a host, or no port from 1 to 65535.
-    """
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 0 < int(match["port"]) < 65536:
-        raise InputError(f"address {address!r} must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.5:50051")

@@ -49,14 +49,15 @@ def shake_hands(
 
     Raises:
         InputError: no cloud answers, or the profile belongs to another model.
+        Unauthenticated: the cloud does not know this device.
         ModelMismatch: the cloud runs another model.
         WireError: the answer cannot be read.
     """
     check_profile(profile, model)
     try:
         greeting = transport.hello(config.hello_timeout_s)
-    except Unauthenticated as error:
-        raise InputError(str(error)) from error
+    except Unauthenticated:
+        raise
     except TransportError as error:
         raise InputError(f"no janus-vit cloud answers ({error}): start one there, or check host and port") from error
     if greeting.fingerprint != model.fingerprint:

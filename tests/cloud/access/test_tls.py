@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import grpc
 import pytest
@@ -211,6 +211,29 @@ def test_a_device_whose_token_is_revoked_says_so_once_and_sends_no_more_frames(
     assert [outcome.plan.is_local for outcome in outcomes[1:]] == [True, True]
     assert len(told) == 2
     assert "does not know this device: the call has no token that this cloud knows" in told[1]
+
+
+def test_a_device_whose_token_is_revoked_is_told_also_by_a_probe_and_by_a_refusal_that_comes_late(
+    model, serve, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("janus_vit.cloud.access.watched._EVERY_S", 0.0)
+    token, tokens, told = new_token(), tmp_path / "tokens.txt", []
+    tokens.write_text(hash_line("robot-1", token) + "\n")
+    cloud = serve(Access(tokens=tokens))
+    address, outputs = f"127.0.0.1:{cloud.port}", Outputs(7)
+    transport = GrpcTransport(address, outputs, token=token, on_unknown=lambda error: told.append(str(error)))
+    with closing(transport):
+        transport.hello(2.0)
+        tokens.write_text(hash_line("robot-2", new_token()) + "\n")
+        assert not transport.probe(1_000, 2.0).result().transfer.delivered
+        call = transport.start(image_request(model), 5.0)
+        transport.wait([call], 5.0)
+        with pytest.raises(Unauthenticated):
+            call.reply()
+        with pytest.raises(Unauthenticated):  # told by the handshake, which asks on purpose
+            transport.hello(2.0)
+    assert len(told) == 2
+    assert all(f"{address} does not know this device" in each for each in told)
 
 
 def test_a_cloud_that_strangers_reach_does_not_start_without_a_word(model, make_profile):

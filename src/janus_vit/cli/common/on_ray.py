@@ -16,6 +16,7 @@ from janus_vit.cli.common.measure import read_profile
 from janus_vit.cli.common.options import DEFAULT_MODEL
 from janus_vit.errors import InputError
 from janus_vit.input_files import real_path
+from janus_vit.wire.addresses import check_address
 
 if TYPE_CHECKING:
     from janus_vit.cloud.ray.settings import RaySettings
@@ -68,7 +69,6 @@ def _check_listen(listen: str) -> int:
     if find_spec("ray") is None:
         raise InputError("--ray needs Ray Serve: pip install 'janus-vit[ray]'")
     from janus_vit.cloud.processes.ingest_pool import PortReservation
-    from janus_vit.runtime.grpc_client import check_address
 
     check_address(listen)
     host, _, port = listen.rpartition(":")
