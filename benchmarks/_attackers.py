@@ -35,6 +35,7 @@ _DATA, _HEADERS, _RESET, _SETTINGS, _PING = 0, 1, 3, 4, 6
 _ACK, _END_HEADERS = 1, 4
 _FRAME_BYTES = 16_384
 _HALF_BYTES = 100_000
+_CONNECT_S = 0.02  # an attacker does not wait for a connection that the cloud drops
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def silent_connections(target: Target) -> None:
     held: list[socket.socket] = []
     while time.monotonic() < target.until_s:
         with suppress(OSError):
-            held.append(socket.create_connection(("127.0.0.1", target.port), timeout=1.0))
+            held.append(socket.create_connection(("127.0.0.1", target.port), timeout=_CONNECT_S))
         if len(held) > 500:
             held.pop(0).close()
         if len(held) % 50 == 0:
@@ -215,8 +216,9 @@ class _Http2:
         self.usable = True
         self.socket = socket.socket()
         with suppress(OSError):
-            self.socket.settimeout(2.0)
+            self.socket.settimeout(_CONNECT_S)
             self.socket.connect(("127.0.0.1", target.port))
+            self.socket.settimeout(2.0)
         self._send(_PREFACE + _packet(_SETTINGS, 0, 0, b""))
 
     def open_stream(self) -> int:

@@ -12,10 +12,11 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 
-from janus_vit.cloud.access.connections import ConnectionGuard, Roster, allow_many_files
+from janus_vit.cloud.access.connections import ConnectionGuard, allow_many_files
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.access.limits import Ledger
 from janus_vit.cloud.access.memory import UNREAD_BYTES, limits_of, limits_of_strangers
+from janus_vit.cloud.access.roster import Roster
 from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.grpc_handlers import Handlers

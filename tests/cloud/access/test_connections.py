@@ -9,16 +9,8 @@ import threading
 import pytest
 
 from janus_vit.cloud.access.callers import Caller
-from janus_vit.cloud.access.connections import (
-    ConnectionGuard,
-    ConnectionLimits,
-    Roster,
-    Seen,
-    Sockets,
-    allow_many_files,
-    plain_address,
-    to_cut,
-)
+from janus_vit.cloud.access.connections import ConnectionGuard, Sockets, allow_many_files, plain_address
+from janus_vit.cloud.access.roster import ConnectionLimits, Roster, Seen, to_cut
 
 LIMITS = ConnectionLimits(total=6, per_client=2, strangers=3, stranger_s=5.0)
 PROVEN, ANONYMOUS = Caller("robot-1", proven=True), Caller("10.0.0.9")

@@ -11,7 +11,7 @@ import pytest
 from cloud_requests import image_request, token_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from janus_vit.cloud.access import connections, limits, memory
+from janus_vit.cloud.access import limits, memory, roster
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.access.limits import Ledger, Limits
 from janus_vit.cloud.access.memory import limits_of_strangers
@@ -32,8 +32,8 @@ HONEST, INSIDER = new_token(), new_token()
 @pytest.fixture
 def cloud(model, make_profile, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "_SLACK_S", 0.2)
-    monkeypatch.setattr(connections, "_STRIKES", 20.0)
-    monkeypatch.setattr(connections, "_HELD_S", 0.1)
+    monkeypatch.setattr(roster, "_STRIKES", 20.0)
+    monkeypatch.setattr(roster, "_HELD_S", 0.1)
     tokens = tmp_path / "tokens.txt"
     tokens.write_text(f"{hash_line('honest', HONEST)}\n{hash_line('insider', INSIDER)}\n")
     config = CloudConfig(calls_at_once=24, calls_per_client=12)
@@ -109,7 +109,7 @@ def test_a_message_may_be_no_larger_than_its_call_announced(model, cloud, honest
 def test_a_flood_without_a_token_is_cut_off_and_a_device_of_the_same_address_notices_nothing(
     model, cloud, honest, monkeypatch
 ):
-    monkeypatch.setattr(connections, "_EVERY_S", 10.0)  # strikes fade with the time
+    monkeypatch.setattr(roster, "_FADES_S", 10.0)  # strikes fade with the time
     codes = []
     for _ in range(3):
         with channel_to(cloud) as channel:
@@ -162,7 +162,7 @@ def test_health_checks_of_strangers_take_no_calls_and_no_memory_from_devices():
         Limits(calls=2, calls_per_client=2, calls_per_s=9.0, memory_bytes=4_000, memory_per_client_bytes=4_000)
     )
     strangers = Ledger(limits_of_strangers(memory.limits_of(CloudConfig(), 1_000)[0], 1_000))
-    door = Door(Gate(Access()), devices, strangers, connections.Roster(), 1_000, lambda: None)
+    door = Door(Gate(Access()), devices, strangers, roster.Roster(), 1_000, lambda: None)
     with ExitStack() as open_calls:
         for port in range(1_000, 1_064):
             open_calls.enter_context(door.enter(AnyCall(port), HEADER_BYTES, known=False))

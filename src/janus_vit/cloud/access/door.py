@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from janus_vit.cloud.access.callers import Caller, network_of, split_peer
-from janus_vit.cloud.access.connections import Roster
 from janus_vit.cloud.access.limits import Ledger, TooManyCalls, receive_limit_s
+from janus_vit.cloud.access.roster import Roster
 from janus_vit.cloud.access.settings import Gate
 from janus_vit.errors import Unauthenticated, WireError
 from janus_vit.wire.rpc import MESSAGE_BYTES
@@ -48,7 +48,7 @@ class Door:
         strangers: what callers use that need not prove who they are; they take nothing from the others.
         roster: what is known of each connection.
         stream_bytes: largest message that gRPC lets in, whatever was announced; also that of a decoded frame.
-        on_doomed: called when a connection has to go.
+        on_offence: called when a connection has to go, or an address has to be kept out.
         now: the clock, in seconds.
     """
 
@@ -59,7 +59,7 @@ class Door:
         strangers: Ledger,
         roster: Roster,
         stream_bytes: int,
-        on_doomed: Callable[[], None],
+        on_offence: Callable[[], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gate = gate
@@ -67,7 +67,7 @@ class Door:
         self._strangers = strangers
         self._roster = roster
         self._stream_bytes = stream_bytes
-        self._on_doomed = on_doomed
+        self._on_offence = on_offence
         self._now = now
 
     @contextmanager
@@ -89,6 +89,8 @@ class Door:
         headers = dict(context.invocation_metadata() or ())
         offender = network_of(peer[0])
         now_s = self._now()
+        if self._roster.meet(peer, now_s):
+            self._on_offence()
         ledger, stream_bytes = (self._ledger, self._stream_bytes) if known else (self._strangers, 0)
         try:
             caller = self._gate.identify(context, headers.get("authorization"), known)
@@ -104,6 +106,7 @@ class Door:
         visit, valid = Visit(caller, size_bytes), True
         try:
             yield visit
+            self._roster.answer(peer, caller)
         except WireError:
             valid = False
             self._strike(peer, offender, now_s)
@@ -118,7 +121,7 @@ class Door:
 
     def _strike(self, peer: tuple[str, int], offender: str, now_s: float) -> None:
         if self._roster.strike(peer, offender, now_s):
-            self._on_doomed()
+            self._on_offence()
 
 
 def _announced(text: object, largest_bytes: int) -> int:

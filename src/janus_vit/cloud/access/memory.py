@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from janus_vit.cloud.access.connections import ConnectionLimits
 from janus_vit.cloud.access.limits import Limits
+from janus_vit.cloud.access.roster import ConnectionLimits
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import HEADER_BYTES
 

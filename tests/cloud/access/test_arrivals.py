@@ -1,0 +1,189 @@
+"""Who connects again and again is kept out, and others are not. Plain data first, then a filter of the kernel."""
+
+import ipaddress
+import socket
+
+import pytest
+
+from janus_vit.cloud.access import syn_filter
+from janus_vit.cloud.access.arrivals import Arrivals
+from janus_vit.cloud.access.callers import Caller
+from janus_vit.cloud.access.connections import ConnectionGuard, Sockets
+from janus_vit.cloud.access.roster import ConnectionLimits, Roster
+
+HOME, AWAY = "127.0.0.2", "127.0.0.3"
+LIMITS = ConnectionLimits(total=1_000, per_client=8)
+
+
+def flood(arrivals, network, connections=33, now_s=0.0):
+    return [arrivals.add(network, now_s) for _ in range(connections)]
+
+
+def test_who_connects_too_often_is_kept_out_and_others_are_not():
+    arrivals = Arrivals()
+    assert not any(flood(arrivals, HOME, 32))
+    assert arrivals.add(HOME, 0.0)
+    assert not arrivals.add(AWAY, 0.0)
+    assert list(arrivals.review(0.0)) == [HOME]
+    assert not arrivals.add(HOME, 1.0)  # it is kept out already
+
+
+def test_connections_over_a_long_time_are_no_flood():
+    arrivals = Arrivals()
+    for second in range(1_000):
+        assert not any(flood(arrivals, HOME, 10, float(second)))
+        assert arrivals.review(float(second)) == {}
+
+
+def test_who_comes_back_to_flood_is_kept_out_for_longer_each_time_until_it_was_quiet():
+    arrivals, now_s, lengths_s = Arrivals(), 0.0, []
+    for _ in range(6):
+        flood(arrivals, HOME, now_s=now_s)
+        lengths_s.append(arrivals.review(now_s)[HOME].length_s)
+        now_s = arrivals.bans[HOME].until_s
+        assert arrivals.review(now_s) == {}
+    assert lengths_s == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    assert arrivals.review(now_s + 60.0) == {}
+    flood(arrivals, HOME, now_s=now_s + 60.0)
+    assert arrivals.review(now_s + 60.0)[HOME].length_s == 5.0
+
+
+def test_a_fleet_behind_one_address_connects_at_once():
+    arrivals = Arrivals()
+    for device in range(1_000):
+        assert not arrivals.add(HOME, 0.0)
+        arrivals.vouch(HOME, f"robot-{device}")
+    assert arrivals.review(0.0) == {}
+
+
+def test_one_device_cannot_vouch_for_a_flood():
+    roster = Roster()
+    for port in range(64):
+        roster.meet((HOME, port), 0.0)
+        roster.admit((HOME, port), Caller("insider", proven=True), 0.0)
+        for _ in range(100):
+            roster.answer((HOME, port), Caller("insider", proven=True))
+    assert list(roster.arrivals.review(0.0)) == [HOME]
+
+
+def test_a_connection_counts_once_whoever_sees_it_first():
+    roster = Roster()
+    roster.meet((HOME, 1), 0.0)
+    roster.review([(HOME, 1), (HOME, 2)], 0.0)
+    roster.meet((HOME, 2), 0.0)
+    assert roster.arrivals.of_networks == {HOME: 2.0}
+
+
+def test_addresses_that_flood_are_forgotten_before_there_are_too_many():
+    arrivals = Arrivals()
+    for number in range(10_000):
+        flood(arrivals, f"network {number}")
+    assert len(arrivals.of_networks) <= 4_096
+    arrivals.review(0.0)
+    assert len(arrivals.review(1_000.0)) == len(arrivals.bans) == len(arrivals.of_networks) == 0
+
+
+def gets_in(server, source):
+    """Whether a connection from this address is accepted."""
+    try:
+        socket.create_connection(server.getsockname()[:2], timeout=0.3, source_address=(source, 0)).close()
+    except TimeoutError:
+        return False
+    server.accept()[0].close()
+    return True
+
+
+@pytest.fixture
+def server():
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        yield server
+
+
+def test_the_filter_drops_new_connections_of_its_networks_alone_and_keeps_open_ones(server):
+    with (
+        socket.create_connection(server.getsockname(), source_address=(HOME, 0)) as client,
+        server.accept()[0] as open_one,
+    ):
+        syn_filter.attach(server, [f"2001:db8:0:{number:x}::/64" for number in range(63)] + [HOME])
+        assert not gets_in(server, HOME)
+        assert gets_in(server, AWAY)
+        client.sendall(b"still open")
+        assert open_one.recv(100) == b"still open"
+        syn_filter.attach(server, [])
+        assert gets_in(server, HOME)
+
+
+def verdict(program, ip_header, tcp_header):
+    """What the kernel does with a packet, by the rules of classic BPF: how many of its bytes are kept."""
+    value, at = 0, 0
+    while True:
+        operation, if_true, if_false, operand = program[at]
+        at += 1
+        if operation == syn_filter._RETURN:
+            return operand
+        if operation == syn_filter._AND:
+            value &= operand
+        elif operation == syn_filter._IF_EQUAL:
+            at += if_true if value == operand else if_false
+        else:
+            header, offset = (ip_header, operand - 0xFFF00000) if operand >= 0xFFF00000 else (tcp_header, operand)
+            size = 4 if operation == syn_filter._LOAD_WORD else 1
+            value = int.from_bytes(header[offset : offset + size], "big")
+
+
+def header_from(address):
+    """An IP header with this source."""
+    source = ipaddress.ip_address(address)
+    before = 12 if source.version == 4 else 8
+    return bytes([source.version << 4]) + bytes(before - 1) + source.packed + bytes(16)
+
+
+SYN, SYN_ACK, ACK = (bytes(13) + bytes([flags]) + bytes(6) for flags in (0x02, 0x12, 0x10))
+
+
+@pytest.mark.parametrize(
+    ("address", "tcp_header", "is_kept"),
+    [
+        ("10.0.0.7", SYN, False),
+        ("10.0.0.7", ACK, True),
+        ("10.0.0.7", SYN_ACK, True),
+        ("10.0.0.6", SYN, True),
+        ("10.1.0.7", SYN, True),
+        ("2001:db8:1:2::9", SYN, False),
+        ("2001:db8:1:2:ffff::", SYN, False),
+        ("2001:db8:1:3::9", SYN, True),
+        ("2001:db9:1:2::9", SYN, True),
+        ("2001:db8:1:2::9", ACK, True),
+        ("a00:7::", SYN, True),  # the same bytes as the IPv4 address, at another place
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_filter_drops_requests_of_both_ip_versions(address, tcp_header, is_kept, order):
+    program = list(syn_filter.syn_filter(["192.0.2.1", "10.0.0.7", "2001:db8:1:2::/64", "fd00::/64"][::order]))
+    assert (verdict(program, header_from(address), tcp_header) > 0) is is_kept
+
+
+def test_a_guard_keeps_a_flood_out_and_says_so(server, caplog):
+    roster, now_s = Roster(), [0.0]
+    guard = ConnectionGuard(server.getsockname()[1], roster, LIMITS, lambda: now_s[0])
+    try:
+        flood(roster.arrivals, HOME)
+        guard.wake()
+        while gets_in(server, HOME):
+            pass
+        assert gets_in(server, AWAY)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{HOME} connects too often: its new connections are dropped for 5 s"
+        ]
+        now_s[0] = 5.0
+        guard.wake()
+        while not gets_in(server, HOME):
+            pass
+    finally:
+        guard.close()
+
+
+def test_only_listeners_of_the_port_are_found(server):
+    port = server.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)), socket.create_connection(server.getsockname()), server.accept()[0]:
+        assert [sock.getsockname()[1] for sock in Sockets(port).listeners()] == [port]
