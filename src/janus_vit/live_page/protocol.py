@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,13 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from janus_vit.live_page.seldom import Seldom
+
 _REQUEST_S = 10.0  # from the connection or the last answer until the next request is complete, with its body
 _ANSWER_S = 60.0  # for a browser to take what waits for it
 _INCOMPLETE = (h11.IDLE, h11.SEND_BODY, h11.ERROR)
+_LOG = logging.getLogger("janus_vit.live_page")
+_LOG.addFilter(Seldom())  # anybody who sends no HTTP causes a line
 
 
 class PromptProtocol(H11Protocol):
@@ -27,6 +32,7 @@ class PromptProtocol(H11Protocol):
 
     def __init__(self, server: uvicorn.Server, on_lost: Callable[[], None]) -> None:
         super().__init__(server.config, server.server_state, app_state={})
+        self.logger = _LOG
         self._on_lost = on_lost
         self._request_due: asyncio.TimerHandle | None = None
         self._reading_due: asyncio.TimerHandle | None = None
