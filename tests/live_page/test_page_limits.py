@@ -1,4 +1,4 @@
-"""Strangers at the page: connections that say nothing, half requests, and answers that nobody reads."""
+"""Strangers at the page: connections that say nothing, half requests, answers that nobody reads, and floods."""
 
 import http.client
 import socket
@@ -45,6 +45,18 @@ def is_cut(connection):
     except ConnectionError:
         pass
     return True
+
+
+def sent_until_silent(connection):
+    """What the page sends until it sends nothing for a while."""
+    connection.settimeout(0.2)
+    received = b""
+    try:
+        while data := connection.recv(65_536):
+            received += data
+    except TimeoutError:
+        return received
+    raise AssertionError("the page has closed the connection")
 
 
 def is_served(page, host="127.0.0.1"):
@@ -121,3 +133,51 @@ def test_answers_that_nobody_reads_are_not_kept(feed, sockets, monkeypatch):
         deaf.connect(("127.0.0.1", page.port))
         deaf.sendall(ANSWERED.replace(b"page.css", b"page.js") * 600)
         assert soon(lambda: is_served(page))
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A page where each address asks three times, and then no more before the test ends."""
+    monkeypatch.setattr("janus_vit.live_page.pace._PER_S", 1e-3)
+    monkeypatch.setattr("janus_vit.live_page.pace._AT_ONCE", 3.0)
+
+
+def test_an_address_that_floods_a_connection_waits_for_its_answers_and_others_do_not(feed, sockets, slow):
+    with LivePage(feed, "127.0.0.1:0") as page:
+        flood = connected(sockets, page)
+        flood.sendall(ANSWERED * 20)
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 3:  # and one for the connection
+            received += flood.recv(65_536)
+        assert is_served(page, "127.0.0.2")
+        assert b"HTTP/1.1" not in sent_until_silent(flood)
+
+
+def test_an_address_that_connects_again_and_again_waits_and_others_do_not(feed, sockets, slow):
+    with LivePage(feed, "127.0.0.1:0") as page:
+        for _ in range(3):
+            connected(sockets, page).close()
+        flood = connected(sockets, page)
+        flood.sendall(ANSWERED)
+        assert is_served(page, "127.0.0.2")
+        assert sent_until_silent(flood) == b""
+
+
+def test_events_go_on_while_their_address_waits(feed, sockets, slow):
+    with LivePage(feed, "127.0.0.1:0") as page:
+        watching = connected(sockets, page)
+        watching.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert watching.recv(65_536)
+        connected(sockets, page).sendall(ANSWERED * 20)
+        received = b""
+        while received.count(b"data: ") < 2:
+            received += watching.recv(65_536)
+
+
+def test_half_a_request_of_an_address_that_waits_is_cut(feed, sockets, monkeypatch):
+    monkeypatch.setattr("janus_vit.live_page.pace._AT_ONCE", 0.0)
+    monkeypatch.setattr("janus_vit.live_page.protocol._REQUEST_S", 0.2)
+    with LivePage(feed, "127.0.0.1:0") as page:
+        connection = connected(sockets, page)
+        connection.sendall(ANSWERED + b"GET / HT")
+        assert is_cut(connection)

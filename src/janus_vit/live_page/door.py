@@ -1,4 +1,4 @@
-"""Where connections come in: never more at once than a page serves, also before their TLS handshake."""
+"""Where connections come in: never more at once, or more often, than a page serves, before TLS as well."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
 
 from janus_vit.cloud.access.callers import network_of
+from janus_vit.live_page.pace import Pace
+
+MakeProtocol: TypeAlias = Callable[[Callable[[], None], Callable[[], float]], asyncio.Protocol]
 
 _CONNECTIONS = 64  # at once; a browser needs two
 _CONNECTIONS_OF_ADDRESS = 32  # the other half is for others
@@ -21,19 +27,21 @@ class Door:
 
     Args:
         listening: a socket that listens. It becomes non-blocking.
-        protocol: makes the protocol of a connection, which calls its argument when the connection is lost.
+        protocol: makes the protocol of a connection. It calls its first argument when the connection is lost, and its
+            second one after each answer, which returns how long to wait for the next request.
         context: gives the TLS context for the next handshake; None serves without TLS.
     """
 
     def __init__(
         self,
         listening: socket.socket,
-        protocol: Callable[[Callable[[], None]], asyncio.Protocol],
+        protocol: MakeProtocol,
         context: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         listening.setblocking(False)
         self._listening, self._protocol, self._context = listening, protocol, context
         self._open: Counter[str] = Counter()  # by address
+        self._pace = Pace()
         self._serving: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -55,19 +63,20 @@ class Door:
             serving.add_done_callback(self._serving.discard)
 
     async def _serve(self, connected: socket.socket, address: str) -> None:
-        lost = asyncio.Event()
-        context = None if self._context is None else self._context()
+        lost, count = asyncio.Event(), partial(self._pace.count, address)
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._protocol(lost.set),
-                connected,
-                ssl=context,
-                ssl_handshake_timeout=None if context is None else _HANDSHAKE_S,
-            )
-            await lost.wait()
-        except OSError:  # the handshake failed, or took too long
-            pass
+            await asyncio.sleep(count())
+            context = None if self._context is None else self._context()
+            with suppress(OSError):  # the handshake failed, or took too long
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: self._protocol(lost.set, count),
+                    connected,
+                    ssl=context,
+                    ssl_handshake_timeout=None if context is None else _HANDSHAKE_S,
+                )
+                await lost.wait()
         finally:
+            connected.close()
             self._open[address] -= 1
             if not self._open[address]:
                 del self._open[address]

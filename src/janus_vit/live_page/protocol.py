@@ -28,14 +28,16 @@ class PromptProtocol(H11Protocol):
     Args:
         server: the server.
         on_lost: called once, when the connection is lost.
+        on_answered: called after each answer; returns how long to wait for the next request, in seconds.
     """
 
-    def __init__(self, server: uvicorn.Server, on_lost: Callable[[], None]) -> None:
+    def __init__(self, server: uvicorn.Server, on_lost: Callable[[], None], on_answered: Callable[[], float]) -> None:
         super().__init__(server.config, server.server_state, app_state={})
         self.logger = _LOG
-        self._on_lost = on_lost
+        self._on_lost, self._on_answered = on_lost, on_answered
         self._request_due: asyncio.TimerHandle | None = None
         self._reading_due: asyncio.TimerHandle | None = None
+        self._resting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
@@ -49,9 +51,12 @@ class PromptProtocol(H11Protocol):
             _cancel(self._request_due)
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
-        self._expect_request(_ANSWER_S if self.transport.get_write_buffer_size() else _REQUEST_S)
-        super().on_response_complete()
+        """Take the next request, after a while if this address asks too often."""
+        rest_s = self._on_answered()
+        if rest_s:
+            self._resting = self.loop.call_later(rest_s, self._take_next)
+        else:
+            self._take_next()
 
     def pause_writing(self) -> None:
         """Begin to wait for a browser that does not read."""
@@ -67,8 +72,13 @@ class PromptProtocol(H11Protocol):
         """Wait for nothing more."""
         _cancel(self._request_due)
         _cancel(self._reading_due)
+        _cancel(self._resting)
         super().connection_lost(exc)
         self._on_lost()
+
+    def _take_next(self) -> None:
+        self._expect_request(_ANSWER_S if self.transport.get_write_buffer_size() else _REQUEST_S)
+        super().on_response_complete()
 
     def _expect_request(self, within_s: float) -> None:
         _cancel(self._request_due)
