@@ -129,7 +129,7 @@ def test_measurement_of_other_frames_is_not_continued_unless_told_to_begin_anew(
     ("line", "text", "says"),
     [
         (0, "{}", "line 1: field schema is missing"),
-        (0, "not at all", "line 1: line 1, column 1: not valid JSON"),
+        (0, "not at all", "cut: line 1, column 1: not valid JSON"),
         (2, '{"family": "none"}', "line 3: field frames is missing"),
     ],
 )

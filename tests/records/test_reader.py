@@ -157,9 +157,9 @@ def test_damaged_record_is_named_by_file_line_and_field(tmp_path, change, named)
         (b'{"schema": "janus', "has no complete record"),
         (b"{}\n", "line 1: field schema is missing"),
         (b"[]", "line 1: must hold a JSON object"),
-        (b'{"schema": \n{}\n', "line 1: line 1, column"),
+        (b'{"schema": \n{}\n', "line 1, column 12: not valid JSON"),
         (b"\xff\n", "line 1: byte 0 is not UTF-8"),
-        (b"\n\n", "line 1: "),
+        (b"\n\n", "line 1, column 1: "),
     ],
 )
 def test_other_files_are_refused(tmp_path, data, named):

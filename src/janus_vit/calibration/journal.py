@@ -68,7 +68,7 @@ class Journal:
         first, *rest = whole.decode("utf-8", "replace").splitlines() or [""]
         if not first:
             return False
-        found = parse_json(first, f"{self._path}: line 1", SCHEMA).values
+        found = parse_json(first, str(self._path), SCHEMA, 1).values
         changed = [key for key in header if found.get(key) != header[key]]
         if changed:
             key = changed[0]
@@ -76,7 +76,7 @@ class Journal:
                 f"{self._path}: belongs to a calibration with another value of {key} ({found.get(key)}, now "
                 f"{header[key]}): repeat that command, or discard its points with --anew"
             )
-        sections = [parse_json(text, f"{self._path}: line {line}", None) for line, text in enumerate(rest, 2)]
+        sections = [parse_json(text, str(self._path), None, line) for line, text in enumerate(rest, 2)]
         self.points = [parse_point(section) for section in sections]
         os.truncate(self._path, len(whole))
         return True

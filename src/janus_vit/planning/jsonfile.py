@@ -132,22 +132,25 @@ class Section:
         return InputError(f"{self.source}: field {short} {what}: make the file again")
 
 
-def parse_json(text: str, source: str, schema: str | None) -> Section:
+def parse_json(text: str, source: str, schema: str | None, line: int | None = None) -> Section:
     """Parse the text of a file and check its schema.
 
     Args:
         text: content of the file.
         source: name of the text in error messages, usually its path.
         schema: value that the field "schema" must have; None for files of other programs, which have none.
+        line: number of the line that the text is; None if it is the whole file.
 
     Raises:
         InputError: not JSON (with line and column), not an object, or another schema.
     """
+    file, source = source, source if line is None else f"{source}: line {line}"
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{source}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): make the file again"
+            f"{file}: line {line or error.lineno}, column {error.colno}: not valid JSON ({error.msg}): make the file "
+            "again"
         ) from error
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or very deep nesting
         raise InputError(

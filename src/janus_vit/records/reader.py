@@ -86,7 +86,7 @@ def read_records(path: Path, progress: Callable[[float, str], None] = lambda sha
         if number % _SHOW_EVERY == 1:
             progress(share, path.name)
         if line.endswith(b"\n") or _is_json(line):
-            records.append(parse_record(_parse_line(line.removesuffix(b"\n"), f"{path}: line {number}")))
+            records.append(parse_record(_parse_line(line.removesuffix(b"\n"), path, number)))
         else:
             cut_bytes = len(line)  # only the last line can lack its line break
     if not records:
@@ -167,12 +167,12 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _parse_line(line: bytes, source: str) -> Section:
+def _parse_line(line: bytes, path: Path, number: int) -> Section:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: byte {error.start} is not UTF-8 text: make the file again") from error
-    return parse_json(text, source, SCHEMA)
+        raise InputError(f"{path}: line {number}: byte {error.start} is not UTF-8 text: make the file again") from error
+    return parse_json(text, str(path), SCHEMA, number)
 
 
 def _parse_plan(section: Section) -> Plan:
