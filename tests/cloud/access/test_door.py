@@ -106,10 +106,11 @@ def test_a_message_may_be_no_larger_than_its_call_announced(model, cloud, honest
         assert call.exception() is None  # an older device announces nothing
 
 
-def test_a_flood_without_a_token_is_cut_off_and_a_device_of_the_same_address_notices_nothing(
+def test_a_flood_without_a_token_is_cut_off_and_a_connected_device_of_the_same_address_notices_nothing(
     model, cloud, honest, monkeypatch
 ):
     monkeypatch.setattr(roster, "_FADES_S", 10.0)  # strikes fade with the time
+    assert honest.infer(image_request(model), 5.0).answer.classes
     codes = []
     for _ in range(3):
         with channel_to(cloud) as channel:
