@@ -47,7 +47,12 @@ def test_a_damaged_trace_is_one_sentence(capsys, text, says):
         ("constant:8", ["--seconds", "0"], "--seconds 0 must be a number above zero"),
         ("constant:8", ["--period", "10"], "--period '10' has no unit"),
         ("constant:8", ["--slowdown", "nan"], "--slowdown nan must be"),
-        ("constant:8", ["--records", "no/where"], "no/where: cannot be created as a folder"),
+        (
+            "constant:8",
+            ["--records", "/dev/null/where"],
+            "/dev/null/where: cannot be created as a folder (Not a d",
+        ),
+        ("constant:8", ["--records", "x" * 300], "cannot be created as a folder (File name too long)"),
         ("constant:8", ["--model", "none.safetensors"], "none.safetensors: no such file"),
     ],
 )
@@ -61,6 +66,11 @@ def refused(capsys, trace, *options):
     assert out == ""
     assert re.fullmatch(r"janus-vit: error: [^\n]+\n", err), err
     return err
+
+
+def test_a_bench_that_does_not_start_leaves_no_folder(capsys):
+    assert "no such file" in refused(capsys, "constant:8", "--records", "records", "--model", "none.safetensors")
+    assert not Path("records").exists()
 
 
 def test_policies_run_live_and_simulated_on_the_users_trace(capsys, monkeypatch, model, rough_profiles):

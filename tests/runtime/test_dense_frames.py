@@ -138,6 +138,25 @@ def test_show_writes_overlays_of_all_frames_or_the_newest(make_profile, tmp_path
             assert picture.size == (80, 60)
 
 
+def test_a_stream_that_does_not_start_leaves_neither_pictures_folder_nor_records(
+    make_profile, tmp_path, monkeypatch, capsys
+):
+    make_profile(1e-5, model="small").save(tmp_path / "small.json")
+    monkeypatch.setattr(catalog, "load_model", lambda *_: MODELS["detect"]())
+    here = ["device", "--cloud", "127.0.0.1:9", "--profile", str(tmp_path / "small.json"), "--engine", "eager"]
+    outputs = ["--show", str(tmp_path / "all"), "--records", str(tmp_path / "records.jsonl")]
+    assert "no janus-vit cloud answers" in refused(capsys, [*here, *outputs, "--require-cloud"])
+    assert [path.name for path in tmp_path.iterdir()] == ["small.json"]
+
+
+def test_show_in_a_file_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(catalog, "load_model", lambda *_: MODELS["detect"]())
+    (tmp_path / "file").write_text("")
+    shown = tmp_path / "file" / "now.png"
+    err = refused(capsys, ["device", "--cloud", "127.0.0.1:9", "--engine", "eager", "--show", str(shown)])
+    assert "file: cannot be created as a folder (Not a directory)" in err
+
+
 def test_show_needs_a_model_with_something_to_draw(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(catalog, "load_model", lambda *_: model)
     err = refused(capsys, ["device", "--cloud", "127.0.0.1:9", "--show", str(tmp_path / "a.png"), "--engine", "eager"])

@@ -31,6 +31,7 @@ from janus_vit.cli.common.options import (
     Seed,
     Sla,
     Slowdown,
+    check_folder,
     check_positive,
     make_folder,
     parse_duration,
@@ -118,7 +119,7 @@ def bench(
     if high_fidelity:
         check_machine()
     uplink = trace_from(trace, duration_s=max(60.0, 2 * seconds), seed=seed)
-    folder = None if records is None else make_folder(records)
+    folder = None if records is None else check_folder(records)
     use_threads(1)  # one core per side
     loaded = load_model_for_task(model, None, None, head=head)
     source = open_stream(BUILTIN, loaded.preprocessing.frames)
@@ -167,6 +168,7 @@ def _write_records(runs: PairedRuns, folder: Path, model: Model) -> None:
     from janus_vit.records.writer import RecordWriter
 
     name = re.sub(r"[^\w.-]+", "-", runs.policy)
+    make_folder(folder)
     with closing(RecordWriter(folder / f"{name}-live.jsonl", model.labels, threshold_for(model, None))) as writer:
         for outcome, label in zip(runs.live, runs.labels, strict=True):
             writer.write(outcome, truth=label)

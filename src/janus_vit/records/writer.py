@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -64,10 +65,10 @@ def _dense_values(answer: Answer, labels: tuple[str, ...]) -> dict[str, Any]:
 class RecordWriter:
     """Write records to a file, one complete line at a time. A full disk never ends the stream.
 
-    The first record replaces what the file held: a stream that never starts destroys nothing. From then on each line
-    goes to the end of the file, also if another program empties it meanwhile, as the rotation of logs does.
-    Lines that the disk does not take wait in memory and are written once it takes them again. Beyond 16 MB, new
-    records are left out.
+    The first record replaces what the file held: a stream that never starts destroys nothing and leaves nothing.
+    From then on each line goes to the end of the file, also if another program empties it meanwhile, as the rotation of
+    logs does. Lines that the disk does not take wait in memory and are written once it takes them again. Beyond 16 MB,
+    new records are left out.
 
     Args:
         path: path of the file.
@@ -93,6 +94,7 @@ class RecordWriter:
         self._waiting = bytearray()
         self._is_failing = self._has_begun = False
         self.left_out = 0
+        self._is_new = not os.path.lexists(path)
         try:
             self._file: FileIO = path.open("ab", buffering=0)
         except OSError as error:
@@ -112,6 +114,9 @@ class RecordWriter:
         self._write_waiting()
         self.left_out += self._waiting.count(b"\n")
         self._file.close()
+        if self._is_new and not self._has_begun:
+            with suppress(OSError):
+                self._path.unlink()
         if self.left_out:
             self._notify(f"{self._path}: {self.left_out} records were left out, because the disk did not take them")
 

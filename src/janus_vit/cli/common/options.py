@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -186,17 +187,47 @@ def check_writable(path: Path) -> Path:
     return path
 
 
-def make_folder(path: Path) -> Path:
-    """Create a folder unless it exists, and return its path.
+def check_folder(path: Path) -> Path:
+    """Require a folder, or a path where one can be created, and return it. It is created with its first file.
 
     Raises:
-        InputError: the folder cannot be created, or the path is a file.
+        InputError: the path is a file or below one, or nothing can be created there.
+    """
+    absolute = path.absolute()
+    try:
+        nearest = next(place for place in (absolute, *absolute.parents) if not _is_missing(place))
+        if not os.path.isdir(nearest):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _no_folder(path, error) from error
+    return path
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder unless it exists.
+
+    Raises:
+        InputError: it cannot be created, or the path is a file.
     """
     try:
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be created as a folder ({error.strerror}): choose another path") from error
-    return path
+        raise _no_folder(path, error) from error
+
+
+def _no_folder(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be created as a folder ({error.strerror}): choose another path")
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether nothing has this path. Raises OSError if it cannot be looked up, such as a very long name."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
 
 
 def check_different_paths(page: Path, table: Path | None, option: str = "--csv") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from janus_vit.cli.common.options import check_folder, make_folder
 from janus_vit.errors import InputError
 from janus_vit.model.tasks import DENSE_TASKS, SEGMENT
 
@@ -29,7 +30,7 @@ Show = Annotated[
 
 
 class OverlayWriter:
-    """Writes the overlay of each frame.
+    """Writes the overlay of each frame. The first one creates the folder.
 
     Args:
         path: a picture's file, which is replaced with each frame, or a folder.
@@ -47,11 +48,7 @@ class OverlayWriter:
             )
         self._path, self._model = path, model
         self._is_file = path.suffix.lower() in SUFFIXES
-        folder = path.parent if self._is_file else path
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--show {path}: cannot be written ({error.strerror}): choose another path") from error
+        self._folder = check_folder(path.parent if self._is_file else path)
 
     def write(self, sample: Sample, outcome: Outcome) -> None:
         """Draw one frame and write it.
@@ -67,6 +64,7 @@ class OverlayWriter:
         picture = overlay(frame, outcome.answer, model.labels, is_classes=model.task == SEGMENT)
         path = self._path if self._is_file else self._path / f"{outcome.frame:05d}-{_file_name(sample.name)}.png"
         part = path.with_name(f".{path.name}")
+        make_folder(self._folder)
         try:
             picture.save(part, format="png" if path.suffix == ".png" else None)
             part.replace(path)  # whoever looks at the file never sees half of it
