@@ -193,7 +193,7 @@ def test_a_captured_run_serves_other_frames_of_the_same_size(monkeypatch, change
     Replayed.made.clear()
     monkeypatch.setattr(runners, "Graph", Replayed)
     monkeypatch.setattr(runners, "graph_memory", lambda device: None)
-    monkeypatch.setattr(engine._runner, "_repeats", lambda layout: True)
+    monkeypatch.setattr(engine._runner, "_can_capture", True)
     monkeypatch.setattr(engine._runner, "_is_full", lambda: False)
     plans = [(0, 0, 0), (2, 1, 0), (3, 1, 1)]
     for _ in range(OFTEN):
@@ -205,6 +205,25 @@ def test_a_captured_run_serves_other_frames_of_the_same_size(monkeypatch, change
         assert difference(answers(engine, model, some), wanted) < TOLERANCES[torch.float32]
     assert torch.equal(answers(engine, model, plans), first)
     assert len(Replayed.made) == 1
+
+
+def test_runs_of_several_blocks_are_captured_and_single_blocks_are_not(model, monkeypatch):
+    """A device finishes a frame a block at a time when it is in a hurry: then is no time for captures."""
+    engine = CudaEngine(model, device=DEVICE)
+    Replayed.made.clear()
+    monkeypatch.setattr(runners, "Graph", Replayed)
+    monkeypatch.setattr(runners, "graph_memory", lambda device: None)
+    monkeypatch.setattr(engine._runner, "_can_capture", True)
+    monkeypatch.setattr(engine._runner, "_is_full", lambda: False)
+    for _ in range(2 * OFTEN):
+        state = engine.embed(pixels(model)[:1], (4, 3, 2, 1, 1, 0))
+        for stop in range(1, 7):
+            state = engine.run(state, stop)
+    assert Replayed.made == []
+    start = engine.embed(pixels(model)[:1], (4, 3, 2, 1, 1, 0))
+    whole = [engine.run(start, 6).tokens for _ in range(OFTEN)]
+    assert len(Replayed.made) == 1
+    assert difference(whole[-1].cpu(), state.tokens.cpu()) < TOLERANCES[torch.bfloat16]
 
 
 def test_a_batch_that_does_not_fit_runs_in_parts(model, monkeypatch):

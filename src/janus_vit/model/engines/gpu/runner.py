@@ -39,6 +39,7 @@ class RaggedRunner:
         self._blocks = blocks
         self._arithmetic = arithmetic
         self._device = device
+        self._can_capture = device.type == "cuda" and arithmetic.capturable
         self._captures: Captures[Graph] = Captures()
         self._plan = lru_cache(_PLANS)(self._make_plan)
 
@@ -93,7 +94,8 @@ class RaggedRunner:
                 return Graph(run, inputs, graph_memory(self._device))
 
         key = first, layout.frames, layout.blocks
-        graph = self._captures.get(key, capture, self._is_full) if self._repeats(layout) else None
+        is_worth_it = self._can_capture and self._is_launch_bound(layout)
+        graph = self._captures.get(key, capture, self._is_full) if is_worth_it else None
         return (graph or run)(*inputs)
 
     def _is_full(self) -> bool:
@@ -102,7 +104,11 @@ class RaggedRunner:
         unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
         return free + unused < _LEAST_FREE * total
 
-    def _repeats(self, layout: Layout) -> bool:
-        """Whether runs of this shape may be worth a graph."""
-        able = self._device.type == "cuda" and self._arithmetic.capturable
-        return able and 24.0 * layout.blocks[0].before * self._arch.width**2 < _LAUNCH_BOUND
+    def _is_launch_bound(self, layout: Layout) -> bool:
+        """Whether the launches of such a run may take longer than its compute, and a replay needs fewer of them.
+
+        A replay of one block does not: it copies three inputs and two outputs. A device that finishes its frames a
+        block at a time would capture all blocks in the middle of a frame that is in a hurry.
+        """
+        is_small = 24.0 * layout.blocks[0].before * self._arch.width**2 < _LAUNCH_BOUND
+        return is_small and len(layout.blocks) > 1
