@@ -108,7 +108,8 @@ def main() -> None:
     options = parser.parse_args()
     spills = 0
     for name in options.models.split(","):
-        arch = load_model(name).network.architecture
+        with torch.device("meta"):  # without weights
+            arch = load_model(name).network.architecture
         for dtype in (torch.bfloat16, torch.float32):
             with recorded() as launches:
                 launch_all(arch, dtype)

@@ -1,5 +1,6 @@
 """Plain platforms and small models for all tests."""
 
+import gc
 import os
 import re
 
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(items):
     """Run the longest files first, so that no worker still runs one alone at the end."""
     order = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def pytest_collection_finish():
+    """Leave modules and tests out of garbage collections, each of which would take half a second to look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,34 +256,43 @@ def test_interrupt_before_the_stream_is_a_line_and_130(capsys, monkeypatch):
     assert capsys.readouterr().err.lstrip() == "janus-vit: interrupted\n"  # older typer begins a new line
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_cloud_says_where_it_serves_and_stops_cleanly(number):
+@contextmanager
+def cloud_process(*more: str) -> Iterator[subprocess.Popen]:
+    """The command `cloud` in a process of its own."""
     options = ["--listen", "127.0.0.1:0", "--model", CHECKPOINT, "--profile", "small.json", "--engine", "eager"]
-    command = [sys.executable, "-m", "janus_vit.cli.main", "cloud", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        first = process.stderr.readline()
-        process.send_signal(number)
+    command = [sys.executable, "-m", "janus_vit.cli.main", "cloud", *options, *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            _, rest = process.communicate(timeout=10)
+            yield process
         finally:
             process.kill()
+
+
+def stopped(process: subprocess.Popen, number: int) -> str:
+    """What a process that a signal stops still writes to stderr; it ends well."""
+    process.send_signal(number)
+    _, last = process.communicate(timeout=10)
+    assert process.returncode == 0
+    return last
+
+
+def test_cloud_says_where_it_serves_and_stops_cleanly_at_ctrl_c():
+    with cloud_process() as process:
+        first = process.stderr.readline()
+        assert stopped(process, signal.SIGINT) == "stopping: answering the requests that were accepted\n"
     speed = r"[\d.,e+]+ frames/s (one by one|in batches of \d+)"
     engine = rf"engine eager on cpu in float32, {speed}"
     assert re.fullmatch(rf"serving small on 127\.0\.0\.1:\d+ with {engine}; Ctrl-C stops it\n", first)
-    assert (rest, process.returncode) == ("stopping: answering the requests that were accepted\n", 0)
 
 
-def test_device_and_cloud_serve_their_pages(capsys, cloud):
+def test_device_and_cloud_serve_their_pages_until_they_end(capsys, cloud):
     assert main(device(cloud, "--page", "127.0.0.1:0")) == 0
     assert re.search(r"^live page: http://127\.0\.0\.1:\d+/$", capsys.readouterr().err, re.MULTILINE)
-    options = ["--listen", "127.0.0.1:0", "--model", CHECKPOINT, "--engine", "eager", "--profile", "small.json"]
-    command = [sys.executable, "-m", "janus_vit.cli.main", "cloud", *options, "--page", "127.0.0.1:0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            with urllib.request.urlopen(json.loads(process.stdout.readline())["page"], timeout=10) as page:
-                assert b"small, engine eager" in page.read()
-        finally:
-            process.terminate()
+    with cloud_process("--page", "127.0.0.1:0", "--json") as process:
+        with urllib.request.urlopen(json.loads(process.stdout.readline())["page"], timeout=10) as page:
+            assert b"small, engine eager" in page.read()
+        *_, last = stopped(process, signal.SIGTERM).splitlines()
+        assert last == "stopping: answering the requests that were accepted"
 
 
 def test_plan_explains_its_choice(capsys):

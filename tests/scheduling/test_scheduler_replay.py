@@ -103,4 +103,4 @@ def test_frames_that_join_save_engine_time():
 
 
 def test_a_replay_repeats_exactly():
-    assert run_ours("ViT-L, any split, 50 to 300 ms", 1.25) == run_ours("ViT-L, any split, 50 to 300 ms", 1.25)
+    assert run_ours("ViT-L, any split, 50 to 300 ms", 1.25) == ours("ViT-L, any split, 50 to 300 ms", 1.25)

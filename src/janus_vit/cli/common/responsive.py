@@ -18,12 +18,13 @@ def quick_answers() -> Iterator[None]:
     stops the process for some 90 ms. And a thread that waits for the interpreter gets it within half a millisecond
     instead of five: an engine asks for it hundreds of times in a frame, while another thread serves connections.
     """
-    interval_s = sys.getswitchinterval()
+    interval_s, is_inner = sys.getswitchinterval(), gc.get_freeze_count() > 0
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not is_inner:  # objects can only be unfrozen all at once, those of an outer block too
+            gc.unfreeze()
         sys.setswitchinterval(interval_s)
