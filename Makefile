@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 # Three minutes on two cores. One worker for each core, at most eight: each needs 1.3 GB. To run one file, call pytest without -n.
 # Bytecode is kept, whatever the environment says: each worker and each process of a test would compile the package again.
 test: $(VENV)/.ready
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 # What CI runs after `make chaos CHAOS=--short`, the tests last so that their summary closes the output.
 check: $(VENV)/.ready $(VENV)/.checked docs test

@@ -29,7 +29,7 @@ from janus_vit.wire.inputs import encode_input
 from janus_vit.wire.messages import Request
 
 DEVICES, PERIOD_S, SLA_S = 4, 0.1, 1.5
-BEFORE_S, SETTLED_S, AFTER_S = 3.0, 5.0, 3.0  # load before the kill; from the kill to the second window; its length
+BEFORE_S, SETTLED_S, AFTER_S = 2.0, 5.0, 2.0  # load before the kill; from the kill to the second window; its length
 MORE_LATE = 0.2  # of the frames in a window, on a machine that is busy with other tests
 START_S, REPLACED_S = 120.0, 60.0
 MARK = "JANUS_TEST_OF_RAY"

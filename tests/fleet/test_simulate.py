@@ -16,7 +16,7 @@ from janus_vit.planning.policies.presets import make_policy
 from janus_vit.reproduction.published import published_profile
 from janus_vit.simulation.simulate import simulate
 
-SECONDS = 6.0
+SECONDS = 4.0
 
 
 def orin_fleet(link="constant:20", sla_s=0.3):
@@ -130,14 +130,14 @@ def test_frames_of_the_warm_up_are_left_out():
 
 def test_devices_that_are_away_send_nothing():
     fleet = orin_fleet()
-    drawn = with_absence(members(fleet, 4, SECONDS, seed=0), 2.0, 4.0)
+    drawn = with_absence(members(fleet, 4, SECONDS, seed=0), 1.0, 2.5)
     frames = simulate_fleet(fleet, drawn, contender("adaptive")).frames
     away = frames.captured_s[frames.device == 1]
-    assert not ((away >= 2.0) & (away < 4.0)).any()
-    assert (away < 2.0).any()
-    assert (away >= 4.0).any()
+    assert not ((away >= 1.0) & (away < 2.5)).any()
+    assert (away < 1.0).any()
+    assert (away >= 2.5).any()
     stays = frames.captured_s[frames.device == 0]
-    assert ((stays >= 2.0) & (stays < 4.0)).any()
+    assert ((stays >= 1.0) & (stays < 2.5)).any()
 
 
 def test_devices_with_the_same_link_do_not_share_it():

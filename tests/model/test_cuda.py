@@ -85,16 +85,18 @@ def test_a_ragged_batch_is_as_eager_frame_by_frame(any_model, dtype):
 def test_triton_and_padded_frames_give_the_same(any_shallow_model):
     engine = CudaFloat32Engine(any_shallow_model, device=DEVICE, arithmetic=with_triton(any_shallow_model))
     plans = schedules(any_shallow_model)
-    for some in (plans, plans[1:2] * 2):
-        wanted = alone(EagerEngine(any_shallow_model), any_shallow_model, some)
-        assert difference(answers(engine, any_shallow_model, some), wanted) < TOLERANCES[torch.float32]
+    wanted = alone(EagerEngine(any_shallow_model), any_shallow_model, plans)
+    assert difference(answers(engine, any_shallow_model, plans), wanted) < TOLERANCES[torch.float32]
 
 
 @INTERPRETED
-def test_triton_gives_the_same_if_attention_is_frame_by_frame():
+@pytest.mark.parametrize("frame_by_frame", [False, True])
+def test_triton_gives_the_same_for_frames_of_equal_length_and_frame_by_frame(frame_by_frame):
     model = small_model(depth=3, image_size=24)
-    arithmetic = replace(with_triton(model), attention=FrameByFrame())
-    engine, plans = CudaFloat32Engine(model, device=DEVICE, arithmetic=arithmetic), schedules(model)
+    arithmetic, plans = with_triton(model), schedules(model)[1:2] * 2
+    if frame_by_frame:
+        arithmetic, plans = replace(arithmetic, attention=FrameByFrame()), schedules(model)
+    engine = CudaFloat32Engine(model, device=DEVICE, arithmetic=arithmetic)
     wanted = alone(EagerEngine(model), model, plans)
     assert difference(answers(engine, model, plans), wanted) < TOLERANCES[torch.float32]
 
@@ -137,7 +139,7 @@ def test_frames_from_the_cpu_and_of_the_engine_run_together(model):
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38])
 @pytest.mark.parametrize("make", [plain_arithmetic, with_triton], ids=["plain", "triton"])
 def test_a_poisoned_frame_changes_no_other_in_its_batch(make, poison):
-    model = small_model(depth=3)
+    model = small_model(depth=3, image_size=24)
     dtypes = (torch.float32, torch.float32) if make is plain_arithmetic else ()
     arithmetic = make(model.network.architecture, *dtypes) if dtypes else make(model)
     engine = CudaFloat32Engine(model, device=DEVICE, arithmetic=arithmetic)

@@ -24,8 +24,8 @@ VIT_L = CostTable(
 )
 KNOWN = constant_costs(2e-3, 1e-4, 12)
 SCENARIOS = {
-    "known engine, 30 ms": (KNOWN, Traffic(12, 197, (0,), (0.03,)), 0.8),
-    "known engine, 8 ms": (KNOWN, Traffic(12, 197, (0,), (0.008,)), 0.8),
+    "known engine, 30 ms": (KNOWN, Traffic(12, 197, (0,), (0.03,)), 0.5),
+    "known engine, 8 ms": (KNOWN, Traffic(12, 197, (0,), (0.008,)), 0.5),
     "ViT-L, half at 12, 100 ms": (VIT_L, Traffic(24, 577, (0, 12), (0.1,)), 2.0),
     "ViT-L, half at 12, 50 to 300 ms": (VIT_L, Traffic(24, 577, (0, 12), (0.05, 0.1, 0.3)), 2.0),
     "ViT-L, any split, 50 to 300 ms": (VIT_L, Traffic(24, 577, (0, 0, 3, 6, 12, 17, 24), (0.05, 0.1, 0.3)), 2.0),
