@@ -10,7 +10,8 @@ from janus_vit.fleet.simulate import simulate_fleet
 from janus_vit.fleet.spec import members, with_absence
 
 FLAT = [0.5] * 12
-PHASE_S = 8.0  # with all devices, with half of them, with all again; the last third of each is its final state
+BEFORE_S = 4.0  # with all devices
+PHASE_S = 8.0  # with half of them, and with all again; the last third of each is its final state
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_a_series_is_judged_by_when_it_stays_and_how_often_it_passes(beginning, 
 @pytest.mark.parametrize(("devices", "seeds"), [(48, (7, 8)), (120, (7,))])
 def test_half_of_a_fleet_leaves_and_returns_and_it_settles_within_five_seconds(devices, seeds):
     runs = [_run(devices, seed) for seed in seeds]  # chance moves the share of a few devices by the width of the band
-    for step_s in (PHASE_S, 2 * PHASE_S):
+    for step_s in (BEFORE_S, BEFORE_S + PHASE_S):
         found = settling(np.mean([sent_shares(frames, step_s, step_s + PHASE_S) for frames in runs], axis=0))
         assert found.seconds <= 5.0
         assert found.swings <= 2
@@ -39,5 +40,6 @@ def test_half_of_a_fleet_leaves_and_returns_and_it_settles_within_five_seconds(d
 
 def _run(devices, seed):
     fleet = mixed_fleet()
-    drawn = with_absence(members(fleet, devices, 3 * PHASE_S, seed), PHASE_S, 2 * PHASE_S)
+    returns_s = BEFORE_S + PHASE_S
+    drawn = with_absence(members(fleet, devices, returns_s + PHASE_S, seed), BEFORE_S, returns_s)
     return simulate_fleet(fleet, drawn, contender("adaptive-fleet")).frames

@@ -188,10 +188,10 @@ class LateOnce:
 
 def test_the_same_trace_gives_identical_records(platforms):
     rng = np.random.default_rng(4)
-    trace = Trace("wild", 0.1, rng.lognormal(1.5, 1.0, 300), {})
+    trace = Trace("wild", 0.1, rng.lognormal(1.5, 1.0, 150), {})
     for name in POLICIES:
         runs = [
-            [to_record(outcome) for outcome in simulate(make_policy(name, platforms), platforms, trace, 0.08, 10.0)]
+            [to_record(outcome) for outcome in simulate(make_policy(name, platforms), platforms, trace, 0.08, 5.0)]
             for _ in range(2)
         ]
         assert runs[0] == runs[1]
