@@ -15,7 +15,7 @@ RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 demo: $(VENV)/.installed
 	$(BIN)/janus-vit demo
 
-# Three minutes on two cores. One worker for each core, at most eight: each needs 1.3 GB. To run one file, call pytest without -n.
+# Four minutes on two cores. One worker with one thread for each core, at most eight: each needs 1.3 GB. To run one file, call pytest without -n.
 # Bytecode is kept, whatever the environment says: each worker and each process of a test would compile the package again.
 test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
