@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_MEMORY_S = 2.0  # of the use of the engine
+_MEMORY_S = 0.5  # of the use of the engine
 _FORGOTTEN_S = 5.0  # a client that has asked for nothing for so long has no share
 _LOOK_S = 0.1  # how often the shares of all clients are added up
 _BUSY = 0.5  # share of its time from which on an engine is busy
