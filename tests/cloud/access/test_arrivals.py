@@ -15,45 +15,83 @@ HOME, AWAY = "127.0.0.2", "127.0.0.3"
 LIMITS = ConnectionLimits(total=1_000, per_client=8)
 
 
-def flood(arrivals, network, connections=33, now_s=0.0):
-    return [arrivals.add(network, now_s) for _ in range(connections)]
+def flood(arrivals, network, connections=33):
+    for _ in range(connections):
+        arrivals.add(network, called=True)
 
 
 def test_who_connects_too_often_is_kept_out_and_others_are_not():
     arrivals = Arrivals()
-    assert not any(flood(arrivals, HOME, 32))
-    assert arrivals.add(HOME, 0.0)
-    assert not arrivals.add(AWAY, 0.0)
+    flood(arrivals, HOME, 32)
+    assert arrivals.review(0.0) == {}
+    flood(arrivals, HOME, 1)
+    flood(arrivals, AWAY, 1)
     assert list(arrivals.review(0.0)) == [HOME]
-    assert not arrivals.add(HOME, 1.0)  # it is kept out already
 
 
 def test_connections_over_a_long_time_are_no_flood():
     arrivals = Arrivals()
     for second in range(1_000):
-        assert not any(flood(arrivals, HOME, 10, float(second)))
+        flood(arrivals, HOME, 10)
         assert arrivals.review(float(second)) == {}
 
 
 def test_who_comes_back_to_flood_is_kept_out_for_longer_each_time_until_it_was_quiet():
     arrivals, now_s, lengths_s = Arrivals(), 0.0, []
     for _ in range(6):
-        flood(arrivals, HOME, now_s=now_s)
+        flood(arrivals, HOME)
         lengths_s.append(arrivals.review(now_s)[HOME].length_s)
         now_s = arrivals.bans[HOME].until_s
         assert arrivals.review(now_s) == {}
     assert lengths_s == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
     assert arrivals.review(now_s + 60.0) == {}
-    flood(arrivals, HOME, now_s=now_s + 60.0)
+    flood(arrivals, HOME)
     assert arrivals.review(now_s + 60.0)[HOME].length_s == 5.0
 
 
-def test_a_fleet_behind_one_address_connects_at_once():
-    arrivals = Arrivals()
-    for device in range(1_000):
-        assert not arrivals.add(HOME, 0.0)
-        arrivals.vouch(HOME, f"robot-{device}")
-    assert arrivals.review(0.0) == {}
+def connect_fleet(roster, devices, now_s=0.0):
+    """Each device of a fleet behind one address connects; the peers of their connections."""
+    peers = [(HOME, port) for port in range(1, devices + 1)]
+    roster.review(peers, now_s)
+    return peers
+
+
+def test_a_fleet_behind_one_address_connects_at_once_and_is_answered_later():
+    roster = Roster()
+    peers = connect_fleet(roster, 1_000)
+    for peer in peers:
+        roster.meet(peer, 0.5)
+    assert roster.arrivals.review(0.5) == {}
+    for number, peer in enumerate(peers):
+        roster.answer(peer, Caller(f"robot-{number}", proven=True))
+    roster.review(peers, 2.0)
+    roster.review([], 10.0)
+    assert roster.arrivals.review(10.0) == {}
+
+
+def test_devices_whose_connections_are_cut_before_they_call_may_come_again():
+    roster = Roster()
+    connect_fleet(roster, 200)
+    roster.review([], 5.0)
+    assert roster.arrivals.review(5.0) == {}
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "closed"])
+def test_connections_with_calls_that_get_no_answer_are_a_flood(held):
+    roster = Roster()
+    peers = connect_fleet(roster, 40)
+    for peer in peers:
+        roster.meet(peer, 0.1)
+    assert roster.arrivals.review(0.1) == {}
+    roster.review(peers if held else [], 1.2)
+    assert list(roster.arrivals.review(1.2)) == [HOME]
+
+
+def test_silent_connections_are_a_flood_if_there_are_hundreds():
+    roster = Roster()
+    connect_fleet(roster, 300)
+    roster.review([], 0.5)
+    assert list(roster.arrivals.review(0.5)) == [HOME]
 
 
 def test_one_device_cannot_vouch_for_a_flood():
@@ -66,11 +104,14 @@ def test_one_device_cannot_vouch_for_a_flood():
     assert list(roster.arrivals.review(0.0)) == [HOME]
 
 
-def test_a_connection_counts_once_whoever_sees_it_first():
+def test_a_connection_counts_once_and_not_before_it_has_ended():
     roster = Roster()
     roster.meet((HOME, 1), 0.0)
-    roster.review([(HOME, 1), (HOME, 2)], 0.0)
-    roster.meet((HOME, 2), 0.0)
+    roster.meet((HOME, 2), 1.0)
+    roster.review([], 1.0)  # listed before the second one came
+    assert roster.arrivals.of_networks == {HOME: 1.0}
+    roster.review([], 1.5)
+    roster.review([], 1.6)
     assert roster.arrivals.of_networks == {HOME: 2.0}
 
 

@@ -119,7 +119,7 @@ class ConnectionGuard:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look now, because a connection has to go, or an address has to be kept out."""
+        """Look now, because a connection has to go."""
         self._wake.set()
 
     def close(self) -> None:
@@ -136,8 +136,8 @@ class ConnectionGuard:
                 self._patrol()
 
     def _patrol(self) -> None:
-        numbers = self._sockets.peers()
         now_s = self._now()
+        numbers = self._sockets.peers()
         for peer in to_cut(self._roster.review(list(numbers), now_s), self._limits, now_s):
             self._sockets.cut(peer, numbers[peer])
         self._keep_out(self._roster.arrivals.review(now_s))

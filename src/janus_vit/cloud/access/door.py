@@ -48,7 +48,7 @@ class Door:
         strangers: what callers use that need not prove who they are; they take nothing from the others.
         roster: what is known of each connection.
         stream_bytes: largest message that gRPC lets in, whatever was announced; also that of a decoded frame.
-        on_offence: called when a connection has to go, or an address has to be kept out.
+        on_offence: called when a connection has to go.
         now: the clock, in seconds.
     """
 
@@ -89,8 +89,7 @@ class Door:
         headers = dict(context.invocation_metadata() or ())
         offender = network_of(peer[0])
         now_s = self._now()
-        if self._roster.meet(peer, now_s):
-            self._on_offence()
+        self._roster.meet(peer, now_s)
         ledger, stream_bytes = (self._ledger, self._stream_bytes) if known else (self._strangers, 0)
         try:
             caller = self._gate.identify(context, headers.get("authorization"), known)

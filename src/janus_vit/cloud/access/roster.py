@@ -46,7 +46,9 @@ class Seen:
         first_s: when it was first seen.
         caller: who made its last admitted call; None is a stranger.
         last_s: when that call began.
+        called: whether a call came.
         answered: whether a call was answered.
+        counted: whether the connection counts as one of no use.
         strikes: recent calls that were refused.
         offender: who made the last one of them.
         doomed: whether it has to go.
@@ -55,7 +57,9 @@ class Seen:
     first_s: float
     caller: Caller | None = None
     last_s: float = 0.0
+    called: bool = False
     answered: bool = False
+    counted: bool = False
     strikes: float = 0.0
     offender: str | None = None
     doomed: bool = False
@@ -71,12 +75,9 @@ class Roster:
     arrivals: Arrivals = field(default_factory=Arrivals)
     reviewed_s: float = 0.0
 
-    def meet(self, peer: Peer, now_s: float) -> bool:
-        """A call came on this connection. Returns whether its network has to be kept out now."""
-        if peer in self.known:
-            return False
-        self.known[peer] = Seen(now_s)
-        return self.arrivals.add(network_of(peer[0]), now_s)
+    def meet(self, peer: Peer, now_s: float) -> None:
+        """A call came on this connection."""
+        self._seen(peer, now_s).called = True
 
     def admit(self, peer: Peer, caller: Caller, now_s: float) -> None:
         """A call of this caller was admitted on this connection."""
@@ -88,7 +89,8 @@ class Roster:
         seen = self.known.get(peer)
         if seen is not None and not seen.answered:
             seen.answered = True
-            self.arrivals.vouch(network_of(peer[0]), caller.name)
+            if not self.arrivals.vouches(caller.name):
+                self._count(peer, seen)
 
     def strike(self, peer: Peer, offender: str, now_s: float) -> bool:
         """A call was refused that no well-behaved device makes. Returns whether the connection has to go.
@@ -120,18 +122,31 @@ class Roster:
         return _HELD_S if offender is not None and self.strikes.get(offender, 0.0) > _STRIKES_HELD else 0.0
 
     def review(self, peers: Sequence[Peer], now_s: float) -> dict[Peer, Seen]:
-        """Forget connections that are closed, let strikes fade, and return the present ones."""
-        for peer in peers:
-            self.meet(peer, now_s)
+        """Forget connections that are closed, let strikes fade, and return the present ones.
+
+        Args:
+            peers: all connections that are open.
+            now_s: when they were listed; connections that came later are not missed yet.
+        """
         present = {peer: self._seen(peer, now_s) for peer in peers}
         fading = 0.5 ** ((now_s - self.reviewed_s) / _FADES_S)
         self.reviewed_s = now_s
         self.strikes = {name: fading * count for name, count in list(self.strikes.items()) if fading * count > 0.5}
         for peer, seen in list(self.known.items()):
             seen.strikes *= fading
-            if peer not in present and now_s - max(seen.first_s, seen.last_s) > 4 * PATROL_S:
+            is_open = peer in present or seen.first_s >= now_s
+            is_waiting = seen.called and now_s - seen.first_s > _SETTLING_S
+            if not seen.answered and (is_waiting or not is_open):
+                self._count(peer, seen)
+            if not is_open and now_s - max(seen.first_s, seen.last_s) > 4 * PATROL_S:
                 self.known.pop(peer, None)
         return present
+
+    def _count(self, peer: Peer, seen: Seen) -> None:
+        """Count a connection of no use, once."""
+        if not seen.counted:
+            seen.counted = True
+            self.arrivals.add(network_of(peer[0]), seen.called)
 
     def _seen(self, peer: Peer, now_s: float) -> Seen:
         return self.known.setdefault(peer, Seen(now_s))
