@@ -9,6 +9,7 @@ from cloud_requests import image_request
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.server import Cloud
 from janus_vit.cloud.watching.events import BatchRan, EventBuffer
+from janus_vit.errors import Rejected
 from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
@@ -56,6 +57,17 @@ def test_a_report_that_cannot_be_read_changes_nothing(model, profile):
         transport.infer(image_request(model), 5.0)
         transport.close()
         assert not any(isinstance(event, StreamReport) for event in events_until(buffer, RequestRecord))
+
+
+def test_a_name_that_would_control_a_terminal_is_shown_without_what_does_so(model, profile):
+    buffer = EventBuffer()
+    with Cloud(model, profile, engine="eager", on_event=buffer.add) as cloud:
+        transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
+        with pytest.raises(Rejected, match="field device has characters"):
+            transport.infer(image_request(model, device="a\x1b[2J\u202eb\n"), 5.0)
+        transport.close()
+        (record,) = [event for event in events_until(buffer, RequestRecord) if isinstance(event, RequestRecord)]
+    assert record == RequestRecord("a\ufffd[2J\ufffdb\ufffd", "invalid", record.size_bytes)
 
 
 def test_a_watcher_that_fails_stops_neither_answers_nor_the_engine(model, profile, caplog):

@@ -46,8 +46,13 @@ class Call:
         return claimed if self._caller is None else self._caller.name
 
     def shown(self, claimed: str) -> str:
-        """Name for metrics: the proven one, or the one that an anonymous device claims."""
-        return self._caller.name if self._caller is not None and self._caller.proven else claimed[:_LONGEST_NAME]
+        """Name for people: the proven one, or the one that an anonymous device claims, of characters that print.
+
+        A claimed name may belong to a request that is refused because of its name, which is counted and shown, too.
+        """
+        if self._caller is not None and self._caller.proven:
+            return self._caller.name
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in claimed[:_LONGEST_NAME])
 
     def check(self, deadline_s: float) -> None:
         """Require that somebody still waits for the answer.
