@@ -1,6 +1,7 @@
 """Images as cameras and tools write them: more than 8 bits, TIFF, animations; and files that are no images."""
 
 import struct
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -166,6 +167,27 @@ def test_folder_of_images_alone_gives_no_message(tmp_path):
     heard = []
     assert len(list(open_source(str(tmp_path), warn=heard.append))) == 1
     assert heard == []
+
+
+@pytest.mark.parametrize("container", ["EPS", "PDF", "ICO", "PCX", "TGA", "JPEG2000"])
+def test_what_is_in_a_file_counts_and_not_its_name(tmp_path, container):
+    """For PostScript, for example, Pillow would start another program."""
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (16, 16)).save(path, container)
+    with pytest.raises(InputError, match=r"photo\.png: is not an image of a known format \(PNG, JPEG"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_scaling_takes_a_small_multiple_of_the_image_in_memory(tmp_path, kind):
+    path, pixels = tmp_path / "depth.tiff", 1_200 * 1_200
+    Image.fromarray(np.full((1_200, 1_200), -5, kind)).save(path, compression="tiff_adobe_deflate")
+    tracemalloc.start()
+    try:
+        assert read_image(path).shape == (1_200, 1_200, 3)
+        assert tracemalloc.get_traced_memory()[1] < 16 * pixels
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_image_with_too_many_pixels_is_refused_without_a_warning(tmp_path, recwarn):

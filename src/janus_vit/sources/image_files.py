@@ -22,8 +22,10 @@ from janus_vit.errors import InputError
 from janus_vit.input_files import check_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # no others: for PostScript, Pillow starts another program
 _NAMED = 5  # files in a message
 _LARGEST_16_BIT = 65_535
+_BAND_ROWS = 64  # that are scaled at once: float64 takes eight times the memory of the result
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -35,12 +37,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     check_file(path)
     try:
         with warnings.catch_warnings(), _open_small(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode == "F" or upright.mode.startswith("I"):
-                return np.repeat(_scaled(np.asarray(upright))[..., None], 3, axis=2)
-            return np.asarray(upright.convert("RGB"))
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode == "F" or image.mode.startswith("I"):
+                return np.repeat(_scaled(np.asarray(image))[..., None], 3, axis=2)
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: is not an image of a known format: remove it or convert it to PNG") from error
+        raise InputError(
+            f"{path}: is not an image of a known format ({', '.join(_FORMATS)}): remove it or convert it to PNG"
+        ) from error
     except Exception as error:  # Pillow's decoders raise many exception types on damaged files
         raise InputError(f"{path}: cannot be read as an image ({error}): remove or replace it") from error
 
@@ -48,7 +52,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def _open_small(path: Path) -> Image.Image:
     """Open an image. One with so many pixels that Pillow would warn is an error."""
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    return Image.open(path)
+    return Image.open(path, formats=_FORMATS)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -97,15 +101,21 @@ def _is_image(path: Path) -> bool:
 
 def _scaled(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Scale one channel [H, W] of more than 8 bits to 0..255; values that are not finite become 0."""
-    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= _LARGEST_16_BIT:
-        scaled = values.astype(np.uint32)
-        scaled = (scaled * 255 + _LARGEST_16_BIT // 2) // _LARGEST_16_BIT
-        return scaled.astype(np.uint8)
-    exact = values.astype(np.float64)
-    finite = np.isfinite(exact)
-    low, high = (float(exact[finite].min()), float(exact[finite].max())) if finite.any() else (0.0, 0.0)
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    share = np.where(finite, (exact - low) / max(high - low, np.finfo(np.float64).tiny), 0.0)
-    grey: NDArray[np.uint8] = np.rint(255 * share).astype(np.uint8)
+    low, high = _range(values)
+    grey = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _BAND_ROWS):
+        exact = values[top : top + _BAND_ROWS].astype(np.float64)
+        share = (exact - low) / max(high - low, np.finfo(np.float64).tiny)
+        grey[top : top + _BAND_ROWS] = np.rint(255 * np.where(np.isfinite(exact), share, 0.0))
     return grey
+
+
+def _range(values: NDArray[np.generic]) -> tuple[float, float]:
+    """Return the values that become 0 and 255."""
+    if values.dtype.kind in "iu":
+        low, high = float(values.min()), float(values.max())
+        return (0.0, float(_LARGEST_16_BIT)) if low >= 0 and high <= _LARGEST_16_BIT else (low, high)
+    rows = (row[np.isfinite(row)] for row in values)
+    ends = [(float(row.min()), float(row.max())) for row in rows if row.size]
+    low, high = min((low for low, _ in ends), default=0.0), max((high for _, high in ends), default=0.0)
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
