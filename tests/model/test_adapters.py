@@ -168,6 +168,7 @@ def test_preprocessing_comes_from_the_base(tmp_path):
         ({"fan_in_fan_out": True}, "field fan_in_fan_out is True"),
         ({"layer_replication": [[0, 2]]}, "field layer_replication is"),
         ({"something_new": 1}, "field something_new is 1"),
+        ({"use_rslora": "false"}, "field use_rslora must be true or false, not 'false'"),
         ({"init_lora_weights": "pissa"}, "field init_lora_weights is 'pissa', which changes the base model"),
         ({"init_lora_weights": []}, "field init_lora_weights is"),
         ({"alpha_pattern": {".*q_proj": 3}}, "field alpha_pattern has the expression '.\\*q_proj'"),
@@ -244,3 +245,15 @@ def test_base_and_adapter_may_use_the_names_of_different_transformers(tmp_path):
     assert renamed.keys() != found.keys()
     save_file(renamed, adapted.base / "model.safetensors")
     adapted.check()
+
+
+@pytest.mark.parametrize("of_the_base", [True, False])
+def test_layers_that_hold_no_floats_are_not_merged(tmp_path, of_the_base):
+    adapted = Adapted(tmp_path)
+    path = adapted.base / "model.safetensors" if of_the_base else adapted.folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in tensors if "query" in name or "q_proj" in name)
+    tensors[name] = (100 * tensors[name]).to(torch.int8)
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(InputError, match=r"holds torch\.int8 and not floats"):
+        load_model(str(adapted.folder))

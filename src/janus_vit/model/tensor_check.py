@@ -41,6 +41,18 @@ def check_stored(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise InputError(f"{path}: tensor {shown(name)} has fewer values than its shape says: copy it again")
 
 
+def check_float(path: Path, name: str, tensor: Tensor) -> None:
+    """Check that a tensor holds floating-point numbers. What other numbers stand for, only their own program knows.
+
+    Raises:
+        InputError: it holds integers, truth values or complex numbers.
+    """
+    if not tensor.is_floating_point():
+        raise InputError(
+            f"{path}: tensor {shown(name)} holds {tensor.dtype} and not floats: use a checkpoint that is not quantized"
+        )
+
+
 def check_finite(path: Path, name: str, tensor: Tensor) -> None:
     """Check that all values of a float32 tensor are finite. Drops the pages of a mapped file from memory again.
 

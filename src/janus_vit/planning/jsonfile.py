@@ -90,6 +90,15 @@ class Section:
             raise self.wrong(key, f"must be at most {_LONGEST_NAME} characters that can be shown, not {shown(value)}")
         return value
 
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false; `default` if the field is missing or null. The numbers 0 and 1 will do."""
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if value not in (True, False):
+            raise self.wrong(key, f"must be true or false, not {shown(value)}")
+        return bool(value)
+
     def section(self, key: str) -> Section:
         """Return a nested object."""
         value = self._get(key)

@@ -21,10 +21,12 @@ from janus_vit.model.checkpoints.positions.learned import (
 from janus_vit.model.checkpoints.positions.rotary import RotaryFacts, place_rotary
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.memory import release_pages
-from janus_vit.model.tensor_check import check_finite, check_parts
+from janus_vit.model.tensor_check import check_finite, check_float, check_parts
 from janus_vit.model.vit import ATTENTION, ATTENTIVE, Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import shown
 from janus_vit.planning.plan import MOST_TOKENS
+
+_COUNTER, _VARIANCE = "num_batches_tracked", "running_var"  # of batch norms
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,7 @@ def assemble(weights: Weights, facts: ConfigFacts, size: tuple[int, int] | None 
     """
     origin = common_names(weights.tensors)
     for source in origin.values():
-        if not weights.tensors[source].is_floating_point():
-            raise InputError(
-                f"{weights.path}: tensor {shown(source)} holds {weights.tensors[source].dtype} and not floats: use a "
-                "checkpoint that is not quantized"
-            )
+        check_float(weights.path, source, weights.tensors[source])
     parts = {name: to_float32(weights.tensors[source]) for name, source in origin.items()}
     check_parts(weights.path, parts, origin)
     if facts.flat_patch_size is not None:
@@ -180,7 +178,13 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], weights: Weights
     if problems:
         raise InputError(f"{weights.path}: tensors do not fit the architecture: {'; '.join(problems)}")
     for name, tensor in tensors.items():
+        if not name.endswith(_COUNTER):
+            check_float(weights.path, origin.get(name, name), tensor)
         check_finite(weights.path, origin.get(name, name), tensor)
+        if name.endswith(_VARIANCE) and tensor.amin() < 0:
+            raise InputError(
+                f"{weights.path}: tensor {shown(origin.get(name, name))} holds a variance below zero: copy it again"
+            )
     module.load_state_dict(tensors, assign=True)
 
 

@@ -86,4 +86,4 @@ def _open_adapter(folder: Path) -> OpenedCheckpoint:
 
 def _read_first(folders: tuple[Path, ...], name: str) -> Section | None:
     paths = (folder / name for folder in folders)
-    return next((read_json(path, None) for path in paths if os.path.isfile(path)), None)
+    return next((read_json(path, None) for path in paths if os.path.lexists(path)), None)

@@ -135,7 +135,7 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
                 f"{config.source}: field {refused} is set, which is not supported: use a checkpoint without"
             )
     vision = _vision(config, family)
-    if name == "videomae" and not vision.values.get("use_mean_pooling", True):
+    if name == "videomae" and not vision.flag("use_mean_pooling", True):
         raise InputError(f"{config.source}: field use_mean_pooling is false: only mean pooling is supported")
     return ConfigFacts(
         heads=vision.integer("num_attention_heads", 1),
@@ -151,7 +151,7 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
         last_norm=family.last_norm or "classifier.weight" not in weights.tensors,
         rotary=_rotary(name, vision),
         norm=family.norm,
-        has_sinusoids=family.norm == "rms" and bool(vision.values.get("is_native")),
+        has_sinusoids=family.norm == "rms" and vision.flag("is_native", False),
         flat_patch_size=vision.integer("patch_size", 1, MOST_PIXELS) if family.naflex else None,
         resize_mode="bilinear" if family.naflex else "bicubic",
     )
@@ -176,15 +176,15 @@ def check_stated_fields(config: Section, arch: Architecture, weights: Weights) -
     names = common_names(weights.tensors)
     if family.qkv_bias is not None:
         biased = "blocks.0.q.bias" in names or "blocks.0.attn.qkv.bias" in names
-        if bool(stated.values.get(family.qkv_bias, True)) != biased:
+        if stated.flag(family.qkv_bias, True) != biased:
             raise _disagrees(stated, family.qkv_bias, not biased, biased)
     registers = weights.tensors[names["reg"]].numel() // arch.width if "reg" in names else 0
     if stated.values.get("num_register_tokens", registers) != registers:
         raise _disagrees(stated, "num_register_tokens", stated.values["num_register_tokens"], registers)
     for name in ("use_swiglu_ffn", "use_gated_mlp"):
-        gated = stated.values.get(name)
-        if gated is not None and bool(gated) != (arch.activation == "swiglu"):
-            raise _disagrees(stated, name, gated, not gated)
+        shown_gated = arch.activation == "swiglu"
+        if stated.flag(name, shown_gated) != shown_gated:
+            raise _disagrees(stated, name, not shown_gated, shown_gated)
 
 
 def read_sides(section: Section, name: str) -> tuple[int, int]:
@@ -229,12 +229,12 @@ def _rotary(name: str, vision: Section) -> RotaryFacts | None:
 
 
 def _activation(vision: Section, family: _Family) -> str:
-    activation, gated = vision.text("hidden_act"), vision.values.get("use_gated_mlp") or family.norm == "rms"
+    activation, gated = vision.text("hidden_act"), vision.flag("use_gated_mlp", False) or family.norm == "rms"
     if activation in HIDDEN_ACTIVATIONS and not gated:
         return HIDDEN_ACTIVATIONS[activation]
-    if vision.values.get("use_swiglu_ffn") or (gated and activation == "silu"):
+    if vision.flag("use_swiglu_ffn", False) or (gated and activation == "silu"):
         return "gelu"  # the gated MLP has an activation of its own
-    if vision.values.get("use_gated_mlp"):
+    if vision.flag("use_gated_mlp", False):
         raise InputError(
             f"{vision.source}: field hidden_act is {activation!r}: with use_gated_mlp only 'silu' is supported: use "
             "another checkpoint"
@@ -247,7 +247,7 @@ def _activation(vision: Section, family: _Family) -> str:
 def _pooling(family: _Family, vision: Section, weights: Weights, classifies: bool) -> str:
     if classifies:
         return family.with_classifier
-    uses_head = vision.values.get("vision_use_head", True) and vision.values.get("use_head", True)
+    uses_head = vision.flag("vision_use_head", True) and vision.flag("use_head", True)
     if family.without == "attention" and not uses_head:
         return "mean"
     if not family.last_norm and "classifier.weight" in weights.tensors:

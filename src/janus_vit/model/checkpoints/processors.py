@@ -21,6 +21,7 @@ from janus_vit.planning.jsonfile import Section, is_number, shown
 from janus_vit.planning.plan import MOST_TOKENS
 
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
+_RESCALE_TOLERANCE = 1e-3  # files round 1/255
 _Channels = tuple[float, float, float]
 _SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose `size`, if one number, is that of the shorter side
 
@@ -33,14 +34,17 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
     """
     if "image_processor" in processor.values:
         processor = processor.section("image_processor")
-    if processor.values.get("do_normalize") is False:
-        channels, mean, std = 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    else:
+    _check_pixels(processor)
+    if processor.flag("do_normalize", True):
         channels, mean, std = _mean_and_std(processor, "image_mean", "image_std")
+    else:
+        channels, mean, std = 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if "max_num_patches" in processor.values:
         return _naflex(processor, mean, std)
     squash, resize = _size(processor)
-    crops = bool(processor.values.get("do_center_crop", False)) and "crop_size" in processor.values
+    crops = processor.flag("do_center_crop", False)
+    if crops and not processor.flag("do_resize", True):
+        raise processor.wrong("do_resize", "is false, which is not supported with do_center_crop")
     height, width = _sides(processor, "crop_size") if crops else resize
     if resize[0] < height or resize[1] < width:
         raise InputError(
@@ -61,6 +65,18 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
     )
 
 
+def _check_pixels(processor: Section) -> None:
+    """Refuse fields that change pixels in a way that is not supported."""
+    if not processor.flag("do_rescale", True):
+        raise processor.wrong("do_rescale", "is false, and only pixels from 0 to 1 are supported")
+    if processor.values.get("rescale_factor") is not None:
+        factor = processor.number("rescale_factor")
+        if not math.isclose(factor, 1 / 255, rel_tol=_RESCALE_TOLERANCE):
+            raise processor.wrong("rescale_factor", f"is {factor:g}, and only 1/255, pixels from 0 to 1, is supported")
+    if processor.flag("do_flip_channel_order", False):
+        raise processor.wrong("do_flip_channel_order", "is true, and only the order red, green, blue is supported")
+
+
 def size_for_frames(processor: Section | None, frame: FrameSize) -> tuple[int, int]:
     """Return height and width that a processor of transformers gives to frames of one size.
 
@@ -72,7 +88,7 @@ def size_for_frames(processor: Section | None, frame: FrameSize) -> tuple[int, i
     if processor is not None and "max_num_patches" in processor.values:
         patch_size = processor.integer("patch_size", 1, MOST_PIXELS)
         return naflex_size(frame.height, frame.width, patch_size, processor.integer("max_num_patches", 1, MOST_TOKENS))
-    if processor is None or not processor.values.get("keep_aspect_ratio"):
+    if processor is None or not processor.flag("keep_aspect_ratio", False):
         raise InputError(
             "this model's input has the same size for all frames: leave out --image-size frames:HxW, or give HxW alone"
         )
@@ -103,7 +119,7 @@ def _naflex(processor: Section, mean: _Channels, std: _Channels) -> Preprocessin
 
 def _interpolation(processor: Section) -> str:
     number = processor.values.get("resample", 2)
-    if not isinstance(number, int) or not 0 <= number < len(_FILTERS):
+    if type(number) is not int or not 0 <= number < len(_FILTERS):
         raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
     return _FILTERS[number]
 
@@ -120,6 +136,11 @@ def read_timm_preprocessing(pretrained: Section) -> Preprocessing:
     if mode not in ("center", "squash"):
         raise InputError(f"{pretrained.source}: field crop_mode is {mode!r}: supported are center and squash")
     interpolation = str(values.get("interpolation") or "bicubic")
+    if interpolation == "random":  # of several in training, and of one here
+        interpolation = "bilinear"
+    if interpolation not in INTERPOLATIONS:
+        names = ", ".join(INTERPOLATIONS)
+        raise InputError(f"{pretrained.source}: field interpolation is {shown(interpolation)}: use one of {names}")
     fraction = pretrained.number("crop_pct", 0.1) if values.get("crop_pct") else 0.875
     if fraction > 1:
         raise InputError(f"{pretrained.source}: field crop_pct is {fraction:g}: it must be at most 1")
@@ -131,7 +152,7 @@ def read_timm_preprocessing(pretrained: Section) -> Preprocessing:
         std,
         math.floor(height / fraction),
         mode == "squash",
-        interpolation if interpolation in INTERPOLATIONS else "bilinear",
+        interpolation,
         rounds_crop=True,
         image_width=None if is_square else width,
         resize_width=None if is_square else math.floor(width / fraction),

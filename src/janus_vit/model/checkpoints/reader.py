@@ -31,7 +31,7 @@ from janus_vit.model.heads.attach import UNNORMED_FEATURES, as_feature_model
 from janus_vit.model.image_size import FrameSize, ImageSize
 from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.tasks import EMBED, FEATURES
-from janus_vit.model.tensor_check import block_numbers
+from janus_vit.model.tensor_check import block_numbers, check_float
 from janus_vit.model.vit import Architecture, VisionTransformer
 from janus_vit.planning.jsonfile import parse_json
 
@@ -159,6 +159,8 @@ def _read_own(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str 
     blocks = block_numbers(weights.tensors)
     if trained.depth != len(blocks):
         raise section.wrong("architecture.depth", f"is {trained.depth}, and the file has {len(blocks)} blocks")
+    for name, tensor in weights.tensors.items():
+        check_float(weights.path, name, tensor)
     tensors = {name: to_float32(tensor) for name, tensor in weights.tensors.items()}
     if "pos_embed" in tensors:
         if tensors["pos_embed"].numel() != trained.patches * trained.width:

@@ -128,5 +128,8 @@ def _read_shards(path: Path) -> Weights:
             )
         if not os.path.isfile(path.parent / name):
             raise InputError(f"{path}: its part {name} is missing: copy the whole folder")
-        tensors |= _read(path.parent / name).tensors
+        part = _read(path.parent / name).tensors
+        if twice := sorted(part.keys() & tensors.keys()):
+            raise InputError(f"{path}: several of its parts hold the tensor {shown(twice[0])}: copy the whole folder")
+        tensors |= part
     return Weights(path, tensors, {})

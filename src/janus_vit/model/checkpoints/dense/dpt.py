@@ -69,11 +69,11 @@ def dpt(config: Section, weights: Weights) -> DenseSpec:
         config, reassemble_factors=[*_FACTORS], neck_hidden_sizes=[96, 192, 384, 768], fusion_hidden_size=256,
         head_in_index=-1, readout_type="project", backbone_out_indices=[2, 5, 8, 11], hidden_act="gelu",
     )  # fmt: skip
-    refuse_if(config, "is_hybrid", bool(config.values.get("is_hybrid")), "use a DPT without convolutional backbone")
+    refuse_if(config, "is_hybrid", config.flag("is_hybrid", False), "use a DPT without convolutional backbone")
     refuse_if(config, "hidden_act", config.values["hidden_act"] != "gelu", "only gelu is supported")
     segments = _CLASSIFIER in weights.tensors and "head.head.1.running_mean" in weights.tensors
     classes = outputs_of(weights, _CLASSIFIER) if segments else 0
-    projected = bool(config.values.get("add_projection"))
+    projected = config.flag("add_projection", False)
     if config.values.get("backbone_config"):
         prefix = "backbone."
         backbone, reads, last_norm = _backbone(config)
@@ -101,7 +101,7 @@ def _backbone(config: Section) -> tuple[Section, tuple[int, ...], bool]:
     """Return a DINOv2 backbone's config, the blocks that the head reads, and whether they are normalised."""
     backbone = config.section("backbone_config")
     refuse_if(backbone, "model_type", backbone.values.get("model_type") != "dinov2", "only 'dinov2' is")
-    return backbone, read_stages(backbone), bool(backbone.values.get("apply_layernorm", True))
+    return backbone, read_stages(backbone), backbone.flag("apply_layernorm", True)
 
 
 def _settings(config: Section, arch: Architecture, reads: int, exact_sizes: bool) -> DptSettings:
@@ -113,8 +113,7 @@ def _settings(config: Section, arch: Architecture, reads: int, exact_sizes: bool
         )
     readout = "ignore" if exact_sizes else config.text("readout_type")
     refuse_if(config, "readout_type", readout not in READOUTS, f"supported are {', '.join(READOUTS)}")
-    batch_norm = bool(config.values.get("use_batch_norm_in_fusion_residual"))
-    bias = config.values.get("use_bias_in_fusion_residual")
+    batch_norm = config.flag("use_batch_norm_in_fusion_residual", False)
     return DptSettings(
         width=arch.width,
         neck=neck,
@@ -122,7 +121,7 @@ def _settings(config: Section, arch: Architecture, reads: int, exact_sizes: bool
         fusion=config.integer("fusion_hidden_size", 1, MOST_CHANNELS),
         readout=readout,
         batch_norm=batch_norm,
-        bias=not batch_norm if bias is None else bool(bias),
+        bias=config.flag("use_bias_in_fusion_residual", not batch_norm),
         exact_sizes=exact_sizes,
         index=_index(config, reads),
     )

@@ -21,7 +21,7 @@ from janus_vit.model.checkpoints.hugging_face import check_stated_fields, read_h
 from janus_vit.model.checkpoints.processors import fit_preprocessing, read_hugging_face_preprocessing
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.preprocessing import Preprocessing
-from janus_vit.model.tensor_check import check_finite
+from janus_vit.model.tensor_check import check_finite, check_float
 from janus_vit.model.vit import VisionTransformer
 from janus_vit.planning.jsonfile import Section
 
@@ -143,6 +143,7 @@ def _add_late_tokens(network: VisionTransformer, late: LateTokens, tensor: Tenso
         raise InputError(
             f"{weights.path}: tensor {late.name} is {found}, expected {[late.count, arch.width]}: copy it again"
         )
+    check_float(weights.path, late.name, tensor)
     values = to_float32(tensor)
     check_finite(weights.path, late.name, values)
     network.late_tokens = nn.Parameter(values[None], requires_grad=False)

@@ -104,7 +104,7 @@ def checked_reads(section: Section, field: str, values: object) -> tuple[int, ..
     Raises:
         InputError: it does not.
     """
-    whole = isinstance(values, list) and all(isinstance(each, int) and 0 <= each <= MOST_BLOCKS for each in values)
+    whole = isinstance(values, list) and all(type(each) is int and 0 <= each <= MOST_BLOCKS for each in values)
     if not isinstance(values, list) or not whole or not values or values != sorted(set(values)):
         raise section.wrong(field, "must list numbers of blocks, ascending")
     return tuple(values)
@@ -117,7 +117,7 @@ def integers(section: Section, field: str) -> tuple[int, ...]:
         InputError: it is none.
     """
     values = section.array(field)
-    if not values or not all(isinstance(each, int) and 1 <= each <= MOST_CHANNELS for each in values):
+    if not values or not all(type(each) is int and 1 <= each <= MOST_CHANNELS for each in values):
         raise section.wrong(field, f"must be whole numbers from 1 to {MOST_CHANNELS}")
     return tuple(values)
 

@@ -25,7 +25,7 @@ _POSE_PADDING = 2  # of ViTPose's patch embedding, which its code fixes
 def yolos(config: Section, weights: Weights) -> DenseSpec:
     """YOLOS. Its detection tokens come after the class token here: attention does not depend on the order."""
     config = with_defaults(config, num_detection_tokens=100, use_mid_position_embeddings=True, image_size=[512, 864])
-    positions_within = bool(config.values["use_mid_position_embeddings"])
+    positions_within = config.flag("use_mid_position_embeddings", True)
     refuse_if(
         config, "use_mid_position_embeddings", positions_within,
         "tokens that have merged have no place in these tables; use yolos-tiny or yolos-small",
@@ -61,7 +61,7 @@ def vitpose(config: Section, weights: Weights) -> DenseSpec:
     dataset = config.integer("dataset_index", 0, experts - 1) if "dataset_index" in config.values else 0
     refuse_if(stated, "model_type", stated.values.get("model_type") != "vitpose_backbone", "only 'vitpose_backbone' is")
     points = outputs_of(weights, "head.conv.weight")
-    is_simple, scale = bool(config.values["use_simple_decoder"]), config.integer("scale_factor", 1, 16)
+    is_simple, scale = config.flag("use_simple_decoder", True), config.integer("scale_factor", 1, 16)
     defaults = {"image_size": [256, 192], "num_hidden_layers": 12}
     backbone = Section(stated.source, stated.path, {**defaults, **stated.values, "model_type": "vit"})
 

@@ -110,7 +110,7 @@ def activation_of(model: Section, vision: Section) -> str:
     Raises:
         InputError: it is not supported.
     """
-    if model.values.get("quick_gelu"):
+    if model.flag("quick_gelu", False):
         return "quick_gelu"
     stated = vision.values.get("act_kwargs") or {}
     if stated not in ({}, {"approximate": "tanh"}):

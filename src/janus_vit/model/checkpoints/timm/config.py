@@ -110,8 +110,8 @@ def _stated_size(config: Section, arguments: Section | None) -> tuple[int, int] 
 
 
 def _has_last_norm(name: str, arguments: Section | None) -> bool:
-    stated = None if arguments is None else arguments.values.get("final_norm")
-    return name not in _WITHOUT_LAST_NORM if stated is None else bool(stated)
+    usual = name not in _WITHOUT_LAST_NORM
+    return usual if arguments is None else arguments.flag("final_norm", usual)
 
 
 def _shape(weights: Weights, config: Section, arguments: Section | None) -> TimmShape:

@@ -19,6 +19,7 @@ from torch import Tensor
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.names import common_names, is_unused, translator
 from janus_vit.model.checkpoints.weights import Weights, find_weights, read_weights
+from janus_vit.model.tensor_check import check_float
 from janus_vit.planning.jsonfile import Section, read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -63,7 +64,7 @@ class _Lora:
 
 def is_adapter(path: Path) -> bool:
     """Whether the path is a folder with an adapter of peft."""
-    return os.path.isfile(path / ADAPTER_CONFIG)  # Path.is_file raises without access to the folder
+    return os.path.lexists(path / ADAPTER_CONFIG)  # a link to nothing too, which is an error and not another model
 
 
 def find_base(folder: Path) -> Path:
@@ -112,8 +113,7 @@ def read_merged(folder: Path, base_file: Path) -> tuple[Weights, bool]:
     pairs, whole = _sort_tensors(adapter)
     for module, (a, b) in pairs.items():
         name, rows = _find_target(translate(f"{module}.weight"), origin, tensors)
-        weight = tensors[name].float()[rows] if name else None
-        merged = _merged(adapter.path, module, weight, a, b, lora)
+        merged = _merged(adapter.path, module, _base_weight(base_file, name, rows, tensors), a, b, lora)
         if rows == _ALL:
             tensors[name] = merged
         else:
@@ -125,6 +125,14 @@ def read_merged(folder: Path, base_file: Path) -> tuple[Weights, bool]:
     return replace(base, path=adapter.path, tensors=tensors, notes=(*base.notes, *adapter.notes, note)), has_head
 
 
+def _base_weight(path: Path, name: str, rows: slice, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Return rows of the base model's tensor in float32, None if an adapted module has no such tensor."""
+    if not name:
+        return None
+    check_float(path, name, tensors[name])
+    return tensors[name].float() if rows == _ALL else tensors[name].float()[rows]
+
+
 def _find_target(common: str, origin: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[str, slice]:
     """Return the base model's tensor that a module adapts, and its rows; an empty name if there is none.
 
@@ -134,7 +142,7 @@ def _find_target(common: str, origin: Mapping[str, str], tensors: Mapping[str, T
         return origin[common], _ALL
     start, _, part = common.partition(".mlp.")
     whole = origin.get(f"{start}.mlp.fc1.weight")
-    if whole is None or part not in ("gate.weight", "up.weight"):
+    if whole is None or part not in ("gate.weight", "up.weight") or tensors[whole].dim() == 0:
         return "", _ALL
     half = tensors[whole].shape[0] // 2
     return whole, slice(0, half) if part == "gate.weight" else slice(half, None)
@@ -172,7 +180,7 @@ def _read_settings(config: Section) -> _Lora:
         alpha=defaulted.number("lora_alpha"),
         alphas=alphas,
         own_ranks=bool(config.values.get("rank_pattern")),
-        stabilised=bool(config.values.get("use_rslora")),
+        stabilised=config.flag("use_rslora", False),
     )
 
 
@@ -210,6 +218,8 @@ def _merged(path: Path, module: str, weight: Tensor | None, a: Tensor, b: Tensor
     """Return the merged weight [out, in] in float32."""
     if weight is None:
         raise InputError(f"{path}: module {module} is not a layer of the base model: use the adapter's own base model")
+    for half, tensor in (("lora_A", a), ("lora_B", b)):
+        check_float(path, f"{module}.{half}.weight", tensor)
     shapes: tuple[Any, ...] = tuple(tuple(each.shape) for each in (weight, a, b))
     if weight.dim() != 2 or a.dim() != 2 or b.dim() != 2 or (b.shape[0], a.shape[1]) != shapes[0]:
         raise InputError(
