@@ -157,6 +157,15 @@ def test_an_absurd_profile_is_refused_when_connecting(model, cloud, profile, lie
     assert len(str(refused.value)) < 400
 
 
+def test_blocks_that_the_model_lacks_are_refused_when_connecting_instead_of_never_sending_a_frame(
+    model, cloud, profile
+):
+    for last in (7, 4_294_967_295):
+        cloud.greeting = serialise_greeting(Greeting("small", model.fingerprint, profile.to_json(), (0, last)))
+        with pytest.raises(WireError, match=f"field entry_blocks has block {last}, but the model has 6 blocks"):
+            connect(model, cloud.address, profile)
+
+
 @pytest.mark.parametrize("name", ["\x1b[2J", "x" * 1_001, "a\nb"])
 def test_a_name_that_cannot_be_shown_is_refused_when_connecting(model, cloud, profile, name):
     for greeting in (Greeting(name, "0" * 16, "{}"), Greeting("small", name, "{}")):

@@ -10,6 +10,7 @@ from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.platforms import Platforms
 from janus_vit.runtime.config import DeviceConfig
+from janus_vit.wire.fields import require_field
 from janus_vit.wire.messages import Greeting
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def shake_hands(
         InputError: no cloud answers, or the profile belongs to another model.
         Unauthenticated: the cloud does not know this device.
         ModelMismatch: the cloud runs another model.
-        WireError: the answer cannot be read.
+        WireError: the answer cannot be read, or names blocks that the model lacks.
     """
     check_profile(profile, model)
     try:
@@ -65,6 +66,10 @@ def shake_hands(
             f"the cloud at {address} runs {greeting.model} ({greeting.fingerprint}) and this device "
             f"{model.name} ({model.fingerprint}): start both with the same --model"
         )
+    last = max(greeting.entry_blocks, default=0)
+    require_field(
+        last <= model.shape.blocks, "entry_blocks", f"has block {last}, but the model has {model.shape.blocks} blocks"
+    )
     cloud = parse_profile(greeting.profile_json, f"profile of {address}")
     rate_mbps, rtt_s = _measure(transport, config)
     return Platforms(
