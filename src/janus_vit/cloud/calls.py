@@ -183,10 +183,17 @@ async def result_of(answer: Awaitable[bytes]) -> CallResult:
 
 
 async def end_call(context: Context, result: CallResult) -> bytes:
-    """Return the answer to send, or end the call with the status of the failure."""
+    """Return the answer to send, or end the call with the status of the failure.
+
+    gRPC may have ended the call meanwhile, as it does if a message is too large once it is decompressed. Then nobody
+    hears of the failure, and gRPC would log a traceback for whatever strangers send.
+    """
     failure = result.failure
     if failure is not None:
-        await context.abort(failure.status, failure.details, failure.trailers)
+        try:
+            await context.abort(failure.status, failure.details, failure.trailers)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
     return result.body
 
 

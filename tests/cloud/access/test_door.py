@@ -181,6 +181,16 @@ def test_a_method_that_does_not_exist_is_refused(cloud):
         assert code_of(call) == "INVALID_ARGUMENT"
 
 
+def test_a_message_that_is_too_large_once_it_is_decompressed_is_refused_and_writes_no_traceback(cloud, honest, caplog):
+    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}", OWN, compression=grpc.Compression.Gzip) as channel:
+        checks = channel.stream_unary("/grpc.health.v1.Health/Check")
+        calls = [checks.future(iter([bytes(3_000_000)]), timeout=5.0) for _ in range(4)]
+        assert {code_of(call) for call in calls} == {"RESOURCE_EXHAUSTED"}
+    assert honest.hello(5.0).model == "small"
+    cloud.close()
+    assert caplog.messages == []
+
+
 def test_a_half_sent_greeting_ends_soon(cloud):
     """Raw HTTP/2, since gRPC's client sends whole messages."""
 
