@@ -1,6 +1,7 @@
 """Who connects again and again is kept out, and others are not. Plain data first, then a filter of the kernel."""
 
 import ipaddress
+import os
 import socket
 
 import pytest
@@ -228,3 +229,14 @@ def test_only_listeners_of_the_port_are_found(server):
     port = server.getsockname()[1]
     with socket.create_server(("127.0.0.1", 0)), socket.create_connection(server.getsockname()), server.accept()[0]:
         assert [sock.getsockname()[1] for sock in Sockets(port).listeners()] == [port]
+
+
+def test_looking_for_listeners_leaves_no_file_open(server):
+    """Each copy that stayed open would be copied the next time, too, until the process had no file left."""
+    sockets = Sockets(server.getsockname()[1])
+    with open(os.devnull) as no_socket:
+        before = set(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            assert len(list(sockets.listeners())) == 1
+            sockets.cut(("127.0.0.1", 1), no_socket.fileno())  # the number was that of a connection before
+        assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -57,7 +57,7 @@ class Sockets:
         """
         for name in os.listdir(_FILES):
             try:
-                sock = socket.socket(fileno=os.dup(int(name)))
+                sock = _copy_of(int(name))
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     raise
@@ -68,12 +68,12 @@ class Sockets:
 
     def cut(self, peer: Peer, number: int) -> None:
         """Close a connection, unless its file has become another one."""
-        with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+        with suppress(OSError), _copy_of(number) as sock:
             if self._peer_of(sock) == peer:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _peer(self, number: int) -> Peer | None:
-        with socket.socket(fileno=os.dup(number)) as sock:
+        with _copy_of(number) as sock:
             return self._peer_of(sock)
 
     def _peer_of(self, sock: socket.socket) -> Peer | None:
@@ -84,6 +84,20 @@ class Sockets:
 
     def _is_ours(self, sock: socket.socket) -> bool:
         return sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == self._port
+
+
+def _copy_of(number: int) -> socket.socket:
+    """A copy of the socket with this file number.
+
+    Raises:
+        OSError: the file is no socket or closed, or the process has no file left for the copy.
+    """
+    copy = os.dup(number)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def plain_address(host: str) -> str:
