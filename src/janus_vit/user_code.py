@@ -42,9 +42,9 @@ def guarded(what: str, name: str, call: Callable[[], Any]) -> Any:
     """Run the user's code and translate its exceptions, with the line where they were raised."""
     try:
         return call()
-    except JanusError:
+    except (JanusError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit too, and what else the user's code derives from no Exception
         where = _last_line(error, Path(name.rpartition(":")[0]).absolute())
         raise InputError(f"{what} {name!r}{where}: {type(error).__name__}: {_text(error)}") from error
 

@@ -73,6 +73,21 @@ def test_a_head_that_cannot_be_used_is_named_with_its_line(tmp_path, code, probl
         load_model("janus-digits", head=f"{file}:Head")
 
 
+@pytest.mark.parametrize(("later", "shown"), [("[grid]", "list"), ("grid.mean((2, 3))", r"torch\.float32 \[1, 96\]")])
+def test_a_head_that_returns_something_else_later_is_refused_by_name(tmp_path, later, shown):
+    file = tmp_path / "head.py"
+    file.write_text(RETURNS + f"grid if grid.abs().sum() == 0 else {later}\n", "utf-8")
+    model = load_model("janus-digits", head=f"{file}:Head")
+    with pytest.raises(InputError, match=rf"head .*Head': for 1 frames it returns {shown}, and for one frame \[1, 96,"):
+        run(model)
+
+
+def test_a_head_in_a_file_of_another_encoding_is_loaded(tmp_path):
+    code = "# coding: latin-1\n" + EXAMPLE.read_text("utf-8") + "# caf\u00e9\n"
+    (tmp_path / "head.py").write_bytes(code.encode("latin-1", "replace"))
+    assert load_model("janus-digits", head=f"{tmp_path / 'head.py'}:Unusual").task == "head"
+
+
 def test_a_head_goes_with_no_other_task():
     with pytest.raises(InputError, match="leave out --task embed"):
         load_model("janus-digits", task="embed", head="head.py:Head")

@@ -60,6 +60,11 @@ def test_documented_example_uses_the_link_while_it_is_up(platforms):
         ("merges=[0] * 6", "is no schedule of the table"),
         ("family=None", "family None with merges"),
         ("rescue=(500,) * 6", "is not the table's"),
+        ("rescue=()", "is not the table's"),
+        ("level=float('nan')", "level nan is not the table's"),
+        ("payload=[1]", r"split 0 with payload \[1\] is no option"),
+        ("split=[0]", r"split \[0\] with payload"),
+        ("merges=([1],) * 6", "is no schedule of the table"),
     ],
 )
 def test_impossible_plan_is_refused_with_the_reason(write, platforms, change, message):
@@ -80,6 +85,38 @@ def test_decision_with_wrong_parts_is_refused(write, platforms, decision, messag
     name = mine(write, body=f"return {decision}")
     with pytest.raises(InputError, match=message):
         make_policy(name, platforms).choose(Situation(0.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("device_s=float('nan')", "device_s is nan, not a number from 0"),
+        ("transfer_s='x'", "transfer_s is 'x', not a number"),
+        ("rate_mbps=-1.0", r"rate_mbps is -1\.0, not a number"),
+        ("size_bytes=10**400", r"size_bytes is 1000+\.\.\.0+, not a number"),
+        ("finish_s=None", "finish_s is None, not a number"),
+        ("on_time='y'", "on_time is 'y', not a share"),
+        ("accuracy=1.5", r"accuracy is 1\.5, not a share"),
+    ],
+)
+def test_prediction_that_no_record_can_hold_is_refused(write, platforms, change, message):
+    predicted = f"__import__('dataclasses').replace(predict(self.table, 0, 0, 1.0, 0.0, 0.0), {change})"
+    name = mine(write, body=f"return Decision(self.table.plan(0, 0), {predicted})")
+    with pytest.raises(InputError, match=f"Mine', line 11: chose an impossible plan: {message}"):
+        make_policy(name, platforms).choose(Situation(0.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return type('Odd', (), {'__repr__': lambda self: 1 / 0})()", "choose gave <Odd instance at"),
+        ("raise GeneratorExit", "line 12: GeneratorExit"),
+        ("raise BaseException('own')", "line 12: BaseException: own"),
+    ],
+)
+def test_users_code_that_fails_in_unusual_ways_is_refused(write, platforms, body, message):
+    with pytest.raises(InputError, match=message):
+        make_policy(mine(write, body=body), platforms).choose(Situation(0.0, 0.1))
 
 
 def test_error_in_the_users_code_names_its_line(write, platforms):

@@ -40,21 +40,34 @@ class OwnHead(DenseHead):
             raise InputError(f"head {name!r}: class {kind.__name__} is no torch.nn.Module: derive it from that")
         self._name = name
         self.module: nn.Module = guarded(_WHAT, name, lambda: kind(width, *grid)).float().eval()
-        self.settings = Path(name.rpartition(":")[0]).read_text("utf-8")  # both sides of a split need the same file
-        self._check(torch.zeros(1, width, *grid))
+        code = Path(name.rpartition(":")[0]).read_bytes()  # both sides of a split need the same file
+        self.settings = code.decode("utf-8", "backslashreplace")
+        self._shape = self._check(torch.zeros(1, width, *grid))
 
     def forward(self, features: Sequence[Features]) -> Tensor:
         """See `DenseHead`."""
-        output: Tensor = guarded(_WHAT, self._name, lambda: self.module(features[-1].patches))
+        grid = features[-1].patches
+        output = guarded(_WHAT, self._name, lambda: self.module(grid))
+        if not isinstance(output, Tensor) or output.shape != (len(grid), *self._shape):
+            raise InputError(
+                f"head {self._name!r}: for {len(grid)} frames it returns {_described(output)}, and for one frame "
+                f"{[1, *self._shape]}: return the same for each frame"
+            )
         return output
 
     @torch.inference_mode()
-    def _check(self, grid: Tensor) -> None:
+    def _check(self, grid: Tensor) -> torch.Size:
+        """Return the shape of the output for a frame."""
         output = guarded(_WHAT, self._name, lambda: self.module(grid))
         fits = isinstance(output, Tensor) and output.dtype == torch.float32 and 2 <= output.dim() <= 5
         if not fits or len(output) != 1 or not 0 < output.numel() <= _MOST_VALUES:
-            shown = f"{output.dtype} {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise InputError(
-                f"head {self._name!r}: for one frame it returns {shown}: return one float32 tensor [1, ...] of at most "
-                f"{_MOST_VALUES} values in 2 to 5 dimensions"
+                f"head {self._name!r}: for one frame it returns {_described(output)}: return one float32 tensor "
+                f"[1, ...] of at most {_MOST_VALUES} values in 2 to 5 dimensions"
             )
+        shape: torch.Size = output.shape[1:]
+        return shape
+
+
+def _described(output: object) -> str:
+    return f"{output.dtype} {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

@@ -6,9 +6,11 @@ decisions are checked before they run, and its exceptions are reported with file
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from janus_vit.errors import InputError
+from janus_vit.planning.jsonfile import is_number, shown
 from janus_vit.planning.outcome import Outcome, Prediction
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Policy, Situation
@@ -17,6 +19,8 @@ from janus_vit.user_code import SUFFIX, guarded, user_class
 
 _WHAT = "policy"  # in error messages
 _LARGEST_PROBE = 1_000_000
+_LARGEST = 1e12  # seconds, bytes: what records can hold
+_SHARES = ("on_time", "accuracy")
 
 
 def is_custom(name: str) -> bool:
@@ -69,8 +73,8 @@ class _Checked:
         """
         decision = guarded(_WHAT, self._name, lambda: self._policy.choose(situation))
         if not isinstance(decision, Decision):
-            raise InputError(f"policy {self._name!r}{self._place}: choose gave {decision!r}: give a Decision")
-        wrong = self._impossible(decision)
+            raise InputError(f"policy {self._name!r}{self._place}: choose gave {shown(decision)}: give a Decision")
+        wrong = guarded(_WHAT, self._name, lambda: self._impossible(decision))
         if wrong:
             raise InputError(f"policy {self._name!r}{self._place}: chose an impossible plan: {wrong}")
         return decision
@@ -85,14 +89,41 @@ class _Checked:
         plan, shape = decision.plan, self._table.shape
         if not isinstance(plan, Plan) or not isinstance(decision.predicted, Prediction):
             return "a Decision holds a Plan of the table and a Prediction, see 'predict'"
-        if not isinstance(decision.probe_bytes, int) or not 0 <= decision.probe_bytes <= _LARGEST_PROBE:
+        if type(decision.probe_bytes) is not int or not 0 <= decision.probe_bytes <= _LARGEST_PROBE:
             return f"probe_bytes is {decision.probe_bytes!r}, not a whole number up to {_LARGEST_PROBE}"
-        column = self._columns.get(Option(plan.split, plan.payload))
+        wrong = _wrong_share("by_cloud", decision.by_cloud) or _wrong_prediction(decision.predicted)
+        if wrong:
+            return wrong
+        names_option = type(plan.split) is int and isinstance(plan.payload, str)
+        column = self._columns.get(Option(plan.split, plan.payload)) if names_option else None
         if column is None:
-            return f"split {plan.split} with payload {plan.payload!r} is no option of model {shape.name} here"
-        row = self._rows.get((plan.family, plan.merges)) if isinstance(plan.merges, tuple) else None
+            return (
+                f"split {shown(plan.split)} with payload {shown(plan.payload)} is no option of model {shape.name} here"
+            )
+        is_listed = isinstance(plan.merges, tuple) and all(type(count) is int for count in plan.merges)
+        row = self._rows.get((plan.family, plan.merges)) if is_listed else None
         if row is None:
-            return f"family {plan.family!r} with merges {plan.merges} is no schedule of the table"
-        if plan.rescue not in (None, self._table.plan(row, column).rescue):
-            return f"rescue {plan.rescue} is not the table's: take plans from table.plan(row, column)"
+            return f"family {shown(plan.family)} with merges {shown(plan.merges)} is no schedule of the table"
+        own = self._table.plan(row, column)
+        for name, value, usual in (("rescue", plan.rescue, (None, own.rescue)), ("level", plan.level, (own.level,))):
+            if value not in usual:
+                return f"{name} {shown(value)} is not the table's: take plans from table.plan(row, column)"
         return None
+
+
+def _wrong_prediction(predicted: Prediction) -> str | None:
+    for each in fields(Prediction):
+        value = getattr(predicted, each.name)
+        if each.name in _SHARES:
+            wrong = _wrong_share(each.name, value)
+            if wrong:
+                return wrong
+        elif not (value is None and each.default is None) and not (is_number(value) and 0 <= value <= _LARGEST):
+            return f"{each.name} is {shown(value)}, not a number from 0 to {_LARGEST:g}"
+    return None
+
+
+def _wrong_share(name: str, value: object) -> str | None:
+    if value is None or (is_number(value) and 0 <= value <= 1):  # type: ignore[operator]
+        return None
+    return f"{name} is {shown(value)}, not a share from 0 to 1"
