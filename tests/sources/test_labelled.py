@@ -44,6 +44,21 @@ def test_name_of_a_class_wins_over_an_index(folder):
     assert found(str(folder), write(folder, "a.png,7", "b.png,2", "c.png,3"), CLASSES)[0] == ("a.png", 2)
 
 
+def test_name_of_several_classes_is_refused(folder):
+    """ImageNet has two cranes, a bird and a machine."""
+    file, classes = write(folder, "a.png,0", "b.png,crane", "c.png,1"), ("crane", "dog", "crane")
+    with pytest.raises(
+        InputError, match=r"labels\.csv: line 2: label 'crane' is the name of 2 classes, 0 and 2: write"
+    ):
+        open_labelled(str(folder), file, classes)
+    (folder.parent / "classes").mkdir()
+    save(folder.parent / "classes/crane/a.png")
+    with pytest.raises(InputError, match="crane: label 'crane' is the name of 2 classes"):
+        open_labelled(str(folder.parent / "classes"), None, classes)
+    write(folder, "a.png,0", "b.png,2", "c.png,1")
+    assert [label for _, label in found(str(folder), file, classes)] == [0, 2, 1]
+
+
 def test_header_and_empty_lines_are_ignored(folder):
     file = write(folder, "\ufefffile,label", "", "a.png,0", "b.png,0", "c.png,0", "")
     assert len(found(str(folder), file, CLASSES)) == 3

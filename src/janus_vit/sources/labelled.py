@@ -123,7 +123,7 @@ def _label_by_folder(
     images: dict[str, Path] = {}
     known: dict[str, int] = {}
     for name, paths in by_class.items():
-        label = _class_index(name, classes)
+        label = _class_index(f"{paths[0].parent}", name, classes)
         if label is None and classes:
             raise InputError(f"{paths[0].parent}: its name is {_not_a_class(classes)}: rename it, or use --labels")
         for path in paths:
@@ -145,7 +145,7 @@ def _read_labels(file: Path, images: Mapping[str, Path], classes: Sequence[str])
             raise InputError(f"{where}: file {name!r} is not among the images: correct the name or remove the line")
         if name in known:
             raise InputError(f"{where}: file {name!r} already has a label: remove one of the lines")
-        index = _class_index(label, classes)
+        index = _class_index(where, label, classes)
         if index is None:
             raise InputError(f"{where}: label {label!r} is {_not_a_class(classes)}: correct it")
         known[name] = index
@@ -168,8 +168,18 @@ def _rows(file: Path) -> list[tuple[int, list[str]]]:
     return rows[1:] if rows and rows[0][1] == ["file", "label"] else rows
 
 
-def _class_index(label: str, classes: Sequence[str]) -> int | None:
-    """Return the index of a class by its name or, if no class has that name, by its number."""
+def _class_index(where: str, label: str, classes: Sequence[str]) -> int | None:
+    """Return the index of a class by its name or, if no class has that name, by its number.
+
+    Raises:
+        InputError: several classes have that name, as both cranes of ImageNet do; the message begins with `where`.
+    """
+    if (count := classes.count(label)) > 1:
+        first = classes.index(label)
+        raise InputError(
+            f"{where}: label {label!r} is the name of {count} classes, {first} and {classes.index(label, first + 1)}: "
+            "write the index of the one that is meant"
+        )
     if label in classes:
         return classes.index(label)
     is_number = label.isdecimal() and len(label) < 9
