@@ -67,6 +67,32 @@ def test_a_name_that_is_too_long_is_refused(capsys, name):
     assert "x" * 50 in refused(capsys, [*READERS[name], "x" * 300 + name])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["export", "--split", "1", "--model", "INPUT", "--out"], "own.safetensors"),
+        (["profile", "--model", "INPUT", "--out"], "own.safetensors"),
+        (["profile", "--source", "INPUT", "--out", "new.json", "--costs"], "clip.mp4"),
+        (["calibrate", "--data", "images", "--labels", "INPUT", "--out"], "labels.csv"),
+        (["calibrate", "--data", "images", "--profile", "INPUT", "--out"], "profile.json"),
+        (["compare", "--trace", "INPUT", "--csv"], "trace.csv"),
+        (["compare", "--accuracy", "INPUT", "--csv"], "accuracy.json"),
+        (["fleet", "INPUT", "--csv"], "fleet.json"),
+        (["device", "--cloud", "127.0.0.1:1", "--profile", "INPUT", "--records"], "profile.json"),
+        (["device", "--cloud", "127.0.0.1:1", "--source", "INPUT", "--records"], "images/a.png"),
+    ],
+)
+def test_what_a_command_reads_is_never_overwritten(capsys, arguments, name):
+    if not Path(name).exists():
+        Path(name).write_text("mine")
+    before = Path(name).read_bytes()
+    Path("again").symlink_to(Path(name).absolute())
+    for output in (name, "again"):
+        said = refused(capsys, [*(name if each == "INPUT" else each for each in arguments), output])
+        assert f"{output}: is also an input and would be overwritten: choose another path" in said
+    assert Path(name).read_bytes() == before
+
+
 @pytest.mark.parametrize("make", [make_pipe, make_device, make_circle, lambda path: None])
 @pytest.mark.parametrize("name", PYTHON)
 def test_a_class_in_a_path_that_is_no_file_is_refused(capsys, name, make):

@@ -75,7 +75,7 @@ def test_a_damaged_file_is_named_and_nothing_is_written(capsys):
 @pytest.mark.parametrize("option", ["--out", "--csv"])
 def test_records_are_never_overwritten(capsys, option):
     before = Path("janus.jsonl").read_bytes()
-    assert "is one of the records" in refused(capsys, ["report", "janus.jsonl", option, "./janus.jsonl"])
+    assert "is also an input" in refused(capsys, ["report", "janus.jsonl", option, "./janus.jsonl"])
     assert Path("janus.jsonl").read_bytes() == before
 
 

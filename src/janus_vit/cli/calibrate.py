@@ -27,7 +27,7 @@ from janus_vit.cli.common.options import (
     EngineName,
     ModelName,
     Threads,
-    check_writable,
+    check_not_input,
     use_threads,
 )
 from janus_vit.errors import InputError
@@ -115,7 +115,7 @@ def calibrate(
     from janus_vit.calibration.search import Search, check_budget, schedules_of
     from janus_vit.sources.labelled import open_labelled
 
-    check_writable(out)
+    check_not_input(out, model, labels, profile)
     check_engine(engine)
     use_threads(threads)
     loaded = load_model_for_task(model, task, image_size, architecture, head)

@@ -52,6 +52,7 @@ from janus_vit.cli.common.options import (
     Sla,
     SourceSpec,
     Threads,
+    check_not_input,
     check_positive,
     parse_duration,
     parse_late_target,
@@ -162,6 +163,8 @@ def device(
     check_engine(engine)
     check_page_address(page)
     use_threads(threads)
+    if records is not None:
+        check_not_input(records, source, model, profile, accuracy, text_vectors)
     loaded = load_model_for_task(model, task, image_size, architecture, head)
     texts = load_text_vectors(text_vectors, loaded)
     labels = loaded.labels if texts is None else texts.labels

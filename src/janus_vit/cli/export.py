@@ -9,7 +9,7 @@ import typer
 
 from janus_vit.cli.common.console import messages, say
 from janus_vit.cli.common.loading import ArchitectureName, ImageSize, Task, load_model_for_task
-from janus_vit.cli.common.options import DEFAULT_MODEL, ModelName, check_writable
+from janus_vit.cli.common.options import DEFAULT_MODEL, ModelName, check_not_input
 
 
 def export(
@@ -39,6 +39,6 @@ def export(
     """
     from janus_vit.model.export import export_onnx
 
-    check_writable(out)
+    check_not_input(out, model)
     part = export_onnx(load_model_for_task(model, task, image_size, architecture), split, level, out)
     say(messages(), f"written to {out}: pixels to {' and '.join(part.outputs)}")

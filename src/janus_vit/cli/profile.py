@@ -28,7 +28,7 @@ from janus_vit.cli.common.options import (
     SourceSpec,
     Threads,
     check_different_paths,
-    check_writable,
+    check_not_input,
     use_threads,
 )
 from janus_vit.model.engines.registry import AUTO, check_engine
@@ -73,9 +73,9 @@ def profile(
     Example:   janus-vit profile --out device.json --source photos/
     Server:    janus-vit profile --out server.json --costs server-costs.json
     """
-    check_writable(out)
+    check_not_input(out, model, source)
     if costs is not None:
-        check_writable(costs)
+        check_not_input(costs, model, source)
         check_different_paths(out, costs, "--costs")
     check_source(source)
     check_engine(engine)

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from janus_vit.cli.common.console import human_console, progress, say, warn
-from janus_vit.cli.common.options import AsJson, check_different_paths, check_writable
-from janus_vit.errors import InputError
-from janus_vit.input_files import real_path
+from janus_vit.cli.common.options import AsJson, check_different_paths, check_not_input
 
 _READING_SHARE = 0.3  # of the progress bar
 
@@ -48,7 +46,7 @@ def report(
     check_figures()
     for path in (out, csv):
         if path is not None:
-            _check_not_input(check_writable(path), records)
+            check_not_input(path, *records)
     check_different_paths(out, csv)
     with progress("report") as show:
         runs = read_runs(records, lambda share, step: show(_READING_SHARE * share, step))
@@ -65,8 +63,3 @@ def report(
         print(json.dumps([as_values(row) for row in rows], indent=1, allow_nan=False))
     written = str(out) if csv is None else f"{out} and {csv}"
     say(human_console(as_json), f"written to {written}")
-
-
-def _check_not_input(path: Path, records: list[Path]) -> None:
-    if real_path(path) in [real_path(record) for record in records]:
-        raise InputError(f"{path}: is one of the records and would be overwritten: choose another path")

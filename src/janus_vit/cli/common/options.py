@@ -230,6 +230,22 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
+def check_not_input(path: Path, *inputs: Path | str | None) -> Path:
+    """Require a path for a new file that is none of the files which the command reads, and return it.
+
+    Args:
+        path: path of the new file.
+        inputs: paths of what is read; names that are no files, such as those of models, do no harm.
+
+    Raises:
+        InputError: see `check_writable`; or the path is an input, which would be overwritten.
+    """
+    check_writable(path)
+    if os.path.lexists(path) and real_path(path) in [real_path(Path(each)) for each in inputs if each is not None]:
+        raise InputError(f"{path}: is also an input and would be overwritten: choose another path")
+    return path
+
+
 def check_different_paths(page: Path, table: Path | None, option: str = "--csv") -> None:
     """Require different paths for two files, of which `option` names the second.
 

@@ -27,8 +27,8 @@ from janus_vit.cli.common.options import (
     Seed,
     Sla,
     check_different_paths,
+    check_not_input,
     check_positive,
-    check_writable,
     parse_duration,
     parse_late_target,
 )
@@ -139,7 +139,7 @@ def compare(
     check_positive(slowdown, "--slowdown", "8")
     for path in (out, csv_file):
         if path is not None:
-            check_writable(path)
+            check_not_input(path, *(trace or []), model, device, cloud, accuracy)
     if out is not None:
         check_figures()
         check_different_paths(out, csv_file)

@@ -20,8 +20,8 @@ from janus_vit.cli.common.options import (
     DEFAULT_SEED,
     AsJson,
     Seed,
+    check_not_input,
     check_positive,
-    check_writable,
 )
 from janus_vit.errors import InputError
 from janus_vit.planning.jsonfile import shown, write_text
@@ -131,7 +131,7 @@ def fleet(
     for name in names:
         look_up(name)
     if csv_file is not None:
-        check_writable(csv_file)
+        check_not_input(csv_file, file)
     if file is None and head is not None:
         raise InputError("--head has no effect on the default fleet: give a fleet's file, or add --live")
     chosen = mixed_fleet() if file is None else load_fleet(file, partial(_find_model, head=head))
