@@ -127,6 +127,14 @@ def test_a_tensor_in_two_parts_of_a_checkpoint_is_refused(tmp_path):
         load_model(str(tmp_path))
 
 
+def test_names_of_labels_can_be_shown_and_stored(tmp_path):
+    """They may come from a stranger, and must not control the terminal of who sees them."""
+    names = ["a\x1b[2Jb", "two\nlines", "half \ud800", "caf\u00e9", "\u202eturned", "f", "g"]
+    model = loaded(tmp_path, "hf-vit", CONFIG, {"id2label": dict(enumerate(names))})
+    shown = ("a\ufffd[2Jb", "two\ufffdlines", "half \ufffd", "caf\u00e9", "\ufffdturned", "f", "g")
+    assert model.labels == shown
+
+
 @pytest.mark.parametrize("name", [PROCESSOR, CONFIG, "adapter_config.json"])
 def test_a_link_to_nothing_is_refused_and_not_taken_for_a_missing_file(tmp_path, name):
     """As in a cache of which a part was deleted."""

@@ -153,11 +153,17 @@ def test_a_scale_that_cannot_be_is_refused(tmp_path, scale):
         read_text_vectors(tmp_path / "t.npz", 2)
 
 
-@pytest.mark.parametrize("value", [1e300, 1e30, 1e-300, np.inf])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -np.inf])
 def test_vectors_without_a_length_are_refused(tmp_path, value):
     np.savez(tmp_path / "t.npz", labels=["a"], vectors=np.full((1, 2), value))
     with pytest.raises(InputError, match="without a direction"):
         read_text_vectors(tmp_path / "t.npz", 2)
+
+
+@pytest.mark.parametrize("length", [1e-300, 1e-22, 1e-3, 1e30, 1e300])
+def test_the_length_of_a_vector_does_not_matter(tmp_path, length):
+    np.savez(tmp_path / "t.npz", labels=["a"], vectors=length * np.array([[3.0, 4.0]]))
+    np.testing.assert_allclose(read_text_vectors(tmp_path / "t.npz", 2).vectors, [[0.6, 0.8]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("number", [0xD800, 0x110000, 0xFFFFFFFF])

@@ -42,6 +42,11 @@ def is_text(value: str) -> bool:
     return True
 
 
+def printable(text: str) -> str:
+    """Replace characters that would control a terminal, and halves of characters, which no file can hold."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 @dataclass(frozen=True)
 class Section:
     """One JSON object of a file, with its place for error messages.

@@ -13,7 +13,7 @@ from typing import TypeVar
 from janus_vit.errors import InputError
 from janus_vit.input_files import open_file, unreadable
 from janus_vit.planning.accuracy.points import parse_merges
-from janus_vit.planning.jsonfile import Section, is_number, parse_json
+from janus_vit.planning.jsonfile import Section, is_number, parse_json, printable
 from janus_vit.planning.outcome import Answer, Measured, Outcome, Overlap, Prediction, Transfer
 from janus_vit.planning.payloads import LOCAL, parse_payload
 from janus_vit.planning.plan import Plan
@@ -132,10 +132,10 @@ def names_of(paths: Sequence[Path]) -> list[str]:
         lambda path: f"{path.absolute().parent.name}/{path.stem}",
     )
     for choose in choices:
-        names = [_printable(choose(path)) for path in paths]
+        names = [printable(choose(path)) for path in paths]
         if len(set(names)) == len(names):
             return names
-    return [_printable(str(path)) for path in paths]
+    return [printable(str(path)) for path in paths]
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, float]]:
@@ -291,7 +291,3 @@ def _positive(section: Section, key: str) -> float:
     if value < _SHORTEST_S:
         raise section.wrong(key, f"must be above zero, at least {_SHORTEST_S:g}")
     return value
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -17,6 +17,7 @@ from janus_vit.errors import (
     Unreachable,
     WireError,
 )
+from janus_vit.planning.jsonfile import printable
 from janus_vit.planning.price import EnginePrice
 from janus_vit.wire.load_messages import parse_price
 from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE
@@ -27,7 +28,7 @@ _LONGEST_DETAILS, _LONGEST_NUMBER = 500, 40  # characters
 
 def translated(error: grpc.RpcError, address: str) -> TransportError:
     """The error of this package for a call to an address that ended without a reply."""
-    code, details = error.code(), _printable(error.details() or "")
+    code, details = error.code(), printable((error.details() or "")[:_LONGEST_DETAILS])
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"{address} did not answer in time")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
@@ -44,11 +45,6 @@ def translated(error: grpc.RpcError, address: str) -> TransportError:
         refused = Overloaded(refusal, wait_s, price)
     refused.impossible = impossible
     return refused
-
-
-def _printable(details: str) -> str:
-    """Shorten what a cloud says, and replace what would control a terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in details[:_LONGEST_DETAILS])
 
 
 def _reported_load(error: grpc.RpcError) -> tuple[float | None, EnginePrice | None, tuple[str, ...]]:
@@ -77,5 +73,5 @@ def _parse_wait_s(text: str | bytes) -> float:
     except ValueError:
         wait_s = math.nan
     if not 0 <= wait_s < math.inf:
-        raise WireError(f"expected wait of {_printable(str(text))[:_LONGEST_NUMBER]!r}, which is no time")
+        raise WireError(f"expected wait of {printable(str(text)[:_LONGEST_NUMBER])!r}, which is no time")
     return wait_s

@@ -8,7 +8,7 @@ from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.model.tasks import CLASSIFY, MULTILABEL, REGRESS, TASK_OF_PROBLEM
-from janus_vit.planning.jsonfile import Section
+from janus_vit.planning.jsonfile import Section, printable
 
 
 def head_task(path: Path, config: Section | None, outputs: int, wanted: str | None) -> str:
@@ -76,4 +76,4 @@ def read_labels(config: Section | None, classes: int) -> tuple[str, ...]:
     if len(names) != classes:
         source = config.source if config is not None else "config.json"
         raise InputError(f"{source}: names {len(names)} labels and the head has {classes}: copy both from one model")
-    return tuple(map(str, names))
+    return tuple(map(printable, names))

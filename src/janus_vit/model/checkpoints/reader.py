@@ -33,7 +33,7 @@ from janus_vit.model.preprocessing import Preprocessing
 from janus_vit.model.tasks import EMBED, FEATURES
 from janus_vit.model.tensor_check import block_numbers, check_float
 from janus_vit.model.vit import Architecture, VisionTransformer
-from janus_vit.planning.jsonfile import parse_json
+from janus_vit.planning.jsonfile import parse_json, printable
 
 METADATA_SCHEMA = "janus-vit/model/1"
 
@@ -145,7 +145,7 @@ def _read_own(opened: OpenedCheckpoint, image_size: ImageSize | None, task: str 
     preprocessing = parse_preprocessing(section.section("preprocessing"))
     if preprocessing.frames != trained.frames:
         raise section.wrong("preprocessing.frames", f"is {preprocessing.frames}, and the model takes {trained.frames}")
-    labels = tuple(map(str, section.array("labels")))
+    labels = tuple(printable(str(label)) for label in section.array("labels"))
     if labels and len(labels) != trained.classes:
         raise section.wrong("labels", f"has {len(labels)} entries for {trained.classes} classes")
     wanted = _sides(opened, image_size)

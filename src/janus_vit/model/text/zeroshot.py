@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from janus_vit.errors import InputError
 from janus_vit.model.text.array_files import read_arrays
+from janus_vit.planning.jsonfile import printable
 from janus_vit.planning.outcome import Answer
 
 _SCALE = 100.0  # multiplies cosine similarities before the softmax, as in CLIP
@@ -59,17 +60,18 @@ def read_text_vectors(path: Path, width: int) -> TextVectors:
     if vectors is None or vectors.dtype.kind != "f" or vectors.shape != (len(labels), width):
         shape = "missing" if vectors is None else f"{vectors.dtype} {list(vectors.shape)}"
         raise InputError(f"{path}: array vectors is {shape}; the model needs {len(labels)} x {width} numbers")
-    with np.errstate(over="ignore"):  # infinite lengths are refused
-        vectors = vectors.astype(np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what has no direction is refused
+        exact = vectors.astype(np.float64)
+        exact = exact / np.abs(exact).max(axis=1, keepdims=True)  # squares of small or large values would be 0 or inf
+        lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    if not np.all(np.isfinite(lengths)):
         raise InputError(f"{path}: array vectors holds a row without a direction (zero or not finite): make it again")
     scale = np.asarray(found.get("scale", _SCALE))
     if scale.size != 1 or scale.dtype.kind not in "fiu" or not 0 < scale.reshape(-1)[0] <= _LARGEST_SCALE:
         raise InputError(
             f"{path}: array scale must be one number above zero and at most {_LARGEST_SCALE:g}: make the file again"
         )
-    return TextVectors(_texts(labels, path), vectors / lengths, float(scale.reshape(-1)[0]))
+    return TextVectors(_texts(labels, path), (exact / lengths).astype(np.float32), float(scale.reshape(-1)[0]))
 
 
 def _texts(labels: NDArray[np.str_], path: Path) -> tuple[str, ...]:
@@ -77,4 +79,4 @@ def _texts(labels: NDArray[np.str_], path: Path) -> tuple[str, ...]:
     codes = np.frombuffer(labels.tobytes(), f"{labels.dtype.byteorder}u4")
     if codes.max() > sys.maxunicode or np.any((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1])):
         raise InputError(f"{path}: array labels holds numbers that are no characters: make the file again")
-    return tuple(map(str, labels))
+    return tuple(printable(str(label)) for label in labels)
