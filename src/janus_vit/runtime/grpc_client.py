@@ -165,9 +165,8 @@ class GrpcTransport:
             ended_s = time.perf_counter()
             lost = Transfer(ended_s, size_bytes, send_s=ended_s - began_s, rtt_s=None)
             return Probed(lost, refused=str(error) if isinstance(error, WireError) else None)
-        ended_s = time.perf_counter()
-        rtt_s = max(0.0, ended_s - began_s - reply.receive_s)
-        return Probed(Transfer(ended_s, size_bytes, send_s=reply.receive_s, rtt_s=rtt_s), reply.load)
+        ended_s, send_s = time.perf_counter(), reply.receive_s
+        return Probed(Transfer(ended_s, size_bytes, send_s, rtt_s=max(0.0, ended_s - began_s - send_s)), reply.load)
 
     def _numbered(self, request: Request) -> tuple[int, bytes]:
         """A new number, and the message of the request with it."""
@@ -189,8 +188,7 @@ class GrpcTransport:
     def _checked(self, data: bytes, number: int, elapsed_s: float) -> Reply:
         reply = parse_reply(data, self._outputs)
         self._require_number(reply.number, number)
-        cloud_s = reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s
-        _require_past("receive_s", cloud_s, elapsed_s)
+        _require_past("receive_s", reply.receive_s + reply.decode_s + reply.queue_s + reply.compute_s, elapsed_s)
         return reply
 
     def _require_own_process(self) -> None:

@@ -66,10 +66,8 @@ def shake_hands(
             f"the cloud at {address} runs {greeting.model} ({greeting.fingerprint}) and this device "
             f"{model.name} ({model.fingerprint}): start both with the same --model"
         )
-    last = max(greeting.entry_blocks, default=0)
-    require_field(
-        last <= model.shape.blocks, "entry_blocks", f"has block {last}, but the model has {model.shape.blocks} blocks"
-    )
+    exist = max(greeting.entry_blocks, default=0) <= model.shape.blocks
+    require_field(exist, "entry_blocks", "exceeds the model's depth")
     cloud = parse_profile(greeting.profile_json, f"profile of {address}")
     rate_mbps, rtt_s = _measure(transport, config)
     return Platforms(
