@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import struct
 
 import pytest
 
@@ -12,6 +13,7 @@ from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.access.connections import ConnectionGuard, Sockets
 from janus_vit.cloud.access.roster import ConnectionLimits, Roster
 
+SO_MEMINFO, SK_MEMINFO_OPTMEM = 55, 6
 HOME, AWAY = "127.0.0.2", "127.0.0.3"
 LIMITS = ConnectionLimits(total=1_000, per_client=8)
 
@@ -141,12 +143,23 @@ def server():
         yield server
 
 
+def prefixes(count):
+    """Networks whose filter is the largest."""
+    return [f"2001:db8:0:{number:x}::/64" for number in range(count)]
+
+
+def test_the_largest_filter_replaces_another_one_on_kernels_that_allow_twenty_kilobytes(server):
+    syn_filter.attach(server, prefixes(syn_filter.MOST_NETWORKS))
+    memory = struct.unpack("9I", server.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))
+    assert 0 < 2 * memory[SK_MEMINFO_OPTMEM] < 20_480
+
+
 def test_the_filter_drops_new_connections_of_its_networks_alone_and_keeps_open_ones(server):
     with (
         socket.create_connection(server.getsockname(), source_address=(HOME, 0)) as client,
         server.accept()[0] as open_one,
     ):
-        syn_filter.attach(server, [f"2001:db8:0:{number:x}::/64" for number in range(63)] + [HOME])
+        syn_filter.attach(server, [*prefixes(syn_filter.MOST_NETWORKS - 1), HOME])
         assert not gets_in(server, HOME)
         assert gets_in(server, AWAY)
         client.sendall(b"still open")
