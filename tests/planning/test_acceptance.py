@@ -25,6 +25,10 @@ def refusal(at_s):
     return outcome(at_s, fallback="Overloaded: full", refused=True)
 
 
+def wrong_reply(at_s):
+    return outcome(at_s, fallback="WireError: field classes does not match the model")
+
+
 def test_nothing_is_doubted_before_a_refusal():
     acceptance = Acceptance()
     for frame in (outcome(0.0), outcome(0.3, plan=LOCAL), outcome(0.6, fallback="DeadlineExceeded: lost")):
@@ -52,8 +56,9 @@ def test_a_refusal_is_forgotten():
     assert seen[-1] > 0.999
 
 
+@pytest.mark.parametrize("useless", [refusal, wrong_reply])
 @pytest.mark.parametrize("policy", ["adaptive", "adaptive-fleet"])
-def test_a_device_that_can_help_itself_leaves_a_cloud_that_refuses_and_tries_it_again(policy):
+def test_a_device_that_can_help_itself_leaves_a_cloud_that_refuses_or_is_wrong_and_tries_it_again(policy, useless):
     shape = "vit-large-384"
     quick = published_profile("orin-nano", shape).slowed(0.4)
     platforms = Platforms(SHAPES[shape], quick, published_profile("v100", shape), 50.0, 0.01, assumed_accuracy(shape))
@@ -62,6 +67,6 @@ def test_a_device_that_can_help_itself_leaves_a_cloud_that_refuses_and_tries_it_
     for frame in range(60):
         chooser.observe(replace(outcome(0.3 * frame), **transfer))
     before = chooser.choose(Situation(20.0, 0.3)).predicted.cloud_s
-    chooser.observe(replace(refusal(20.0), **transfer))
+    chooser.observe(replace(useless(20.0), **transfer))
     assert chooser.choose(Situation(20.2, 0.3)).predicted.cloud_s < before / 2
     assert chooser.choose(Situation(40.0, 0.3)).predicted.cloud_s == pytest.approx(before)

@@ -98,7 +98,8 @@ class Acceptance:
     """How likely the cloud is to take a request: the share that it took, recent ones above all.
 
     Without it, a device would send every frame to a cloud that refuses most of them: a full cloud refuses so early that
-    the wait which it reports stays short. Old refusals are forgotten, so that a device tries again.
+    the wait which it reports stays short. A reply that the device has to refuse is as useless, and comes as early. Old
+    refusals are forgotten, so that a device tries again.
     """
 
     def __init__(self) -> None:
@@ -107,13 +108,14 @@ class Acceptance:
         self._counted_s = 0.0
 
     def observe(self, outcome: Outcome) -> None:
-        """Count a frame that the cloud answered or refused."""
-        if outcome.plan.is_local or (outcome.fallback is not None and not outcome.refused):
+        """Count a frame that the cloud answered, rightly or not, or refused."""
+        refused = outcome.refused or outcome.refused_reply is not None
+        if outcome.plan.is_local or (outcome.fallback is not None and not refused):
             return
         now_s = outcome.at_s + outcome.measured.total_s
         left = self._left(now_s)
-        self._taken = left * self._taken + (not outcome.refused)
-        self._refused = left * self._refused + outcome.refused
+        self._taken = left * self._taken + (not refused)
+        self._refused = left * self._refused + refused
         self._counted_s = now_s
 
     def probability(self, now_s: float) -> float:
