@@ -114,18 +114,48 @@ def test_video_without_pyav_names_the_extra(tmp_path, monkeypatch):
         open_source(str(tmp_path / "v.mp4"))
 
 
-def test_video_gives_its_frames(tmp_path):
-    with av.open(str(tmp_path / "v.mp4"), "w") as file:
+def write_video(path, title="none"):
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = title
         stream = file.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         grey = [av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * i, np.uint8), format="rgb24") for i in range(5)]
         file.mux([packet for frame in [*grey, None] for packet in stream.encode(frame)])
+
+
+def test_video_gives_its_frames(tmp_path):
+    write_video(tmp_path / "v.mp4")
     source = open_source(str(tmp_path / "v.mp4"))
     assert source.length == 5
     assert [round(float(sample.frame.mean()), -1) for sample in source] == [0, 40, 80, 120, 160]
     (tmp_path / "w.mp4").write_bytes(b"nothing like a video")
     with pytest.raises(InputError, match="cannot be read as a video"):
         open_source(str(tmp_path / "w.mp4"))
+
+
+def test_video_may_name_itself_in_an_old_encoding(tmp_path):
+    path = tmp_path / "v.avi"
+    write_video(path, "title-in-ascii")
+    data = path.read_bytes()
+    assert b"title-in-ascii" in data
+    path.write_bytes(data.replace(b"title-in-ascii", "titel-auf-köln".encode("latin-1")))
+    assert len(list(open_source(str(path)))) == 5
+
+
+def test_video_of_an_unknown_codec_is_refused(tmp_path):
+    path = tmp_path / "v.avi"
+    write_video(path)
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"none"))
+    with pytest.raises(InputError, match=r"v\.avi: holds a video of an unknown codec: convert it"):
+        open_source(str(path))
+
+
+def test_video_with_frames_that_no_camera_takes_is_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    """A few kilobytes can hold a frame of gigabytes."""
+    monkeypatch.setattr("janus_vit.sources.videos._MOST_PIXELS", 64 * 47)
+    write_video(tmp_path / "v.mp4")
+    with pytest.raises(InputError, match=r"v\.mp4: cannot be read as a video"):
+        list(open_source(str(tmp_path / "v.mp4")))
 
 
 def test_builtin_frames_have_labels_and_start_again_only_when_asked(monkeypatch):

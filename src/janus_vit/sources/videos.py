@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from janus_vit.errors import InputError
 from janus_vit.input_files import check_file
 
+_MOST_PIXELS = 89_478_485  # of a frame: as many as Pillow takes in an image
 _CLOSE_S = 1.0  # a camera that takes longer for a frame is closed later, by its thread
 _Item = TypeVar("_Item")
 
@@ -117,11 +118,17 @@ def _open(path: Path, container_format: str | None = None) -> Iterator[Any]:
             f"{path}: videos and cameras need PyAV: install it with pip install 'janus-vit[video]'"
         ) from error
     try:
-        with av.open(str(path), format=container_format) as container:
+        with av.open(str(path), format=container_format, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise InputError(f"{path}: holds no video: choose another file")
+            decoder = container.streams.video[0].codec_context
+            if decoder is None:
+                raise InputError(f"{path}: holds a video of an unknown codec: convert it, or choose another file")
+            decoder.options = {"max_pixels": str(_MOST_PIXELS)}
             yield container
     except av.FFmpegError as error:
         raise InputError(
             f"{path}: cannot be read as a video ({error.strerror}): check the file or the camera"
         ) from error
+    except (ValueError, MemoryError) as error:  # PyAV itself, on what damaged files hold
+        raise InputError(f"{path}: cannot be read as a video ({error}): check the file or the camera") from error
