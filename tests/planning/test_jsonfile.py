@@ -71,7 +71,13 @@ def test_half_a_character_is_refused():
         values.text("a")
 
 
-def test_the_last_of_equal_keys_counts():
+@pytest.mark.parametrize("text", ['{"schema": "s", "a": 1, "a": 2}', '{"schema": "s", "b": [{"a": 1, "a": 1}]}'])
+def test_a_key_that_is_there_twice_is_refused_in_files_of_ours(text):
+    with pytest.raises(InputError, match=r"^here\.json: field 'a' is there twice: keep one of the two"):
+        parse_json(text, "here.json", "s")
+
+
+def test_the_last_of_equal_keys_counts_in_files_of_other_programs():
     assert parse_json('{"a": 1, "a": 2}', "here.json", None).number("a") == 2
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import reprlib
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,20 +153,23 @@ def parse_json(text: str, source: str, schema: str | None, line: int | None = No
     Args:
         text: content of the file.
         source: name of the text in error messages, usually its path.
-        schema: value that the field "schema" must have; None for files of other programs, which have none.
+        schema: value that the field "schema" must have; None for files of other programs, which have none, and whose
+            last of equal keys counts, as for those programs.
         line: number of the line that the text is; None if it is the whole file.
 
     Raises:
-        InputError: not JSON (with line and column), not an object, or another schema.
+        InputError: not JSON (with line and column), not an object, another schema, or a key that is there twice.
     """
     file, source = source, source if line is None else f"{source}: line {line}"
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=None if schema is None else _unique)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}: line {line or error.lineno}, column {error.colno}: not valid JSON ({error.msg}): make the file "
             "again"
         ) from error
+    except _RepeatedKey as error:
+        raise InputError(f"{source}: field {shown(str(error))} is there twice: keep one of the two") from error
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or very deep nesting
         raise InputError(
             f"{source}: holds a number or nesting that is too large ({error}): make the file again"
@@ -180,6 +184,17 @@ def parse_json(text: str, source: str, schema: str | None, line: int | None = No
             "with this version"
         )
     return section
+
+
+class _RepeatedKey(Exception):
+    """A key that an object has more than once."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise _RepeatedKey(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return values
 
 
 def _check_depth(values: object, source: str) -> None:

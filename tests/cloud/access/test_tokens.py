@@ -22,6 +22,12 @@ def test_a_token_identifies_its_device(tmp_path):
     assert tokens.identify(f"bearer {other}") == tokens.identify(f"Bearer {old}") == "robot-2"
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_and_have_line_ends_of_windows(tmp_path):
+    token, path = new_token(), tmp_path / "tokens.txt"
+    path.write_bytes(f"\ufeff{hash_line('robot-1', token)}\r\n".encode())
+    assert Tokens(path).identify(f"Bearer {token}") == "robot-1"
+
+
 def test_any_other_header_identifies_nobody(tmp_path):
     token = new_token()
     tokens = Tokens(write(tmp_path / "tokens.txt", hash_line("robot-1", token)))
@@ -49,6 +55,7 @@ def test_a_device_name_is_plain(name):
         ("robot-1 secret\n", "line 1 is not NAME sha256:HEX"),
         (f"\nrobot 1 sha256:{'0' * 64}\n", "line 2"),
         (f"robot-1 sha256:{'0' * 63}\n", "line 1"),
+        (f"robot-1 sha256:{'0' * 64}\nrobot-2 sha256:{'0' * 64}\n", "line 2 has the token of another device"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, text, says):

@@ -75,8 +75,8 @@ def _digest(token: str) -> bytes:
 
 def _read(path: Path) -> Mapping[bytes, tuple[str, bytes]]:
     """Name and hash of each token, by the first bytes of the hash."""
-    names = {}
-    for number, text in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
+    names: dict[bytes, tuple[str, bytes]] = {}
+    for number, text in enumerate(read_bytes(path).decode("utf-8-sig", "replace").splitlines(), start=1):
         line = text.strip()
         if not line or line.startswith("#"):
             continue
@@ -84,5 +84,7 @@ def _read(path: Path) -> Mapping[bytes, tuple[str, bytes]]:
         if match is None or not _NAME.fullmatch(match["name"]):
             raise InputError(f"{path}: line {number} is not NAME sha256:HEX: use what 'janus-vit token NAME' prints")
         digest = bytes.fromhex(match["digest"])
+        if names.get(digest[:8], (match["name"],))[0] != match["name"]:
+            raise InputError(f"{path}: line {number} has the token of another device: make one for each device")
         names[digest[:8]] = (match["name"], digest)
     return names
