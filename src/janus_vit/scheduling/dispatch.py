@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from janus_vit.scheduling.estimate import BatchCosts, Correction
 from janus_vit.scheduling.queue import DeadlineQueue, Waiting
 
+_PAUSES = 6  # in which a frame of a greedy client runs, where frames run one by one
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -39,6 +41,8 @@ class Dispatcher:
     wave from the rearmost jobs, which others join on its way. It runs unless it endangers a deadline. Then the jobs at
     the position of the earliest deadline compete with it: in a batch that is small enough to meet this deadline, and in
     a large one without the deadlines that it would miss. The step that costs fewest deadlines wins.
+
+    Where frames run one by one, those of greedy clients run in parts, between which others go first.
 
     Args:
         queue: of admitted jobs.
@@ -95,6 +99,8 @@ class Dispatcher:
         return self._costs.segment_s(len(members), start, stop, work, merges)
 
     def _preferred(self, wave: int, now_s: float) -> Step:
+        if self._jobs_yield():
+            return next(self._urgent(now_s))
         counts = self._queue.standing
         full = [position for position, count in counts.items() if count >= self._costs.max_frames]
         position = max(full) if full else wave if wave and wave in counts else min(counts)
@@ -102,6 +108,11 @@ class Dispatcher:
         stop = self._stop(standing, position)
         given_up = self._missed(standing, now_s) if stop == self._depth else 0
         return Step(standing[given_up:], stop, stop, standing[:given_up])
+
+    def _jobs_yield(self) -> bool:
+        """Whether frames run one by one, some of them have to make way, and others wait."""
+        jobs = self._queue.jobs
+        return self._costs.max_frames == 1 and jobs[-1].yields and not jobs[0].yields
 
     def _urgent(self, now_s: float) -> Iterator[Step]:
         """Steps at the position of the earliest deadline."""
@@ -130,6 +141,8 @@ class Dispatcher:
 
     def _stop(self, members: Sequence[Waiting], position: int) -> int:
         """Where a batch from this block stops: at the next entry that is worth it, or where others wait before it."""
+        if self._costs.max_frames == 1 and members[0].yields:
+            return min(position + max(1, self._depth // _PAUSES), self._depth)
         others = min((at for at in self._queue.standing if at > position), default=self._depth)
         for entry in self._entries:
             if entry >= others:

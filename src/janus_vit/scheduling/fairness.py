@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_MEMORY_S = 0.5  # of the use of the engine
+_MEMORY_S, _SHORT_MEMORY_S = 0.5, 0.1  # of the use of the engine
 _FORGOTTEN_S = 5.0  # a client that has asked for nothing for so long has no share
 _LOOK_S = 0.1  # how often the shares of all clients are added up
 _BUSY = 0.5  # share of its time from which on an engine is busy
 _MOST, _EQUAL_SHARES = 0.5, 4.0  # a client is greedy above half of the engine, or above four equal shares
+_MOST_IN_SHORT = 0.6  # or above this part of the last moments, since a flood must not keep others waiting until then
 
 
 @dataclass(slots=True)
@@ -18,17 +19,29 @@ class _Account:
 
     Attributes:
         used: share of the engine's time, as of `at_s`; older use counts less.
+        used_lately: the same, with a short memory.
         at_s: time of the last change.
         asked_s: when it last asked for something.
     """
 
     used: float
+    used_lately: float
     at_s: float
     asked_s: float
 
     def share(self, now_s: float) -> float:
         """Share of the engine's time."""
         return self.used * math.exp((self.at_s - now_s) / _MEMORY_S)
+
+    def share_lately(self, now_s: float) -> float:
+        """Share of the engine's time in the last moments."""
+        return self.used_lately * math.exp((self.at_s - now_s) / _SHORT_MEMORY_S)
+
+    def use(self, engine_s: float, now_s: float) -> None:
+        """Count a use of the engine that ends now."""
+        self.used = self.share(now_s) + engine_s / _MEMORY_S
+        self.used_lately = self.share_lately(now_s) + 1 - math.exp(-engine_s / _SHORT_MEMORY_S)
+        self.at_s = now_s
 
 
 class EngineShares:
@@ -41,21 +54,24 @@ class EngineShares:
 
     def asks(self, client: str, now_s: float) -> None:
         """A client asks for something, whether it gets it or not."""
-        account = self._accounts.setdefault(client, _Account(0.0, now_s, now_s))
-        account.asked_s = now_s
+        self._account(client, now_s).asked_s = now_s
 
     def used(self, client: str, engine_s: float, now_s: float) -> None:
         """A client has used so many seconds of the engine."""
-        account = self._accounts.setdefault(client, _Account(0.0, now_s, now_s))
-        account.used, account.at_s = account.share(now_s) + engine_s / _MEMORY_S, now_s
+        self._account(client, now_s).use(engine_s, now_s)
 
-    def is_greedy(self, client: str, now_s: float) -> bool:
-        """Whether the engine is busy, and this client among several takes much more of it than each of them could."""
+    def greed(self, client: str, now_s: float) -> float:
+        """Share of a client that takes much more of a busy engine than each of several could; otherwise 0."""
         self._look(now_s)
         account = self._accounts.get(client)
-        if self._used < _BUSY or len(self._accounts) < 2 or account is None:
-            return False
-        return account.share(now_s) > min(_MOST, _EQUAL_SHARES / len(self._accounts))
+        if len(self._accounts) < 2 or account is None:
+            return 0.0
+        share, most = account.share(now_s), min(_MOST, _EQUAL_SHARES / len(self._accounts))
+        is_greedy = account.share_lately(now_s) > _MOST_IN_SHORT or (self._used >= _BUSY and share > most)
+        return share if is_greedy else 0.0
+
+    def _account(self, client: str, now_s: float) -> _Account:
+        return self._accounts.setdefault(client, _Account(0.0, 0.0, now_s, now_s))
 
     def _look(self, now_s: float) -> None:
         if now_s - self._looked_s < _LOOK_S:

@@ -43,9 +43,14 @@ class Waiting:
         self.queued = False
 
     @property
+    def yields(self) -> bool:
+        """Whether its client is greedy, so that it makes way for others."""
+        return self.due_s > self.limit_s
+
+    @property
     def missed_s(self) -> float:
         """Time from which on it counts as missed: its limit, but for a greedy client only when its turn has come."""
-        return max(self.limit_s, self.due_s)
+        return self.due_s if self.yields else self.limit_s
 
     def rest_s(self, position: int, fullness: float) -> float:
         """Uncorrected seconds from a block on, in a batch between one frame (0) and the largest (1)."""
