@@ -1,5 +1,6 @@
 """Who connects again and again is kept out, and others are not. Plain data first, then a filter of the kernel."""
 
+import errno
 import ipaddress
 import os
 import socket
@@ -236,6 +237,21 @@ def test_a_guard_keeps_a_flood_out_and_says_so(server, caplog):
             pass
     finally:
         guard.close()
+
+
+def test_a_guard_says_so_once_where_the_system_has_no_filters(server, caplog, monkeypatch):
+    def no_filters(listener, networks):
+        raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+
+    monkeypatch.setattr(syn_filter, "attach", no_filters)
+    roster, now_s = Roster(), [0.0]
+    guard = ConnectionGuard(server.getsockname()[1], roster, LIMITS, lambda: now_s[0])
+    flood(roster.arrivals, HOME)
+    for _ in range(3):
+        guard._patrol()
+    guard.close()
+    (record,) = caplog.records
+    assert f"{HOME} connects too often: a firewall should drop its connections" in record.getMessage()
 
 
 def test_only_listeners_of_the_port_are_found(server):

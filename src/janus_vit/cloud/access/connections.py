@@ -10,7 +10,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from janus_vit.cloud.access import syn_filter
@@ -18,6 +18,7 @@ from janus_vit.cloud.access.arrivals import Ban
 from janus_vit.cloud.access.roster import PATROL_S, ConnectionLimits, Peer, Roster, to_cut
 
 _LOG = logging.getLogger("janus_vit.cloud")
+_NO_FILTER = "a firewall should drop its connections, since this system has no filters for sockets"
 _FILES = "/proc/self/fd"
 _MOST_FILES, _OWN_FILES = 65_536, 128
 
@@ -161,13 +162,20 @@ class ConnectionGuard:
         networks = sorted(bans, key=lambda network: bans[network].until_s, reverse=True)[: syn_filter.MOST_NETWORKS]
         if networks == self._kept_out:
             return
-        for listener in self._sockets.listeners():
-            syn_filter.attach(listener, networks)
+        are_dropped = all(_drops(listener, networks) for listener in self._sockets.listeners())
         for network in set(networks) - set(self._kept_out):
-            _LOG.warning(
-                "%s connects too often: its new connections are dropped for %g s", network, bans[network].length_s
-            )
+            measure = f"its new connections are dropped for {bans[network].length_s:g} s"
+            _LOG.warning("%s connects too often: %s", network, measure if are_dropped else _NO_FILTER)
         self._kept_out = networks
+
+
+def _drops(listener: socket.socket, networks: Sequence[str]) -> bool:
+    """Whether the kernel takes a filter of these networks for a socket; not every system has such filters."""
+    try:
+        syn_filter.attach(listener, networks)
+    except OSError:
+        return False
+    return True
 
 
 def allow_many_files() -> int:
