@@ -42,8 +42,8 @@ _HEALTH = "/grpc.health.v1.Health"
 Method: TypeAlias = Callable[[Context], Awaitable[bytes]]
 
 
-class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not typed
-    """Finds the handler of each call.
+class Handlers:
+    """The handlers of all calls.
 
     Args:
         answers: answers the calls of devices.
@@ -51,6 +51,10 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
         door: admits calls.
         largest_body_bytes: largest body of a request.
         traces: admits traces of devices.
+
+    Attributes:
+        of_methods: handler of each method, by its full name.
+        of_others: handler of methods that do not exist.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
         self._door = door
         self._body_bytes = largest_body_bytes
         self._traces = traces
-        self._handlers = {
+        self.of_methods = {
             HELLO: self._handler(self._hello),
             INFER: self._handler(self._infer),
             PROBE: self._handler(self._probe),
@@ -75,11 +79,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is not type
                 self._watch, response_serializer=health_pb2.HealthCheckResponse.SerializeToString
             ),
         }
-        self._unknown = self._handler(self._refuse)
-
-    def service(self, details: Any) -> Any:
-        """Handler of a call."""
-        return self._handlers.get(details.method, self._unknown)
+        self.of_others = self._handler(self._refuse)
 
     async def _hello(self, context: Context) -> bytes:
         with self._door.enter(context, HEADER_BYTES) as visit:

@@ -8,7 +8,6 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 
-import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 
@@ -16,6 +15,7 @@ from janus_vit.cloud.access.connections import ConnectionGuard, allow_many_files
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.access.limits import Ledger
 from janus_vit.cloud.access.memory import UNREAD_BYTES, limits_of, limits_of_strangers
+from janus_vit.cloud.access.method_names import serve_methods
 from janus_vit.cloud.access.roster import Roster
 from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
@@ -113,13 +113,13 @@ class GrpcServer:
     async def _run(self, started: Future[int]) -> None:
         self._stopping = asyncio.Event()
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(options=self._options(most_connections=allow_many_files()))
         roster = Roster()
         ledger, strangers = Ledger(self._limits), Ledger(limits_of_strangers(self._limits, self._largest_bytes))
         door = Door(self._gate, ledger, strangers, roster, self._largest_bytes, lambda: guard.wake())
         traces = ContinuedTraces(self._config.traces_per_s)
         handlers = Handlers(self._answers, self._health, door, self._service.largest_body_bytes, traces)
-        self._server.add_generic_rpc_handlers((handlers,))
+        options = self._options(most_connections=allow_many_files())
+        self._server = serve_methods(handlers.of_methods, handlers.of_others, options)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         port = self._bound_port()

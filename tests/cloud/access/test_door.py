@@ -191,31 +191,47 @@ def test_a_message_that_is_too_large_once_it_is_decompressed_is_refused_and_writ
     assert caplog.messages == []
 
 
-def test_a_half_sent_greeting_ends_soon(cloud):
-    """Raw HTTP/2, since gRPC's client sends whole messages."""
+def packet(kind, flags, stream, payload):
+    """A packet of raw HTTP/2, since gRPC's client sends whole messages and right names."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
-    def packet(kind, flags, stream, payload):
-        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
+def opened_call(connection, path, flags):
+    """Begin HTTP/2 and a call on a connection."""
     fields = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": HELLO,
-        ":authority": "cloud",
-        "te": "trailers",
-        "content-type": "application/grpc",
-        "authorization": f"Bearer {INSIDER}",
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": path,
+        b":authority": b"cloud",
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+        b"authorization": f"Bearer {INSIDER}".encode(),
     }
     headers = b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in fields.items()
+        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields.items()
     )
+    connection.settimeout(10.0)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + packet(4, 0, 0, b"") + packet(1, flags, 1, headers))
+
+
+def read_until(connection, words):
+    received = b""
+    while words not in received:
+        data = connection.recv(4_096)
+        assert data, "closed without a word"
+        received += data
+
+
+def test_a_half_sent_greeting_ends_soon(cloud):
     with socket.create_connection(("127.0.0.1", cloud.port)) as half:
-        half.settimeout(10.0)
-        half.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + packet(4, 0, 0, b"") + packet(1, 4, 1, headers))
+        opened_call(half, HELLO.encode(), flags=4)
         half.sendall(packet(0, 0, 1, b"\0" + struct.pack(">I", 100) + bytes(50)))
-        received = b""
-        while b"did not arrive within" not in received:
-            data = half.recv(4_096)
-            assert data, "closed without a word"
-            received += data
+        read_until(half, b"did not arrive within")
+
+
+@pytest.mark.parametrize("path", [b"/janus\xc1/Infer", b"/\xff", b"\xfe\xff" * 40, b"/janus.v1.Janus/\x80"])
+def test_a_method_whose_name_is_no_text_is_refused_and_the_cloud_goes_on(model, cloud, honest, path):
+    with socket.create_connection(("127.0.0.1", cloud.port)) as odd:
+        opened_call(odd, path, flags=5)
+        read_until(odd, b"this method does not exist")
+    assert honest.infer(image_request(model), 5.0).answer.classes
