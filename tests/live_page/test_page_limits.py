@@ -113,14 +113,23 @@ def test_a_request_that_is_not_complete_in_time_is_cut(feed, sockets, monkeypatc
         assert is_cut(connection)
 
 
+def watching(sockets, page):
+    """A connection that has asked for events."""
+    connection = connected(sockets, page)
+    connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return connection
+
+
+def read_two_events(connection):
+    received = b""
+    while received.count(b"data: ") < 2:
+        received += connection.recv(65_536)
+
+
 def test_events_outlast_the_time_of_a_request(feed, sockets, monkeypatch):
     monkeypatch.setattr("janus_vit.live_page.protocol._REQUEST_S", 0.2)
     with LivePage(feed, "127.0.0.1:0") as page:
-        connection = connected(sockets, page)
-        connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        received = b""
-        while received.count(b"data: ") < 2:
-            received += connection.recv(65_536)
+        read_two_events(watching(sockets, page))
 
 
 def test_answers_that_nobody_reads_are_not_kept(feed, sockets, monkeypatch):
@@ -165,13 +174,10 @@ def test_an_address_that_connects_again_and_again_waits_and_others_do_not(feed, 
 
 def test_events_go_on_while_their_address_waits(feed, sockets, slow):
     with LivePage(feed, "127.0.0.1:0") as page:
-        watching = connected(sockets, page)
-        watching.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert watching.recv(65_536)
+        viewer = watching(sockets, page)
+        assert viewer.recv(65_536)
         connected(sockets, page).sendall(ANSWERED * 20)
-        received = b""
-        while received.count(b"data: ") < 2:
-            received += watching.recv(65_536)
+        read_two_events(viewer)
 
 
 def test_half_a_request_of_an_address_that_waits_is_cut(feed, sockets, monkeypatch):
