@@ -14,8 +14,8 @@ from serving import free_profile, model_224
 
 from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.engine_half import EngineHalf
-from janus_vit.cloud.grpc_server import GrpcServer
 from janus_vit.cloud.ray.scale import Scale
+from janus_vit.cloud.rpc.server import GrpcServer
 from janus_vit.cloud.service import CloudService
 from janus_vit.model.engines.known_time import KnownTimeEngine
 from janus_vit.scheduling.config import CloudConfig

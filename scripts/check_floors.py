@@ -44,6 +44,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "cloud/access",
     "cloud/processes",
     "cloud/ray",
+    "cloud/rpc",
     "cloud/watching",
     "live_page",
     "links",

@@ -9,11 +9,11 @@ import grpc
 import pytest
 from cloud_requests import image_request
 
-from janus_vit.cloud.calls import CallResult
 from janus_vit.cloud.in_process import local_service
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.cloud.ray.proxy import APPLICATION, add_janus_service
 from janus_vit.cloud.ray.replica import Replica
+from janus_vit.cloud.rpc.calls import CallResult
 from janus_vit.errors import DeadlineExceeded, Overloaded, Rejected, Unreachable
 from janus_vit.planning.outcome import Answer
 from janus_vit.runtime.grpc_client import GrpcTransport

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from janus_vit.cloud.calls import CallResult
+from janus_vit.cloud.rpc.calls import CallResult
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from janus_vit.cloud.calls import (
+from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
+from janus_vit.cloud.rpc.calls import (
     CallFailed,
     CallResult,
     Context,
@@ -24,7 +25,6 @@ from janus_vit.cloud.calls import (
     timed_message,
     timed_probe,
 )
-from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.errors import DeadlineExceeded, JanusError, Rejected, Unreachable
 from janus_vit.wire.load_messages import serialise_probe
 from janus_vit.wire.rpc import HELLO, INFER, PROBE

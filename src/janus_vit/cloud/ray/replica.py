@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from janus_vit.cloud.access.callers import Caller
-from janus_vit.cloud.calls import result_of
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.cloud.ray.settings import RaySettings
+from janus_vit.cloud.rpc.calls import result_of
 from janus_vit.errors import DeadlineExceeded, InputError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from grpc_health.v1.health import aio as health
 from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.async_service import AsyncService
-from janus_vit.cloud.calls import (
+from janus_vit.cloud.rpc.calls import (
     CallFailed,
     CallResult,
     Context,

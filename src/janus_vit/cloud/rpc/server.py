@@ -19,7 +19,7 @@ from janus_vit.cloud.access.method_names import serve_methods
 from janus_vit.cloud.access.roster import Roster
 from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
-from janus_vit.cloud.grpc_handlers import Handlers
+from janus_vit.cloud.rpc.handlers import Handlers
 from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.watching.traces import ContinuedTraces
 from janus_vit.errors import InputError
