@@ -33,6 +33,12 @@ def test_camera_gives_its_newest_frame_and_never_one_twice(begin_s):
     assert taken_at(0.1, begin_s) == pytest.approx([0.0, 0.1, 0.3, 0.4, 0.5])
 
 
+def test_a_camera_that_is_read_late_began_at_its_time_and_has_dropped_its_first_frames():
+    clock = VirtualClock(7.47)
+    times = captures(clock.now, clock.advance, 0.55, 0.1, began_s=7.3)
+    assert list(times) == pytest.approx([7.4, 7.5, 7.6, 7.7, 7.8])
+
+
 def streamed(platforms, period_s):
     trace = Trace("constant", 1.0, [1.0])
     return list(simulate(make_policy("device-only", platforms), platforms, trace, 0.1, 5.0, period_s))

@@ -45,6 +45,7 @@ def captures(
     duration_s: float,
     period_s: float | None,
     skip: Callable[[float], bool] = lambda captured_s: False,
+    began_s: float | None = None,
 ) -> Iterator[float]:
     """Yield the time of capture of each frame to run, until `duration_s` have passed.
 
@@ -57,8 +58,9 @@ def captures(
         duration_s: length of the stream.
         period_s: time between two frames of the camera; None: a frame is captured when the last one is finished.
         skip: called with the time of capture of a camera's frame; True skips the frame, see `Device.skip_if_hopeless`.
+        began_s: when the stream began; None: now.
     """
-    began_s, captured = now(), -1
+    began_s, captured = now() if began_s is None else began_s, -1
     while (elapsed_s := now() - began_s) < duration_s:
         if period_s is None:
             yield now()

@@ -218,9 +218,10 @@ def _stream(run: _Run, samples: Iterator[Sample], start_s: float, stop: threadin
     def wait(seconds: float) -> None:
         stop.wait(max(0.0, seconds))
 
-    wait(start_s + member.phase_s - time.perf_counter())
-    length_s = member.active[-1][1] - member.phase_s
-    frames = captures(time.perf_counter, wait, length_s, member.kind.period_s, device.skip_if_hopeless)
+    began_s, length_s = start_s + member.phase_s, member.active[-1][1] - member.phase_s
+    wait(began_s - time.perf_counter())
+    # A camera begins at its time even if this thread wakes up late: frames up to then are dropped.
+    frames = captures(time.perf_counter, wait, length_s, member.kind.period_s, device.skip_if_hopeless, began_s)
     outcomes = []
     for captured_s, sample in zip(frames, samples, strict=False):
         if stop.is_set():
