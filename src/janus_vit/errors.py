@@ -2,6 +2,7 @@
 
     JanusError
     |-- InputError        a file, an option or a value from the user cannot be used
+    |-- CloudFailed       a part of the cloud has ended by itself
     |-- WireError         bytes from the other side cannot be read
     |   `-- ModelMismatch     the other side runs another model
     `-- TransportError    the cloud did not answer
@@ -39,6 +40,10 @@ class JanusError(Exception):
 
 class InputError(JanusError):
     """A file, an option or a value from the user cannot be used. The command line exits with status 2."""
+
+
+class CloudFailed(JanusError):
+    """A part without which a cloud serves nothing has ended by itself. The command line exits with status 3."""
 
 
 class WireError(JanusError):

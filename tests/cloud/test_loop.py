@@ -163,3 +163,20 @@ def test_closing_fails_what_waits_and_refuses_what_comes(loop, gate):
     closing.join(PATIENCE_S)
     with pytest.raises(Unreachable, match="shutting down"):
         loop.check(job(loop, 2))
+
+
+def test_a_bug_of_the_scheduler_fails_all_jobs_takes_no_more_and_is_told(loop, gate, caplog, monkeypatch):
+    def fail(*arguments):
+        raise KeyError("a bug")
+
+    results = Results()
+    for number in range(3):
+        loop.submit(job(loop, number), FRAME, results.take(number))
+    assert gate.reached.wait(PATIENCE_S)
+    monkeypatch.setattr(loop._scheduler, "finish", fail)
+    gate.open.set()
+    assert {type(finished.error) for finished in results.wait(3).values()} == {Unreachable}
+    assert loop.failure == "the engine's thread has ended by itself (KeyError: 'a bug')"
+    with pytest.raises(Unreachable):
+        loop.submit(job(loop, 9), FRAME, results.take(9))
+    assert "KeyError" in caplog.text, "the log shows where"

@@ -98,3 +98,25 @@ def test_a_process_that_serves_after_the_end_is_stopped(closed):
     first.ended.set()
     assert late.ended.wait(PATIENCE_S)
     assert supervisor.member is None
+
+
+def test_a_start_that_fails_in_an_unknown_way_is_tried_again_too(closed, caplog):
+    first, last = Process(), Process()
+    starts = Starts(first, ValueError("a bug\nmore lines"), last)
+    supervisor = Supervisor(0, starts, closed)
+    first.ended.set()
+    assert starts.used.wait(PATIENCE_S)
+    assert caplog.records[1].getMessage() == "ingest process 0 cannot start: ValueError: a bug; next try in 1 s"
+    assert supervisor.failure is None
+    closed.set()
+    last.ended.set()
+
+
+def test_a_supervisor_that_ends_says_so(closed, caplog):
+    class Lost(Process):
+        def join(self):
+            raise OSError(10, "no child processes")
+
+    supervisor = Supervisor(3, lambda index: Member(Lost(), None), closed)
+    supervisor._thread.join(PATIENCE_S)
+    assert supervisor.failure.startswith("nobody replaces ingest process 3 any more (")

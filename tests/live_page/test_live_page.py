@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import socket
+import threading
 import urllib.parse
 
 import pytest
@@ -226,3 +227,22 @@ def test_without_its_packages_the_page_names_the_extra(feed, monkeypatch):
     monkeypatch.setattr(page_server, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"janus-vit\[page\]"):
         LivePage(feed, "127.0.0.1:0")
+
+
+def test_a_page_whose_updates_fail_starts_again(feed, monkeypatch, caplog):
+    monkeypatch.setattr(page_server, "_PAUSE_S", 0.0)
+    update, failures, again = feed.update, [ValueError("a bug")], threading.Event()
+
+    def fail_once(now_s):
+        if failures:
+            raise failures.pop()
+        again.set()
+        return update(now_s)
+
+    monkeypatch.setattr(feed, "update", fail_once)
+    with LivePage(feed, "127.0.0.1:0") as page:
+        assert again.wait(10)
+        assert first_update(page)["tiles"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the live page failed (ValueError: a bug): it starts again"
+    ]

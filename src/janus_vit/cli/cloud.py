@@ -29,6 +29,8 @@ from janus_vit.cli.common.tracing import Traces, request_tracer
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.wire.addresses import check_address
 
+_LOOK_S = 0.5  # between two looks at whether every part of the cloud still works
+
 
 def cloud(
     listen: Annotated[
@@ -162,6 +164,8 @@ def cloud(
             pages = {"metrics_port": server.metrics_port, "page": page_url}
             print(json.dumps({**where, **asdict(server.capacity), **pages}), flush=True)
         with quick_answers():
-            stop.wait()
+            while not stop.requested:
+                server.check()
+                stop.wait(_LOOK_S)
         say(messages(), "stopping: answering the requests that were accepted")
         server.drain()

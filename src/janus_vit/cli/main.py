@@ -24,7 +24,7 @@ from janus_vit.cli.report import report
 from janus_vit.cli.simulated.compare import compare
 from janus_vit.cli.simulated.fleet import fleet
 from janus_vit.cli.token import token
-from janus_vit.errors import JanusError
+from janus_vit.errors import CloudFailed, JanusError
 
 # One function per command, in the order of --help.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -45,6 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 _EXIT_READER_GONE = 1
 _EXIT_WRONG_INPUT = 2
+_EXIT_FAILED = 3
 _EXIT_INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that does not take what is printed
 
@@ -82,12 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: arguments of the command; None reads the command line.
 
     Returns:
-        The exit code: 0, 2 for an error that the user can fix, 130 after an interrupt, 1 if a pipe's reader has ended.
+        The exit code: 0, 2 for an error that the user can fix, 3 if a cloud has failed and should be started again, 130
+        after an interrupt, 1 if a pipe's reader has ended.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are one line, without gRPC's own log
     try:
         code = app(arguments, prog_name="janus-vit", standalone_mode=False) or 0
         print(end="", flush=True)
+    except CloudFailed as error:
+        return _fail(str(error), _EXIT_FAILED)
     except JanusError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):  # depends on the version of typer; the newest returns 130 instead
@@ -119,12 +123,12 @@ def _drop_output() -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = _EXIT_WRONG_INPUT) -> int:
     """Print an error as one line. It may quote names from files, which must not control the terminal."""
     line = " ".join(message.split())
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
     print("janus-vit: error:", shown, file=sys.stderr)
-    return _EXIT_WRONG_INPUT
+    return code
 
 
 if __name__ == "__main__":

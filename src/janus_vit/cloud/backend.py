@@ -57,7 +57,14 @@ OnFinished = Callable[[Finished], None]
 
 
 class Backend(Protocol):
-    """Computes jobs in batches. Every method may be called from any thread."""
+    """Computes jobs in batches. Every method may be called from any thread.
+
+    Attributes:
+        failure: why it computes nothing any more although nobody has closed it; None if it does, or if another process
+            knows.
+    """
+
+    failure: str | None
 
     def check(self, job: Job) -> None:
         """Check whether `submit` would accept a job now, so that a refused one is not decoded.

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from janus_vit.cloud.backend import Finished, OnFinished, Start
 from janus_vit.cloud.batch_runner import BatchRunner, Step
-from janus_vit.errors import DeadlineExceeded, JanusError, Overloaded, Unreachable
+from janus_vit.errors import DeadlineExceeded, JanusError, Overloaded, Unreachable, described
 from janus_vit.model.stage import Activation
 from janus_vit.planning.outcome import Answer
+from janus_vit.planning.price import EnginePrice
 from janus_vit.scheduling.job import Batch, BatchRun, Job
 from janus_vit.scheduling.scheduler import Load, Scheduler
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _CLOSING = "the cloud is shutting down"
+_NO_LOAD = Load(0.0, EnginePrice(), waiting=0, busy=False)
 OnBatch = Callable[[Batch, float, Load], None]
 
 
@@ -44,6 +46,9 @@ class EngineLoop:
         runner: runs the batches.
         on_batch: called after every batch with the batch, its time in seconds, and the load after it.
         clock: the clock of the jobs' deadlines, in seconds.
+
+    Attributes:
+        failure: why the thread has ended by itself, which fails all jobs; None if it has not.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class EngineLoop:
         self._work: dict[int, _Work] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self.failure: str | None = None
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._serve, name="janus-engine", daemon=True)
         self._thread.start()
@@ -84,7 +90,7 @@ class EngineLoop:
         if dropped:
             load = self.load()
             reason = "the queue is full, and this device has the most requests waiting"
-            self._fail(dropped, Overloaded(reason, load.expected_wait_s, load.price))
+            self._finish_all(dropped, Overloaded(reason, load.expected_wait_s, load.price), load)
 
     def cancel(self, job_id: int) -> None:
         """See `Backend.cancel`."""
@@ -99,13 +105,17 @@ class EngineLoop:
 
     def close(self) -> None:
         """See `Backend.close`."""
+        self._end()
+        self._thread.join()
+
+    def _end(self) -> None:
+        """Take no more jobs, and fail those that wait."""
         with self._changed:
             self._closed = True
             dropped = list(self._work.values())
             self._work.clear()
             self._changed.notify()
-        self._fail(dropped, Unreachable(_CLOSING))
-        self._thread.join()
+        self._finish_all(dropped, Unreachable(_CLOSING), _NO_LOAD)
 
     def _require_own_process(self) -> None:
         """Refuse jobs in a forked process, which has no copy of the engine's thread: they would wait forever."""
@@ -117,8 +127,13 @@ class EngineLoop:
             raise Unreachable(_CLOSING)
 
     def _serve(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            self._run(batch)
+        try:
+            while (batch := self._next_batch()) is not None:
+                self._run(batch)
+        except BaseException as error:  # nobody else would run the jobs
+            _LOG.critical("the engine's thread failed", exc_info=error)
+            self.failure = f"the engine's thread has ended by itself ({described(error)})"
+            self._end()
 
     def _next_batch(self) -> Batch | None:
         """Wait until the scheduler has a batch; None once the loop is closed."""
@@ -132,7 +147,9 @@ class EngineLoop:
                 late += self._pop(self._scheduler.expire(now_s))  # what was given up for that batch
                 if batch is None and not late:
                     self._changed.wait(self._idle_s(now_s))
-            self._fail(late, DeadlineExceeded("the deadline passed while the request waited"))
+            if late:
+                reason = "the deadline passed while the request waited"
+                self._finish_all(late, DeadlineExceeded(reason), self.load())
             if batch is not None:
                 return batch
 
@@ -175,11 +192,9 @@ class EngineLoop:
         found = [self._work.pop(job.id, None) for job in jobs]
         return [work for work in found if work is not None]
 
-    def _fail(self, dropped: Sequence[_Work], error: JanusError) -> None:
-        if dropped:
-            load = self.load()
-            for work in dropped:
-                self._finish(work, error, load)
+    def _finish_all(self, dropped: Sequence[_Work], error: JanusError, load: Load) -> None:
+        for work in dropped:
+            self._finish(work, error, load)
 
     def _finish(self, work: _Work, step: Answer | JanusError, load: Load) -> None:
         if isinstance(step, JanusError):

@@ -19,7 +19,7 @@ from janus_vit.cloud.processes.remote import Record
 from janus_vit.cloud.rpc.server import GrpcServer
 from janus_vit.cloud.watching.events import BatchRan, Event
 from janus_vit.cloud.watching.metrics_page import MetricsPage
-from janus_vit.errors import described
+from janus_vit.errors import CloudFailed, described
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.engines.registry import AUTO
@@ -33,6 +33,7 @@ from janus_vit.wire.messages import Greeting
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _POLL_S = 0.02
+_LOOK_S = 0.5  # between two looks at whether every part still works
 _GRACE_S = 1.0  # time for answers that are being sent
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class Cloud:
             raise
         self.port = self._front.port
         self._accepts = True
-        self.metrics.ready_while(lambda: self._accepts and self._front.serves)
+        self.metrics.ready_while(lambda: self._accepts and self._front.serves and self._failure is None)
 
     @property
     def capacity(self) -> Capacity:
@@ -127,8 +128,26 @@ class Cloud:
         return self._loop.load()
 
     def wait(self) -> None:
-        """Serve until `close` or an interrupt."""
-        self._closed.wait()
+        """Serve until `close` or an interrupt.
+
+        Raises:
+            CloudFailed: see `check`.
+        """
+        while not self._closed.wait(_LOOK_S):
+            self.check()
+
+    def check(self) -> None:
+        """Check that every part works without which no request is answered. To be called now and then.
+
+        Raises:
+            CloudFailed: one has ended by itself. It does not come back, so the process should end and be started again.
+        """
+        if self._failure is not None:
+            raise CloudFailed(f"{self._failure}: start the cloud again")
+
+    @property
+    def _failure(self) -> str | None:
+        return self._loop.failure or self._front.failure
 
     def drain(self) -> None:
         """Refuse new requests, and wait for the admitted ones, at most `CloudConfig.drain_s` seconds."""
@@ -190,6 +209,10 @@ class _OneProcess:
         self.process_ids: list[int] = []
         self.serves = True
 
+    @property
+    def failure(self) -> str | None:
+        return self._server.failure
+
     def drain(self) -> None:
         self._service.drain()
         self._server.drain()
@@ -217,6 +240,10 @@ class _ManyProcesses:
     @property
     def serves(self) -> bool:
         return bool(self.process_ids)
+
+    @property
+    def failure(self) -> str | None:
+        return self._pool.failure
 
     def drain(self) -> None:
         self._pool.drain()

@@ -74,6 +74,11 @@ class CloudService:
         """Bodies above this cannot be valid."""
         return self._ingest.largest_body_bytes
 
+    @property
+    def failure(self) -> str | None:
+        """See `Backend.failure`."""
+        return self._backend.failure
+
     def decodes_quickly(self, request: Request) -> bool:
         """Whether decoding is short enough for the thread that serves all connections."""
         return self._ingest.decodes_quickly(request)

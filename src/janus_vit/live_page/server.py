@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from functools import partial
@@ -10,12 +11,14 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from janus_vit.errors import InputError
+from janus_vit.errors import InputError, described
 from janus_vit.live_page.door import Door
 from janus_vit.live_page.tls import PageTls, watched_context
 from janus_vit.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import uvicorn
 
     from janus_vit.live_page.access import Identify
@@ -26,10 +29,12 @@ _BACKLOG = 64
 _GRACE_S = 1.0
 _STEP_S = 0.05
 _LARGEST_PORT = 65_535
+_PAUSE_S = 1.0  # after a failure
+_LOG = logging.getLogger("janus_vit.live_page")
 
 
 class LivePage:
-    """Serves a page until it is closed.
+    """Serves a page until it is closed; what fails meanwhile starts again.
 
     Args:
         feed: what the page shows.
@@ -58,15 +63,20 @@ class LivePage:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
         access = Access(identify, host, self.port, certified)
-        self._broadcast = Broadcast(feed)
-        self._server = _server(make_app(feed, self._broadcast, access, secure=tls is not None))
-        self._door = Door(self._socket, partial(PromptProtocol, self._server), context)
+
+        def parts() -> tuple[uvicorn.Server, Door, Broadcast]:
+            broadcast = Broadcast(feed)
+            server = _server(make_app(feed, broadcast, access, secure=tls is not None))
+            return server, Door(self._socket, partial(PromptProtocol, server), context), broadcast
+
+        self._parts: Callable[[], tuple[uvicorn.Server, Door, Broadcast]] = parts
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="janus-page", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.should_exit = True
+        self._closed.set()
         self._thread.join()
 
     def __enter__(self) -> LivePage:
@@ -78,19 +88,39 @@ class LivePage:
         self.close()
 
     def _serve(self) -> None:
-        asyncio.run(_run(self._server, self._door, self._broadcast))
-        self._socket.close()
+        with self._socket:
+            while not self._closed.is_set():
+                self._serve_until_failure()
 
+    def _serve_until_failure(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            _LOG.error("the live page failed (%s): it starts again", described(error))
+            self._closed.wait(_PAUSE_S)
 
-async def _run(server: uvicorn.Server, door: Door, broadcast: Broadcast) -> None:
-    background = [asyncio.create_task(door.run()), asyncio.create_task(broadcast.run())]
-    serving = asyncio.create_task(server.serve(sockets=[]))  # those that the door lets in
-    while not server.should_exit and not serving.done():
-        await asyncio.sleep(_STEP_S)
-    broadcast.close()
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, serving, return_exceptions=True)
+    async def _run(self) -> None:
+        """Serve until the page is closed.
+
+        Raises:
+            Exception: a part has failed.
+        """
+        server, door, broadcast = self._parts()
+        serving = asyncio.create_task(server.serve(sockets=[]))  # those that the door lets in
+        background = [asyncio.create_task(door.run()), asyncio.create_task(broadcast.run())]
+        tasks = [serving, *background]
+        while not self._closed.is_set() and not any(task.done() for task in tasks):
+            await asyncio.sleep(_STEP_S)
+        failed = [task for task in tasks if task.done()]
+        broadcast.close()
+        server.should_exit = True
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in failed:
+            task.result()
+        if failed:
+            raise RuntimeError("a part of it ended")
 
 
 def _server(app: Any) -> uvicorn.Server:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from janus_vit.wire.messages import Greeting
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
+_LOOK_S = 0.5  # between two looks at whether the server still serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ class IngestPool:
     def process_ids(self) -> list[int]:
         """Process numbers of the ingest processes that serve now."""
         return [member.process.pid for member in self._members() if member.process.pid]
+
+    @property
+    def failure(self) -> str | None:
+        """Why processes are no longer replaced; None if they are."""
+        return next((each.failure for each in self._supervisors if each.failure is not None), None)
 
     def drain(self) -> None:
         """Refuse new requests; admitted ones are still answered."""
@@ -211,6 +218,8 @@ def _serve(connection: Connection, memory: Tensor, setup: IngestSetup) -> None:
         connection.send(error)
         return
     connection.send(None)
-    while not stop.wait(1.0):
+    while not stop.wait(_LOOK_S) and holder[0].failure is None:
         pass
     holder[0].stop(grace_s=0.0)
+    if holder[0].failure is not None:
+        sys.exit(f"{holder[0].failure}: this ingest process ends")

@@ -121,6 +121,7 @@ class RemoteBackend:
     def __init__(
         self, pipe: Pipe, memory: Tensor, load: Load, on_drain: Callable[[], None], on_disconnect: Callable[[], None]
     ) -> None:
+        self.failure: str | None = None  # that process ends if it has one
         self._pipe = pipe
         self._frames = SharedFrames(memory)
         self._load = load
@@ -172,6 +173,12 @@ class RemoteBackend:
         self._pipe.close()
 
     def _listen(self) -> None:
+        try:
+            self._take_messages()
+        finally:  # a process that hears of no results serves nobody
+            self._on_disconnect()
+
+    def _take_messages(self) -> None:
         while (message := self._pipe.receive()) is not None:
             if isinstance(message, JobEnded):
                 self._load = message.finished.load
@@ -180,7 +187,6 @@ class RemoteBackend:
                 self._load = message.load
             elif isinstance(message, Drain):
                 self._on_drain()
-        self._on_disconnect()
 
     def _settle(self, message: JobEnded) -> None:
         with self._lock:
@@ -231,8 +237,13 @@ class RemoteSession:
         self._thread.join()
 
     def _serve(self) -> None:
-        while (message := self._pipe.receive()) is not None:
-            self._handle(message)
+        try:
+            while (message := self._pipe.receive()) is not None:
+                self._handle(message)
+        finally:  # the process ends with its pipe, and is replaced
+            self._abandon()
+
+    def _abandon(self) -> None:
         self._pipe.close()
         with self._lock:
             abandoned = list(self._running)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
 from janus_vit.cloud.processes.remote import RemoteSession
-from janus_vit.errors import JanusError
+from janus_vit.errors import JanusError, described
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0  # before a process that could not start is started again
@@ -33,6 +33,7 @@ class Supervisor:
 
     Attributes:
         member: the process that serves now; None while there is none.
+        failure: why its thread has ended by itself; None if it has not.
 
     Raises:
         JanusError: the first process could not start.
@@ -42,11 +43,19 @@ class Supervisor:
         self._index = index
         self._start = start
         self._closed = closed
+        self.failure: str | None = None
         self.member: Member | None = start(index)
         self._thread = threading.Thread(target=self._run, name=f"janus-supervisor-{index}", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._replace()
+        except BaseException as error:
+            _LOG.critical("the supervisor of ingest process %d failed", self._index, exc_info=error)
+            self.failure = f"nobody replaces ingest process {self._index} any more ({described(error)})"
+
+    def _replace(self) -> None:
         while (member := self.member) is not None:
             member.process.join()
             if self._closed.is_set():
@@ -71,7 +80,8 @@ class Supervisor:
         """Start a process. If that fails, say why, wait and return None."""
         try:
             return self._start(self._index)
-        except JanusError as error:
-            _LOG.error("ingest process %d cannot start: %s; next try in %g s", self._index, error, pause_s)
+        except Exception as error:
+            reason = str(error) if isinstance(error, JanusError) else described(error)
+            _LOG.error("ingest process %d cannot start: %s; next try in %g s", self._index, reason, pause_s)
             self._closed.wait(pause_s)
             return None

@@ -11,7 +11,7 @@ from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
 from janus_vit.cloud.ray.settings import RaySettings
 from janus_vit.cloud.rpc.calls import result_of
-from janus_vit.errors import DeadlineExceeded, InputError
+from janus_vit.errors import CloudFailed, DeadlineExceeded, InputError
 
 if TYPE_CHECKING:
     from janus_vit.cloud.service import CloudService
@@ -29,7 +29,17 @@ class Replica:
     def __init__(self, make_service: Callable[[], CloudService]) -> None:
         from janus_vit.cloud.async_service import AsyncService
 
-        self._answers = AsyncService(make_service())
+        self._service = make_service()
+        self._answers = AsyncService(self._service)
+
+    def check_health(self) -> None:
+        """Called by Ray Serve now and then; a replica that raises is replaced.
+
+        Raises:
+            CloudFailed: the engine's thread has ended.
+        """
+        if self._service.failure is not None:
+            raise CloudFailed(f"{self._service.failure}: this replica has to be replaced")
 
     async def Hello(self, call: ReplicaCall) -> ReplicaAnswer:  # noqa: N802
         """Answer a handshake."""

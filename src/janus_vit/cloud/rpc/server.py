@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
@@ -22,7 +24,7 @@ from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.rpc.handlers import Handlers
 from janus_vit.cloud.service import CloudService
 from janus_vit.cloud.watching.traces import ContinuedTraces
-from janus_vit.errors import InputError
+from janus_vit.errors import InputError, Unreachable, described
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import HEADER_BYTES
 from janus_vit.wire.rpc import CONNECTION, LARGEST_PROBE_BYTES, SERVICE
@@ -47,6 +49,10 @@ class GrpcServer:
         gate: identifies callers; its certificates serve with TLS.
         shares_port: whether other processes listen on the same port, each for a part of the connections.
 
+    Attributes:
+        port: TCP port of the server.
+        failure: why the server has ended by itself; None if it has not.
+
     Raises:
         InputError: the server cannot listen on the address.
     """
@@ -68,6 +74,8 @@ class GrpcServer:
         self._shares_port = shares_port
         self._answers = AsyncService(service)
         self._loop = asyncio.new_event_loop()
+        self._grace_s = 0.0
+        self.failure: str | None = None
         started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, args=(started,), name="janus-grpc", daemon=True)
         self._thread.start()
@@ -99,15 +107,18 @@ class GrpcServer:
 
     def _serve(self, started: Future[int]) -> None:
         asyncio.set_event_loop(self._loop)
+        running = self._loop.create_task(self._run(started))
         try:
-            self._loop.run_until_complete(self._run(started))
-        except Exception as error:  # raised in the thread that starts the server
+            self._loop.run_until_complete(running)
+        except BaseException as error:
             if started.done():
-                _LOG.exception("the server failed")
-            else:
+                _LOG.critical("the gRPC server failed", exc_info=error)
+                self.failure = f"the gRPC server has ended by itself ({described(error)})"
+            else:  # raised in the thread that starts the server
                 started.set_exception(error)
         finally:
-            self._loop.run_until_complete(_end_tasks())
+            self._loop.run_until_complete(_cancelled([running]))
+            self._loop.run_until_complete(_cancelled(asyncio.all_tasks(self._loop)))
             self._loop.close()
 
     async def _run(self, started: Future[int]) -> None:
@@ -127,10 +138,22 @@ class GrpcServer:
         try:
             await self._server.start()
             started.set_result(port)
-            await self._stopping.wait()
-            await self._server.stop(self._grace_s)
+            await self._until_stopped()
         finally:
             guard.close()
+            await self._server.stop(self._grace_s)
+
+    async def _until_stopped(self) -> None:
+        """Wait for `stop`.
+
+        Raises:
+            Unreachable: gRPC's server has stopped before.
+        """
+        asked = asyncio.ensure_future(self._stopping.wait())
+        ended = asyncio.ensure_future(self._server.wait_for_termination())
+        await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            raise Unreachable("it does not listen any more")
 
     def _bound_port(self) -> int:
         credentials = self._gate.credentials
@@ -165,9 +188,8 @@ class GrpcServer:
         ]
 
 
-async def _end_tasks() -> None:
-    """Cancel and await gRPC's own tasks, which end with errors when a server stops."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+async def _cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and await them. Those of gRPC end with errors when a server stops."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -14,10 +15,12 @@ from typing import Any
 from prometheus_client import MetricsHandler
 
 from janus_vit.cloud.metrics import CloudMetrics
-from janus_vit.errors import InputError
+from janus_vit.errors import InputError, described
 
 _MOST_REQUESTS = 16
 _REQUEST_S = 5.0
+_PAUSE_S = 1.0  # after a failure
+_LOG = logging.getLogger("janus_vit.cloud")
 
 
 class MetricsPage:
@@ -41,11 +44,24 @@ class MetricsPage:
             ) from error
         self.port: int = self._server.server_port
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/metrics"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="janus-metrics", daemon=True)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="janus-metrics", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closed.is_set():
+            self._serve_until_failure()
+
+    def _serve_until_failure(self) -> None:
+        try:
+            self._server.serve_forever()
+        except Exception as error:
+            _LOG.error("the page of metrics failed (%s): it goes on", described(error))
+            self._closed.wait(_PAUSE_S)
 
     def close(self) -> None:
         """Stop serving."""
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
