@@ -30,6 +30,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "model/checkpoints",
     "model/checkpoints/positions",
     "model/checkpoints/open_clip",
+    "model/checkpoints/hugging_face",
     "model/checkpoints/dense",
     "model/checkpoints/timm",
     "model/checkpoints/training",

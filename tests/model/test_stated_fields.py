@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+import transformers
 from peers import FAMILIES
 from safetensors.torch import load_file, save_file
 
 from janus_vit.errors import InputError
 from janus_vit.model.catalog import load_model
+from janus_vit.model.checkpoints.hugging_face.config import DEFAULTS
+from janus_vit.model.checkpoints.hugging_face.config import FAMILIES as CONFIGS
 from janus_vit.model.preprocessing import Preprocessing
 
 
@@ -36,6 +39,21 @@ def change(path, **changes):
         ("hf-dinov2-swiglu", {"use_swiglu_ffn": False}, "field use_swiglu_ffn is False, and the tensors show True"),
         ("hf-videomae", {"tubelet_size": 4}, "field tubelet_size is 4, and the tensors show 2"),
         ("hf-dinov2-registers", {"num_register_tokens": 2}, "field num_register_tokens is 2, and the tensors show 3"),
+        ("hf-dinov3", {"query_bias": False}, "field query_bias is False, and the tensors show True"),
+        ("hf-dinov3", {"key_bias": True}, "field key_bias is True, and the tensors show False"),
+        ("hf-dinov3", {"value_bias": False}, "field value_bias is False, and the tensors show True"),
+        ("hf-dinov3", {"proj_bias": False}, "field proj_bias is False, and the tensors show True"),
+        ("hf-dinov3", {"mlp_bias": False}, "field mlp_bias is False, and the tensors show True"),
+        ("hf-dinov3-swiglu", {"intermediate_size": 64}, "field intermediate_size is 64, and the tensors show 80"),
+        ("hf-aimv2", {"qkv_bias": True}, "field qkv_bias is True, and the tensors show False"),
+        ("hf-aimv2-biases", {"mlp_bias": False}, "field mlp_bias is False, and the tensors show True"),
+        ("hf-aimv2", {"intermediate_size": 64}, "field intermediate_size is 64, and the tensors show 80"),
+        ("hf-videomae", {"qv_bias": False}, "field qv_bias is False, and the tensors show True"),
+        ("hf-vjepa2-classifier", {"num_pooler_layers": 1}, "field num_pooler_layers is 1, and the tensors show 2"),
+        ("hf-dinov2", {"mlp_ratio": 4}, "field mlp_ratio is 4.0, and the tensors show 'an MLP of 108 values"),
+        ("hf-dinov2-swiglu", {"mlp_ratio": 4}, "field mlp_ratio is 4.0, and the tensors show 'an MLP of 72 values"),
+        ("hf-dinov2", {"mlp_ratio": 1e308}, r"field mlp_ratio must be at most 10000"),
+        ("hf-clip", {"projection_dim": 40}, "field projection_dim is 40, and the tensors show 20"),
     ],
 )
 def test_field_that_disagrees_with_the_tensors_is_refused(tmp_path, family, changes, message):
@@ -43,6 +61,26 @@ def test_field_that_disagrees_with_the_tensors_is_refused(tmp_path, family, chan
     change(tmp_path / "config.json", **changes)
     with pytest.raises(InputError, match=f"config.json: {message}"):
         load_model(str(tmp_path))
+
+
+def test_clips_whose_positions_are_those_of_another_size_are_refused_unless_the_user_chooses_a_size(tmp_path):
+    FAMILIES["hf-vjepa2"](tmp_path)
+    change(tmp_path / "config.json", crop_size=64)
+    with pytest.raises(InputError, match=r"field crop_size of its config.json gives positions for \(64, 64\)"):
+        load_model(str(tmp_path))
+    assert load_model(str(tmp_path), 64).network.architecture.size == (64, 64)
+
+
+def test_fields_that_a_config_leaves_out_have_the_defaults_of_transformers():
+    for name, family in CONFIGS.items():
+        theirs = transformers.CONFIG_MAPPING[name]()
+        theirs = getattr(theirs, "vision_config", theirs)
+        ours = {**DEFAULTS, **family.defaults}
+        if family.naflex or family.image_size != "image_size":
+            del ours["image_size"]
+        if family.norm == "rms":
+            del ours["layer_norm_eps"]
+        assert ours == {key: getattr(theirs, key) for key in ours}, name
 
 
 def test_field_of_a_vision_tower_is_named_with_its_section(tmp_path):

@@ -265,6 +265,14 @@ def test_a_classifier_embeds_when_asked(folder):
     assert outputs(model).shape == (1, 32)
 
 
+@pytest.mark.parametrize("task", ["depth", "segment", "detect", "pose", "head"])
+@pytest.mark.parametrize("kind", ["own", "foreign"])
+def test_a_classifier_has_no_head_for_dense_tasks(folder, kind, task):
+    name = "janus-digits" if kind == "own" else str(folder)
+    with pytest.raises(InputError, match=f"this model has no head for {task}: leave out --task {task}"):
+        load_model(name, task=task)
+
+
 def test_an_embedding_model_cannot_classify(tmp_path):
     FAMILIES["hf-clip-vision"](tmp_path)
     with pytest.raises(InputError, match="this model can only embed"):

@@ -1,4 +1,4 @@
-"""Read the architecture from a checkpoint's config, with `hugging_face` or `timm.config`."""
+"""Read the architecture from a checkpoint's config, with `hugging_face.config` or `timm.config`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
-from janus_vit.model.checkpoints.hugging_face import FAMILIES, check_stated_fields, read_hugging_face_facts
+from janus_vit.model.checkpoints.hugging_face.config import FAMILIES, read_hugging_face_facts
+from janus_vit.model.checkpoints.hugging_face.stated import check_stated_fields
 from janus_vit.model.checkpoints.names import is_hugging_face, is_timm
 from janus_vit.model.checkpoints.timm.config import check_timm_config, read_timm_facts
 from janus_vit.model.checkpoints.weights import Weights

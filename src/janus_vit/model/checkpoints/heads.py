@@ -23,12 +23,17 @@ def head_task(path: Path, config: Section | None, outputs: int, wanted: str | No
         wanted: the task that the user wants, None for the model's own.
 
     Raises:
-        InputError: the config states an unknown task or one that was not wanted, or one output could mean anything.
+        InputError: the config states an unknown task or one that was not wanted, one output could mean anything, or the
+            user wants a task of other heads.
     """
     stated = _stated_task(config)
     source = path if config is None else config.source
     if stated is not None and wanted not in (None, stated):
         raise InputError(f"{source}: this model can only {stated}: leave out --task {wanted}, or use another model")
+    if wanted not in (None, *TASK_OF_PROBLEM.values()):
+        raise InputError(
+            f"{source}: this model has no head for {wanted}: leave out --task {wanted}, or use another model"
+        )
     task = stated or wanted
     if outputs > 1:
         return task or CLASSIFY

@@ -99,6 +99,11 @@ def _read_foreign(opened: OpenedCheckpoint, image_size: ImageSize | None, task: 
     check_config(weights, config, arch)
     if wanted is not None:
         check_image_size(weights.path, arch)
+    elif facts.rotary is not None and facts.rotary.of_clips and facts.image_size != arch.size:
+        raise InputError(
+            f"{weights.path}: field crop_size of its config.json gives positions for {facts.image_size}, and its "
+            f"processor makes images of {arch.size}: make both equal, or choose with --image-size"
+        )
     fitted = fit_preprocessing(preprocessing or Preprocessing(arch.image_size, frames=arch.frames), arch, weights.path)
     if task == FEATURES:
         normed = config is None or config.values.get("model_type") not in UNNORMED_FEATURES

@@ -19,7 +19,7 @@ from janus_vit.model.checkpoints.dense.spec import (
     refuse_if,
     with_defaults,
 )
-from janus_vit.model.checkpoints.hugging_face import read_sides
+from janus_vit.model.checkpoints.hugging_face.config import read_sides
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.heads.base import DenseHead
 from janus_vit.model.heads.dpt import (

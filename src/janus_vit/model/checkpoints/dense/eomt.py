@@ -15,7 +15,7 @@ from janus_vit.model.checkpoints.dense.spec import (
     refuse_if,
     with_defaults,
 )
-from janus_vit.model.checkpoints.hugging_face import HIDDEN_ACTIVATIONS
+from janus_vit.model.checkpoints.hugging_face.config import HIDDEN_ACTIVATIONS
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.heads.base import DenseHead
 from janus_vit.model.heads.masks import MaskHead

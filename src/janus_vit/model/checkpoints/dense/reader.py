@@ -17,7 +17,8 @@ from janus_vit.model.checkpoints.dense.spec import DenseSpec, LateTokens, Size
 from janus_vit.model.checkpoints.dense.tokens import vitpose, yolos
 from janus_vit.model.checkpoints.files import OpenedCheckpoint
 from janus_vit.model.checkpoints.heads import read_labels
-from janus_vit.model.checkpoints.hugging_face import check_stated_fields, read_hugging_face_facts, read_sides
+from janus_vit.model.checkpoints.hugging_face.config import read_hugging_face_facts, read_sides
+from janus_vit.model.checkpoints.hugging_face.stated import check_stated_fields
 from janus_vit.model.checkpoints.processors import fit_preprocessing, read_hugging_face_preprocessing
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.preprocessing import Preprocessing

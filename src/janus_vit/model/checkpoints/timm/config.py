@@ -7,7 +7,7 @@ import re
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
-from janus_vit.model.checkpoints.hugging_face import read_sides
+from janus_vit.model.checkpoints.hugging_face.config import read_sides
 from janus_vit.model.checkpoints.processors import read_input_size
 from janus_vit.model.checkpoints.timm import eva
 from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES, COMPARED_WITH, SHAPES, TimmShape

@@ -13,15 +13,13 @@ from typing import Any
 
 from janus_vit.errors import InputError
 from janus_vit.model.checkpoints.assemble import ConfigFacts
-from janus_vit.model.checkpoints.names import common_names
 from janus_vit.model.checkpoints.positions.rotary import RotaryFacts
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.image_size import MOST_PIXELS
-from janus_vit.model.vit import Architecture
 from janus_vit.planning.jsonfile import Section, shown
 from janus_vit.planning.plan import MOST_TOKENS
 
-_DEFAULT = {"num_attention_heads": 12, "layer_norm_eps": 1e-6, "image_size": 224, "hidden_act": "gelu"}
+DEFAULTS = {"num_attention_heads": 12, "layer_norm_eps": 1e-6, "image_size": 224, "hidden_act": "gelu"}
 # Value of the field hidden_act -> name of the activation here.
 HIDDEN_ACTIVATIONS = {
     "gelu": "gelu",
@@ -30,22 +28,12 @@ HIDDEN_ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
-# Field of a config -> attribute of the architecture that the tensors show: both must agree where the field is stated.
-_SHOWN = {
-    "hidden_size": "width",
-    "num_hidden_layers": "depth",
-    "intermediate_size": "mlp_width",
-    "patch_size": "patch_size",
-    "num_channels": "channels",
-    "tubelet_size": "tubelet",
-    "in_chans": "channels",
-}
 # Fields that change what any family computes, in a way that is not supported.
 _REFUSED = ("auto_map", "quantization_config", "pruned_heads")
 
 
 @dataclass(frozen=True, slots=True)
-class _Family:
+class Family:
     """What the classes of one model_type compute.
 
     Attributes:
@@ -54,7 +42,8 @@ class _Family:
         defaults: defaults of fields that its configs leave out.
         projects: whether the model embeds, even if a layer named like a classifier's follows.
         last_norm: whether the class with a classifier has a last norm.
-        qkv_bias: the field that says whether queries have a bias; None if they always have.
+        biases: flags that say which layers have biases: flag -> (default, name of a layer in a block).
+        mlp_ratio: default of the field that states the width of the MLP; None if intermediate_size does.
         image_size: the field of the image size.
         frames: the field of the number of frames in a clip; None if it takes images.
         norm: kind of the norms, as in `Architecture`.
@@ -66,7 +55,8 @@ class _Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     projects: bool = False
     last_norm: bool = True
-    qkv_bias: str | None = "qkv_bias"
+    biases: Mapping[str, tuple[bool, str]] = field(default_factory=lambda: {"qkv_bias": (True, "q")})
+    mlp_ratio: float | None = None
     image_size: str = "image_size"
     frames: str | None = None
     norm: str = "layer"
@@ -74,24 +64,30 @@ class _Family:
 
 
 _EXACT_EPS = {"layer_norm_eps": 1e-12}
-_CLIP = _Family(
-    "mean", "class", {"layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}, True, last_norm=False, qkv_bias=None
-)
-_SIGLIP = _Family("mean", "attention", {"hidden_act": "gelu_pytorch_tanh"}, True, qkv_bias=None)
+_DINOV3_BIASES = {
+    "query_bias": (True, "q"),
+    "key_bias": (False, "k"),
+    "value_bias": (True, "v"),
+    "proj_bias": (True, "attn.proj"),
+    "mlp_bias": (True, "mlp.fc2"),
+}
+_DINOV2 = Family("class+mean", "class", mlp_ratio=4)
+_CLIP = Family("mean", "class", {"layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}, True, last_norm=False, biases={})
+_SIGLIP = Family("mean", "attention", {"hidden_act": "gelu_pytorch_tanh"}, True, biases={})
 _SIGLIP2 = replace(_SIGLIP, naflex=True)
-_AIMV2 = _Family(
+_AIMV2 = Family(
     "attention",
     "attention",
     {"rms_norm_eps": 1e-5, "hidden_act": "silu", "num_attention_heads": 8},
     projects=True,
-    qkv_bias=None,
+    biases={"qkv_bias": (False, "q"), "mlp_bias": (False, "mlp.fc2")},
     norm="rms",
 )
-FAMILIES: dict[str, _Family] = {
-    "vit": _Family("class", "class", _EXACT_EPS),
-    "deit": _Family("class", "class", _EXACT_EPS),
-    "dinov2": _Family("class+mean", "class"),
-    "dinov2_with_registers": _Family("class+mean", "class"),
+FAMILIES: dict[str, Family] = {
+    "vit": Family("class", "class", _EXACT_EPS),
+    "deit": Family("class", "class", _EXACT_EPS),
+    "dinov2": _DINOV2,
+    "dinov2_with_registers": _DINOV2,
     "clip": _CLIP,
     "clip_vision_model": _CLIP,
     "siglip": _SIGLIP,
@@ -100,18 +96,26 @@ FAMILIES: dict[str, _Family] = {
     "siglip2_vision_model": _SIGLIP2,
     "aimv2": _AIMV2,
     "aimv2_vision_model": _AIMV2,
-    "ijepa": _Family("mean", "mean", _EXACT_EPS),
-    "vit_mae": _Family("class", "class", _EXACT_EPS),
-    "vit_msn": _Family("class", "class"),
-    "dinov3_vit": _Family("class", "class", {"layer_norm_eps": 1e-5, "rope_theta": 100.0}, qkv_bias=None),
-    "vjepa2": _Family(
+    "ijepa": Family("mean", "mean", _EXACT_EPS),
+    "vit_mae": Family("class", "class", _EXACT_EPS),
+    "vit_msn": Family("class", "class"),
+    "dinov3_vit": Family(
+        "class",
+        "class",
+        {"layer_norm_eps": 1e-5, "rope_theta": 100.0, "num_attention_heads": 6},
+        biases=_DINOV3_BIASES,
+    ),
+    "vjepa2": Family(
         "attentive",
         "mean",
         {"num_attention_heads": 16, "crop_size": 256, "frames_per_clip": 64},
+        mlp_ratio=4.0,
         image_size="crop_size",
         frames="frames_per_clip",
     ),
-    "videomae": _Family("mean", "mean", {**_EXACT_EPS, "num_frames": 16}, qkv_bias=None, frames="num_frames"),
+    "videomae": Family(
+        "mean", "mean", {**_EXACT_EPS, "num_frames": 16}, biases={"qv_bias": (True, "q")}, frames="num_frames"
+    ),
 }
 
 
@@ -128,7 +132,7 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
         InputError: the family, or the value of a field, is not supported.
     """
     name = config.text("model_type")
-    family = _find_family(config, name)
+    family = find_family(config, name)
     for refused in _REFUSED:
         if config.values.get(refused):
             raise InputError(
@@ -157,36 +161,6 @@ def read_hugging_face_facts(weights: Weights, config: Section, with_head: bool, 
     )
 
 
-def check_stated_fields(config: Section, arch: Architecture, weights: Weights) -> None:
-    """Check that the fields of a config and the tensors describe one architecture.
-
-    Raises:
-        InputError: they do not; the message names the field.
-    """
-    family = _find_family(config, config.text("model_type"))
-    stated = config.section("vision_config") if "vision_config" in config.values else config
-    for name, attribute in _SHOWN.items():
-        if name not in stated.values or (name == "intermediate_size" and arch.activation == "swiglu"):
-            continue
-        value = stated.values[name]
-        if name == "patch_size" and isinstance(value, list):
-            value = value[0] if len(set(map(str, value))) == 1 else value
-        if value != getattr(arch, attribute) and not (name == "tubelet_size" and arch.frames == 1):
-            raise _disagrees(stated, name, value, getattr(arch, attribute))
-    names = common_names(weights.tensors)
-    if family.qkv_bias is not None:
-        biased = "blocks.0.q.bias" in names or "blocks.0.attn.qkv.bias" in names
-        if stated.flag(family.qkv_bias, True) != biased:
-            raise _disagrees(stated, family.qkv_bias, not biased, biased)
-    registers = weights.tensors[names["reg"]].numel() // arch.width if "reg" in names else 0
-    if stated.values.get("num_register_tokens", registers) != registers:
-        raise _disagrees(stated, "num_register_tokens", stated.values["num_register_tokens"], registers)
-    for name in ("use_swiglu_ffn", "use_gated_mlp"):
-        shown_gated = arch.activation == "swiglu"
-        if stated.flag(name, shown_gated) != shown_gated:
-            raise _disagrees(stated, name, not shown_gated, shown_gated)
-
-
 def read_sides(section: Section, name: str) -> tuple[int, int]:
     """Read height and width from a field that holds one number or two."""
     values = section.values.get(name)
@@ -200,7 +174,12 @@ def read_sides(section: Section, name: str) -> tuple[int, int]:
     return each.integer("0", 1, MOST_PIXELS), each.integer("1", 1, MOST_PIXELS)
 
 
-def _find_family(config: Section, name: str) -> _Family:
+def find_family(config: Section, name: str) -> Family:
+    """Return what is known about a model_type.
+
+    Raises:
+        InputError: it is not supported; the message names the nearest one.
+    """
     if name in FAMILIES:
         return FAMILIES[name]
     nearest = (difflib.get_close_matches(name, FAMILIES, 1, 0.0) or ["vit"])[0]
@@ -210,9 +189,9 @@ def _find_family(config: Section, name: str) -> _Family:
     )
 
 
-def _vision(config: Section, family: _Family) -> Section:
+def _vision(config: Section, family: Family) -> Section:
     vision = config.section("vision_config") if "vision_config" in config.values else config
-    values = {**_DEFAULT, **family.defaults, **vision.values}
+    values = {**DEFAULTS, **family.defaults, **vision.values}
     if family.naflex:
         values = {"patch_size": 16, "num_patches": 256, **values}
         whole = replace(vision, values=values)
@@ -228,7 +207,7 @@ def _rotary(name: str, vision: Section) -> RotaryFacts | None:
     return RotaryFacts(of_clips=True) if name == "vjepa2" else None
 
 
-def _activation(vision: Section, family: _Family) -> str:
+def _activation(vision: Section, family: Family) -> str:
     activation, gated = vision.text("hidden_act"), vision.flag("use_gated_mlp", False) or family.norm == "rms"
     if activation in HIDDEN_ACTIVATIONS and not gated:
         return HIDDEN_ACTIVATIONS[activation]
@@ -244,7 +223,7 @@ def _activation(vision: Section, family: _Family) -> str:
     )
 
 
-def _pooling(family: _Family, vision: Section, weights: Weights, classifies: bool) -> str:
+def _pooling(family: Family, vision: Section, weights: Weights, classifies: bool) -> str:
     if classifies:
         return family.with_classifier
     uses_head = vision.flag("vision_use_head", True) and vision.flag("use_head", True)
@@ -253,10 +232,3 @@ def _pooling(family: _Family, vision: Section, weights: Weights, classifies: boo
     if not family.last_norm and "classifier.weight" in weights.tensors:
         return family.with_classifier  # what its last layer reads
     return family.without
-
-
-def _disagrees(section: Section, name: str, stated: object, shown: object) -> InputError:
-    path = f"{section.path}.{name}" if section.path else name
-    return InputError(
-        f"{section.source}: field {path} is {stated!r}, and the tensors show {shown!r}: copy both from one model"
-    )
