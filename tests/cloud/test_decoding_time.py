@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.ingest import Ingest
@@ -46,19 +48,27 @@ def backend():
     return Backend()
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    """The frames that were decoded, each in 10 ms."""
-    frames = []
-    decode_image = clips.decode_image
+class Decoded(list):
+    """The frames that were decoded: each takes 10 ms by the clock, and begins when a test lets it go on."""
 
-    def slowly(*args):
-        time.sleep(FRAME_S)
-        frames.append(threading.current_thread().name)
+    def __init__(self):
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.now_s = 0.0
+
+    def decode(self, decode_image, *args):
+        self.append(threading.current_thread().name)
+        assert self.go_on.wait(PATIENCE_S)
+        self.now_s += FRAME_S
         return decode_image(*args)
 
-    monkeypatch.setattr(clips, "decode_image", slowly)
-    return frames
+
+@pytest.fixture
+def decoded(monkeypatch):
+    decoded = Decoded()
+    monkeypatch.setattr(clips, "decode_image", partial(decoded.decode, clips.decode_image))
+    monkeypatch.setattr(time, "perf_counter", lambda: decoded.now_s)
+    return decoded
 
 
 @pytest.fixture
@@ -68,8 +78,14 @@ def service(backend):
     service.close()
 
 
-def message(time_left_s=5.0):
+def message(time_left_s=PATIENCE_S):
     return serialise_request(Request("abc", "png", 0, (0,) * 4, 0, 0, time_left_s, "test", BODY))
+
+
+async def begun(decoded):
+    """Wait until the first frame is decoded."""
+    while not decoded:
+        await asyncio.sleep(0.001)
 
 
 async def ended(call):
@@ -81,28 +97,30 @@ async def ended(call):
 
 def test_decoding_stops_at_the_deadline(service, backend, decoded):
     with pytest.raises(DeadlineExceeded, match="passed while the request was decoded"):
-        asyncio.run(service.infer(message(time_left_s=5 * FRAME_S), 0.0, 9.0))
-    assert 0 < len(decoded) < FRAMES
+        asyncio.run(service.infer(message(time_left_s=5 * FRAME_S), 0.0, PATIENCE_S))
+    assert len(decoded) == 6
     assert not backend.submitted
 
 
 def test_decoding_stops_at_the_end_of_the_call(service, backend, decoded):
     with pytest.raises(DeadlineExceeded):
         asyncio.run(service.infer(message(), 0.0, left_s=5 * FRAME_S))
-    assert 0 < len(decoded) < FRAMES
+    assert len(decoded) == 6
 
 
 def test_decoding_stops_when_the_device_disconnects(service, backend, decoded):
     async def disconnect():
-        call = asyncio.create_task(service.infer(message(), 0.0, 9.0))
-        while not decoded:
-            await asyncio.sleep(FRAME_S / 4)
+        decoded.go_on.clear()
+        call = asyncio.create_task(service.infer(message(), 0.0, PATIENCE_S))
+        await begun(decoded)
         call.cancel()
+        await asyncio.sleep(0)
+        decoded.go_on.set()
         assert isinstance(await ended(call), asyncio.CancelledError)
 
     asyncio.run(disconnect())
     service.close()
-    assert len(decoded) < FRAMES
+    assert len(decoded) == 1
     assert not backend.submitted
 
 
@@ -110,17 +128,19 @@ def test_decoding_is_known_at_the_end_of_a_call_that_is_reset(service, decoded):
     watched, waiting = Call(), [Call() for _ in range(8)]
 
     async def reset():
-        calls = [asyncio.create_task(service.infer(message(), 0.0, 9.0, call)) for call in (watched, *waiting)]
-        while not decoded:
-            await asyncio.sleep(FRAME_S / 4)
+        decoded.go_on.clear()
+        calls = [asyncio.create_task(service.infer(message(), 0.0, PATIENCE_S, call)) for call in (watched, *waiting)]
+        await begun(decoded)
         for call in calls:
             call.cancel()
+        await asyncio.sleep(0)
+        decoded.go_on.set()
         await asyncio.gather(*map(ended, calls))
 
     asyncio.run(reset())
     assert watched.decode_s > 0.0
     assert waiting[-1].decode_s == 0.0, "no decoder had begun with it"
-    assert len(decoded) < FRAMES
+    assert len(decoded) <= 2  # by two decoders
 
 
 def test_a_request_that_was_decoded_for_nobody_leaves_the_queue(service, backend, monkeypatch):
@@ -135,7 +155,7 @@ def test_a_request_that_was_decoded_for_nobody_leaves_the_queue(service, backend
     monkeypatch.setattr(backend, "submit", held)
 
     async def disconnect():
-        call = asyncio.create_task(service.infer(message(), 0.0, 9.0))
+        call = asyncio.create_task(service.infer(message(), 0.0, PATIENCE_S))
         while not begun.is_set():
             await asyncio.sleep(0.001)
         call.cancel()
@@ -149,8 +169,13 @@ def test_a_request_that_was_decoded_for_nobody_leaves_the_queue(service, backend
 
 def test_a_request_whose_deadline_passed_before_a_decoder_was_free_is_not_decoded(service, backend, decoded):
     async def crowd():
-        first = [asyncio.create_task(service.infer(message(), 0.0, 9.0)) for _ in range(2)]
-        late = [asyncio.create_task(service.infer(message(time_left_s=3 * FRAME_S), 0.0, 9.0)) for _ in range(20)]
+        decoded.go_on.clear()
+        first = [asyncio.create_task(service.infer(message(), 0.0, PATIENCE_S)) for _ in range(2)]
+        late = [
+            asyncio.create_task(service.infer(message(time_left_s=3 * FRAME_S), 0.0, PATIENCE_S)) for _ in range(20)
+        ]
+        await asyncio.sleep(0)  # all of them have arrived
+        decoded.go_on.set()
         refusals = await asyncio.gather(*map(ended, late))
         for call in first:
             call.cancel()

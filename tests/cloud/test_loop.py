@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from patience import PATIENCE_S
 
 from janus_vit.cloud.backend import Frame
 from janus_vit.cloud.batch_runner import BatchRunner
@@ -14,9 +15,9 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.costs import constant_costs
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Scheduler
+from janus_vit.simulation.clock import VirtualClock
 
 FRAME = Frame(torch.zeros(32, 32, 3, dtype=torch.uint8), (0,) * 6)
-PATIENCE_S = 8.0
 
 
 class Gate:
@@ -66,11 +67,16 @@ def batches():
 
 
 @pytest.fixture
-def loop(model, gate, batches):
+def clock():
+    return VirtualClock()
+
+
+@pytest.fixture
+def loop(model, gate, batches, clock):
     config = CloudConfig(waiting_per_client=64)
     scheduler = Scheduler(constant_costs(2e-3, 1e-4, 6), 6, config)
     runner = BatchRunner(model, KnownTimeEngine(model, 2e-3, 1e-4, wait=gate))
-    loop = EngineLoop(scheduler, runner, lambda batch, elapsed_s, load: batches.append(batch))
+    loop = EngineLoop(scheduler, runner, lambda batch, elapsed_s, load: batches.append(batch), clock.now)
     yield loop
     gate.open.set()
     loop.close()
@@ -107,12 +113,12 @@ def test_a_job_that_is_cancelled_is_never_answered(loop, gate, batches):
     assert loop.load().waiting == 0
 
 
-def test_a_job_whose_deadline_passes_leaves_without_compute(loop, gate):
+def test_a_job_whose_deadline_passes_leaves_without_compute(loop, gate, clock):
     results = Results()
     loop.submit(job(loop, 0), FRAME, results.take(0))
     assert gate.reached.wait(PATIENCE_S)
     loop.submit(job(loop, 1, within_s=0.05), FRAME, results.take(1))
-    threading.Event().wait(0.1)
+    clock.advance(0.1)
     gate.open.set()
     assert isinstance(results.wait(2)[1].error, DeadlineExceeded)
     assert results.of[0].answer is not None

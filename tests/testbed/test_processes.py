@@ -86,43 +86,63 @@ def test_a_process_that_is_silent_or_does_not_end_keeps_nobody_waiting(start, mo
     assert time.perf_counter() - began_s < PATIENCE_S / 4
 
 
-def busy(cpu_s):
-    """Compute for so much CPU time; return how much it really was."""
-    began_s = time.thread_time()
-    while time.thread_time() < began_s + cpu_s:
-        pass
-    return time.thread_time() - began_s
+class Machine:
+    """The clocks of a thread, in place of `time`: it computes, sleeps, or waits while another program has the CPU."""
+
+    def __init__(self):
+        self.now_s = self.cpu_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    def thread_time(self):
+        return self.cpu_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+    def compute(self, cpu_s, denied_s=0.0):
+        self.cpu_s += cpu_s
+        self.now_s += cpu_s + denied_s
 
 
-def test_slowed_work_takes_so_many_times_its_cpu_time():
-    used_s, elapsed_s = run_slowed(lambda: busy(0.005), 8)
-    assert elapsed_s >= 8 * used_s
+@pytest.fixture
+def machine(monkeypatch):
+    machine = Machine()
+    monkeypatch.setattr("janus_vit.testbed.slowed_worker.time", machine)
+    return machine
 
 
-def test_slowed_work_that_took_too_long_is_not_delayed_further():
-    _, elapsed_s = run_slowed(lambda: time.sleep(0.05), 8)  # no CPU time, as if another program held the CPU
-    assert 0.05 <= elapsed_s < 0.05 * 8
+def test_slowed_work_takes_so_many_times_its_cpu_time(machine):
+    assert run_slowed(lambda: machine.compute(0.005), 8) == (None, pytest.approx(0.04))
 
 
-def test_a_slowed_worker_answers_in_steps_that_take_as_long_as_a_slower_device():
+def test_while_another_program_has_the_cpu_slowed_work_is_not_delayed_further(machine):
+    assert run_slowed(lambda: machine.compute(0.005, denied_s=0.03), 8)[1] == pytest.approx(0.04)
+    assert run_slowed(lambda: machine.compute(0.005, denied_s=0.05), 8)[1] == pytest.approx(0.055)
+
+
+@pytest.mark.parametrize(
+    ("denied_s", "took_s"),
+    [(0.0, [0.02, 0.02, 0.02, 0.02]), (0.02, [0.028, 0.012, 0.02, 0.02]), (0.2, [0.208, 0.0, 0.0, 0.0])],
+)
+def test_a_slowed_worker_answers_in_steps_that_take_as_long_as_a_slower_device(machine, denied_s, took_s):
     class Worker:
         fingerprint = "model"
 
         def finish_in_steps(self, state, plan):
             for answer in (None, None, None, "answer"):
-                used_s.append(busy(0.002))
+                machine.compute(0.002, denied_s / 4)
                 yield answer
 
-    used_s, took_s, answers = [], [], []
-    steps = SlowedWorker(Worker(), 10).finish_in_steps(None, None)
-    began_s = time.perf_counter()
-    for answer in steps:
-        took_s.append(time.perf_counter() - began_s)
-        began_s = time.perf_counter()
+    found, answers = [], []
+    began_s = machine.now_s
+    for answer in SlowedWorker(Worker(), 10).finish_in_steps(None, None):
+        found.append(machine.now_s - began_s)
+        began_s = machine.now_s
         answers.append(answer)
     assert answers == [None, None, None, "answer"]
-    assert sum(took_s) >= 10 * sum(used_s) - 1e-6
-    assert min(took_s) >= 10 * sum(used_s) / 4 - 1e-3  # none of them waits for the others
+    assert found == pytest.approx(took_s)
 
 
 def test_a_slowed_engine_gives_the_answers_of_the_engine(model, engine, frames):

@@ -1,0 +1,14 @@
+"""How long tests wait for what must come: a busy machine is slow, so these limits matter only where something hangs."""
+
+import time
+
+PATIENCE_S = 45.0  # of a call; a request that may wait for more than a minute is refused
+_EVENT_S = 180.0  # processes may have to start first
+
+
+def wait_until(is_true, pause_s=0.01):
+    """Ask again and again until it is true."""
+    until_s = time.monotonic() + _EVENT_S
+    while not is_true():
+        assert time.monotonic() < until_s, "this never came"
+        time.sleep(pause_s)
