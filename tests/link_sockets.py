@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from patience import PATIENCE_S
 
 from janus_vit.links.emulator import EmulatedLink, LinkSpec
 from janus_vit.links.traces import Trace
 
-TIMEOUT_S = 20
+TIMEOUT_S = PATIENCE_S
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 

@@ -8,6 +8,7 @@ import grpc
 import pytest
 import torch
 from cloud_requests import image_request
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.in_process import local_service
 from janus_vit.cloud.ingest import Ingest
@@ -27,23 +28,17 @@ def profile(make_profile):
     return make_profile(1e-5, model="small")
 
 
-def until(true):
-    """Wait for something that comes soon or never."""
-    late_s = time.monotonic() + 8
-    while not true():
-        assert time.monotonic() < late_s
-        time.sleep(0.01)
-
-
 def test_one_device_may_not_fill_the_queue(model, profile, monkeypatch):
     release = threading.Event()
     config = CloudConfig(waiting_per_client=5)
     with Cloud(model, profile, engine="eager", config=config) as cloud:
-        monkeypatch.setattr(EagerEngine, "head", lambda self, activation: release.wait(10) and torch.zeros(1, 7))
+        monkeypatch.setattr(
+            EagerEngine, "head", lambda self, activation: release.wait(PATIENCE_S) and torch.zeros(1, 7)
+        )
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(8) as pool:
-            calls = [pool.submit(transport.infer, image_request(model), 10.0) for _ in range(8)]
-            until(lambda: sum(call.done() for call in calls) >= 3)  # one runs, four wait, three are refused
+            calls = [pool.submit(transport.infer, image_request(model), PATIENCE_S) for _ in range(8)]
+            wait_until(lambda: sum(call.done() for call in calls) >= 3)  # one runs, four wait, three are refused
             release.set()
             refused = [call.exception() for call in calls if call.exception()]
         transport.close()
@@ -56,16 +51,22 @@ def test_a_request_that_waits_past_its_deadline_is_dropped(model, profile, monke
     heads = []
     with Cloud(model, profile, engine="eager") as cloud:
         monkeypatch.setattr(
-            EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
+            EagerEngine,
+            "head",
+            lambda self, activation: heads.append(1) or (release.wait(PATIENCE_S) and torch.zeros(1, 7)),
         )
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
-            until(lambda: heads)
-            sent_s = time.monotonic()
-            late = pool.submit(transport.infer, image_request(model, device="b", time_left_s=0.3), 10.0)
-            until(lambda: cloud.load().waiting == 2)
-            until(lambda: time.monotonic() > sent_s + 0.4)
+            first = pool.submit(transport.infer, image_request(model, device="a"), PATIENCE_S)
+            wait_until(lambda: heads)
+            for time_left_s in (0.3, 3.0, 30.0):  # until one of them is taken in
+                late = pool.submit(
+                    transport.infer, image_request(model, device="b", time_left_s=time_left_s), PATIENCE_S
+                )
+                wait_until(lambda call=late: call.done() or cloud.load().waiting == 2)
+                if not late.done():
+                    break
+            time.sleep(time_left_s + 0.1)
             release.set()
             assert first.result().answer.classes
             assert "passed while the request waited" in str(late.exception().__cause__.details())
@@ -77,21 +78,23 @@ def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monke
     release, heads = threading.Event(), []
     with Cloud(model, profile, engine="eager") as cloud:
         monkeypatch.setattr(
-            EagerEngine, "head", lambda self, activation: heads.append(1) or (release.wait(10) and torch.zeros(1, 7))
+            EagerEngine,
+            "head",
+            lambda self, activation: heads.append(1) or (release.wait(PATIENCE_S) and torch.zeros(1, 7)),
         )
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with ThreadPoolExecutor(2) as pool, grpc.insecure_channel(f"127.0.0.1:{cloud.port}") as channel:
-            first = pool.submit(transport.infer, image_request(model, device="a"), 10.0)
-            until(lambda: heads)
+            first = pool.submit(transport.infer, image_request(model, device="a"), PATIENCE_S)
+            wait_until(lambda: heads)
             gone = channel.stream_unary(INFER).future(
                 iter([serialise_request(image_request(model, device="b"))]), timeout=9
             )
-            until(lambda: cloud.load().waiting == 2)
+            wait_until(lambda: cloud.load().waiting == 2)
             gone.cancel()
-            until(lambda: cloud.load().waiting == 1)
+            wait_until(lambda: cloud.load().waiting == 1)
             release.set()
             assert first.result().answer.classes
-            assert transport.infer(image_request(model, device="c"), 10.0).answer.classes
+            assert transport.infer(image_request(model, device="c"), PATIENCE_S).answer.classes
         transport.close()
     assert len(heads) == 2
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import grpc
 import pytest
 from cloud_requests import image_request
+from patience import PATIENCE_S
 
 from janus_vit.cloud.in_process import local_service
 from janus_vit.cloud.ray.messages import ReplicaAnswer, ReplicaCall
@@ -34,7 +35,7 @@ class RayServer:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_S)
 
     def add_generic_rpc_handlers(self, handlers):
         routed = {
@@ -94,13 +95,13 @@ def test_a_replica_gets_the_message_and_how_long_it_took_and_the_time_that_is_le
         return answers(call)
 
     request = image_request(model)
-    reply = ask(replica).infer(request, 5.0)
+    reply = ask(replica).infer(request, PATIENCE_S)
     assert reply.answer == ANSWER.answer
     (call,) = calls
     sent = parse_request(call.message)
     assert sent == replace(request, number=sent.number)
-    assert 0 <= call.receive_s == reply.receive_s < 5.0
-    assert 0 < call.left_s < 5.1  # gRPC rounds deadlines up
+    assert 0 <= call.receive_s == reply.receive_s < PATIENCE_S
+    assert 0 < call.left_s < PATIENCE_S + 0.1  # gRPC rounds deadlines up
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED])
@@ -111,7 +112,7 @@ def test_another_replica_answers_if_the_first_one_dies(model, ask, code):
         calls.append(call)
         return dies(context, code) if len(calls) == 1 else answers(call)
 
-    assert ask(replica).infer(image_request(model), 5.0).answer == ANSWER.answer
+    assert ask(replica).infer(image_request(model), PATIENCE_S).answer == ANSWER.answer
     first, second = calls
     assert second.message == first.message
     assert second.receive_s == first.receive_s
@@ -126,7 +127,7 @@ def test_two_deaths_end_the_request(model, ask):
         return dies(context)
 
     with pytest.raises(Unreachable, match="two replicas died while they worked on this request"):
-        ask(replica).infer(image_request(model), 5.0)
+        ask(replica).infer(image_request(model), PATIENCE_S)
     assert len(calls) == 2
 
 
@@ -139,8 +140,12 @@ def test_no_second_replica_is_asked_without_time(model, ask):
             await asyncio.sleep(0.01)
         return dies(context)
 
-    with pytest.raises(DeadlineExceeded):
-        ask(replica).infer(image_request(model), 0.1)
+    transport = ask(replica)
+    for seconds in (0.1, 1.0, 10.0):  # until one of them reaches the replica
+        with pytest.raises(DeadlineExceeded):
+            transport.infer(image_request(model), seconds)
+        if calls:
+            break
     assert len(calls) == 1
 
 
@@ -163,7 +168,7 @@ def test_what_ray_serve_reports_reaches_the_device_at_once(model, ask, code, err
         return b""
 
     with pytest.raises(error, match=says):
-        ask(replica).infer(image_request(model), 5.0)
+        ask(replica).infer(image_request(model), PATIENCE_S)
     assert len(calls) == 1
 
 
@@ -175,14 +180,15 @@ def test_a_device_cannot_choose_the_application(ask):
         return answers(call)
 
     with grpc.insecure_channel(ask(replica)._address) as channel:
-        channel.unary_unary(HELLO)(b"", timeout=5.0, metadata=[("application", "other"), ("session_id", "7")])
+        channel.unary_unary(HELLO)(b"", timeout=PATIENCE_S, metadata=[("application", "other"), ("session_id", "7")])
     assert seen == [(("application", APPLICATION),)]
 
 
 def test_a_replica_that_is_asked_in_vain_is_told(model, ask):
-    cancelled = threading.Event()
+    called, cancelled = threading.Event(), threading.Event()
 
     async def replica(call, context):
+        called.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:  # Ray Serve cancels the replica's coroutine, and catches the error
@@ -190,9 +196,13 @@ def test_a_replica_that_is_asked_in_vain_is_told(model, ask):
         context.set_code(grpc.StatusCode.CANCELLED)
         return b""
 
-    with pytest.raises(DeadlineExceeded):
-        ask(replica).infer(image_request(model), 0.1)
-    assert cancelled.wait(5)
+    transport = ask(replica)
+    for seconds in (0.1, 1.0, 10.0):  # until one of them reaches the replica
+        with pytest.raises(DeadlineExceeded):
+            transport.infer(image_request(model), seconds)
+        if called.is_set():
+            break
+    assert cancelled.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -214,20 +224,20 @@ def replica(model, engine, make_profile):
 
 def test_refusals_of_a_replica_are_those_of_our_own_server(model, ask, replica):
     transport = ask(replica)
-    assert transport.hello(5.0).fingerprint == model.fingerprint
-    assert transport.infer(image_request(model), 5.0).answer.classes
+    assert transport.hello(PATIENCE_S).fingerprint == model.fingerprint
+    assert transport.infer(image_request(model), PATIENCE_S).answer.classes
     with pytest.raises(Overloaded, match="resource_exhausted") as refusal:
-        transport.infer(image_request(model, time_left_s=1e-3), 5.0)
+        transport.infer(image_request(model, time_left_s=1e-3), PATIENCE_S)
     assert refusal.value.expected_wait_s >= 0
     assert refusal.value.price is not None
     with pytest.raises(Rejected, match=r"failed_precondition.*start both sides with the same model"):
-        transport.infer(image_request(model, fingerprint="other"), 5.0)
+        transport.infer(image_request(model, fingerprint="other"), PATIENCE_S)
     with pytest.raises(Rejected, match=r"invalid_argument.*field merges"):
-        transport.infer(image_request(model, merges=(1,)), 5.0)
+        transport.infer(image_request(model, merges=(1,)), PATIENCE_S)
 
 
 def test_a_probe_is_timed_by_the_proxy_and_told_the_load(ask, replica):
-    probed = ask(replica).probe(64_000, 5.0).result()
+    probed = ask(replica).probe(64_000, PATIENCE_S).result()
     assert probed.transfer.delivered
     assert probed.load is not None
 
@@ -236,7 +246,7 @@ def test_what_is_not_a_request_gets_a_sentence(ask, replica):
     with grpc.insecure_channel(ask(replica)._address) as channel:
         call = channel.stream_unary(INFER)
         with pytest.raises(grpc.RpcError) as error:
-            call(iter([b"nothing"]), timeout=5.0)
+            call(iter([b"nothing"]), timeout=PATIENCE_S)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError, match="has no deadline within 60 s"):
             call(iter([b"nothing"]))
@@ -254,7 +264,7 @@ def test_a_bug_in_a_replica_keeps_its_details(model, ask):
         return (await held.Infer(call)).SerializeToString()
 
     with pytest.raises(Rejected, match=r"\(internal\): the cloud failed on this request; its log says why"):
-        ask(replica).infer(image_request(model), 5.0)
+        ask(replica).infer(image_request(model), PATIENCE_S)
 
 
 def test_a_replica_counts_the_time_that_the_call_took_from_the_proxy_and_as_much_for_the_way_back(monkeypatch):
@@ -270,7 +280,7 @@ def test_a_replica_answers_no_call_whose_time_has_passed(model, ask):
     held._answers = None
 
     async def replica(call, context):
-        return (await held.Infer(replace(call, sent_s=call.sent_s - 5.0))).SerializeToString()
+        return (await held.Infer(replace(call, sent_s=call.sent_s - PATIENCE_S))).SerializeToString()
 
     with pytest.raises(DeadlineExceeded):
-        ask(replica).infer(image_request(model), 5.0)
+        ask(replica).infer(image_request(model), PATIENCE_S)

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import torch
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.backend import Finished, Frame
 from janus_vit.cloud.metrics import RequestRecord
@@ -17,7 +18,6 @@ from janus_vit.planning.price import EnginePrice
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
 
-PATIENCE_S = 8.0
 IDLE = Load(expected_wait_s=0.0, price=EnginePrice(frame_s=1e-3), waiting=0, busy=False)
 BUSY = Load(expected_wait_s=0.5, price=EnginePrice(frame_s=1e-3), waiting=9, busy=True)
 PIXELS = Frame(torch.arange(3 * 8 * 8, dtype=torch.uint8).view(8, 8, 3), (1, 0))
@@ -163,12 +163,15 @@ def test_a_cancelled_job_is_dropped_there_and_gives_its_slot_back(ends):
     ends.backend.wait(lambda: len(ends.backend.jobs) == 2)
     ends.remote.cancel(1)
     ends.backend.wait(lambda: ends.backend.cancelled)
-    for _ in range(200):
+
+    def is_taken():
         try:
             ends.submit(3)
-            break
         except Rejected:
-            threading.Event().wait(0.02)
+            return False
+        return True
+
+    wait_until(is_taken)
     ends.backend.wait(lambda: len(ends.backend.jobs) == 3)
     ends.backend.finish[0](Finished(Answer((1,), (1.0,)), None, 0.1, BUSY))  # too late
     assert not told.is_set()

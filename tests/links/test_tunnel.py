@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cli.main import main
 from janus_vit.errors import InputError
@@ -34,7 +35,7 @@ from janus_vit.model.engines.eager import EagerEngine
 from janus_vit.sources.frames import open_source
 from janus_vit.testbed.rig import Rig
 
-TIMEOUT_S = 20
+TIMEOUT_S = PATIENCE_S
 
 
 def trace_of(*mbps: float) -> Trace:
@@ -204,7 +205,7 @@ def test_a_cloud_in_the_namespace_answers_over_every_link(make_profile):
     model = load_model(BUILTIN)
     with Tunnel(FAST) as tunnel, Rig(model, BUILTIN, profile, tunnel, 1.0, EagerEngine(model)) as rig:
         for _ in range(2):
-            steps = list(islice(rig.stream("cloud-jpeg", cycle(open_source("builtin")), 5.0, 60.0), 3))
+            steps = list(islice(rig.stream("cloud-jpeg", cycle(open_source("builtin")), PATIENCE_S, 60.0), 3))
             assert [step.outcome.fallback for step in steps] == [None] * 3
             assert all(step.outcome.size_bytes > 0 and step.rate_mbps == 200 for step in steps)
 

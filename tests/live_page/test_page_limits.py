@@ -2,11 +2,11 @@
 
 import http.client
 import socket
-import time
 from contextlib import ExitStack
 
 import pytest
 from certificates import Authority
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.metrics import CloudMetrics
 from janus_vit.cloud.watching.events import EventBuffer
@@ -14,7 +14,6 @@ from janus_vit.live_page.cloud_feed import CloudFeed
 from janus_vit.live_page.server import LivePage
 from janus_vit.live_page.tls import PageTls
 
-PATIENCE_S = 10.0
 ANSWERED = b"GET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FORM = b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
 
@@ -70,15 +69,6 @@ def is_served(page, host="127.0.0.1"):
         browser.close()
 
 
-def soon(condition):
-    until_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > until_s:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def test_connections_without_a_handshake_are_counted_and_cut(feed, sockets, tmp_path, monkeypatch):
     monkeypatch.setattr("janus_vit.live_page.door._CONNECTIONS", 3)
     monkeypatch.setattr("janus_vit.live_page.door._HANDSHAKE_S", 0.3)
@@ -97,7 +87,7 @@ def test_one_address_leaves_room_for_others(feed, sockets, monkeypatch):
         assert not is_served(page)
         assert is_served(page, "127.0.0.2")
         held[0].close()
-        assert soon(lambda: is_served(page))
+        wait_until(lambda: is_served(page), pause_s=0.02)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +113,12 @@ def watching(sockets, page):
 def read_two_events(connection):
     received = b""
     while received.count(b"data: ") < 2:
-        received += connection.recv(65_536)
+        received += (data := connection.recv(65_536))
+        assert data, "the page has closed the connection"
 
 
 def test_events_outlast_the_time_of_a_request(feed, sockets, monkeypatch):
-    monkeypatch.setattr("janus_vit.live_page.protocol._REQUEST_S", 0.2)
+    monkeypatch.setattr("janus_vit.live_page.protocol._REQUEST_S", 1.0)
     with LivePage(feed, "127.0.0.1:0") as page:
         read_two_events(watching(sockets, page))
 
@@ -141,7 +132,7 @@ def test_answers_that_nobody_reads_are_not_kept(feed, sockets, monkeypatch):
         deaf.settimeout(PATIENCE_S)
         deaf.connect(("127.0.0.1", page.port))
         deaf.sendall(ANSWERED.replace(b"page.css", b"page.js") * 600)
-        assert soon(lambda: is_served(page))
+        wait_until(lambda: is_served(page), pause_s=0.02)
 
 
 @pytest.fixture
