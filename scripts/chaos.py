@@ -72,7 +72,7 @@ WHOLE = Form()
 SHORT = Form(packet_frames=60, share=0.4, pause_s=0.7, repeated=())
 SOAK = Form(frames=100_000, repeated=[fault for fault in FAULTS if not fault.ends_cloud])  # one cloud lives on
 
-BUSY_MACHINE = 0.005  # of the frames of the short form may be late without need: CI shares its machine
+BUSY_MACHINE = 0.005  # of the frames of each report of the short form may be late without need: CI shares its machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

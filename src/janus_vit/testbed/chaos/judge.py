@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -78,9 +79,9 @@ class Verdict:
         return self.is_clean_but_for(late_share=0.0)
 
     def is_clean_but_for(self, late_share: float) -> bool:
-        """Whether all promises were kept, if that share of the frames may be late without need."""
+        """Whether all promises were kept, if that share of the frames, rounded up, may be late without need."""
         broken = self.problems or self.lost or self.duplicated or self.disordered or self.wrong
-        return not broken and self.needlessly_late <= late_share * self.frames
+        return not broken and self.needlessly_late <= math.ceil(late_share * self.frames)
 
     def __add__(self, other: Verdict) -> Verdict:
         return Verdict(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
