@@ -6,6 +6,7 @@ from threading import Event
 import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from patience import PATIENCE_S
 
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError
@@ -49,7 +50,7 @@ def test_a_collector_receives_one_trace_from_device_and_cloud(model, make_profil
     with SpanExport("janus-vit-cloud") as export, SpanExport("janus-vit-device") as sink:
         tracer = FrameTracer(1.0, sink)
         with Cloud(model, profile, engine="eager", on_trace=lambda traced: export.add(request_spans(traced))) as cloud:
-            options = {"sla_s": 20.0, "policy": "cloud-only", "tracer": tracer}
+            options = {"sla_s": PATIENCE_S, "policy": "cloud-only", "tracer": tracer}
             with connect(model, f"127.0.0.1:{cloud.port}", profile, **options) as device:
                 outcomes = [device.infer(frame) for frame in frames[:2]]
             cloud.drain()
@@ -81,7 +82,7 @@ def test_a_collector_that_cannot_be_reached_is_told_once(monkeypatch):
     assert tracer.begin() is not None
     export._provider.get_tracer("test").start_span("lost").end()
     export.close()
-    assert heard.wait(5.0)
+    assert heard.wait(PATIENCE_S)
     assert len(told) == 1
     assert told[0].startswith("traces: ")
 

@@ -6,6 +6,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from patience import PATIENCE_S
 
 from janus_vit.cloud.server import Cloud
 from janus_vit.cloud.watching.traces import ContinuedTraces
@@ -53,7 +54,7 @@ def profile(make_profile):
 def test_a_frame_is_one_trace_across_device_and_cloud(model, profile, frames, collector, processes):
     config = CloudConfig(ingest_processes=processes)
     tracer = FrameTracer(1.0, collector.export)
-    options = {"sla_s": 20.0, "policy": "cloud-only", "tracer": tracer}
+    options = {"sla_s": PATIENCE_S, "policy": "cloud-only", "tracer": tracer}
     with Cloud(model, profile, engine="eager", config=config, on_trace=collector.take_request) as cloud:
         with connect(model, f"127.0.0.1:{cloud.port}", profile, **options) as device:
             outcome = device.infer(frames[0])
@@ -78,7 +79,7 @@ def test_a_frame_is_one_trace_across_device_and_cloud(model, profile, frames, co
 
 def test_without_a_tracer_no_header_is_sent_and_nothing_is_continued(model, profile, frames, collector):
     with Cloud(model, profile, engine="eager", on_trace=collector.take_request) as cloud:
-        with connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=20.0, policy="cloud-only") as device:
+        with connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-only") as device:
             outcome = device.infer(frames[0])
         cloud.close()
     assert outcome.trace is None
@@ -89,7 +90,9 @@ def test_a_cloud_that_traces_nothing_leaves_the_frame_as_it_is(model, profile, f
     tracer = FrameTracer(1.0, collector.export)
     with (
         Cloud(model, profile, engine="eager") as cloud,
-        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=20.0, policy="cloud-only", tracer=tracer) as device,
+        connect(
+            model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-only", tracer=tracer
+        ) as device,
     ):
         assert device.infer(frames[0]).fallback is None
     assert "request" not in {span.name for span in collector.spans()}
@@ -98,7 +101,7 @@ def test_a_cloud_that_traces_nothing_leaves_the_frame_as_it_is(model, profile, f
 def test_a_refused_request_says_why(model, profile, frames, collector):
     with Cloud(model, profile, engine="eager", on_trace=collector.take_request) as cloud:
         tracer = FrameTracer(1.0, collector.export)
-        options = {"sla_s": 20.0, "policy": "cloud-only", "tracer": tracer}
+        options = {"sla_s": PATIENCE_S, "policy": "cloud-only", "tracer": tracer}
         with connect(model, f"127.0.0.1:{cloud.port}", profile, **options) as device:
             cloud._front.drain()
             outcome = device.infer(frames[0])

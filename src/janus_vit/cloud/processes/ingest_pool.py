@@ -32,7 +32,7 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire.messages import Greeting
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0  # on a machine whose CPU others hold
 _STOP_TIMEOUT_S = 5.0
 _LOOK_S = 0.5  # between two looks at whether the server still serves
 
