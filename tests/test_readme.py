@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from patience import PATIENCE_S
 from peers import FAMILIES
 from PIL import Image
 
@@ -78,7 +79,7 @@ def served(arguments):
         yield cloud
     finally:
         cloud.send_signal(signal.SIGINT)
-        _, errors = cloud.communicate(timeout=30)
+        _, errors = cloud.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in errors
 
 

@@ -163,7 +163,7 @@ def test_table_of_another_model_is_refused(capsys, table, make_profile, model):
 def test_device_plans_with_the_table_and_says_when_it_has_none(capsys, table, model, make_profile):
     with Cloud(model, make_profile(1e-6, 1e-5, "small")) as cloud:
         here = ["device", "--cloud", f"127.0.0.1:{cloud.port}", "--model", CHECKPOINT, "--profile", "small.json"]
-        arguments = [*here, "--source", "images", "--sla", "2s", "--json"]
+        arguments = [*here, "--source", "images", "--sla", "45s", "--json"]
         assert main([*arguments, "--accuracy", "table.json"]) == 0
         out, err = capsys.readouterr()
         accuracies = [json.loads(line)["predicted"]["accuracy"] for line in out.splitlines()]

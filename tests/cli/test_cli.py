@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -78,7 +79,7 @@ def cloud(model, make_profile):
 def device(cloud, *more: str) -> list[str]:
     """A device command; options in `more` win over those before them."""
     here = ["device", "--cloud", f"127.0.0.1:{cloud.port}", "--model", CHECKPOINT, "--profile", "small.json"]
-    return [*here, "--source", "images", "--sla", "2s", *more]
+    return [*here, "--source", "images", "--sla", "45s", *more]
 
 
 def records(text: str) -> list[dict]:
@@ -271,7 +272,7 @@ def cloud_process(*more: str) -> Iterator[subprocess.Popen]:
 def stopped(process: subprocess.Popen, number: int) -> str:
     """What a process that a signal stops still writes to stderr; it ends well."""
     process.send_signal(number)
-    _, last = process.communicate(timeout=10)
+    _, last = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     return last
 
@@ -289,7 +290,7 @@ def test_device_and_cloud_serve_their_pages_until_they_end(capsys, cloud):
     assert main(device(cloud, "--page", "127.0.0.1:0")) == 0
     assert re.search(r"^live page: http://127\.0\.0\.1:\d+/$", capsys.readouterr().err, re.MULTILINE)
     with cloud_process("--page", "127.0.0.1:0", "--json") as process:
-        with urllib.request.urlopen(json.loads(process.stdout.readline())["page"], timeout=10) as page:
+        with urllib.request.urlopen(json.loads(process.stdout.readline())["page"], timeout=PATIENCE_S) as page:
             assert b"small, engine eager" in page.read()
         *_, last = stopped(process, signal.SIGTERM).splitlines()
         assert last == "stopping: answering the requests that were accepted"

@@ -37,7 +37,7 @@ def arguments(model, make_profile, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "stream_for", lambda *_: Source(frames, None, live=True))
     with Cloud(model, profile, engine="eager") as cloud:
         here = ["device", "--cloud", f"127.0.0.1:{cloud.port}", "--profile", str(tmp_path / "small.json")]
-        yield [*here, "--sla", "2s", "--engine", "eager", "--threads", "1", "--json"]
+        yield [*here, "--sla", "45s", "--engine", "eager", "--threads", "1", "--json"]
 
 
 def run(capsys, arguments):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cli.common.loading import load_engine
 from janus_vit.cli.main import main
@@ -133,7 +134,7 @@ def test_both_sides_take_an_engine_by_name_or_ready_made(model, engine: Engine, 
     profile = make_profile(1e-6, 1e-5, "small")
     with (
         Cloud(model, profile, engine="eager") as cloud,
-        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=2.0, engine=engine) as device,
+        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, engine=engine) as device,
     ):
         assert len(device.infer(frames[0]).answer.classes) == 5
     with pytest.raises(InputError, match="engine 'warp' is unknown"):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from cloud_requests import image_request
+from patience import PATIENCE_S
 
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.server import Cloud
@@ -16,8 +17,6 @@ from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.rpc import STREAM
 from janus_vit.wire.stream_report import StreamReport
-
-PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def test_a_device_tells_how_its_stream_goes_and_every_request_and_batch_is_an_ev
     config = CloudConfig(ingest_processes=ingest_processes)
     with Cloud(model, profile, engine="eager", config=config, on_event=buffer.add) as cloud:
         options = {"name": "robot", "policy": "cloud-jpeg", "engine": "eager", "first_probes_bytes": (1_000,)}
-        with connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=10.0, **options) as device:
+        with connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, **options) as device:
             for _ in range(2):
                 device.infer(np.zeros((32, 32, 3), np.uint8))
         events = events_until(buffer, StreamReport)
@@ -54,7 +53,7 @@ def test_a_report_that_cannot_be_read_changes_nothing(model, profile):
     buffer = EventBuffer()
     with Cloud(model, profile, engine="eager", on_event=buffer.add) as cloud:
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), metadata=lambda: ((STREAM, b"\xff\xff"),))
-        transport.infer(image_request(model), 5.0)
+        transport.infer(image_request(model), PATIENCE_S)
         transport.close()
         assert not any(isinstance(event, StreamReport) for event in events_until(buffer, RequestRecord))
 
@@ -64,7 +63,7 @@ def test_a_name_that_would_control_a_terminal_is_shown_without_what_does_so(mode
     with Cloud(model, profile, engine="eager", on_event=buffer.add) as cloud:
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         with pytest.raises(Rejected, match="field device has characters"):
-            transport.infer(image_request(model, device="a\x1b[2J\u202eb\n"), 5.0)
+            transport.infer(image_request(model, device="a\x1b[2J\u202eb\n"), PATIENCE_S)
         transport.close()
         (record,) = [event for event in events_until(buffer, RequestRecord) if isinstance(event, RequestRecord)]
     assert record == RequestRecord("a\ufffd[2J\ufffdb\ufffd", "invalid", record.size_bytes)
@@ -77,7 +76,7 @@ def test_a_watcher_that_fails_stops_neither_answers_nor_the_engine(model, profil
     with Cloud(model, profile, engine="eager", on_event=fail) as cloud:
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
         for _ in range(2):
-            assert transport.infer(image_request(model), 5.0).answer.classes
+            assert transport.infer(image_request(model), PATIENCE_S).answer.classes
         transport.close()
     assert "on_event or on_trace failed: OSError: the disk is full" in caplog.messages  # in one line
 

@@ -1,11 +1,11 @@
 """The load of a cloud on its way to devices: probes, refusals, ingest processes, and clouds that are older."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 from cloud_requests import image_request
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.server import Cloud
@@ -20,7 +20,6 @@ from janus_vit.wire.load_messages import serialise_price
 from janus_vit.wire.rpc import EXPECTED_WAIT, INFER, PRICE, PROBE, SERVICE
 
 BUSY = Load(0.5, EnginePrice(1e-3, 1e-3, 1e-4, 1e-5, answers_per_s=8.0), waiting=9, busy=True)
-PATIENCE_S = 30.0
 
 
 def connected(port):
@@ -28,7 +27,7 @@ def connected(port):
 
 
 def probe(transport):
-    return transport.probe(1_000, 5.0).result(timeout=5.0)
+    return transport.probe(1_000, PATIENCE_S).result(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -51,10 +50,7 @@ def test_a_probe_of_an_ingest_process_tells_the_load_of_the_engines_process(mode
     with Cloud(model, profile, engine="eager", config=CloudConfig(ingest_processes=1)) as cloud:
         monkeypatch.setattr(Scheduler, "load", lambda self, now_s: BUSY)
         transport = connected(cloud.port)
-        until_s = time.monotonic() + PATIENCE_S
-        while probe(transport).load != CloudLoad(0.5, BUSY.price):
-            assert time.monotonic() < until_s
-            time.sleep(0.06)
+        wait_until(lambda: probe(transport).load == CloudLoad(0.5, BUSY.price), pause_s=0.06)
         transport.close()
 
 
@@ -66,7 +62,7 @@ def test_a_refusal_tells_wait_and_price(model, profile, monkeypatch):
         transport = connected(cloud.port)
         monkeypatch.setattr(EngineLoop, "check", refuse)
         with pytest.raises(Overloaded) as refusal:
-            transport.infer(image_request(model), 5.0)
+            transport.infer(image_request(model), PATIENCE_S)
         assert refusal.value.expected_wait_s == 0.4
         assert refusal.value.price == BUSY.price
         transport.close()
@@ -105,7 +101,7 @@ def test_an_older_cloud_tells_no_load(model):
         assert probed.transfer.delivered
         assert probed.load is None
         with pytest.raises(Overloaded) as refusal:
-            transport.infer(image_request(model), 5.0)
+            transport.infer(image_request(model), PATIENCE_S)
         assert refusal.value.expected_wait_s == 0.25
         assert refusal.value.price is None
 
@@ -118,5 +114,5 @@ def test_a_price_that_cannot_be_true_is_not_believed(model, price):
         assert not probed.transfer.delivered
         assert probed.load is None
         with pytest.raises(Overloaded) as refusal:
-            transport.infer(image_request(model), 5.0)
+            transport.infer(image_request(model), PATIENCE_S)
         assert refusal.value.price is None

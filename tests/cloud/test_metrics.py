@@ -4,6 +4,7 @@ import socket
 import urllib.request
 
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cloud.metrics import ANSWERED, CloudMetrics, RequestRecord, outcome_of
 from janus_vit.cloud.watching import metrics_page
@@ -82,7 +83,7 @@ def test_readiness_is_what_the_cloud_tells_when_somebody_asks(metrics):
 def test_the_page_serves_the_metrics_and_a_taken_port_is_one_sentence(metrics):
     metrics.ready_while(lambda: True)
     with MetricsPage(metrics, "127.0.0.1", 0) as page:
-        with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics", timeout=PATIENCE_S) as answer:
             assert b"janus_ready 1.0" in answer.read()
         with pytest.raises(InputError, match="choose a free port"):
             MetricsPage(metrics, "127.0.0.1", page.port)
@@ -91,10 +92,10 @@ def test_the_page_serves_the_metrics_and_a_taken_port_is_one_sentence(metrics):
 def test_connections_that_ask_for_nothing_hold_few_threads_and_do_not_keep_others_out(metrics):
     with MetricsPage(metrics, "127.0.0.1", 0) as page:
         silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(3 * metrics_page._MOST_REQUESTS)]
-        with urllib.request.urlopen(page.url, timeout=5) as answer:
+        with urllib.request.urlopen(page.url, timeout=PATIENCE_S) as answer:
             assert b"janus_ready" in answer.read()
         for connection in silent[: 2 * metrics_page._MOST_REQUESTS]:  # the oldest ones are cut
-            connection.settimeout(5.0)
+            connection.settimeout(PATIENCE_S)
             assert connection.recv(1) == b""
         assert len(page._server._open_until_s) <= metrics_page._MOST_REQUESTS
         for connection in silent:
@@ -105,5 +106,5 @@ def test_a_request_that_takes_too_long_is_cut(metrics, monkeypatch):
     monkeypatch.setattr(metrics_page, "_REQUEST_S", 0.0)
     with MetricsPage(metrics, "127.0.0.1", 0) as page, socket.create_connection(("127.0.0.1", page.port)) as slow:
         slow.sendall(b"GET /metr")
-        slow.settimeout(5.0)
+        slow.settimeout(PATIENCE_S)
         assert slow.recv(1) == b""

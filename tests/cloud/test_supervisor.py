@@ -4,11 +4,10 @@ import logging
 import threading
 
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cloud.processes.supervisor import Member, Supervisor
 from janus_vit.errors import InputError
-
-PATIENCE_S = 8.0
 
 
 class Process:

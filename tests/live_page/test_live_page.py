@@ -8,6 +8,7 @@ import threading
 import urllib.parse
 
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cloud.metrics import CloudMetrics, RequestRecord
 from janus_vit.cloud.watching.events import EventBuffer
@@ -26,7 +27,7 @@ EVIL = '<script>alert("x")</script>'
 
 def ask(page, path="/", method="GET", body=None, **headers):
     """Status, headers and text of an answer; of an endless one, the first event."""
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=PATIENCE_S)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     streamed = answer.status == 200 and path == "/events"
@@ -187,7 +188,7 @@ def test_sessions_of_all_tokens_are_bounded():
 @pytest.mark.parametrize("host", ["127.0.0.2", "localhost"])
 def test_the_host_of_the_page_is_a_name_for_it(feed, host):
     with LivePage(feed, f"{host}:0") as page:
-        connection = http.client.HTTPConnection(host, page.port, timeout=10)
+        connection = http.client.HTTPConnection(host, page.port, timeout=PATIENCE_S)
         connection.request("GET", "/")
         assert connection.getresponse().status == 200
         connection.close()

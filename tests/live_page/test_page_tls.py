@@ -3,12 +3,12 @@
 import http.client
 import os
 import ssl
-import time
 from pathlib import Path
 
 import pytest
 from certificates import Authority
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.access.certificates import check_pair
 from janus_vit.cloud.metrics import CloudMetrics
@@ -19,7 +19,6 @@ from janus_vit.live_page.server import LivePage
 from janus_vit.live_page.tls import PageTls, watched_context
 
 TOKENS = {"secret": "operator"}
-PATIENCE_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def trusting(authority, certificate=None):
 
 def ask(page, context, path="/history", **headers):
     """Status and headers of an answer."""
-    connection = http.client.HTTPSConnection("127.0.0.1", page.port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", page.port, timeout=PATIENCE_S, context=context)
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     answer.read()
@@ -69,7 +68,7 @@ def test_a_token_opens_a_session_whose_cookie_never_goes_without_tls(feed, autho
         assert status == 303
         assert "Secure" in cookie
         assert ask(page, context, Cookie=cookie.split(";")[0])[0] == 200
-        plain = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+        plain = http.client.HTTPConnection("127.0.0.1", page.port, timeout=PATIENCE_S)
         plain.request("GET", "/history", headers={"Authorization": "Bearer secret"})
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             plain.getresponse()
@@ -103,14 +102,14 @@ def test_a_renewed_certificate_counts_without_a_restart_and_a_damaged_one_change
         assert ask(page, trusting(authority))[0] == 200
         for old, new in zip((certificate, key), other.pair(tmp_path, "new"), strict=True):
             os.replace(new, old)
-        until_s = time.monotonic() + PATIENCE_S
-        while True:
+
+        def is_renewed():
             try:
-                assert ask(page, trusting(other))[0] == 200
-                break
+                return ask(page, trusting(other))[0] == 200
             except ssl.SSLCertVerificationError:
-                assert time.monotonic() < until_s
-                time.sleep(0.05)
+                return False
+
+        wait_until(is_renewed, pause_s=0.05)
 
 
 def test_a_new_authority_replaces_the_old_one_without_a_restart(feed, authority, tmp_path):
@@ -129,10 +128,7 @@ def test_a_new_authority_replaces_the_old_one_without_a_restart(feed, authority,
     with LivePage(feed, "127.0.0.1:0", tls=PageTls(certificate, key, trusted)) as page:
         assert (admits(old), admits(new)) == (True, False)
         trusted.write_bytes(other.pem)
-        until_s = time.monotonic() + PATIENCE_S
-        while not admits(new):
-            assert time.monotonic() < until_s
-            time.sleep(0.05)
+        wait_until(lambda: admits(new), pause_s=0.05)
         assert not admits(old)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import refused, small_model
+from patience import PATIENCE_S
 from peers import import_torchvision, randomise
 from safetensors.torch import save_file
 
@@ -48,7 +49,9 @@ def answers_here_and_there(folder, pictures, make_profile):
     profile = make_profile(1e-5, model=model.name)
     with (
         Cloud(model, profile, engine="eager") as cloud,
-        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=2.0, policy="cloud-png", engine="eager") as device,
+        connect(
+            model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-png", engine="eager"
+        ) as device,
     ):
         outcomes = [device.infer(picture) for picture in pictures]
     assert all(outcome.fallback is None for outcome in outcomes)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import small_model
+from patience import PATIENCE_S
 from torch.nn import functional as F
 
 from janus_vit.errors import InputError
@@ -188,7 +189,7 @@ def test_threads_that_run_engines_at_once_neither_deadlock_nor_disturb_each_othe
         for _ in range(200):
             right[index] += torch.equal(engine.run(start, 6).tokens, wanted)
 
-    torch_threads, late_s = torch.get_num_threads(), time.monotonic() + 30
+    torch_threads, late_s = torch.get_num_threads(), time.monotonic() + 4 * PATIENCE_S
     try:
         torch.set_num_threads(2)
         threads = []

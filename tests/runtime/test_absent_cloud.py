@@ -2,12 +2,12 @@
 
 import socket
 import threading
-import time
 from itertools import repeat
 from random import Random
 from threading import Event
 
 import pytest
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError, ModelMismatch, Unauthenticated, WireError
@@ -44,7 +44,7 @@ class Notes(list):
         self.told.set()
 
     def wait(self):
-        assert self.told.wait(10)
+        assert self.told.wait(PATIENCE_S)
         self.told.clear()
 
 
@@ -125,13 +125,13 @@ def test_one_refusal_does_not_end_offloading_if_the_handshake_shows_the_same_mod
     search.begin(required=True)
     joined_again.clear()
     SearchedPolicy(search).observe(Sent("OtherModel: not yours"))
-    assert joined_again.wait(10)
+    assert joined_again.wait(PATIENCE_S)
     assert notes == ["connected to cloud:1"]
 
 
 def test_a_cloud_that_does_not_know_the_device_any_more_gets_no_frame_until_it_does(notes):
     alone, may_return = Joined(), Event()
-    pauses = (0.0 for _ in repeat(None) if may_return.wait(10))
+    pauses = (0.0 for _ in repeat(None) if may_return.wait(PATIENCE_S))
     search = CloudSearch(alone, Joined, "cloud:1", notes, pauses)
     search.begin(required=True)
     for _ in range(3):  # also those that were in flight
@@ -151,10 +151,7 @@ def test_a_cloud_that_does_not_know_the_device_any_more_gets_no_frame_until_it_d
 def test_a_cloud_that_does_not_know_the_device_says_so_once_however_often_it_is_asked(notes, first, told):
     refused = Joining(first, *[UNKNOWN] * 3, ModelMismatch("the cloud runs B"))
     search_for(refused, notes).begin(required=False)
-    until_s = time.monotonic() + 10
-    while not notes[-1].startswith("the cloud runs B"):
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
+    wait_until(lambda: notes[-1].startswith("the cloud runs B"))
     unknown = "cloud:1 does not know this device: no token; until it does"
     assert [note.removesuffix(", frames stay on this device") for note in notes[:-1]] == [*told, unknown]
 
@@ -190,7 +187,7 @@ def test_closing_ends_the_search(notes):
     SearchedTransport(transport, search).close()
     for thread in threading.enumerate():
         if thread.name == THREAD_NAME:
-            thread.join(10)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
     assert transport.closed
 
@@ -222,7 +219,7 @@ def test_a_device_that_starts_before_its_cloud_joins_it_live(model, make_profile
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = {"policy": "cloud-jpeg", "sla_s": 5.0, "require_cloud": False}
+    options = {"policy": "cloud-jpeg", "sla_s": PATIENCE_S, "require_cloud": False}
     with connect(model, f"127.0.0.1:{port}", profile, notify=notes, **options) as device:
         assert device.infer(frames[0]).plan.is_local
         notes.told.clear()

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from cloud_requests import image_request
+from patience import PATIENCE_S
 
 from janus_vit.cloud.batch_runner import BatchRunner
 from janus_vit.cloud.loop import EngineLoop
@@ -38,7 +39,7 @@ def start(model, profile):
 
 def test_a_closed_device_says_so(model, profile, start, frames):
     with start() as cloud:
-        device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy="cloud-only")
+        device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-only")
         device.infer(frames[0])
         device.close()
         with pytest.raises(InputError, match="the device is closed: connect again"):
@@ -55,12 +56,12 @@ def until_closed(device, frame):
 @pytest.mark.parametrize("policy", ["cloud-only", "adaptive"])
 def test_a_frame_that_runs_while_its_device_is_closed_is_finished_here(model, profile, start, frames, policy):
     with start(frame_s=0.05) as cloud:
-        device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy=policy)
+        device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy=policy)
+        outcomes = [device.infer(frames[0])]
         closing = threading.Timer(0.1, device.close)
         closing.start()
-        outcomes = list(until_closed(device, frames[0]))
+        outcomes += until_closed(device, frames[0])
         closing.join()
-    assert outcomes
     assert all(outcome.answer.classes for outcome in outcomes)
     assert all(outcome.fallback is None or outcome.fallback.startswith("Unreachable") for outcome in outcomes)
 
@@ -68,13 +69,13 @@ def test_a_frame_that_runs_while_its_device_is_closed_is_finished_here(model, pr
 def test_a_closed_connection_says_so(model, start):
     with start() as cloud:
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7))
-        transport.infer(image_request(model), 5.0)
+        transport.infer(image_request(model), PATIENCE_S)
         transport.close()
-        for call in (lambda: transport.infer(image_request(model), 5.0), lambda: transport.hello(5.0)):
+        for call in (lambda: transport.infer(image_request(model), PATIENCE_S), lambda: transport.hello(PATIENCE_S)):
             with pytest.raises(Unreachable, match="is closed"):
                 call()
-        assert not transport.measure_link(1_000, 1.0).delivered
-        assert not transport.probe(1_000, 1.0).result(1.0).transfer.delivered
+        assert not transport.measure_link(1_000, PATIENCE_S).delivered
+        assert not transport.probe(1_000, PATIENCE_S).result(PATIENCE_S).transfer.delivered
 
 
 def open_files():
@@ -118,7 +119,7 @@ def in_fork(work):
     process = context.Process(target=child, args=(theirs,))
     process.start()
     try:
-        assert ours.poll(20), "the forked process hangs"
+        assert ours.poll(PATIENCE_S), "the forked process hangs"
         return ours.recv()
     finally:
         process.kill()
@@ -129,22 +130,22 @@ def in_fork(work):
 def test_a_forked_process_is_told_to_connect_itself(model, profile, start, frames):
     with start() as cloud:
         address = f"127.0.0.1:{cloud.port}"
-        with connect(model, address, profile, sla_s=1.0, policy="cloud-only") as device:
+        with connect(model, address, profile, sla_s=PATIENCE_S, policy="cloud-only") as device:
             device.infer(frames[0])
             told = in_fork(lambda: device.infer(frames[0]))
             assert told == ("InputError", "the device was connected in another process: connect in this one")
             assert device.infer(frames[0]).fallback is None
         transport = GrpcTransport(address, Outputs(7))
         for call in (
-            lambda: transport.infer(image_request(model), 5.0),
-            lambda: transport.hello(5.0),
-            lambda: transport.probe(1_000, 1.0),
-            lambda: transport.measure_link(1_000, 1.0),
+            lambda: transport.infer(image_request(model), PATIENCE_S),
+            lambda: transport.hello(PATIENCE_S),
+            lambda: transport.probe(1_000, PATIENCE_S),
+            lambda: transport.measure_link(1_000, PATIENCE_S),
         ):
             told = in_fork(call)
             assert told[0] == "InputError"
             assert "connect after the fork" in told[1]
-        assert transport.infer(image_request(model), 5.0).answer.classes
+        assert transport.infer(image_request(model), PATIENCE_S).answer.classes
         transport.close()
 
 

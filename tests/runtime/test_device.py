@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from conftest import ROUGH
+from patience import PATIENCE_S
 
 from janus_vit.calibration.profiler import profile_machine
 from janus_vit.cloud.in_process import InProcess, local_service
@@ -76,9 +77,11 @@ def test_every_split_and_level_gives_the_device_only_answer(any_model, profile, 
     last, every_level = any_model.shape.blocks + 1, levels("exponential", any_model.shape)
     distinct = {plan_at(any_model, last, level).merges: level for level in every_level}  # neighbours may merge the same
     for level in distinct.values():
-        alone = Device(worker, InProcess(service), Always(plan_at(any_model, last, level)), 1.0).infer(picture)
+        alone = Device(worker, InProcess(service), Always(plan_at(any_model, last, level)), PATIENCE_S).infer(picture)
         for split in all_splits(any_model.shape.blocks):
-            outcome = Device(worker, InProcess(service), Always(plan_at(any_model, split, level)), 1.0).infer(picture)
+            outcome = Device(worker, InProcess(service), Always(plan_at(any_model, split, level)), PATIENCE_S).infer(
+                picture
+            )
             assert outcome.answer == alone.answer
             assert outcome.fallback is None
     service.close()
@@ -87,7 +90,7 @@ def test_every_split_and_level_gives_the_device_only_answer(any_model, profile, 
 @pytest.mark.parametrize("payload", ["float16", "float8", "int8", "int4", "float16+zstd", "float32+zstd"])
 def test_every_token_format_reaches_the_cloud(model, engine, service, frames, payload):
     policy = Always(plan_at(model, 3, payload=payload))
-    outcome = Device(LocalWorker(model, engine), InProcess(service), policy, 1.0).infer(frames[0])
+    outcome = Device(LocalWorker(model, engine), InProcess(service), policy, PATIENCE_S).infer(frames[0])
     assert outcome.fallback is None
     assert outcome.size_bytes > 0
 
@@ -95,7 +98,7 @@ def test_every_token_format_reaches_the_cloud(model, engine, service, frames, pa
 @pytest.mark.parametrize("payload", ["tensor", "tensor+zstd", "jpeg90", "webp75"])
 def test_every_image_format_reaches_the_cloud(model, engine, service, frames, payload):
     policy = Always(plan_at(model, 0, payload=payload))
-    outcome = Device(LocalWorker(model, engine), InProcess(service), policy, 1.0).infer(frames[0])
+    outcome = Device(LocalWorker(model, engine), InProcess(service), policy, PATIENCE_S).infer(frames[0])
     assert outcome.fallback is None
     assert outcome.measured.cloud_s > 0
 
@@ -106,9 +109,9 @@ def test_every_image_format_reaches_the_cloud(model, engine, service, frames, pa
 )
 def test_no_frame_is_lost_when_the_cloud_fails(model, engine, service, frames, split, error):
     worker = LocalWorker(model, engine)
-    alone = Device(worker, InProcess(service), Always(plan_at(model, 7)), 1.0).infer(frames[1])
+    alone = Device(worker, InProcess(service), Always(plan_at(model, 7)), PATIENCE_S).infer(frames[1])
     policy = Always(plan_at(model, split))
-    outcome = Device(worker, Broken(error), policy, 1.0).infer(frames[1])
+    outcome = Device(worker, Broken(error), policy, PATIENCE_S).infer(frames[1])
     assert outcome.answer == alone.answer
     assert outcome.fallback == f"{type(error).__name__}: {error}"
     assert not outcome.transfers[-1].delivered
@@ -133,14 +136,14 @@ def test_fallback_uses_the_rescue_schedule_only_if_the_planned_one_would_be_late
 def test_every_policy_runs_a_stream(model, engine, service, profile, frames):
     platforms = Platforms(model.shape, profile, profile, rate_mbps=50.0, rtt_s=0.005)
     for name in POLICIES:
-        device = Device(LocalWorker(model, engine), InProcess(service), make_policy(name, platforms), 2.0)
+        device = Device(LocalWorker(model, engine), InProcess(service), make_policy(name, platforms), PATIENCE_S)
         outcomes = [device.infer(frame) for frame in frames]
         assert [outcome.frame for outcome in outcomes] == [0, 1, 2, 3]
         assert all(outcome.fallback is None for outcome in outcomes)
 
 
 def test_frames_of_any_size_are_accepted_and_invalid_ones_refused(model, engine, service):
-    device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 7)), 1.0)
+    device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 7)), PATIENCE_S)
     assert device.infer(np.zeros((71, 45, 3), np.uint8)).answer.classes
     for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)):
         with pytest.raises(InputError, match="uint8"):
@@ -154,7 +157,7 @@ def test_impossible_sla_is_refused(model, engine, service, sla_s):
 
 
 def test_record_is_plain_json_with_predicted_and_measured_times(model, engine, service, frames):
-    device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 3)), 1.0)
+    device = Device(LocalWorker(model, engine), InProcess(service), Always(plan_at(model, 3)), PATIENCE_S)
     record = to_record(device.infer(frames[0]), model.labels)
     assert record["plan"]["split"] == 3
     assert record["met"] is True

@@ -6,6 +6,7 @@ from itertools import islice, pairwise
 from types import SimpleNamespace
 
 import pytest
+from patience import PATIENCE_S
 from virtual_flights import ANSWER, HERE, SENT, Air, Planned, Worker, stream
 
 from janus_vit.cloud.server import Cloud
@@ -416,7 +417,9 @@ def test_a_live_stream_answers_in_order_what_the_device_alone_answers(model, mak
     profile = dataclasses.replace(make_profile(1e-4), model=model.name)
     with (
         Cloud(model, profile, engine="eager") as cloud,
-        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=5.0, policy="cloud-only", in_flight=4) as device,
+        connect(
+            model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-only", in_flight=4
+        ) as device,
     ):
         alone = [device.infer(frame).answer.classes for frame in frames]
         delivered = []

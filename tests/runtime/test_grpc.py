@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from cloud_requests import image_request, token_request
+from patience import PATIENCE_S
 
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.server import Cloud
@@ -43,8 +44,8 @@ def transport(model, address):
 
 
 def test_stream_over_loopback_answers_as_the_device_alone(model, engine, address, profile, frames):
-    device = connect(model, address, profile, sla_s=1.0, policy="cloud-only")
-    alone = connect(model, address, profile, sla_s=1.0, policy="device-only")
+    device = connect(model, address, profile, sla_s=PATIENCE_S, policy="cloud-only")
+    alone = connect(model, address, profile, sla_s=PATIENCE_S, policy="device-only")
     try:
         for frame in frames:
             there, here = device.infer(frame), alone.infer(frame)
@@ -62,7 +63,7 @@ def test_stream_over_loopback_answers_as_the_device_alone(model, engine, address
 def test_a_call_that_ends_well_without_a_reply_counts_as_unreachable(model, transport, monkeypatch):
     monkeypatch.setattr(transport, "_infer", lambda *_, **__: None)  # gRPC, if bytes were changed on the way
     with pytest.raises(Unreachable, match="without a reply"):
-        transport.infer(image_request(model), 1.0)
+        transport.infer(image_request(model), PATIENCE_S)
 
 
 def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model, profile, frames):
@@ -70,8 +71,8 @@ def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model
     with Cloud(any_model, profile) as cloud:
         address = f"127.0.0.1:{cloud.port}"
         with (
-            connect(any_model, address, profile, sla_s=1.0, policy="cloud-only") as device,
-            connect(any_model, address, profile, sla_s=1.0, policy="device-only") as alone,
+            connect(any_model, address, profile, sla_s=PATIENCE_S, policy="cloud-only") as device,
+            connect(any_model, address, profile, sla_s=PATIENCE_S, policy="device-only") as alone,
         ):
             there, here = device.infer(picture), alone.infer(picture)
     assert there.fallback is None
@@ -83,7 +84,7 @@ def test_every_kind_of_model_answers_over_loopback_as_the_device_alone(any_model
 
 def test_several_devices_share_one_cloud(model, address, profile, frames):
     def stream(index):
-        device = connect(model, address, profile, sla_s=5.0, policy="cloud-jpeg", name=f"device {index}")
+        device = connect(model, address, profile, sla_s=PATIENCE_S, policy="cloud-jpeg", name=f"device {index}")
         try:
             return [device.infer(frame).fallback for frame in frames * 3]
         finally:
@@ -95,7 +96,7 @@ def test_several_devices_share_one_cloud(model, address, profile, frames):
 
 def test_no_frame_is_lost_when_the_cloud_stops_midway(model, profile, frames):
     cloud = Cloud(model, profile, engine="eager")
-    device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy="cloud-only")
+    device = connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-only")
     assert device.infer(frames[0]).fallback is None
     cloud.close()
     stopped = [device.infer(frame) for frame in frames]
@@ -152,7 +153,7 @@ BAD_REQUESTS = {
     "time": (token_request, {"time_left_s": float("nan")}, "INVALID_ARGUMENT"),
     "no time": (token_request, {"time_left_s": 0.0}, "INVALID_ARGUMENT"),
     "device that cannot be printed": (token_request, {"device": "a\x1b[2J"}, "INVALID_ARGUMENT"),
-    "in time later than needed": (token_request, {"in_time_s": 6.0}, "INVALID_ARGUMENT"),
+    "in time later than needed": (token_request, {"in_time_s": PATIENCE_S + 1}, "INVALID_ARGUMENT"),
     "device": (token_request, {"device": "x" * 65}, "INVALID_ARGUMENT"),
     "body cut": (token_request, {"body": b"123"}, "INVALID_ARGUMENT"),
     "no body": (image_request, {"body": b""}, "INVALID_ARGUMENT"),
@@ -166,15 +167,15 @@ BAD_REQUESTS = {
 def test_bad_request_gets_a_status_and_the_stream_continues(model, transport, case):
     make, changes, status = BAD_REQUESTS[case]
     with pytest.raises(Rejected) as refused:
-        transport.infer(make(model, **changes), 5.0)
+        transport.infer(make(model, **changes), PATIENCE_S)
     assert refused.value.__cause__.code().name == status
-    assert transport.infer(make(model), 5.0).answer.classes
+    assert transport.infer(make(model), PATIENCE_S).answer.classes
 
 
 def raw(address, method, message):
     with grpc.insecure_channel(address, [("grpc.max_send_message_length", -1)]) as channel:
         call = channel.stream_unary(method)
-        return call(iter([message] if message is not None else []), timeout=5.0)
+        return call(iter([message] if message is not None else []), timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_garbage_and_oversized_messages_get_a_status(model, address, transport, 
         with pytest.raises(grpc.RpcError) as refused:
             raw(address, method, message)
         assert refused.value.code().name == status
-    assert transport.infer(image_request(model), 5.0).answer.classes
+    assert transport.infer(image_request(model), PATIENCE_S).answer.classes
 
 
 def test_server_survives_random_damage(model, address, transport):
@@ -209,15 +210,15 @@ def test_server_survives_random_damage(model, address, transport):
                 for position in rng.integers(0, len(damaged), 3):
                     damaged[position] = int(rng.integers(0, 256))
                 try:
-                    call(iter([bytes(damaged[: int(rng.integers(1, len(damaged) + 1))])]), timeout=5.0)
+                    call(iter([bytes(damaged[: int(rng.integers(1, len(damaged) + 1))])]), timeout=PATIENCE_S)
                 except grpc.RpcError as error:
                     statuses.add(error.code().name)
     assert statuses <= {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "DEADLINE_EXCEEDED"}
-    assert transport.infer(token_request(model), 5.0).answer.classes
+    assert transport.infer(token_request(model), PATIENCE_S).answer.classes
 
 
 def test_link_is_measured_without_a_frame(transport):
-    seen = transport.probe(100_000, 5.0).result(timeout=5.0).transfer
+    seen = transport.probe(100_000, PATIENCE_S).result(timeout=PATIENCE_S).transfer
     assert seen.delivered
     assert seen.size_bytes == 100_000
     assert seen.send_s >= 0
@@ -238,7 +239,7 @@ def test_every_transport_has_its_own_connection():
     server.start()
     transports = [GrpcTransport(address, Outputs(7)) for _ in range(2)]
     for transport in transports:
-        transport.hello(5.0)
+        transport.hello(PATIENCE_S)
     for transport in transports:
         transport.close()
     server.stop(None).wait()
@@ -247,14 +248,14 @@ def test_every_transport_has_its_own_connection():
 
 def test_a_refusal_tells_the_expected_wait_and_the_device_believes_it(model, profile, frames, monkeypatch):
     def refuse(self, job):
-        raise Overloaded("cannot answer in time", 0.4)
+        raise Overloaded("cannot answer in time", PATIENCE_S / 2)
 
     with (
         Cloud(model, profile, engine="eager") as cloud,
-        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=1.0, policy="cloud-only") as device,
+        connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, policy="cloud-only") as device,
     ):
         monkeypatch.setattr(EngineLoop, "check", refuse)
         outcome = device.infer(frames[0])
         assert outcome.fallback.startswith("Overloaded")
         assert outcome.answer.classes
-        assert 0 < device.infer(frames[1]).predicted.queue_s <= 0.4
+        assert 0 < device.infer(frames[1]).predicted.queue_s <= PATIENCE_S / 2

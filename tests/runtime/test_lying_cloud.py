@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from cloud_requests import image_request
+from patience import PATIENCE_S
 
 from janus_vit.errors import InputError, JanusError, TooMany, WireError
 from janus_vit.records.summary import Tally
@@ -71,7 +72,7 @@ def cloud(model, profile):
 
 @pytest.fixture
 def device(model, cloud, profile):
-    with connect(model, cloud.address, profile, sla_s=1.0, policy="cloud-only", name="device") as device:
+    with connect(model, cloud.address, profile, sla_s=PATIENCE_S, policy="cloud-only", name="device") as device:
         yield device
 
 
@@ -123,10 +124,10 @@ def test_a_reply_of_megabytes_is_not_even_parsed(cloud, device, frames):
 def test_a_probe_that_took_longer_than_its_call_says_nothing_about_the_link(cloud, receive_s):
     cloud.probe = pb.ProbeReply(receive_s=receive_s)
     transport = GrpcTransport(cloud.address, Outputs(7))
-    transfer = transport.measure_link(1_000, 5.0)
+    transfer = transport.measure_link(1_000, PATIENCE_S)
     transport.close()
     assert not transfer.delivered
-    assert 0 <= transfer.send_s < 5.0
+    assert 0 <= transfer.send_s < PATIENCE_S
 
 
 def test_an_embedding_that_is_no_direction_is_refused(model, cloud):
@@ -134,7 +135,7 @@ def test_an_embedding_that_is_no_direction_is_refused(model, cloud):
     for vector in ([0.0] * 4, [1.0] * 4):
         cloud.reply = pb.InferReply(vector=vector)
         with pytest.raises(WireError, match="field vector has length"):
-            transport.infer(image_request(model), 5.0)
+            transport.infer(image_request(model), PATIENCE_S)
     transport.close()
 
 
@@ -249,7 +250,7 @@ def test_an_older_cloud_repeats_no_number_but_one_that_has_done_so_must_go_on(cl
 def test_a_reply_to_another_probe_says_nothing_about_the_link(cloud):
     transport = GrpcTransport(cloud.address, Outputs(7))
     cloud.number = lambda number: 5
-    probed = transport.probe(1_000, 5.0).result()
+    probed = transport.probe(1_000, PATIENCE_S).result()
     transport.close()
     assert not probed.transfer.delivered
     assert probed.load is None
@@ -259,7 +260,7 @@ def test_a_reply_to_another_probe_says_nothing_about_the_link(cloud):
 def test_an_absurd_load_is_counted_and_told_once(model, cloud, profile, frames):
     told, tally = [], Tally()
     cloud.reply = pb.InferReply(**HONEST, expected_queue_s=1e9, price=pb.Price(answers_per_s=1e300))
-    with connect(model, cloud.address, profile, sla_s=1.0, policy="cloud-only", notify=told.append) as device:
+    with connect(model, cloud.address, profile, sla_s=PATIENCE_S, policy="cloud-only", notify=told.append) as device:
         for frame in frames:
             tally.add(device.infer(frame))
     assert tally.summary().impossible >= 2 * len(

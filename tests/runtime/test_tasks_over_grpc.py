@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import small_model
+from patience import PATIENCE_S
 
 from janus_vit.cloud.server import Cloud
 from janus_vit.runtime.connect import connect
@@ -35,8 +36,8 @@ def test_device_takes_the_answer_of_the_cloud(task, outputs, shift, make_profile
     with Cloud(model, profile, engine="eager") as cloud:
         address = f"127.0.0.1:{cloud.port}"
         with (
-            connect(model, address, profile, sla_s=1.0, policy="cloud-only") as device,
-            connect(model, address, profile, sla_s=1.0, policy="device-only") as alone,
+            connect(model, address, profile, sla_s=PATIENCE_S, policy="cloud-only") as device,
+            connect(model, address, profile, sla_s=PATIENCE_S, policy="device-only") as alone,
         ):
             there, here = device.infer(frames[0]), alone.infer(frames[0])
     assert there.fallback is None

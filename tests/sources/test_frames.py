@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from PIL import Image
 
 from janus_vit.errors import InputError
@@ -172,14 +173,14 @@ def test_slow_consumer_of_a_camera_sees_the_newest_frame():
 
     def camera():
         yield 0
-        taken.wait(5)
+        taken.wait(PATIENCE_S)
         yield from range(1, 5)
         arrived.set()
 
     frames = newest(camera())
     assert next(frames) == 0
     taken.set()
-    arrived.wait(5)
+    arrived.wait(PATIENCE_S)
     assert list(frames) == [4]
 
 

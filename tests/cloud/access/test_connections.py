@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.access.connections import ConnectionGuard, Sockets, allow_many_files, plain_address
@@ -119,7 +120,7 @@ def test_sockets_of_a_port_are_listed_and_cut():
             sockets.cut(("127.0.0.1", 1), listed[client.getsockname()])  # its file is another connection now
             client.sendall(b"still open")
             sockets.cut(client.getsockname(), listed[client.getsockname()])
-            client.settimeout(5.0)
+            client.settimeout(PATIENCE_S)
             assert client.recv(1) == b""
 
 
@@ -127,7 +128,7 @@ def is_cut_when_doomed(client, roster, guard):
     while not roster.strike(client.getsockname(), "flood", guard._now()):
         pass
     guard.wake()
-    client.settimeout(5.0)
+    client.settimeout(PATIENCE_S)
     return client.recv(1) == b""
 
 
@@ -157,7 +158,7 @@ def test_a_guard_goes_on_when_no_file_is_left_for_a_moment(monkeypatch):
         accepted, _ = server.accept()
         with accepted:
             guard.wake()
-            assert failed.wait(5.0)
+            assert failed.wait(PATIENCE_S)
             assert is_cut_when_doomed(client, roster, guard)
         guard.close()
 

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from cloud_requests import image_request, token_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from patience import PATIENCE_S
 
 from janus_vit.cloud.access import limits, memory, roster
 from janus_vit.cloud.access.door import Door
@@ -31,7 +32,6 @@ HONEST, INSIDER = new_token(), new_token()
 
 @pytest.fixture
 def cloud(model, make_profile, tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "_SLACK_S", 0.2)
     monkeypatch.setattr(roster, "_STRIKES", 20.0)
     monkeypatch.setattr(roster, "_HELD_S", 0.1)
     tokens = tmp_path / "tokens.txt"
@@ -80,15 +80,16 @@ def code_of(call):
     return call.exception().code().name
 
 
-def test_idle_streams_of_one_client_leave_room_for_others_and_end_soon(model, cloud, honest):
+def test_idle_streams_of_one_client_leave_room_for_others_and_end_soon(model, cloud, honest, monkeypatch):
+    monkeypatch.setattr(limits, "_SLACK_S", 1.0)
     channels = [channel_to(cloud) for _ in range(4)]
     method = [channel.stream_unary(INFER) for channel in channels]
-    idle = [method[i % 4].future(never(), timeout=30.0, metadata=metadata(INSIDER)) for i in range(24)]
-    assert honest.infer(image_request(model), 5.0).answer.classes
+    idle = [method[i % 4].future(never(), timeout=PATIENCE_S, metadata=metadata(INSIDER)) for i in range(24)]
+    assert honest.infer(image_request(model), PATIENCE_S).answer.classes
     codes = [code_of(call) for call in idle]
     assert set(codes) == {"RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"}  # refused at once, or cut after their time
     assert codes.count("INVALID_ARGUMENT") <= 12
-    assert honest.infer(image_request(model), 5.0).answer.classes
+    assert honest.infer(image_request(model), PATIENCE_S).answer.classes
     for channel in channels:
         channel.close()
 
@@ -98,38 +99,38 @@ def test_a_message_may_be_no_larger_than_its_call_announced(model, cloud, honest
     with channel_to(cloud) as channel:
         for announced, says in (("10", "announced 10"), ("-1", "expected a number"), ("999999999", "expected at most")):
             call = channel.stream_unary(INFER).future(
-                iter([message]), timeout=5.0, metadata=metadata(INSIDER, **{MESSAGE_BYTES: announced})
+                iter([message]), timeout=PATIENCE_S, metadata=metadata(INSIDER, **{MESSAGE_BYTES: announced})
             )
             assert code_of(call) == "INVALID_ARGUMENT"
             assert says in call.exception().details()
-        call = channel.stream_unary(INFER).future(iter([message]), timeout=5.0, metadata=metadata(INSIDER))
+        call = channel.stream_unary(INFER).future(iter([message]), timeout=PATIENCE_S, metadata=metadata(INSIDER))
         assert call.exception() is None  # an older device announces nothing
 
 
 def test_a_flood_without_a_token_is_cut_off_and_a_connected_device_of_the_same_address_notices_nothing(
     model, cloud, honest, monkeypatch
 ):
-    monkeypatch.setattr(roster, "_FADES_S", 10.0)  # strikes fade with the time
-    assert honest.infer(image_request(model), 5.0).answer.classes
+    monkeypatch.setattr(roster, "_FADES_S", 1e3)  # strikes fade with the time
+    assert honest.infer(image_request(model), PATIENCE_S).answer.classes
     codes = []
     for _ in range(3):
         with channel_to(cloud) as channel:
-            calls = [channel.stream_unary(PROBE).future(iter([b""]), timeout=5.0) for _ in range(60)]
+            calls = [channel.stream_unary(PROBE).future(iter([b""]), timeout=PATIENCE_S) for _ in range(60)]
             codes += [code_of(call) for call in calls]
     assert "UNAUTHENTICATED" in codes
     assert "UNAVAILABLE" in codes  # its connections were cut
-    assert honest.infer(image_request(model), 5.0).answer.classes
+    assert honest.infer(image_request(model), PATIENCE_S).answer.classes
 
 
 def test_a_flood_of_one_device_is_refused_whatever_names_it_claims(model, cloud, honest):
     with channel_to(cloud) as channel:
         messages = [serialise_request(image_request(model, device=f"name {number}")) for number in range(60)]
         flood = [
-            channel.stream_unary(INFER).future(iter([each]), timeout=5.0, metadata=metadata(INSIDER))
+            channel.stream_unary(INFER).future(iter([each]), timeout=PATIENCE_S, metadata=metadata(INSIDER))
             for each in messages
         ]
         for _ in range(5):
-            assert honest.infer(image_request(model, device="honest"), 5.0).answer.classes
+            assert honest.infer(image_request(model, device="honest"), PATIENCE_S).answer.classes
         for call in flood:
             call.exception()
 
@@ -138,7 +139,7 @@ def test_a_stranger_that_sends_nothing_is_cut(request, monkeypatch):
     monkeypatch.setattr(memory, "ConnectionLimits", partial(memory.ConnectionLimits, stranger_s=0.3))
     cloud = request.getfixturevalue("cloud")
     with socket.create_connection(("127.0.0.1", cloud.port)) as silent:
-        silent.settimeout(10.0)
+        silent.settimeout(PATIENCE_S)
         while silent.recv(4_096):  # settings of HTTP/2 come first
             pass
 
@@ -147,14 +148,14 @@ def test_health_checks_need_no_token_and_watching_does(cloud):
     with channel_to(cloud) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         serving = health_pb2.HealthCheckResponse.SERVING
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=5.0).status == serving
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S).status == serving
         with pytest.raises(grpc.RpcError) as refused:
-            health.Check(health_pb2.HealthCheckRequest(service="none"), timeout=5.0)
+            health.Check(health_pb2.HealthCheckRequest(service="none"), timeout=PATIENCE_S)
         assert refused.value.code().name == "NOT_FOUND"
         with pytest.raises(grpc.RpcError) as refused:
-            next(health.Watch(health_pb2.HealthCheckRequest(), timeout=5.0))
+            next(health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S))
         assert refused.value.code().name == "UNAUTHENTICATED"
-        watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=5.0, metadata=metadata(HONEST))
+        watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S, metadata=metadata(HONEST))
         assert next(watched).status == serving
 
 
@@ -177,16 +178,16 @@ def test_health_checks_of_strangers_take_no_calls_and_no_memory_from_devices():
 
 def test_a_method_that_does_not_exist_is_refused(cloud):
     with channel_to(cloud) as channel:
-        call = channel.unary_unary("/janus.v1.Janus/Shell").future(b"", timeout=5.0, metadata=metadata(HONEST))
+        call = channel.unary_unary("/janus.v1.Janus/Shell").future(b"", timeout=PATIENCE_S, metadata=metadata(HONEST))
         assert code_of(call) == "INVALID_ARGUMENT"
 
 
 def test_a_message_that_is_too_large_once_it_is_decompressed_is_refused_and_writes_no_traceback(cloud, honest, caplog):
     with grpc.insecure_channel(f"127.0.0.1:{cloud.port}", OWN, compression=grpc.Compression.Gzip) as channel:
         checks = channel.stream_unary("/grpc.health.v1.Health/Check")
-        calls = [checks.future(iter([bytes(3_000_000)]), timeout=5.0) for _ in range(4)]
+        calls = [checks.future(iter([bytes(3_000_000)]), timeout=PATIENCE_S) for _ in range(4)]
         assert {code_of(call) for call in calls} == {"RESOURCE_EXHAUSTED"}
-    assert honest.hello(5.0).model == "small"
+    assert honest.hello(PATIENCE_S).model == "small"
     cloud.close()
     assert caplog.messages == []
 
@@ -210,7 +211,7 @@ def opened_call(connection, path, flags):
     headers = b"".join(
         b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields.items()
     )
-    connection.settimeout(10.0)
+    connection.settimeout(PATIENCE_S)
     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + packet(4, 0, 0, b"") + packet(1, flags, 1, headers))
 
 
@@ -222,7 +223,8 @@ def read_until(connection, words):
         received += data
 
 
-def test_a_half_sent_greeting_ends_soon(cloud):
+def test_a_half_sent_greeting_ends_soon(cloud, monkeypatch):
+    monkeypatch.setattr(limits, "_SLACK_S", 0.2)
     with socket.create_connection(("127.0.0.1", cloud.port)) as half:
         opened_call(half, HELLO.encode(), flags=4)
         half.sendall(packet(0, 0, 1, b"\0" + struct.pack(">I", 100) + bytes(50)))
@@ -234,4 +236,4 @@ def test_a_method_whose_name_is_no_text_is_refused_and_the_cloud_goes_on(model, 
     with socket.create_connection(("127.0.0.1", cloud.port)) as odd:
         opened_call(odd, path, flags=5)
         read_until(odd, b"this method does not exist")
-    assert honest.infer(image_request(model), 5.0).answer.classes
+    assert honest.infer(image_request(model), PATIENCE_S).answer.classes

@@ -10,6 +10,7 @@ import pytest
 from certificates import Authority
 from cloud_requests import image_request
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from patience import PATIENCE_S
 
 from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.access.tokens import hash_line, new_token
@@ -54,7 +55,7 @@ def asks(cloud, authority=None, pair=None, token=None, host="127.0.0.1"):
         credentials = grpc.ssl_channel_credentials(authority.pem, key, chain)
     transport = GrpcTransport(f"{host}:{cloud.port}", Outputs(7), credentials, token)
     try:
-        return transport.hello(2.0).model
+        return transport.hello(PATIENCE_S).model
     finally:
         transport.close()
 
@@ -136,7 +137,7 @@ def test_a_device_is_known_by_its_certificate_whatever_name_it_claims(model, ser
     chain, key = (path.read_bytes() for path in authority.pair(tmp_path, "robot-1"))
     credentials = grpc.ssl_channel_credentials(authority.pem, key, chain)
     transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), credentials)
-    transport.infer(image_request(model, device="robot-9"), 5.0)
+    transport.infer(image_request(model, device="robot-9"), PATIENCE_S)
     transport.close()
     assert devices_of(cloud) == {"robot-1"}
 
@@ -146,8 +147,8 @@ def test_a_device_is_known_by_its_token_whatever_name_it_claims(model, serve, tm
     tokens.write_text(hash_line("robot-1", token) + "\n")
     cloud = serve(Access(tokens=tokens))
     transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), token=token)
-    transport.infer(image_request(model, device="robot-9"), 5.0)
-    assert transport.probe(1_000, 2.0).result().transfer.delivered
+    transport.infer(image_request(model, device="robot-9"), PATIENCE_S)
+    assert transport.probe(1_000, PATIENCE_S).result().transfer.delivered
     transport.close()
     assert devices_of(cloud) == {"robot-1"}
 
@@ -161,10 +162,10 @@ def test_every_call_needs_a_token_and_no_secret_is_logged(model, serve, tmp_path
     for bad in (None, wrong):
         transport = GrpcTransport(f"127.0.0.1:{cloud.port}", Outputs(7), token=bad)
         with pytest.raises(Unauthenticated, match="does not know this device"):
-            transport.hello(2.0)
+            transport.hello(PATIENCE_S)
         with pytest.raises(Unauthenticated, match="does not know this device"):
-            transport.infer(image_request(model), 2.0)
-        assert not transport.probe(1_000, 2.0).result().transfer.delivered
+            transport.infer(image_request(model), PATIENCE_S)
+        assert not transport.probe(1_000, PATIENCE_S).result().transfer.delivered
         transport.close()
     with pytest.raises(InputError, match="does not know this device: the call has no token that this cloud knows"):
         connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), token=wrong)
@@ -202,7 +203,7 @@ def test_a_device_whose_token_is_revoked_says_so_once_and_sends_no_more_frames(
     token, tokens, told = new_token(), tmp_path / "tokens.txt", []
     tokens.write_text(hash_line("robot-1", token) + "\n")
     cloud = serve(Access(tokens=tokens))
-    options = {"policy": "cloud-jpeg", "sla_s": 5.0, "token": token, "notify": told.append}
+    options = {"policy": "cloud-jpeg", "sla_s": PATIENCE_S, "token": token, "notify": told.append}
     with connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), **options) as device:
         assert device.infer(frames[0]).fallback is None
         tokens.write_text(hash_line("robot-2", new_token()) + "\n")
@@ -223,15 +224,15 @@ def test_a_device_whose_token_is_revoked_is_told_also_by_a_probe_and_by_a_refusa
     address, outputs = f"127.0.0.1:{cloud.port}", Outputs(7)
     transport = GrpcTransport(address, outputs, token=token, on_unknown=lambda error: told.append(str(error)))
     with closing(transport):
-        transport.hello(2.0)
+        transport.hello(PATIENCE_S)
         tokens.write_text(hash_line("robot-2", new_token()) + "\n")
-        assert not transport.probe(1_000, 2.0).result().transfer.delivered
-        call = transport.start(image_request(model), 5.0)
-        transport.wait([call], 5.0)
+        assert not transport.probe(1_000, PATIENCE_S).result().transfer.delivered
+        call = transport.start(image_request(model), PATIENCE_S)
+        transport.wait([call], PATIENCE_S)
         with pytest.raises(Unauthenticated):
             call.reply()
         with pytest.raises(Unauthenticated):  # told by the handshake, which asks on purpose
-            transport.hello(2.0)
+            transport.hello(PATIENCE_S)
     assert len(told) == 2
     assert all(f"{address} does not know this device" in each for each in told)
 
