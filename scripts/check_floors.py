@@ -41,6 +41,7 @@ FLOORS = (  # from the ground up; a room may import what stands before it
     "sources",
     "runtime",
     "runtime/flights",
+    "runtime/search",
     "cloud",
     "cloud/access",
     "cloud/processes",

@@ -2,20 +2,32 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import repeat
 from random import Random
 from threading import Event
 
+import grpc
 import pytest
 from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.server import Cloud
-from janus_vit.errors import InputError, ModelMismatch, Unauthenticated, WireError
+from janus_vit.errors import InputError, ModelMismatch, Unauthenticated, Unreachable, WireError
 from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Situation
 from janus_vit.planning.policies.presets import POLICIES, make_lone_policy
-from janus_vit.runtime.absent_cloud import THREAD_NAME, CloudSearch, SearchedPolicy, SearchedTransport, jittered_pauses
 from janus_vit.runtime.connect import connect
+from janus_vit.runtime.grpc_client import GrpcTransport
+from janus_vit.runtime.search.absent_cloud import (
+    THREAD_NAME,
+    CloudSearch,
+    SearchedPolicy,
+    SearchedTransport,
+    jittered_pauses,
+)
+from janus_vit.runtime.search.connection import Returns
+from janus_vit.wire.answer_check import Outputs
 
 ALONE, JOINED = "alone", "joined"
 UNKNOWN = Unauthenticated("cloud:1 does not know this device: no token")
@@ -190,6 +202,87 @@ def test_closing_ends_the_search(notes):
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
     assert transport.closed
+
+
+class Spread:
+    """A random number generator that spreads nothing, and remembers over how many seconds it should."""
+
+    asked = 0
+
+    def uniform(self, least, most):
+        self.asked += 1
+        self.range_s = least, most
+        return least
+
+
+@contextmanager
+def connected_again(on_return):
+    """A connection that returns as soon as somebody watches it."""
+    on_return()
+    yield
+
+
+def test_the_next_attempt_follows_within_a_second_when_the_connection_returns(notes):
+    spread = Spread()
+    search = CloudSearch(ALONE, Joining(InputError("none")), "cloud:1", notes, repeat(3600.0), connected_again, spread)
+    search.begin(required=False)
+    notes.wait()
+    if len(notes) < 2:
+        notes.wait()
+    assert search.policy == JOINED
+    assert spread.range_s == (0.0, 1.0), "many devices see the same cloud return at the same moment"
+
+
+@pytest.mark.parametrize(("failure", "cut"), [(InputError("broken off"), 3), (UNKNOWN, 0)])
+def test_connections_that_come_and_go_cut_every_second_pause_at_most(notes, failure, cut):
+    """Here the connection changes with every attempt; a cloud that answers, although with a refusal, is there."""
+    watching, made, ended, spread = [], [], Event(), Spread()
+
+    @contextmanager
+    def flickering(on_change):
+        watching.append(on_change)
+        yield
+
+    def fail():
+        made.append(failure)
+        watching[0]()
+        raise failure
+
+    def pauses():
+        yield from [0.0] * 6
+        ended.set()
+        yield 3600.0
+
+    search = CloudSearch(ALONE, fail, "cloud:1", notes, pauses(), flickering, spread)
+    search.doubt()
+    assert ended.wait(PATIENCE_S)
+    search.close()
+    assert (len(made), spread.asked) == (6, cut)
+
+
+def serve_at(port):
+    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
+    assert server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    return server
+
+
+def test_grpc_notices_a_server_that_starts_and_one_that_is_started_again(model):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    transport, changed = GrpcTransport(f"127.0.0.1:{port}", Outputs(7)), Event()
+    with Returns(transport.channel).watched(changed.set):
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                transport.hello(5.0)  # gRPC tries to connect from now on
+            changed.clear()
+            server = serve_at(port)
+            assert changed.wait(PATIENCE_S), "it serves"
+            changed.clear()
+            server.stop(0).wait()
+            assert changed.wait(PATIENCE_S), "it is gone"
+    transport.close()
 
 
 def test_pauses_grow_to_half_a_minute_and_differ_between_devices():

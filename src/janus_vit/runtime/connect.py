@@ -19,12 +19,13 @@ from janus_vit.planning.platforms import Platforms
 from janus_vit.planning.policies.base import Policy
 from janus_vit.planning.policies.doubting import DoubtingPolicy
 from janus_vit.planning.policies.presets import make_lone_policy, make_policy
-from janus_vit.runtime.absent_cloud import CloudSearch, SearchedPolicy, SearchedTransport
 from janus_vit.runtime.config import DeviceConfig
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.grpc_client import GrpcTransport, Metadata
 from janus_vit.runtime.handshake import check_profile, shake_hands
 from janus_vit.runtime.local_worker import LocalWorker
+from janus_vit.runtime.search.absent_cloud import CloudSearch, SearchedPolicy, SearchedTransport
+from janus_vit.runtime.search.connection import Returns
 from janus_vit.runtime.stream_counters import StreamCounters
 from janus_vit.runtime.worker import warm_up
 from janus_vit.tracing.frames import FrameTracer
@@ -90,7 +91,10 @@ def connect(
         platforms = shake_hands(model, transport, address, profile=profile, config=settings)
         return make_policy(settings.policy, replace(platforms, accuracy=accuracy), settings.late_target)
 
-    search = CloudSearch(make_lone_policy(settings.policy, alone, settings.late_target), join, address, notify)
+    returns = Returns(transport.channel)
+    search = CloudSearch(
+        make_lone_policy(settings.policy, alone, settings.late_target), join, address, notify, watch=returns.watched
+    )
     try:
         search.begin(required=settings.require_cloud)
         warm_up(worker, model.shape)

@@ -62,6 +62,7 @@ class GrpcTransport:
         on_unknown: called when the cloud refuses one of them, because it does not know this device; also in a thread.
 
     Attributes:
+        channel: of gRPC.
         sent_s: when the last frame was sent, at first when the transport was made.
 
     Raises:
@@ -88,12 +89,12 @@ class GrpcTransport:
         sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", largest_bytes)]
         options = [*CONNECTION, *_RECONNECT, *_OWN_CONNECTION, *sizes]
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, [*options, *_NO_PROXY])
+            self.channel = grpc.insecure_channel(address, [*options, *_NO_PROXY])
         else:
-            self._channel = grpc.secure_channel(address, credentials, options)
-        self._hello = self._channel.unary_unary(HELLO)
-        self._infer = self._channel.stream_unary(INFER)
-        self._probe = self._channel.stream_unary(PROBE)
+            self.channel = grpc.secure_channel(address, credentials, options)
+        self._hello = self.channel.unary_unary(HELLO)
+        self._infer = self.channel.stream_unary(INFER)
+        self._probe = self.channel.stream_unary(PROBE)
         self._ended = Condition()  # notified when a call of `start` ends
         self._repeats_numbers = False  # whether the cloud has done so: older ones do not
         self.sent_s = time.perf_counter()
@@ -150,7 +151,7 @@ class GrpcTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._channel.close()
+        self.channel.close()
         self._background.shutdown(cancel_futures=True)
 
     def _probe_now(self, size_bytes: int, timeout_s: float) -> Probed:

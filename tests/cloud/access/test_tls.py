@@ -199,7 +199,7 @@ def test_a_device_whose_token_is_revoked_says_so_once_and_sends_no_more_frames(
     model, serve, tmp_path, monkeypatch, make_profile, frames
 ):
     monkeypatch.setattr("janus_vit.cloud.access.watched._EVERY_S", 0.0)
-    monkeypatch.setattr("janus_vit.runtime.absent_cloud._FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr("janus_vit.runtime.search.absent_cloud._FIRST_PAUSE_S", 3600.0)
     token, tokens, told = new_token(), tmp_path / "tokens.txt", []
     tokens.write_text(hash_line("robot-1", token) + "\n")
     cloud = serve(Access(tokens=tokens))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from threading import Event, Lock, Thread
+from typing import TypeAlias
 
 from janus_vit.errors import InputError, JanusError, ModelMismatch, OtherModel, Unauthenticated
 from janus_vit.planning.outcome import Outcome
@@ -22,6 +24,8 @@ from janus_vit.wire.messages import Greeting, Reply, Request
 _OTHER_MODEL = f"{OtherModel.__name__}: "
 THREAD_NAME = "janus-search"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_SPREAD_S = 1.0  # in which devices shake hands whose connections return at the same moment
+Watch: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
 
 def jittered_pauses(random: Random) -> Iterator[float]:
@@ -46,6 +50,9 @@ class CloudSearch:
         address: of the cloud, for messages.
         notify: called with one sentence each time something changes, also in a thread.
         pauses: seconds before each attempt; default: `jittered_pauses`.
+        watch: calls back when the connection to the cloud has changed, until its block ends: see `Returns.watched`.
+            The next attempt then follows within a second. Default: nothing ends a pause.
+        random: spreads these attempts.
     """
 
     def __init__(
@@ -55,12 +62,17 @@ class CloudSearch:
         address: str,
         notify: Callable[[str], None],
         pauses: Iterator[float] | None = None,
+        watch: Watch = lambda on_change: nullcontext(),
+        random: Random | None = None,
     ) -> None:
         self._alone = alone
         self._join = join
         self._address = address
         self._notify = notify
-        self._pauses = pauses or jittered_pauses(Random())
+        self._random = random or Random()
+        self._pauses = pauses or jittered_pauses(self._random)
+        self._watch = watch
+        self._changed = Event()  # the connection, or the search has ended
         self._policy = alone
         self._changing = Lock()
         self._is_searching = False
@@ -103,6 +115,7 @@ class CloudSearch:
     def close(self) -> None:
         """End the search."""
         self._ended.set()
+        self._changed.set()
 
     def _require(self) -> None:
         try:
@@ -118,8 +131,28 @@ class CloudSearch:
                 Thread(target=self._attempt_until_settled, name=THREAD_NAME, daemon=True).start()
 
     def _attempt_until_settled(self) -> None:
-        while not self._ended.wait(next(self._pauses)) and self._attempt() is not None:
-            pass
+        was_cut = False
+        with self._watch(self._changed.set):
+            while not self._ended.is_set():
+                was_cut = self._pause(next(self._pauses), is_whole=was_cut)
+                if self._ended.is_set() or self._attempt() is None:
+                    return
+
+    def _pause(self, pause_s: float, is_whole: bool) -> bool:
+        """Wait so long, or less if the connection changes. Return whether it was less.
+
+        Args:
+            pause_s: time to wait.
+            is_whole: True waits all of it, so that a connection which comes and goes doubles the attempts at most.
+        """
+        if is_whole:
+            self._ended.wait(pause_s)
+            return False
+        if not self._changed.wait(pause_s):
+            return False
+        self._changed.clear()
+        self._ended.wait(self._random.uniform(0.0, _SPREAD_S))
+        return True
 
     def _attempt(self) -> JanusError | None:
         """Return why the cloud cannot be used now; None if it is used or refused."""
@@ -128,6 +161,7 @@ class CloudSearch:
         except ModelMismatch as error:
             self._refuse(error)
         except Unauthenticated as error:
+            self._changed.clear()  # it has answered on this connection
             self._tell(error)
             return error
         except JanusError as error:

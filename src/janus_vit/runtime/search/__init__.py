@@ -1,0 +1,1 @@
+"""Looking for a cloud that is absent: when to try again, and what the device does meanwhile."""
