@@ -35,7 +35,7 @@ def main() -> None:
     feed, fleet = CloudFeed(events, CloudMetrics().registry, SUBTITLE), SyntheticFleet(40, events)
     for number in range(KEPT):
         fleet.step()
-        feed.update(time.time() - (KEPT - number) * PERIOD_S)
+        feed.update(time.monotonic() - (KEPT - number) * PERIOD_S)
     with LivePage(feed, "127.0.0.1:0") as page:
         for scheme in ("light", "dark"):
             size, name = (PHONE, "-phone") if arguments.phone else ((WIDE, HIGH), "")

@@ -6,7 +6,7 @@ from pathlib import Path
 import janus_vit
 
 READS_WALL_CLOCK = re.compile(r"\btime\.(time|time_ns|localtime|gmtime)\(|\.(now|today|utcnow)\((?!\))|CLOCK_REALTIME")
-SHOWN = {"calibration/profiler.py", "live_page/broadcast.py", "tracing/opentelemetry.py"}
+SHOWN = {"calibration/profiler.py", "tracing/opentelemetry.py"}
 CERTIFICATES = {"cloud/access/certificates.py"}  # at the start and when they are renewed
 
 

@@ -29,6 +29,7 @@ class LyingCloud:
         self.probe = pb.ProbeReply()
         self.refusal = None
         self.trailers = ()
+        self.compression = grpc.Compression.NoCompression
         self.number = lambda number: 0  # of the reply to a request or probe of that number
         self._server = grpc.server(ThreadPoolExecutor(2))
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler
@@ -49,6 +50,7 @@ class LyingCloud:
         if self.refusal is not None:
             context.set_trailing_metadata(self.trailers)
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.refusal)
+        context.set_compression(self.compression)
         self.reply.number = self.number(pb.InferRequest.FromString(request).number)
         return self.reply.SerializeToString()
 
@@ -118,6 +120,12 @@ def test_a_reply_of_megabytes_is_not_even_parsed(cloud, device, frames):
     outcome = device.infer(frames[0])
     assert outcome.fallback.startswith("Rejected: ")
     assert "larger than max" in outcome.fallback
+
+
+def test_a_reply_that_gRPC_compressed_is_not_unpacked(cloud, device, frames):
+    cloud.reply = pb.InferReply(classes=[3] * 2_000_000, probabilities=[0.1] * 500_000)
+    cloud.compression = grpc.Compression.Gzip
+    assert device.infer(frames[0]).fallback.startswith("WireError: not a janus.v1 InferReply message")
 
 
 @pytest.mark.parametrize("receive_s", [3600.0, 1e308, -1.0, float("nan")])

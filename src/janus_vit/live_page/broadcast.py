@@ -40,7 +40,7 @@ class Broadcast:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
-            update = self._feed.update(time.time())
+            update = self._feed.update(time.monotonic())
             self.updates += 1
             self._tiles.append(update.tiles)
             if self._viewers:

@@ -79,7 +79,7 @@ class CloudFeed:
         for stream in self._streams.values():
             stream.step()
         rows = [list(stream.values(now_s).values()) for stream in self._streams.values()]
-        return Update(now_s, self._tile_values(now_s), rows, unlisted)
+        return Update(self._tile_values(now_s), rows, unlisted)
 
     def points(self) -> dict[int, list[list[Value]]]:
         """See `Feed.points`."""

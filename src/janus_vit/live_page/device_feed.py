@@ -65,12 +65,12 @@ class DeviceFeed:
                 self._stream = Stream(0, self.title, now_s)
             self._stream.heard_s = now_s
         if self._stream is None:
-            return Update(now_s, [None] * len(_TILES), ())
+            return Update([None] * len(_TILES), ())
         self._stream.hear(self._counters.report)
         self._stream.step()
         values = self._stream.values(now_s)
         shown = ("in_time", "expected", "latency_ms", "mbps", "frames_per_s", "fallbacks", "refusals")
-        return Update(now_s, [values[name] for name in shown], [list(values.values())])
+        return Update([values[name] for name in shown], [list(values.values())])
 
     def points(self) -> dict[int, list[list[Value]]]:
         """See `Feed.points`."""

@@ -48,13 +48,11 @@ class Update:
     """The state of everything.
 
     Attributes:
-        at_s: time of day in seconds since 1970.
         tiles: one number for each tile; None if unknown.
         rows: one row for each stream, with the values of `COLUMNS`.
         unlisted: requests since the last update from devices beyond the largest number that is listed.
     """
 
-    at_s: float
     tiles: Sequence[Value]
     rows: Sequence[Sequence[Value]]
     unlisted: int = 0
@@ -76,7 +74,11 @@ class Feed(Protocol):
     has_metrics: bool
 
     def update(self, now_s: float) -> Update:
-        """Take in what has happened since the last update."""
+        """Take in what has happened since the last update.
+
+        Args:
+            now_s: present time on a clock that never steps.
+        """
 
     def points(self) -> dict[int, list[list[Value]]]:
         """Values of `POINT` for the last `KEPT` updates of each stream, by the stream's id."""

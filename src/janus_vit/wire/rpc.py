@@ -19,4 +19,6 @@ CONNECTION = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.bdp_probe", 0),  # pings that would size the window; the server's holds the largest payload
+    # Neither end compresses messages. One megabyte can hold a gigabyte, which gRPC before 1.84 unpacks as a whole.
+    ("grpc.per_message_decompression", 0),
 ]

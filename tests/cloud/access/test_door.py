@@ -182,12 +182,26 @@ def test_a_method_that_does_not_exist_is_refused(cloud):
         assert code_of(call) == "INVALID_ARGUMENT"
 
 
-def test_a_message_that_is_too_large_once_it_is_decompressed_is_refused_and_writes_no_traceback(cloud, honest, caplog):
-    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}", OWN, compression=grpc.Compression.Gzip) as channel:
+def test_a_message_that_is_too_large_is_refused_and_writes_no_traceback(cloud, honest, caplog):
+    with channel_to(cloud) as channel:
         checks = channel.stream_unary("/grpc.health.v1.Health/Check")
         calls = [checks.future(iter([bytes(3_000_000)]), timeout=PATIENCE_S) for _ in range(4)]
         assert {code_of(call) for call in calls} == {"RESOURCE_EXHAUSTED"}
     assert honest.hello(PATIENCE_S).model == "small"
+    cloud.close()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_message_that_gRPC_compressed_is_not_unpacked(cloud, honest, caplog, compression):
+    with grpc.insecure_channel(f"127.0.0.1:{cloud.port}", OWN, compression=compression) as channel:
+        for method in ("/grpc.health.v1.Health/Check", INFER, PROBE):
+            call = channel.stream_unary(method).future(
+                iter([bytes(3_000_000)]), timeout=5.0, metadata=metadata(INSIDER)
+            )
+            assert code_of(call) == "INVALID_ARGUMENT"
+            assert "not a" in call.exception().details()
+    assert honest.hello(5.0).model == "small"
     cloud.close()
     assert caplog.messages == []
 

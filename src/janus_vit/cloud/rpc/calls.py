@@ -185,8 +185,8 @@ async def result_of(answer: Awaitable[bytes]) -> CallResult:
 async def end_call(context: Context, result: CallResult) -> bytes:
     """Return the answer to send, or end the call with the status of the failure.
 
-    gRPC may have ended the call meanwhile, as it does if a message is too large once it is decompressed. Then nobody
-    hears of the failure, and gRPC would log a traceback for whatever strangers send.
+    gRPC may have ended the call meanwhile, as it does if a message is too large. Then nobody hears of the failure, and
+    gRPC would log a traceback for whatever strangers send.
     """
     failure = result.failure
     if failure is not None:
