@@ -1,5 +1,6 @@
 """What an operator sees: counters by outcome and device, bounded in number, and a page that serves them."""
 
+import http.client
 import socket
 import urllib.request
 
@@ -87,6 +88,26 @@ def test_the_page_serves_the_metrics_and_a_taken_port_is_one_sentence(metrics):
             assert b"janus_ready 1.0" in answer.read()
         with pytest.raises(InputError, match="choose a free port"):
             MetricsPage(metrics, "127.0.0.1", page.port)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:9090", 200), ("LOCALHOST", 200), ("[::1]:9090", 200), ("evil.example:9090", 400), ("", 400)],
+)
+def test_on_loopback_a_foreign_name_that_points_to_this_machine_gets_nothing(metrics, host, status):
+    with MetricsPage(metrics, "127.0.0.1", 0) as page:
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5.0)
+        connection.request("GET", "/metrics", headers={"Host": host})
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_on_other_addresses_any_name_gets_the_metrics(metrics):
+    with MetricsPage(metrics, "0.0.0.0", 0) as page:
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5.0)
+        connection.request("GET", "/metrics", headers={"Host": "cloud.example"})
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_connections_that_ask_for_nothing_hold_few_threads_and_do_not_keep_others_out(metrics):

@@ -122,7 +122,7 @@ def test_a_reply_of_megabytes_is_not_even_parsed(cloud, device, frames):
     assert "larger than max" in outcome.fallback
 
 
-def test_a_reply_that_gRPC_compressed_is_not_unpacked(cloud, device, frames):
+def test_a_reply_that_was_compressed_is_not_unpacked(cloud, device, frames):
     cloud.reply = pb.InferReply(classes=[3] * 2_000_000, probabilities=[0.1] * 500_000)
     cloud.compression = grpc.Compression.Gzip
     assert device.infer(frames[0]).fallback.startswith("WireError: not a janus.v1 InferReply message")

@@ -6,11 +6,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from janus_vit.wire.addresses import LOOPBACK_HOSTS
+
 Identify = Callable[[str], str | None]
 _SESSIONS = 4_096
 _SESSIONS_OF_TOKEN = 32  # a page has so many browsers at once
 _LONGEST_TOKEN = 512  # characters
-_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _BEARER = "bearer "
 
 
@@ -42,7 +43,7 @@ class Access:
 
         Without tokens and certificates only those of this machine: a foreign page could let its own name point to it.
         """
-        return [*_LOOPBACK_HOSTS, self._host] if self.anonymous and not self._certified else ["*"]
+        return [*LOOPBACK_HOSTS, self._host] if self.anonymous and not self._certified else ["*"]
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request has a valid session, or a valid token as "Authorization: Bearer TOKEN"."""

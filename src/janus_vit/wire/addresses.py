@@ -8,6 +8,7 @@ import socket
 
 from janus_vit.errors import InputError
 
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")  # names by which a browser may ask this machine for a page
 _ADDRESS = re.compile(r"(\[[^][\s/]+\]|[^][\s/:]+):(?P<port>[0-9]{1,5})")
 
 

@@ -24,7 +24,7 @@ from janus_vit.runtime.grpc_client import GrpcTransport
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.messages import HEADER_BYTES, serialise_request
-from janus_vit.wire.rpc import HELLO, INFER, MESSAGE_BYTES, PROBE
+from janus_vit.wire.rpc import HELLO, INFER, MESSAGE_BYTES, PROBE, SERVICE
 
 OWN = [("grpc.use_local_subchannel_pool", 1)]
 HONEST, INSIDER = new_token(), new_token()
@@ -159,6 +159,21 @@ def test_health_checks_need_no_token_and_watching_does(cloud):
         assert next(watched).status == serving
 
 
+def test_a_watcher_that_reads_nothing_keeps_neither_others_nor_the_end_of_the_cloud_waiting(cloud):
+    health = "/grpc.health.v1.Health"
+    with socket.create_connection(("127.0.0.1", cloud.port)) as deaf, channel_to(cloud) as channel:
+        opened_call(deaf, f"{health}/Watch".encode(), flags=4, settings=struct.pack(">HI", 4, 0))  # window of 0 bytes
+        deaf.sendall(packet(0, 1, 1, bytes(5)))
+        read_until(deaf, b"grpc-accept-encoding")  # the headers of the answer
+        stub = health_pb2_grpc.HealthStub(channel)
+        watched = stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S, metadata=metadata(HONEST))
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        cloud.drain()
+        assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        checked = stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=PATIENCE_S)
+        assert checked.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 def test_health_checks_of_strangers_take_no_calls_and_no_memory_from_devices():
     devices = Ledger(
         Limits(calls=2, calls_per_client=2, calls_per_s=9.0, memory_bytes=4_000, memory_per_client_bytes=4_000)
@@ -193,15 +208,15 @@ def test_a_message_that_is_too_large_is_refused_and_writes_no_traceback(cloud, h
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
-def test_a_message_that_gRPC_compressed_is_not_unpacked(cloud, honest, caplog, compression):
+def test_a_message_that_was_compressed_is_not_unpacked(cloud, honest, caplog, compression):
     with grpc.insecure_channel(f"127.0.0.1:{cloud.port}", OWN, compression=compression) as channel:
         for method in ("/grpc.health.v1.Health/Check", INFER, PROBE):
             call = channel.stream_unary(method).future(
-                iter([bytes(3_000_000)]), timeout=5.0, metadata=metadata(INSIDER)
+                iter([bytes(3_000_000)]), timeout=PATIENCE_S, metadata=metadata(INSIDER)
             )
             assert code_of(call) == "INVALID_ARGUMENT"
             assert "not a" in call.exception().details()
-    assert honest.hello(5.0).model == "small"
+    assert honest.hello(PATIENCE_S).model == "small"
     cloud.close()
     assert caplog.messages == []
 
@@ -211,7 +226,7 @@ def packet(kind, flags, stream, payload):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def opened_call(connection, path, flags):
+def opened_call(connection, path, flags, settings=b""):
     """Begin HTTP/2 and a call on a connection."""
     fields = {
         b":method": b"POST",
@@ -226,7 +241,7 @@ def opened_call(connection, path, flags):
         b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields.items()
     )
     connection.settimeout(PATIENCE_S)
-    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + packet(4, 0, 0, b"") + packet(1, flags, 1, headers))
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + packet(4, 0, 0, settings) + packet(1, flags, 1, headers))
 
 
 def read_until(connection, words):

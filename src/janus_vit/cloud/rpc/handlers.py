@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from janus_vit.cloud.access.callers import Caller
 from janus_vit.cloud.access.door import Door
@@ -32,6 +31,7 @@ from janus_vit.cloud.rpc.calls import (
     timed_probe,
 )
 from janus_vit.cloud.watching.call import Call
+from janus_vit.cloud.watching.health import Health
 from janus_vit.cloud.watching.traces import ContinuedTraces
 from janus_vit.errors import WireError, described
 from janus_vit.wire.fields import parse
@@ -47,7 +47,7 @@ class Handlers:
 
     Args:
         answers: answers the calls of devices.
-        health_states: answers health checks.
+        health: answers health checks.
         door: admits calls.
         largest_body_bytes: largest body of a request.
         traces: admits traces of devices.
@@ -60,13 +60,13 @@ class Handlers:
     def __init__(
         self,
         answers: AsyncService,
-        health_states: health.HealthServicer,
+        health: Health,
         door: Door,
         largest_body_bytes: int,
         traces: ContinuedTraces,
     ) -> None:
         self._answers = answers
-        self._health = health_states
+        self._health = health
         self._door = door
         self._body_bytes = largest_body_bytes
         self._traces = traces
@@ -75,9 +75,7 @@ class Handlers:
             INFER: self._handler(self._infer),
             PROBE: self._handler(self._probe),
             f"{_HEALTH}/Check": self._handler(self._check),
-            f"{_HEALTH}/Watch": grpc.stream_stream_rpc_method_handler(
-                self._watch, response_serializer=health_pb2.HealthCheckResponse.SerializeToString
-            ),
+            f"{_HEALTH}/Watch": grpc.stream_stream_rpc_method_handler(self._watch),
         }
         self.of_others = self._handler(self._refuse)
 
@@ -118,15 +116,17 @@ class Handlers:
     async def _check(self, context: Context) -> bytes:
         """Tell anybody whether the cloud serves: load balancers have no token."""
         with self._door.enter(context, HEADER_BYTES, known=False) as visit:
-            asked = parse(health_pb2.HealthCheckRequest, await read_within(context, visit.receive_limit_s))
-            state = await self._health.Check(asked, _CheckContext())
-            return bytes(state.SerializeToString())
+            asked = parse(HealthCheckRequest, await read_within(context, visit.receive_limit_s))
+            state = self._health.state(asked.service)
+            if state.status == HealthCheckResponse.SERVICE_UNKNOWN:
+                raise CallFailed(Failure(grpc.StatusCode.NOT_FOUND, "this cloud has no such service"))
+            return state.SerializeToString()
 
     async def _watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
         async def watch() -> bytes:
             with self._door.enter(context, HEADER_BYTES) as visit:
-                asked = parse(health_pb2.HealthCheckRequest, await read_within(context, visit.receive_limit_s))
-                await self._health.Watch(asked, context)
+                asked = parse(HealthCheckRequest, await read_within(context, visit.receive_limit_s))
+                await self._health.watch(asked.service, context.write)
                 return b""
 
         await self._end(context, await result_of(watch()))
@@ -146,13 +146,6 @@ class Handlers:
         if result.failure is not None and (held_s := self._door.held_s(context)):
             await asyncio.sleep(held_s)
         return await end_call(context, result)
-
-
-class _CheckContext:
-    """Context of a health check, whose failure `result_of` has to see."""
-
-    async def abort(self, status: grpc.StatusCode) -> None:
-        raise CallFailed(Failure(status, "this cloud has no such service"))
 
 
 def _require_announced(message: bytes, announced_bytes: int) -> None:

@@ -10,9 +10,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
-
 from janus_vit.cloud.access.connections import ConnectionGuard, allow_many_files
 from janus_vit.cloud.access.door import Door
 from janus_vit.cloud.access.limits import Ledger
@@ -23,11 +20,12 @@ from janus_vit.cloud.access.settings import Gate
 from janus_vit.cloud.async_service import AsyncService
 from janus_vit.cloud.rpc.handlers import Handlers
 from janus_vit.cloud.service import CloudService
+from janus_vit.cloud.watching.health import Health
 from janus_vit.cloud.watching.traces import ContinuedTraces
 from janus_vit.errors import InputError, Unreachable, described
 from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.messages import HEADER_BYTES
-from janus_vit.wire.rpc import CONNECTION, LARGEST_PROBE_BYTES, SERVICE
+from janus_vit.wire.rpc import CONNECTION, LARGEST_PROBE_BYTES
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _HANDSHAKE_MS = 5_000  # for TLS and the first bytes of HTTP/2
@@ -90,8 +88,8 @@ class GrpcServer:
         reported = threading.Event()
 
         def report() -> None:
-            task = self._loop.create_task(self._health.enter_graceful_shutdown())
-            task.add_done_callback(lambda _: reported.set())
+            self._health.drain()
+            reported.set()
 
         with suppress(RuntimeError):  # the loop has ended already
             self._loop.call_soon_threadsafe(report)
@@ -123,7 +121,7 @@ class GrpcServer:
 
     async def _run(self, started: Future[int]) -> None:
         self._stopping = asyncio.Event()
-        self._health = health.HealthServicer()
+        self._health = Health()
         roster = Roster()
         ledger, strangers = Ledger(self._limits), Ledger(limits_of_strangers(self._limits, self._largest_bytes))
         door = Door(self._gate, ledger, strangers, roster, self._largest_bytes, lambda: guard.wake())
@@ -131,8 +129,6 @@ class GrpcServer:
         handlers = Handlers(self._answers, self._health, door, self._service.largest_body_bytes, traces)
         options = self._options(most_connections=allow_many_files())
         self._server = serve_methods(handlers.of_methods, handlers.of_others, options)
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         port = self._bound_port()
         guard = ConnectionGuard(port, roster, self._connection_limits)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -16,15 +17,20 @@ from prometheus_client import MetricsHandler
 
 from janus_vit.cloud.metrics import CloudMetrics
 from janus_vit.errors import InputError, described
+from janus_vit.wire.addresses import LOOPBACK_HOSTS, is_loopback
 
 _MOST_REQUESTS = 16
 _REQUEST_S = 5.0
 _PAUSE_S = 1.0  # after a failure
+_PORT = re.compile(r":[0-9]*$")
 _LOG = logging.getLogger("janus_vit.cloud")
 
 
 class MetricsPage:
     """Serves `/metrics` over HTTP until it is closed.
+
+    On loopback it answers to the names of this machine alone: a page that a browser here shows could let its own name
+    point to this machine, and read the names of all devices.
 
     Args:
         metrics: the metrics to serve.
@@ -37,7 +43,7 @@ class MetricsPage:
 
     def __init__(self, metrics: CloudMetrics, host: str, port: int) -> None:
         try:
-            self._server = _Server(host, port, MetricsHandler.factory(metrics.registry))
+            self._server = _Server(host, port, _handler(metrics, host))
         except OSError as error:
             raise InputError(
                 f"metrics cannot be served on {host}:{port} ({error.strerror}): choose a free port"
@@ -73,6 +79,24 @@ class MetricsPage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _handler(metrics: CloudMetrics, host: str) -> type[MetricsHandler]:
+    """The handler of requests to a server on this host."""
+    of_anybody = MetricsHandler.factory(metrics.registry)
+    if not is_loopback(host):
+        return of_anybody
+    own = {*LOOPBACK_HOSTS, host.lower(), f"[{host.lower()}]"}
+
+    class OfThisMachine(of_anybody):  # type: ignore[misc, valid-type] # prometheus_client makes it
+        def do_GET(self) -> None:  # noqa: N802
+            asked = _PORT.sub("", self.headers.get("Host", LOOPBACK_HOSTS[0])).lower()
+            if asked in own:
+                super().do_GET()
+            else:
+                self.send_error(400, "ask for this page by the address that the cloud printed")
+
+    return OfThisMachine
 
 
 class _Server(ThreadingHTTPServer):
