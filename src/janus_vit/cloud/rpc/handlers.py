@@ -120,7 +120,7 @@ class Handlers:
             state = self._health.state(asked.service)
             if state.status == HealthCheckResponse.SERVICE_UNKNOWN:
                 raise CallFailed(Failure(grpc.StatusCode.NOT_FOUND, "this cloud has no such service"))
-            return state.SerializeToString()
+            return bytes(state.SerializeToString())
 
     async def _watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
         async def watch() -> bytes:
