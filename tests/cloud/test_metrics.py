@@ -96,7 +96,7 @@ def test_the_page_serves_the_metrics_and_a_taken_port_is_one_sentence(metrics):
 )
 def test_on_loopback_a_foreign_name_that_points_to_this_machine_gets_nothing(metrics, host, status):
     with MetricsPage(metrics, "127.0.0.1", 0) as page:
-        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5.0)
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=PATIENCE_S)
         connection.request("GET", "/metrics", headers={"Host": host})
         assert connection.getresponse().status == status
         connection.close()
@@ -104,7 +104,7 @@ def test_on_loopback_a_foreign_name_that_points_to_this_machine_gets_nothing(met
 
 def test_on_other_addresses_any_name_gets_the_metrics(metrics):
     with MetricsPage(metrics, "0.0.0.0", 0) as page:
-        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5.0)
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=PATIENCE_S)
         connection.request("GET", "/metrics", headers={"Host": "cloud.example"})
         assert connection.getresponse().status == 200
         connection.close()
