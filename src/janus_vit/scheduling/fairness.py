@@ -60,14 +60,23 @@ class EngineShares:
         """A client has used so many seconds of the engine."""
         self._account(client, now_s).use(engine_s, now_s)
 
-    def greed(self, client: str, now_s: float) -> float:
-        """Share of a client that takes much more of a busy engine than each of several could; otherwise 0."""
+    def greed(self, client: str, frame_s: float, now_s: float) -> float:
+        """Share of a client that takes much more of a busy engine than each of several could; otherwise 0.
+
+        One frame does not count: among many clients, it alone may exceed four equal shares of the last moments.
+
+        Args:
+            client: asks for a frame.
+            frame_s: seconds of the engine that such a frame takes.
+            now_s: current time.
+        """
         self._look(now_s)
         account = self._accounts.get(client)
         if len(self._accounts) < 2 or account is None:
             return 0.0
         share, most = account.share(now_s), min(_MOST, _EQUAL_SHARES / len(self._accounts))
-        is_greedy = account.share_lately(now_s) > _MOST_IN_SHORT or (self._used >= _BUSY and share > most)
+        is_above = share - frame_s / _MEMORY_S > most
+        is_greedy = account.share_lately(now_s) > _MOST_IN_SHORT or (self._used >= _BUSY and is_above)
         return share if is_greedy else 0.0
 
     def _account(self, client: str, now_s: float) -> _Account:

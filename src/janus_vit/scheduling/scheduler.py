@@ -224,7 +224,8 @@ class Scheduler:
         """
         self._shares.asks(job.client, now_s)
         waiting = self._until(job.deadline_s, job)
-        if greed := self._shares.greed(job.client, now_s):  # the more it has used, the later it is served
+        frame_s = self._correction.factor * waiting.share_s(waiting.position)
+        if greed := self._shares.greed(job.client, frame_s, now_s):  # the more it has used, the later it is served
             waiting.due_s = waiting.limit_s + (1 + greed) * self._config.longest_wait_s
         if self._jobs or job.abandoned_s <= job.deadline_s:
             return waiting
