@@ -14,7 +14,7 @@ from janus_vit.cli.common.live import StreamView
 from janus_vit.cli.main import main
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import InputError
-from janus_vit.model.answers import answer_of, answers_of
+from janus_vit.model.answers import answer_of, answers_of, are_finite
 from janus_vit.model.catalog import load_model
 from janus_vit.model.checkpoints.reader import checkpoint_metadata
 from janus_vit.model.engines.eager import EagerEngine
@@ -226,3 +226,12 @@ def test_merged_runs_of_a_multi_label_model_are_cut_anywhere(tmp_path, frames):
     for split in range(3):
         begun = engine.run(engine.embed(pixels, merges), split)
         assert answer_of(engine.head(engine.run(begun, 2)), model.task) == whole
+
+
+@pytest.mark.parametrize("task", ["classify", "multilabel", "regress", "embed", "head"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_output_that_is_not_finite_is_refused_and_passes_for_no_class(task, value):
+    output = torch.tensor([[0.5, value, 2.0]])
+    with pytest.raises(InputError, match="answer is not finite"):
+        answer_of(output, task)
+    assert are_finite(torch.cat([output, torch.ones(1, 3)])) == [False, True]

@@ -61,6 +61,10 @@ RETURNS = HEAD + "        super().__init__()\n    def forward(self, grid):\n    
         ),
         (RETURNS + "[grid]\n", "returns list"),
         (
+            HEAD + "        super().__init__()\n        self.scale = nn.Parameter(torch.tensor([1.0, float('nan')]))\n",
+            "its tensor 'scale' holds a value that is not finite",
+        ),
+        (
             RETURNS + "grid.double()\n",
             "float64",
         ),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from janus_vit.cloud.backend import Frame, Start
 from janus_vit.errors import JanusError, Rejected, WireError
-from janus_vit.model.answers import answers_of
+from janus_vit.model.answers import answers_of, are_finite
 from janus_vit.model.catalog import Model
 from janus_vit.model.engines.base import Engine
 from janus_vit.model.stage import Activation
@@ -84,9 +84,8 @@ class BatchRunner:
         if stop < self._model.shape.blocks:
             return list(activations)
         outputs = self._engine.head_batch(activations)
-        finite = torch.isfinite(outputs).flatten(1).all(dim=1).tolist()
         answers = answers_of(outputs, self._model.task)
-        return [answer if good else _not_finite() for answer, good in zip(answers, finite, strict=True)]
+        return [answer if good else _not_finite() for answer, good in zip(answers, are_finite(outputs), strict=True)]
 
     def _embedded(self, starts: Sequence[Start]) -> list[Activation]:
         """Activations of all frames; frames that start from pixels run through the stem together."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from janus_vit.errors import InputError
 from janus_vit.model.heads.base import DenseHead, Features
+from janus_vit.planning.jsonfile import shown
 from janus_vit.user_code import SUFFIX, guarded, user_class
 
 _WHAT = "head"  # in error messages
@@ -40,6 +41,7 @@ class OwnHead(DenseHead):
             raise InputError(f"head {name!r}: class {kind.__name__} is no torch.nn.Module: derive it from that")
         self._name = name
         self.module: nn.Module = guarded(_WHAT, name, lambda: kind(width, *grid)).float().eval()
+        self._require_finite()
         code = Path(name.rpartition(":")[0]).read_bytes()  # both sides of a split need the same file
         self.settings = code.decode("utf-8", "backslashreplace")
         self._shape = self._check(torch.zeros(1, width, *grid))
@@ -54,6 +56,13 @@ class OwnHead(DenseHead):
                 f"{[1, *self._shape]}: return the same for each frame"
             )
         return output
+
+    def _require_finite(self) -> None:
+        for name, tensor in self.module.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise InputError(
+                    f"head {self._name!r}: its tensor {shown(name)} holds a value that is not finite: load others"
+                )
 
     @torch.inference_mode()
     def _check(self, grid: Tensor) -> torch.Size:
