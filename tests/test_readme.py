@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from patience import PATIENCE_S
+from patience import START_S
 from peers import FAMILIES
 from PIL import Image
 
@@ -79,7 +79,7 @@ def served(arguments):
         yield cloud
     finally:
         cloud.send_signal(signal.SIGINT)
-        _, errors = cloud.communicate(timeout=PATIENCE_S)
+        _, errors = cloud.communicate(timeout=START_S)
     assert "Traceback" not in errors
 
 

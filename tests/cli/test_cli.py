@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from patience import PATIENCE_S
+from patience import PATIENCE_S, START_S
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -272,7 +272,7 @@ def cloud_process(*more: str) -> Iterator[subprocess.Popen]:
 def stopped(process: subprocess.Popen, number: int) -> str:
     """What a process that a signal stops still writes to stderr; it ends well."""
     process.send_signal(number)
-    _, last = process.communicate(timeout=PATIENCE_S)
+    _, last = process.communicate(timeout=START_S)
     assert process.returncode == 0
     return last
 

@@ -12,7 +12,7 @@ def test_a_measured_server_is_the_cloud_of_a_fleet(tmp_path, capsys):
     assert main(["profile", *arguments]) == 0
     assert str(costs) in capsys.readouterr().out
     assert load_costs(costs).model == "janus-digits"
-    kind = {"name": "camera", "profile": "server.json", "slowdown": 8, "sla_s": 0.1, "period_s": 0.1, "rtt_s": 0.005}
+    kind = {"name": "camera", "profile": "server.json", "slowdown": 8, "sla_s": 30.0, "period_s": 1.0, "rtt_s": 0.005}
     fleet = {
         "schema": "janus-vit/fleet/1",
         "model": "janus-digits",

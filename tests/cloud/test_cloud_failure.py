@@ -6,6 +6,7 @@ import signal
 import urllib.request
 
 import pytest
+from patience import PATIENCE_S
 
 from janus_vit.cli import main as cli
 from janus_vit.cloud.access.settings import Access
@@ -124,7 +125,7 @@ def test_the_page_of_metrics_goes_on_after_a_failure(monkeypatch, caplog):
     monkeypatch.setattr(metrics_page._Server, "service_actions", fail_once)
     with MetricsPage(CloudMetrics(), "127.0.0.1", 0) as page:
         for _ in range(2):
-            with urllib.request.urlopen(page.url, timeout=5) as answer:
+            with urllib.request.urlopen(page.url, timeout=PATIENCE_S) as answer:
                 assert answer.status == 200
     assert [record.getMessage() for record in caplog.records] == [
         "the page of metrics failed (MemoryError: no memory): it goes on"

@@ -87,7 +87,7 @@ def test_a_device_that_hangs_up_leaves_its_place_to_others(model, profile, monke
             first = pool.submit(transport.infer, image_request(model, device="a"), PATIENCE_S)
             wait_until(lambda: heads)
             gone = channel.stream_unary(INFER).future(
-                iter([serialise_request(image_request(model, device="b"))]), timeout=9
+                iter([serialise_request(image_request(model, device="b"))]), timeout=PATIENCE_S
             )
             wait_until(lambda: cloud.load().waiting == 2)
             gone.cancel()

@@ -242,7 +242,7 @@ def test_a_page_whose_updates_fail_starts_again(feed, monkeypatch, caplog):
 
     monkeypatch.setattr(feed, "update", fail_once)
     with LivePage(feed, "127.0.0.1:0") as page:
-        assert again.wait(10)
+        assert again.wait(PATIENCE_S)
         assert first_update(page)["tiles"]
     assert [record.getMessage() for record in caplog.records] == [
         "the live page failed (ValueError: a bug): it starts again"

@@ -275,7 +275,7 @@ def test_grpc_notices_a_server_that_starts_and_one_that_is_started_again(model):
     with Returns(transport.channel).watched(changed.set):
         for _ in range(2):
             with pytest.raises(Unreachable):
-                transport.hello(5.0)  # gRPC tries to connect from now on
+                transport.hello(PATIENCE_S)  # gRPC tries to connect from now on
             changed.clear()
             server = serve_at(port)
             assert changed.wait(PATIENCE_S), "it serves"

@@ -21,6 +21,7 @@ from janus_vit.planning.splits import all_splits
 from janus_vit.records.writer import to_record
 from janus_vit.runtime.device import Device
 from janus_vit.runtime.local_worker import LocalWorker
+from janus_vit.simulation.clock import VirtualClock
 
 
 class Always:
@@ -217,12 +218,13 @@ class WithLink(Always):
 
 def test_a_request_tells_when_its_answer_is_late_and_how_long_the_device_waits(model, engine, service, frames):
     transport = Remembers(service)
-    Device(LocalWorker(model, engine), transport, WithLink(plan_at(model, 0)), sla_s=2.0).infer(frames[0])
+    policy, clock = WithLink(plan_at(model, 0)), VirtualClock()  # compute takes no time
+    Device(LocalWorker(model, engine), transport, policy, sla_s=2.0, clock=clock).infer(frames[0])
     ((request, waits_s),) = transport.asked
     rtt_s = 0.01  # 50 ms less the 40 ms that 1000 bytes take
-    assert waits_s == pytest.approx(1.1 * 9.0, abs=0.2)  # until its own answer would be there
+    assert waits_s == pytest.approx(1.1 * 9.0, abs=0.1)  # until its own answer would be there
     assert request.time_left_s == pytest.approx(waits_s - rtt_s)
-    assert 1.0 < request.in_time_s < 2.0 - rtt_s
+    assert request.in_time_s == pytest.approx(2.0 - rtt_s)
 
 
 def test_a_refusal_shows_that_the_link_delivered(model, engine, service, frames):
