@@ -8,6 +8,7 @@ from full_disks import full_disk
 from janus_vit.cli.common.security import device_token
 from janus_vit.cli.main import main
 from janus_vit.cloud.access.tokens import Tokens, hash_line, new_token
+from janus_vit.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,29 @@ def test_no_token_is_shown_that_no_cloud_knows(capsys):
 def test_a_token_in_the_environment_may_end_with_a_line_break(monkeypatch, value):
     monkeypatch.setenv("JANUS_VIT_TOKEN", value)
     assert device_token(None) == "secret"
+
+
+NO_TOKENS = ["a b", "a\nb", "caf\u00e9", "a\x01", "a\x7f", "x" * 191]
+
+
+@pytest.mark.parametrize("value", [*NO_TOKENS, "\udcff", "\ufeffsecret"])
+def test_what_cannot_be_a_token_is_refused_with_the_name_of_the_variable(monkeypatch, value):
+    """gRPC would refuse each call with it, and the device would look as if no cloud were there."""
+    monkeypatch.setenv("JANUS_VIT_TOKEN", value)
+    with pytest.raises(InputError, match="environment variable JANUS_VIT_TOKEN: is no token: set it to what"):
+        device_token(None)
+
+
+@pytest.mark.parametrize("content", [*(text.encode() for text in NO_TOKENS), b"a\0", b"a\xe9", "a".encode("utf-16")])
+def test_a_file_that_holds_no_token_is_refused_by_name(tmp_path, content):
+    (tmp_path / "device.token").write_bytes(content)
+    with pytest.raises(InputError, match=r"device\.token: must hold one token alone"):
+        device_token(tmp_path / "device.token")
+
+
+def test_the_mark_that_editors_write_before_a_token_is_not_part_of_it(tmp_path):
+    (tmp_path / "device.token").write_bytes(b"\xef\xbb\xbfsecret\r\n")
+    assert device_token(tmp_path / "device.token") == "secret"
 
 
 def test_an_existing_token_is_kept(tmp_path, capsys):

@@ -171,6 +171,19 @@ def test_a_csv_is_read_with_its_headers(tmp_path: Path) -> None:
     assert trace.mbps.tolist() == [1.5, 0, 30]
 
 
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\u202eb", "x" * 201])
+def test_a_name_that_a_terminal_cannot_show_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link.csv").write_text(f"# trace: {name}\ntime_s,mbps\n0,5\n1,5\n", "utf-8")
+    with pytest.raises(InputError, match=r"link.csv, header trace: has more than 200 characters, or some that cannot"):
+        read_trace(tmp_path / "link.csv")
+
+
+@pytest.mark.parametrize("content", ["time_s,mbps\n0,5\n1,5\n", "100\n200\n"])
+def test_the_name_of_a_file_that_a_terminal_cannot_show_is_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a\x1b[31m.csv").write_text(content)
+    assert read_trace(tmp_path / "a\x1b[31m.csv").name == "a\ufffd[31m"
+
+
 def test_a_csv_without_headers_is_named_after_its_file_and_spaced_as_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes(b"\xef\xbb\xbftime_s,mbps\r\n0,1\r\n0.333,2\r\n0.667,3\r\n1,4\r\n")

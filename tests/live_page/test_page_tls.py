@@ -136,7 +136,7 @@ def test_a_new_authority_replaces_the_old_one_without_a_restart(feed, authority,
 def test_files_that_change_while_they_are_read_are_a_sentence(authority, tmp_path, monkeypatch, change):
     certificate, key = authority.pair(tmp_path, "page")
     read = "janus_vit.cloud.access.certificates.read_bytes"
-    monkeypatch.setattr(read, lambda path: change(key) if path == key else b"")
+    monkeypatch.setattr(read, lambda path: (change(key) if path == key else None, b"")[1])
     with pytest.raises(InputError, match="check both files"):
         watched_context(PageTls(certificate, key))
     monkeypatch.setattr(read, lambda path: b"")

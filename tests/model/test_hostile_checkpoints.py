@@ -237,6 +237,30 @@ def test_weights_that_are_no_floats_are_refused_by_name(folder, dtype):
     refused(folder, f"model.safetensors: tensor '.*' holds {dtype} and not floats")
 
 
+@pytest.mark.parametrize("kind", ["F4", "F8_E8M0"])
+def test_packed_floats_and_scales_are_refused_by_name(folder, kind):
+    """safetensors reads both, torch calls both floating point, and neither is a weight by itself."""
+    tensors = load_file(folder / "model.safetensors")
+    odd, content, header = next(name for name, tensor in tensors.items() if tensor.dim() == 2), b"", {}
+    for name, tensor in tensors.items():
+        data = tensor.numpy().tobytes()
+        if name == odd:
+            data = bytes(tensor.numel() // 2 if kind == "F4" else tensor.numel())
+        offsets = [len(content), len(content) + len(data)]
+        header[name] = {"dtype": kind if name == odd else "F32", "shape": list(tensor.shape), "data_offsets": offsets}
+        content += data
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + content)
+    refused(folder, f"model.safetensors: tensor '{odd}' holds torch.float.* and not floats")
+
+
+def test_a_file_of_more_tensors_than_any_model_has_is_refused_before_they_are_read(tmp_path):
+    parts = (f'"t{n}":{{"dtype":"U8","shape":[1],"data_offsets":[{n},{n + 1}]}}' for n in range(20_000))
+    text = ("{" + ",".join(parts) + "}").encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(20_000))
+    refused(tmp_path, "model.safetensors: holds 20000 tensors, and at most 16384 are read")
+
+
 def save_pytorch(folder, change):
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -251,8 +275,9 @@ def save_pytorch(folder, change):
         torch.zeros(4).to_sparse(),
         torch.zeros(1).expand(1 << 30),
         torch.zeros(0),
+        torch._neg_view(torch.zeros(32)),
     ],
-    ids=["meta", "sparse", "virtual", "empty"],
+    ids=["meta", "sparse", "virtual", "empty", "negated"],
 )
 def test_tensors_without_values_of_their_own_are_refused(hf_folder, odd):
     save_pytorch(hf_folder, lambda tensors: tensors.update({"vit.layernorm.weight": odd}))

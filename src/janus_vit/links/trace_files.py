@@ -15,6 +15,7 @@ import numpy as np
 from janus_vit.errors import InputError
 from janus_vit.input_files import read_file
 from janus_vit.links.traces import MAX_INTERVAL_S, MAX_MBPS, Trace
+from janus_vit.planning.jsonfile import printable
 
 MAX_TIMESTAMP_MS = MAX_INTERVAL_S * 1000  # a larger one counts from 1970, not from the start of the trace
 SPACING_TOLERANCE = 0.01  # share of the interval by which rounding in a file may shift a row
@@ -22,6 +23,7 @@ PACKET_BITS = 1500 * 8  # size of one packet opportunity of mahimahi
 PACKET_BIN_MS = 100
 COLUMNS = "time_s,mbps"
 _LARGEST_BYTES = 1 << 27
+_LONGEST_NAME = 200
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -87,7 +89,17 @@ def _read_csv(path: Path, lines: Sequence[str]) -> Trace:
     if not any(rates):
         raise InputError(f"{path}, line {first} to the end, mbps: every rate is 0: use at least one above 0")
     interval_s = _check_interval(path, headers.pop("interval_s", None), [time for time, _ in rows], first)
-    return Trace(headers.pop("trace", "") or path.stem, interval_s, np.array(rates), headers)
+    return Trace(_read_name(path, headers), interval_s, np.array(rates), headers)
+
+
+def _read_name(path: Path, headers: dict[str, str]) -> str:
+    name = headers.pop("trace", "") or printable(path.stem)
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise InputError(
+            f"{path}, header trace: has more than {_LONGEST_NAME} characters, or some that cannot be shown: write a "
+            "shorter name"
+        )
+    return name
 
 
 def _read_headers(path: Path, lines: Sequence[str]) -> dict[str, str]:
@@ -173,7 +185,7 @@ def _read_mahimahi(path: Path, lines: Sequence[str]) -> Trace:
     interval_s = period_ms / bins / 1000
     mbps = np.bincount(bin_of, minlength=bins) * PACKET_BITS / interval_s / 1e6
     processing = f"{len(times_ms)} packet opportunities of 1500 B counted in {bins} bins"
-    return Trace(path.stem, interval_s, mbps, {"format": "mahimahi", "processing": processing})
+    return Trace(printable(path.stem), interval_s, mbps, {"format": "mahimahi", "processing": processing})
 
 
 def _read_timestamp(where: str, text: str) -> int:

@@ -14,6 +14,9 @@ from janus_vit.model.memory import release_pages
 from janus_vit.planning.jsonfile import shown
 
 _MOST_VALUES = 1 << 40
+_MOST_TENSORS = 1 << 14
+# Floats that are no weights by themselves: packed values, and scales without a sign. Not every torch has them.
+_PARTS_OF_FLOATS = {getattr(torch, name, None) for name in ("float4_e2m1fn_x2", "float8_e8m0fnu")}
 
 
 def check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
@@ -26,15 +29,28 @@ def check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
         raise InputError(f"{path}: tensor {shown(name)} has the impossible shape {shown(list(shape))}: copy it again")
 
 
+def check_count(path: Path, count: int) -> None:
+    """Check the number of tensors that a file states, each of which takes time.
+
+    Raises:
+        InputError: it is more than any model has.
+    """
+    if count > _MOST_TENSORS:
+        raise InputError(
+            f"{path}: holds {count} tensors, and at most {_MOST_TENSORS} are read: use the file of one model"
+        )
+
+
 def check_stored(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Check that all values of tensors are in memory or in the mapped file.
 
     Raises:
-        InputError: a tensor is not dense, has no values, or repeats a few values to appear large.
+        InputError: a tensor is not dense, has no values, is a view that negates others, or repeats a few values to
+            appear large.
     """
     for name, tensor in tensors.items():
         dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-        if not dense or tensor.is_nested:
+        if not dense or tensor.is_nested or tensor.is_neg():
             raise InputError(f"{path}: tensor {shown(name)} is not a plain tensor with values: save the state_dict()")
         check_shape(path, name, tuple(tensor.shape))
         if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
@@ -45,12 +61,23 @@ def check_float(path: Path, name: str, tensor: Tensor) -> None:
     """Check that a tensor holds floating-point numbers. What other numbers stand for, only their own program knows.
 
     Raises:
-        InputError: it holds integers, truth values or complex numbers.
+        InputError: it holds integers, truth values or complex numbers, or packed floats or scales.
     """
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or tensor.dtype in _PARTS_OF_FLOATS:
         raise InputError(
             f"{path}: tensor {shown(name)} holds {tensor.dtype} and not floats: use a checkpoint that is not quantized"
         )
+
+
+def check_whole_floats(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Check that no tensor holds packed floats or scales, which only models of more than plain floats have.
+
+    Raises:
+        InputError: one does.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype in _PARTS_OF_FLOATS:
+            check_float(path, name, tensor)
 
 
 def check_finite(path: Path, name: str, tensor: Tensor) -> None:

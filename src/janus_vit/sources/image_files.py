@@ -50,7 +50,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def _open_small(path: Path) -> Image.Image:
-    """Open an image. One with so many pixels that Pillow would warn is an error."""
+    """Open an image. One with so many pixels that Pillow would warn is an error; other warnings change no pixel."""
+    warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     return Image.open(path, formats=_FORMATS)
 

@@ -3,6 +3,8 @@
 import os
 import socket
 import threading
+from codecs import BOM_UTF8
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 
 import grpc
@@ -12,6 +14,7 @@ from cloud_requests import image_request
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from patience import PATIENCE_S
 
+from janus_vit.cloud.access.certificates import Certificates, check_authorities
 from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.access.tokens import hash_line, new_token
 from janus_vit.cloud.server import Cloud
@@ -256,3 +259,17 @@ def test_metrics_of_a_cloud_that_asks_for_credentials_are_for_its_own_machine(
         model, make_profile(1e-5, model="small"), "0.0.0.0:0", engine="eager", access=access, config=config
     ) as cloud:
         assert cloud.metrics_url == f"http://{host}:{cloud.metrics_port}/metrics"
+
+
+def test_files_that_begin_with_the_mark_of_an_editor_are_served(authority, tmp_path):
+    """Python's ssl reads them, and gRPC fails without saying why."""
+    certificate, key = authority.pair(tmp_path, "cloud")
+    trusted = tmp_path / "ca.pem"
+    for path, content in ((certificate, certificate.read_bytes()), (key, key.read_bytes()), (trusted, authority.pem)):
+        path.write_bytes(BOM_UTF8 + content)
+    server = grpc.server(ThreadPoolExecutor(1))
+    try:
+        assert server.add_secure_port("127.0.0.1:0", Certificates(certificate, key, trusted).credentials()) > 0
+    finally:
+        server.stop(0).wait()
+    assert check_authorities(trusted) == authority.pem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "JANUS_VIT_TOKEN"
 _LARGEST_TOKEN_FILE_BYTES = 4_096
+_TOKEN = re.compile(r"[!-~]{1,190}")  # as gRPC sends it, and as long as the cloud reads it
 
 ServerCertificate = Annotated[
     Path | None,
@@ -93,11 +95,16 @@ def device_token(path: Path | None) -> str | None:
     """Token of this device, from a file or the environment; None if there is none.
 
     Raises:
-        InputError: the file cannot be read, or holds more than one line.
+        InputError: the file cannot be read, or it or the variable holds anything else than one token.
     """
     if path is None:
-        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
-    lines = read_file(path, _LARGEST_TOKEN_FILE_BYTES).decode("utf-8", "replace").split()
-    if len(lines) != 1:
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if token and not _TOKEN.fullmatch(token):
+            raise InputError(
+                f"environment variable {TOKEN_VARIABLE}: is no token: set it to what 'janus-vit token' prints"
+            )
+        return token or None
+    lines = read_file(path, _LARGEST_TOKEN_FILE_BYTES).decode("utf-8-sig", "replace").split()
+    if len(lines) != 1 or not _TOKEN.fullmatch(lines[0]):
         raise InputError(f"{path}: must hold one token alone: write it with 'janus-vit token NAME --out FILE'")
     return lines[0]

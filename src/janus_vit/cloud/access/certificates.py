@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -62,12 +63,17 @@ def load_authorities(context: ssl.SSLContext, path: Path) -> bytes:
     Raises:
         InputError: the file cannot be read, or holds no certificate.
     """
-    pem = read_bytes(path)
+    pem = _read_pem(path)
     try:
         context.load_verify_locations(path)
     except OSError as error:
         raise InputError(f"{path}: holds no certificate in PEM form: check the file") from error
     return pem
+
+
+def _read_pem(path: Path) -> bytes:
+    """Read a PEM file without the byte order mark that some editors write: gRPC does not take it, unlike ssl."""
+    return read_bytes(path).removeprefix(BOM_UTF8)
 
 
 def check_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
@@ -88,7 +94,7 @@ def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> tuple[by
     Raises:
         InputError: a file cannot be read, the key is not that of the certificate, or the certificate is not valid now.
     """
-    pair = read_bytes(certificate), read_bytes(key)
+    pair = _read_pem(certificate), _read_pem(key)
     try:
         context.load_cert_chain(certificate, key, password=_no_password(key))
     except OSError as error:

@@ -15,7 +15,7 @@ from janus_vit.errors import InputError
 from janus_vit.input_files import check_file, unreadable
 from janus_vit.model.checkpoints.pickles import check_pickles
 from janus_vit.model.checkpoints.training.wrappers import unwrap
-from janus_vit.model.tensor_check import check_shape, check_stored
+from janus_vit.model.tensor_check import check_count, check_shape, check_stored, check_whole_floats
 from janus_vit.planning.jsonfile import read_json, shown
 
 PYTORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
@@ -71,6 +71,7 @@ def read_weights(path: Path) -> Weights:
         InputError: the file cannot be read, is damaged, or holds code.
     """
     found = _read(path)
+    check_whole_floats(path, found.tensors)
     tensors, notes = unwrap(path, found.tensors)
     return replace(found, tensors=tensors, notes=notes)
 
@@ -89,6 +90,7 @@ def _read_safetensors(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
+            check_count(path, len(names))
             for name in names:
                 check_shape(path, name, tuple(file.get_slice(name).get_shape()))
             return Weights(path, {name: file.get_tensor(name) for name in names}, file.metadata() or {})
@@ -114,6 +116,7 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
     if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
         raise InputError(f"{path}: holds no state_dict of tensors by name: save the model's state_dict()")
     tensors = dict(items)
+    check_count(path, len(tensors))
     check_stored(path, tensors)
     return tensors
 
