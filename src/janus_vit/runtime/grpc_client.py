@@ -41,6 +41,9 @@ _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The device finishes frames itself. gRPC would repeat a call hundreds of times a second, each with a connection and
+    # memory of its own, while a server ends its connections at once (GOAWAY).
+    ("grpc.enable_retries", 0),
 ]
 _CLOCKS, _CLOCK_SLACK_S = 1.01, 0.005  # two clocks may differ by this
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,180}")
