@@ -44,10 +44,11 @@ def test_a_modest_client_waits_for_a_part_of_the_running_frame_alone(config, cla
     assert max(found) <= (1 + 1 / 6) * FRAME_S + 1e-9 if config is ONE_BY_ONE else max(found) <= 6 * FRAME_S
 
 
-def test_a_flood_of_urgent_frames_keeps_others_waiting_for_moments_alone():
-    found = waits(ONE_BY_ONE, 0.06, from_s=0.0)
-    assert max(found) < 0.15  # and not up to their deadline of 0.3 s
-    assert sum(wait_s > 2 * FRAME_S for wait_s in found) <= 3
+@pytest.mark.parametrize("claimed_s", [0.025, 0.06, 0.08])
+def test_a_flood_of_urgent_frames_keeps_others_waiting_for_moments_alone(claimed_s):
+    found = waits(ONE_BY_ONE, claimed_s, from_s=0.0)
+    assert max(found) <= 4.5 * FRAME_S + 1e-9  # what waited when the flood was alone, and not up to their deadline
+    assert sum(wait_s > (1 + 1 / 6) * FRAME_S + 1e-9 for wait_s in found) <= 2
 
 
 def test_frames_of_a_greedy_client_run_in_parts_and_each_is_answered():

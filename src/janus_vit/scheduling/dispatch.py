@@ -142,7 +142,8 @@ class Dispatcher:
     def _stop(self, members: Sequence[Waiting], position: int) -> int:
         """Where a batch from this block stops: at the next entry that is worth it, or where others wait before it."""
         if self._costs.max_frames == 1 and members[0].yields:
-            return min(position + max(1, self._depth // _PAUSES), self._depth)
+            next_entry = next((entry for entry in self._entries if entry > position), self._depth)
+            return min(position + max(1, self._depth // _PAUSES), next_entry)
         others = min((at for at in self._queue.standing if at > position), default=self._depth)
         for entry in self._entries:
             if entry >= others:

@@ -60,8 +60,8 @@ class EngineShares:
         """A client has used so many seconds of the engine."""
         self._account(client, now_s).use(engine_s, now_s)
 
-    def greed(self, client: str, frame_s: float, now_s: float) -> float:
-        """Share of a client that takes much more of a busy engine than each of several could; otherwise 0.
+    def greed(self, client: str, frame_s: float, now_s: float, waits_already: bool = False) -> float:
+        """How much later than others a client is served that takes much more of a busy engine.
 
         One frame does not count: among many clients, it alone may exceed four equal shares of the last moments.
 
@@ -69,6 +69,10 @@ class EngineShares:
             client: asks for a frame.
             frame_s: seconds of the engine that such a frame takes.
             now_s: current time.
+            waits_already: whether its last frame waits or runs still, on an engine that runs frames one by one.
+
+        Returns:
+            0 for a client that takes its turn with others; otherwise 1 and its share of the engine.
         """
         self._look(now_s)
         account = self._accounts.get(client)
@@ -77,7 +81,7 @@ class EngineShares:
         share, most = account.share(now_s), min(_MOST, _EQUAL_SHARES / len(self._accounts))
         is_above = share - frame_s / _MEMORY_S > most
         is_greedy = account.share_lately(now_s) > _MOST_IN_SHORT or (self._used >= _BUSY and is_above)
-        return share if is_greedy else 0.0
+        return 1 + share if is_greedy or waits_already else 0.0
 
     def _account(self, client: str, now_s: float) -> _Account:
         return self._accounts.setdefault(client, _Account(0.0, 0.0, now_s, now_s))

@@ -225,8 +225,9 @@ class Scheduler:
         self._shares.asks(job.client, now_s)
         waiting = self._until(job.deadline_s, job)
         frame_s = self._correction.factor * waiting.share_s(waiting.position)
-        if greed := self._shares.greed(job.client, frame_s, now_s):  # the more it has used, the later it is served
-            waiting.due_s = waiting.limit_s + (1 + greed) * self._config.longest_wait_s
+        waits_already = self._costs.max_frames == 1 and self._admission.shares.held(job.client) > 0
+        if greed := self._shares.greed(job.client, frame_s, now_s, waits_already):  # who has used more is served later
+            waiting.due_s = waiting.limit_s + greed * self._config.longest_wait_s
         if self._jobs or job.abandoned_s <= job.deadline_s:
             return waiting
         ends_s = now_s + self._correction.factor * waiting.rest_s(waiting.position, 0.0)

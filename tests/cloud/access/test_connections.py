@@ -74,7 +74,8 @@ def test_who_is_refused_again_and_again_hears_of_it_late_on_all_its_connections_
     for _ in range(10):
         roster.strike(at(2), "flood", 0.0)
     roster.strike(at(3), "honest", 0.0)
-    assert roster.held_s(at(1)) == roster.held_s(at(2)) == 4.0
+    held_s = [roster.held_s(at(number)) for number in (1, 2) for _ in range(50)]
+    assert 2.0 <= min(held_s) < 3.0 < 5.0 < max(held_s) <= 6.0  # they do not come back together
     assert roster.held_s(at(3)) == roster.held_s(at(4)) == 0.0
     roster.review([at(1), at(2), at(3)], 0.0)
     roster.review([at(1), at(2), at(3)], 2.0)  # strikes fade

@@ -2,7 +2,7 @@
 
 import pytest
 
-from janus_vit.cloud.access.limits import Ledger, Limits, TooManyCalls, receive_limit_s
+from janus_vit.cloud.access.limits import INVALID_CALLS, Ledger, Limits, TooManyCalls, receive_limit_s
 from janus_vit.cloud.access.memory import limits_of, limits_of_strangers
 from janus_vit.errors import Rejected
 from janus_vit.scheduling.config import CloudConfig
@@ -65,15 +65,28 @@ def test_a_rate_is_saved_up_for_a_second_and_no_longer():
 def test_decoding_and_bad_requests_count_as_more_calls():
     ledger = Ledger(LIMITS)
     begin(ledger, "heavy")
-    ledger.charge("heavy", decode_s=0.009, valid=True)
+    ledger.charge("heavy", decode_s=0.009, more_calls=0.0)
     begin(ledger, "bad")
-    ledger.charge("bad", decode_s=0.0, valid=False)
+    ledger.charge("bad", decode_s=0.0, more_calls=INVALID_CALLS)
     for name in ("heavy", "bad"):
         with pytest.raises(TooManyCalls, match="10 calls a second"):
             begin(ledger, name)
     begin(ledger, "heavy", now_s=0.2)
     with pytest.raises(TooManyCalls):
         begin(ledger, "bad", now_s=0.2)
+
+
+def test_who_asks_above_a_limit_without_waiting_for_answers_uses_up_its_calls_sooner():
+    ledger = Ledger(LIMITS)
+    for _ in range(LIMITS.calls_per_client):
+        begin(ledger, "eager")
+    with pytest.raises(Rejected, match="already has 3 calls open"):
+        begin(ledger, "eager")
+    for _ in range(2):
+        ledger.end("eager", 1)
+        begin(ledger, "eager")
+    with pytest.raises(TooManyCalls):  # 5 of them, and 5 for the one above the limit
+        begin(ledger, "eager")
 
 
 def test_callers_that_ask_for_nothing_are_forgotten():

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from janus_vit.cloud.access.callers import Caller, network_of, split_peer
-from janus_vit.cloud.access.limits import Ledger, TooManyCalls, receive_limit_s
+from janus_vit.cloud.access.limits import INVALID_CALLS, REFUSED_CALLS, Ledger, TooManyCalls, receive_limit_s
 from janus_vit.cloud.access.roster import Roster
 from janus_vit.cloud.access.settings import Gate
-from janus_vit.errors import Unauthenticated, WireError
+from janus_vit.errors import Overloaded, Rejected, Unauthenticated, WireError
 from janus_vit.wire.rpc import MESSAGE_BYTES
 
 
@@ -102,16 +102,21 @@ class Door:
             raise
         if known:
             self._roster.admit(peer, caller, now_s)
-        visit, valid = Visit(caller, size_bytes), True
+        visit, more_calls = Visit(caller, size_bytes), 0.0
         try:
             yield visit
             self._roster.answer(peer, caller)
         except WireError:
-            valid = False
+            more_calls = INVALID_CALLS
             self._strike(peer, offender, now_s)
             raise
+        except Overloaded:  # it happens to well-behaved devices
+            raise
+        except Rejected:
+            more_calls = REFUSED_CALLS
+            raise
         finally:
-            ledger.charge(caller.name, visit.decode_s, valid)
+            ledger.charge(caller.name, visit.decode_s, more_calls)
             ledger.end(caller.name, memory_bytes)
 
     def held_s(self, context: Any) -> float:

@@ -8,7 +8,8 @@ from janus_vit.errors import Rejected
 
 _MOST_ACCOUNTS = 4_096
 _DECODING_IN_A_CALL_S = 1e-3  # a call that takes longer to decode counts as several
-_INVALID_CALLS = 15.0  # a request that no device sends counts as this many more
+REFUSED_CALLS = 4.0  # a call above a limit counts as this many more: its caller does not wait for answers
+INVALID_CALLS = 15.0  # a request that no device sends counts as this many more
 _SLACK_S, _SLOWEST_BYTES_PER_S, _LONGEST_S = 2.0, 62_500.0, 10.0
 
 
@@ -73,13 +74,14 @@ class Ledger:
         limits, account = self._limits, self._account(name, now_s)
         if account.credit < 1:
             raise TooManyCalls(f"{name} may send {limits.calls_per_s:g} calls a second: send fewer")
-        account.credit -= 1
+        account.credit -= 1 + REFUSED_CALLS
         if account.calls >= limits.calls_per_client:
             raise Rejected(f"{name} already has {account.calls} calls open: wait for answers before sending more")
         if account.memory_bytes + memory_bytes > limits.memory_per_client_bytes:
             raise Rejected(f"{name} already uses {account.memory_bytes:,} bytes: wait for answers before sending more")
         if self._calls >= limits.calls or self._memory_bytes + memory_bytes > limits.memory_bytes:
             raise Rejected("the cloud has too many requests in flight: try again later")
+        account.credit += REFUSED_CALLS
         account.calls += 1
         account.memory_bytes += memory_bytes
         self._calls += 1
@@ -93,15 +95,15 @@ class Ledger:
         self._calls -= 1
         self._memory_bytes -= memory_bytes
 
-    def charge(self, name: str, decode_s: float, valid: bool) -> None:
-        """Count a call that took long to decode, or that no device sends, as several.
+    def charge(self, name: str, decode_s: float, more_calls: float) -> None:
+        """Count a call as several: one that took long to decode, was refused, or is one that no device sends.
 
         Args:
             name: name of a caller with an open call.
             decode_s: time that decoding took.
-            valid: whether the request could be right.
+            more_calls: that it counts as for other reasons.
         """
-        self._accounts[name].credit -= decode_s / _DECODING_IN_A_CALL_S + (0.0 if valid else _INVALID_CALLS)
+        self._accounts[name].credit -= decode_s / _DECODING_IN_A_CALL_S + more_calls
 
     def _account(self, name: str, now_s: float) -> _Account:
         rate = self._limits.calls_per_s

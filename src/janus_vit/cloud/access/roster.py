@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ _FADES_S = 0.25  # in which strikes fade by half
 _SETTLING_S = 1.0  # a fleet behind one address may connect at once, and then has this long to call
 _STRIKES = 64.0  # that a connection may have; see `_FADES_S`
 _BOXED_S = 5.0  # after too many strikes, each further one ends the connection
-_STRIKES_HELD, _HELD_S = 16.0, 4.0  # recent strikes of an offender after which refusals are told late, and how late
+_STRIKES_HELD = 16.0  # recent strikes of an offender after which refusals are told late
+_HELD_S = (2.0, 6.0)  # how late: at different times, so that those who wait do not come back together
 _MOST_OFFENDERS = 4_096
 
 
@@ -119,7 +121,9 @@ class Roster:
         """
         seen = self.known.get(peer)
         offender = None if seen is None else seen.offender
-        return _HELD_S if offender is not None and self.strikes.get(offender, 0.0) > _STRIKES_HELD else 0.0
+        if offender is None or self.strikes.get(offender, 0.0) <= _STRIKES_HELD:
+            return 0.0
+        return random.uniform(*_HELD_S)
 
     def review(self, peers: Sequence[Peer], now_s: float) -> dict[Peer, Seen]:
         """Forget connections that are closed, let strikes fade, and return the present ones.
