@@ -101,6 +101,7 @@ def test_built_in_frames_have_labels_for_a_model_of_digits_only():
         (["a.png,cat", "", "a.png,dog"], "line 3: file 'a.png' already has a label"),
         (["a.png"], "line 1: has 1 fields: write file,label"),
         (["a.png,cat,dog"], "line 1: has 3 fields"),
+        (["a.png,cat", "z.png,dog", "x" * 200_000], "line 2: file 'z.png'"),  # later lines, however many, are not read
     ],
 )
 def test_labels_that_do_not_fit_are_named_with_file_and_line(folder, lines, says):

@@ -157,15 +157,19 @@ def _read_labels(file: Path, images: Mapping[str, Path], classes: Sequence[str])
     return known
 
 
-def _rows(file: Path) -> list[tuple[int, list[str]]]:
-    """Read the line number and the fields of each line that is not empty, without the header line."""
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the fields of each line that is not empty, without the header line."""
     data = read_file(file, _LARGEST_LABELS_BYTES)
     try:
         reader = csv.reader(StringIO(data.decode("utf-8-sig"), newline=""), skipinitialspace=True)
-        rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if row]
+        is_first = True
+        for row in filter(None, reader):
+            fields = [field.strip() for field in row]
+            if not (is_first and fields == ["file", "label"]):
+                yield reader.line_num, fields
+            is_first = False
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: is not a text file of lines file,label ({error}): write it as UTF-8 text") from error
-    return rows[1:] if rows and rows[0][1] == ["file", "label"] else rows
 
 
 def _class_index(where: str, label: str, classes: Sequence[str]) -> int | None:
