@@ -157,9 +157,13 @@ def as_svg(figure: Figure, label: str) -> str:
         figure: the drawn figure.
         label: describes the figure to screen readers.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     written = StringIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(written, format="svg", metadata=no_metadata)
+    figure.set_dpi(_STYLE["savefig.dpi"])
+    canvas = FigureCanvasSVG(figure)  # savefig gives the same, and draws twice
+    canvas.print_svg(written, metadata=no_metadata)  # type: ignore[no-untyped-call]
     root = ElementTree.fromstring(_NOT_XML.sub("\ufffd", written.getvalue()))
     salt = sha256(written.getvalue().encode("utf-8", "replace")).hexdigest()[:8]  # makes ids unique on a page
     for element in root.iter():
