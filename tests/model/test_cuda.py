@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from conftest import small_model
+from conftest import MODEL_KINDS, small_model
 from triton_interpreter import patched_once_a_launch
 
 from janus_vit.model.engines.eager import EagerEngine
@@ -82,11 +82,15 @@ def test_a_ragged_batch_is_as_eager_frame_by_frame(any_model, dtype):
 
 
 @INTERPRETED
-def test_triton_and_padded_frames_give_the_same(any_shallow_model):
-    engine = CudaFloat32Engine(any_shallow_model, device=DEVICE, arithmetic=with_triton(any_shallow_model))
-    plans = schedules(any_shallow_model)
-    wanted = alone(EagerEngine(any_shallow_model), any_shallow_model, plans)
-    assert difference(answers(engine, any_shallow_model, plans), wanted) < TOLERANCES[torch.float32]
+@pytest.mark.parametrize("kind", ["distilled", "mean", "registers", "embed", "wide"])
+def test_triton_and_padded_frames_give_the_same(kind):
+    """Kinds that differ in their blocks or in what follows them; the stem is plain PyTorch, as without Triton."""
+    size = {"image_size": 24, **({"image_width": 32} if kind == "wide" else {})}
+    shallow = small_model(**{**MODEL_KINDS[kind], **size}, depth=3)
+    engine = CudaFloat32Engine(shallow, device=DEVICE, arithmetic=with_triton(shallow))
+    plans = schedules(shallow)
+    wanted = alone(EagerEngine(shallow), shallow, plans)
+    assert difference(answers(engine, shallow, plans), wanted) < TOLERANCES[torch.float32]
 
 
 @INTERPRETED
@@ -136,8 +140,15 @@ def test_frames_from_the_cpu_and_of_the_engine_run_together(model):
 
 
 @INTERPRETED
-@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38])
-@pytest.mark.parametrize("make", [plain_arithmetic, with_triton], ids=["plain", "triton"])
+@pytest.mark.parametrize(
+    ("make", "poison"),  # with Triton, what each does to a kernel is in test_triton_merging
+    [
+        pytest.param(plain_arithmetic, float("nan"), id="plain-nan"),
+        pytest.param(plain_arithmetic, float("inf"), id="plain-inf"),
+        pytest.param(plain_arithmetic, 3e38, id="plain-3e38"),
+        pytest.param(with_triton, 3e38, id="triton-3e38"),
+    ],
+)
 def test_a_poisoned_frame_changes_no_other_in_its_batch(make, poison):
     model = small_model(depth=3, image_size=24)
     dtypes = (torch.float32, torch.float32) if make is plain_arithmetic else ()

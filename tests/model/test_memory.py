@@ -156,8 +156,8 @@ NAMES = [name for name, kind in ENGINES.items() if name != "cuda" and LINUX and 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """A checkpoint of 151 MB, and the size of its weights in bytes."""
-    arch = Architecture(64, 16, 512, 12, 8, 2048, classes=10)
+    """A checkpoint of 77 MB, and the size of its weights in bytes."""
+    arch = Architecture(64, 16, 512, 6, 8, 2048, classes=10)
     network = VisionTransformer(arch)
     file = tmp_path_factory.mktemp("wide") / "wide.safetensors"
     save_file(dict(network.state_dict()), file, checkpoint_metadata(arch, Preprocessing(64), (), {}))
@@ -175,6 +175,6 @@ def growths(wide):
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "cuda"])
 def test_making_an_engine_takes_a_quarter_more_than_the_weights_at_most(wide, growths, name):
     _, size_bytes = wide
-    assert size_bytes > 140e6
+    assert size_bytes > 70e6
     if name in NAMES:
-        assert growths[name] < 1.25 * size_bytes + 20e6
+        assert growths[name] < 1.25 * size_bytes + 20e6  # and twice the weights are much more

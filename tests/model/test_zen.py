@@ -24,6 +24,7 @@ from janus_vit.model.engines.zen_int8 import ZenInt8Engine, ZenInt8Linear
 INSTALLED = ENGINES["zen"].installed
 NAMES = [name for name, kind in ENGINES.items() if kind.package == "zentorch"]
 RUN = [name for name in NAMES if ENGINES[name].runs_here]
+TURNS = 50  # runs of each thread
 
 
 def where_it_runs(test):
@@ -186,7 +187,7 @@ def test_threads_that_run_engines_at_once_neither_deadlock_nor_disturb_each_othe
     model, right = small_model(width=48, heads=3, mlp_width=96, image_size=64), [0] * len(RUN)
 
     def work(index, engine, start, wanted):
-        for _ in range(200):
+        for _ in range(TURNS):
             right[index] += torch.equal(engine.run(start, 6).tokens, wanted)
 
     torch_threads, late_s = torch.get_num_threads(), time.monotonic() + 4 * PATIENCE_S
@@ -204,7 +205,7 @@ def test_threads_that_run_engines_at_once_neither_deadlock_nor_disturb_each_othe
             thread.join(max(0.0, late_s - time.monotonic()))
     finally:
         torch.set_num_threads(torch_threads)
-    assert right == [200] * len(RUN)
+    assert right == [TURNS] * len(RUN)
 
 
 @where_it_runs

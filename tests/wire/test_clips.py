@@ -206,7 +206,7 @@ def test_a_zip_bomb_around_a_clip_is_refused() -> None:
 
 
 @all_names
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(place=st.integers(0, 100_000), flip=st.integers(1, 255))
 def test_a_changed_byte_gives_a_clip_or_an_error(name: str, place: int, flip: int) -> None:
     data = bytearray(encode(name))
@@ -214,7 +214,7 @@ def test_a_changed_byte_gives_a_clip_or_an_error(name: str, place: int, flip: in
     assert_clip_or_refused(bytes(data), name)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 255)), max_size=30), frame=st.integers(0, 7))
 def test_changed_bytes_of_h264_give_a_clip_or_an_error(changes: list[tuple[int, int]], frame: int) -> None:
     files = files_of(encode(H264))
@@ -226,7 +226,7 @@ def test_changed_bytes_of_h264_give_a_clip_or_an_error(changes: list[tuple[int, 
 
 
 @all_names
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(garbage=st.binary(max_size=200), keep=st.integers(0, 700))
 def test_garbage_gives_a_clip_or_an_error(name: str, garbage: bytes, keep: int) -> None:
     data = encode(name)

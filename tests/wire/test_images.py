@@ -235,7 +235,7 @@ def test_a_zip_bomb_around_an_image_is_refused() -> None:
 
 
 @all_names
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 100_000), flip=st.integers(1, 255))
 def test_a_changed_byte_gives_a_frame_or_an_error(name: str, place: int, flip: int) -> None:
     data = bytearray(encode(name))
@@ -244,7 +244,7 @@ def test_a_changed_byte_gives_a_frame_or_an_error(name: str, place: int, flip: i
 
 
 @all_names
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(garbage=st.binary(max_size=200), keep=st.integers(0, 700))
 def test_garbage_gives_a_frame_or_an_error(name: str, garbage: bytes, keep: int) -> None:
     data = encode(name)

@@ -195,7 +195,7 @@ def test_every_truncation_and_every_extension_is_refused(name: str) -> None:
 
 
 @all_names
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 10_000), flip=st.integers(1, 255))
 def test_a_changed_byte_gives_finite_values_or_an_error(name: str, place: int, flip: int) -> None:
     body = bytearray(encode(random_tokens(), name))
@@ -204,7 +204,7 @@ def test_a_changed_byte_gives_finite_values_or_an_error(name: str, place: int, f
 
 
 @all_names
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_garbage_gives_finite_values_or_an_error(name: str, data: st.DataObject) -> None:
     payload = parse_payload(name)
