@@ -12,7 +12,7 @@ from janus_vit.simulation.baseline_schedulers import EarliestDeadlineBatches, Fi
 from janus_vit.simulation.replay import End, replay
 
 LARGEST = 32
-LOADS = (0.5, 0.65, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+LOADS = (0.5, 0.8, 1.0, 1.5)  # `benchmarks/scheduler.py` compares at more of them
 VIT_L = CostTable(
     model="vit-large-384",
     frames=(1, LARGEST),
@@ -61,7 +61,7 @@ def test_at_no_load_are_more_frames_in_time_with_another_scheduler(scenario):
     """Where all that come together hardly fit into 8 ms, refusing some of a burst costs up to five in a thousand."""
     for load in LOADS:
         mine = ours(scenario, load).share(End.IN_TIME)
-        allowed = 0.005 if "8 ms" in scenario and load < 0.7 else 0.0
+        allowed = 0.005 if "8 ms" in scenario and load == 0.5 else 0.0
         for policy in baselines(scenario):
             other = replay(policy, *arrivals(scenario, load)).share(End.IN_TIME)
             assert mine >= other - allowed, (load, type(policy).__name__)

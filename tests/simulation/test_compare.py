@@ -56,10 +56,9 @@ def test_a_frame_that_was_never_run_is_late_and_worth_nothing(platforms):
 
 def test_no_policy_passes_the_oracle_and_regret_is_never_negative(platforms):
     known = measured(platforms)
-    for seed in (3, 4):
-        best = score(run_case(case(ORACLE, known, wild(seed)))).value
-        for name in (*POLICIES, BEST_FIXED):
-            assert score(run_case(case(name, known, wild(seed)))).value <= best + 1e-9
+    best = score(run_case(case(ORACLE, known, wild()))).value
+    for name in (*POLICIES, BEST_FIXED):
+        assert score(run_case(case(name, known, wild()))).value <= best + 1e-9
 
 
 def test_the_best_fixed_plan_is_at_least_as_good_as_the_fixed_policies(platforms):

@@ -225,10 +225,10 @@ def test_no_other_policy_is_right_in_time_more_often_than_ours(platforms, sla_s)
     worth = {name: [] for name in POLICIES}
     for seed, name in product((11, 12, 13), POLICIES):
         trace = Trace("steps", 0.1, np.repeat(np.random.default_rng(seed).lognormal(1.0, 1.2, 20), 10), {})
-        outcomes = list(simulate(make_policy(name, known), known, trace, sla_s, 20.0))
+        outcomes = list(simulate(make_policy(name, known), known, trace, sla_s, 10.0))
         worth[name].append(np.mean([right(outcome.plan) if outcome.met else 0.0 for outcome in outcomes]))
     means = {name: np.mean(found) for name, found in worth.items()}
-    assert means["adaptive"] >= max(means.values()) - 0.01
+    assert means["adaptive"] >= max(means.values()) - 0.001
 
 
 class Throttled(PredictedWorker):

@@ -91,13 +91,10 @@ def test_checkpoint_is_small_and_names_its_labels(model: Model) -> None:
     assert model.labels == tuple("0123456789")
 
 
-def test_model_is_right_without_merging(model: Model) -> None:
-    assert accuracy(model, 0.0, 200) >= 0.93
-
-
-def test_much_merging_costs_at_least_five_points(model: Model) -> None:
-    most = largest_level("exponential", model.shape)
-    assert accuracy(model, 0.0, 300) - accuracy(model, most, 300) >= 0.05
+def test_model_is_right_without_merging_and_much_merging_costs_at_least_five_points(model: Model) -> None:
+    unmerged = accuracy(model, 0.0, 300)
+    assert unmerged >= 0.93
+    assert unmerged - accuracy(model, largest_level("exponential", model.shape), 300) >= 0.05
 
 
 def test_equal_seeds_compose_equal_scenes() -> None:
