@@ -159,7 +159,7 @@ def test_health_checks_need_no_token_and_watching_does(cloud):
         assert next(watched).status == serving
 
 
-def test_a_watcher_that_reads_nothing_keeps_neither_others_nor_the_end_of_the_cloud_waiting(cloud):
+def test_a_watcher_that_reads_nothing_keeps_neither_others_nor_the_end_of_the_cloud_waiting(cloud, caplog):
     health = "/grpc.health.v1.Health"
     with socket.create_connection(("127.0.0.1", cloud.port)) as deaf, channel_to(cloud) as channel:
         opened_call(deaf, f"{health}/Watch".encode(), flags=4, settings=struct.pack(">HI", 4, 0))  # window of 0 bytes
@@ -172,6 +172,8 @@ def test_a_watcher_that_reads_nothing_keeps_neither_others_nor_the_end_of_the_cl
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
         checked = stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=PATIENCE_S)
         assert checked.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    cloud.close()
+    assert caplog.messages == []  # also of the one that hung up
 
 
 def test_health_checks_of_strangers_take_no_calls_and_no_memory_from_devices():

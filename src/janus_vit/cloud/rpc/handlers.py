@@ -123,10 +123,16 @@ class Handlers:
             return bytes(state.SerializeToString())
 
     async def _watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        async def tell(state: bytes) -> None:
+            try:
+                await context.write(state)
+            except grpc.aio.InternalError:  # the watcher has hung up before it read
+                raise asyncio.CancelledError from None
+
         async def watch() -> bytes:
             with self._door.enter(context, HEADER_BYTES) as visit:
                 asked = parse(HealthCheckRequest, await read_within(context, visit.receive_limit_s))
-                await self._health.watch(asked.service, context.write)
+                await self._health.watch(asked.service, tell)
                 return b""
 
         await self._end(context, await result_of(watch()))
