@@ -9,8 +9,11 @@ DIGITS = ModelShape("janus-digits", 12, 64, 0, 96, (3, 64, 64))
 SLA_S, PERIOD_S = 3.0, 0.6
 
 
-def far_and_near(folder, make_profile, near_s=0.4):
-    """Write the file, and what it refers to, into a folder. The near device takes `near_s` for a frame."""
+def far_and_near(folder, make_profile, near_s=0.4, period_s=PERIOD_S):
+    """Write the file, and what it refers to, into a folder.
+
+    The near device takes `near_s` for a frame, and cameras take one every `period_s`.
+    """
 
     def profile(name, frame_s):
         found = make_profile((frame_s - 1.5e-3) / (DIGITS.blocks * DIGITS.tokens), model=DIGITS.name)
@@ -23,7 +26,7 @@ def far_and_near(folder, make_profile, near_s=0.4):
     CostTable(DIGITS.name, (1, 4), one.tokens, rows, *ends).save(folder / "costs.json")
     profile("far", 0.08)
     profile("near", near_s)
-    camera = {"sla_s": SLA_S, "period_s": PERIOD_S}
+    camera = {"sla_s": SLA_S, "period_s": period_s}
     values = {
         "schema": "janus-vit/fleet/1",
         "model": DIGITS.name,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import refused
-from fleet_files import PERIOD_S, far_and_near
+from fleet_files import far_and_near
 
 from janus_vit.cli.main import main
 from janus_vit.cli.simulated import live_fleet
@@ -21,7 +21,7 @@ from janus_vit.testbed.live_fleet.emulate import default_fleet, emulate, whole_s
 from janus_vit.testbed.live_fleet.paired import FleetSettings, run_paired_fleets
 
 SHAPE = mixed_fleet().shape
-SECONDS = 4.8
+SECONDS, PERIOD_S = 4.8, 2.4  # one slow core carries four devices with such cameras
 
 
 @pytest.fixture
@@ -34,9 +34,10 @@ def quick(monkeypatch, rough_profiles):
 
 def test_a_live_fleet_runs_the_frames_that_its_simulation_runs(capsys, quick, tmp_path, make_profile):
     """How fast it runs them is the machine's affair: see test_fleet_comparison.py."""
-    options = ["--devices", "4", "--seconds", str(SECONDS), "--json"]
-    assert main(["fleet", str(far_and_near(tmp_path, make_profile, near_s=1.0)), "--live", *options]) == 0
+    path = far_and_near(tmp_path, make_profile, near_s=1.0, period_s=PERIOD_S)
+    status = main(["fleet", str(path), "--live", "--devices", "4", "--seconds", str(SECONDS), "--json"])
     out, err = capsys.readouterr()
+    assert status == 0, err
     found = json.loads(out)
     assert found["devices"] == 4 <= found["devices_carried"]
     assert found["agrees"] is not any(miss.startswith(WHOLE) for miss in found["why_not"])
@@ -51,7 +52,7 @@ def test_a_live_fleet_runs_the_frames_that_its_simulation_runs(capsys, quick, tm
             assert 0 < figures["median_s"] <= figures["p99_s"]
     for side in ("live", "simulated"):
         near = found["kinds"]["near"][side]
-        assert near["image"] + near["tokens"] > 0  # alone it takes half of a frame's time; the cloud is nearly idle
+        assert near["image"] + near["tokens"] > 0  # alone it takes a second; the cloud is nearly idle
         assert found["engine_busy"][side] > 0
         assert found["mean_batch"][side] >= 1
 
