@@ -12,9 +12,10 @@ _PEM = serialization.Encoding.PEM
 
 
 class Authority:
-    """Signs certificates; `pem` is its own."""
+    """Signs certificates of `localhost` and one address; `pem` is its own."""
 
-    def __init__(self, name="authority"):
+    def __init__(self, name="authority", address="127.0.0.1"):
+        self._address = ipaddress.ip_address(address)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
         self._certificate = self._sign(name, self._key, x509.BasicConstraints(ca=True, path_length=None))
@@ -38,7 +39,7 @@ class Authority:
 
     def _sign(self, name, key, constraints, valid_h=(-1, 1)):
         now = datetime.datetime.now(datetime.timezone.utc)
-        places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        places = [x509.DNSName("localhost"), x509.IPAddress(self._address)]
         return (
             x509.CertificateBuilder()
             .subject_name(_named(name))

@@ -28,7 +28,7 @@ def token(
 ) -> None:
     """Make a token for a device. The cloud stores only its hash; nobody can see the token again.
 
-    Delete the line of the hash to revoke the token; a running cloud follows within seconds.
+    Delete the line of the hash to revoke the token; a running cloud follows within a second.
 
     \b
     Example:        janus-vit token robot-7 --tokens tokens.txt --out robot-7.token

@@ -10,6 +10,7 @@ from janus_vit.planning.latency import PlatformProfile, parse_profile
 from janus_vit.planning.outcome import Transfer
 from janus_vit.planning.platforms import Platforms
 from janus_vit.runtime.config import DeviceConfig
+from janus_vit.runtime.refusals import remedy
 from janus_vit.wire.fields import require_field
 from janus_vit.wire.messages import Greeting
 
@@ -60,7 +61,8 @@ def shake_hands(
     except Unauthenticated:
         raise
     except TransportError as error:
-        raise InputError(f"no janus-vit cloud answers ({error}): start one there, or check host and port") from error
+        what_helps = remedy(error, encrypted=config.credentials is not None)
+        raise InputError(f"no janus-vit cloud answers ({error}): {what_helps}") from error
     if greeting.fingerprint != model.fingerprint:
         raise ModelMismatch(
             f"the cloud at {address} runs {greeting.model} ({greeting.fingerprint}) and this device "

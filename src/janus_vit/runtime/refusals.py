@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import grpc
 
@@ -24,6 +25,14 @@ from janus_vit.wire.rpc import EXPECTED_WAIT, PRICE
 
 _LARGE_REPLY = "larger than max"  # gRPC itself refuses a reply, with the same status
 _LONGEST_DETAILS, _LONGEST_NUMBER = 500, 40  # characters
+_PREAMBLE = re.compile(r"failed to connect to all addresses; last error: [A-Z_]+: (?:ipv[46]:\S+: )?")  # of gRPC
+_START = "start one there, or check host and port"
+_REMEDIES = {  # by what gRPC says of a handshake of TLS that failed
+    "CERTIFICATE_VERIFY_FAILED": "check that its certificate is valid now, and that --ca has the authority that signed it",
+    "Hostname Verification": "connect to a host that its certificate names, or renew it with this host",
+    "WRONG_VERSION_NUMBER": "it serves without TLS: start it with --cert and --key, or leave out --ca",
+}
+_CLOSED = "Socket closed"  # by the other side, without a word
 
 
 def translated(error: grpc.RpcError, address: str) -> TransportError:
@@ -32,7 +41,7 @@ def translated(error: grpc.RpcError, address: str) -> TransportError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"{address} did not answer in time")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        return Unreachable(f"{address} cannot be reached ({details})")
+        return Unreachable(f"{address} cannot be reached ({_PREAMBLE.sub('', details)})")
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return Unauthenticated(f"{address} does not know this device: {details}")
     refusal = f"{address} refused ({code.name.lower()}): {details}"
@@ -45,6 +54,23 @@ def translated(error: grpc.RpcError, address: str) -> TransportError:
         refused = Overloaded(refusal, wait_s, price)
     refused.impossible = impossible
     return refused
+
+
+def remedy(error: TransportError, encrypted: bool) -> str:
+    """What to do about a cloud that does not answer, for the end of a message.
+
+    Args:
+        error: why it does not answer.
+        encrypted: whether the device connects with TLS.
+    """
+    said = str(error)
+    for sign, what in _REMEDIES.items():
+        if sign in said:
+            return what
+    if _CLOSED in said:
+        hint = "if it asks devices for certificates, add --cert and --key" if encrypted else "if it has TLS, add --ca"
+        return f"{_START}; {hint}"
+    return _START
 
 
 def _reported_load(error: grpc.RpcError) -> tuple[float | None, EnginePrice | None, tuple[str, ...]]:

@@ -133,6 +133,32 @@ def test_a_device_without_a_certificate_of_the_right_authority_gets_no_word(serv
             asks(cloud, authority, pair)
 
 
+OURS, STRANGE, ELSEWHERE = Authority(), Authority("strange"), Authority("elsewhere", address="127.0.0.9")
+
+
+@pytest.mark.parametrize(
+    ("signs", "asks_devices", "trusted", "says"),
+    [
+        (OURS, False, None, r"Socket closed\)\): .*; if it has TLS, add --ca$"),
+        (OURS, True, OURS, "; if it asks devices for certificates, add --cert and --key$"),
+        (OURS, False, STRANGE, "check that its certificate is valid now, and that --ca has the authority that signed it$"),
+        (ELSEWHERE, False, ELSEWHERE, "connect to a host that its certificate names, or renew it with this host$"),
+        (None, False, OURS, "it serves without TLS: start it with --cert and --key, or leave out --ca$"),
+    ],
+)
+def test_a_device_whose_connection_fails_in_tls_is_told_what_helps(
+    model, serve, tmp_path, make_profile, signs, asks_devices, trusted, says
+):
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(OURS.pem)
+    pair = signs.pair(tmp_path, "cloud") if signs else ()
+    cloud = serve(Access(*pair, client_ca=ca if asks_devices else None))
+    credentials = grpc.ssl_channel_credentials(trusted.pem) if trusted else None
+    with pytest.raises(InputError, match=says) as told:
+        connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), credentials=credentials)
+    assert "failed to connect to all addresses" not in str(told.value)
+
+
 def test_a_device_is_known_by_its_certificate_whatever_name_it_claims(model, serve, authority, server_files, tmp_path):
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority.pem)
@@ -170,8 +196,9 @@ def test_every_call_needs_a_token_and_no_secret_is_logged(model, serve, tmp_path
             transport.infer(image_request(model), PATIENCE_S)
         assert not transport.probe(1_000, PATIENCE_S).result().transfer.delivered
         transport.close()
-    with pytest.raises(InputError, match="does not know this device: the call has no token that this cloud knows"):
-        connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), token=wrong)
+    for bad, says in [(None, "the call has no token: start"), (wrong, "its token is not in the cloud's file --tokens: ")]:
+        with pytest.raises(InputError, match=f"does not know this device: {says}"):
+            connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), token=bad)
     assert token not in caplog.text
     assert wrong not in caplog.text
 
@@ -214,7 +241,7 @@ def test_a_device_whose_token_is_revoked_says_so_once_and_sends_no_more_frames(
     assert outcomes[0].fallback.startswith("Unauthenticated: ")
     assert [outcome.plan.is_local for outcome in outcomes[1:]] == [True, True]
     assert len(told) == 2
-    assert "does not know this device: the call has no token that this cloud knows" in told[1]
+    assert "does not know this device: its token is not in the cloud's file --tokens: admit it there" in told[1]
 
 
 def test_a_device_whose_token_is_revoked_is_told_also_by_a_probe_and_by_a_refusal_that_comes_late(

@@ -16,6 +16,8 @@ from janus_vit.errors import InputError, Unauthenticated
 from janus_vit.wire.addresses import is_loopback
 
 _LONGEST_NAME, _HASH_LENGTH = 64, 12  # characters
+_NO_TOKEN = "the call has no token: start the device with --token-file"
+_UNKNOWN_TOKEN = "its token is not in the cloud's file --tokens: admit it there, or give the device another --token-file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Gate:
         if self._tokens is not None:
             name = self._tokens.identify(authorization if isinstance(authorization, str) else None)
             if name is None:
-                raise Unauthenticated("the call has no token that this cloud knows: start the device with --token-file")
+                raise Unauthenticated(_NO_TOKEN if authorization is None else _UNKNOWN_TOKEN)
             return Caller(name, proven=True)
         if self.by_certificate:
             return Caller(_certificate_name(context.auth_context()), proven=True)
