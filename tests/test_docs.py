@@ -56,6 +56,23 @@ def test_files_that_a_page_names_exist(page):
     assert not missing
 
 
+def rows(text, columns):
+    """Rows of the first Markdown table in a text as dictionaries by these columns."""
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)[0]
+    header, _, *lines = ([cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines())
+    return [[cells[header.index(column)] for column in columns] for cells in lines]
+
+
+def test_the_readme_has_the_figures_of_fleets_that_their_page_has():
+    shown = ("device alone", "janus", "adaptive", "adaptive-fleet", "bound of any policy")
+    readme = (ROOT / "README.md").read_text("utf-8").partition("**Many devices on one cloud**")[2]
+    page = (DOCS / "fleet.md").read_text("utf-8").partition("**mixed on v100**")[2]
+    own = rows(readme, ("devices on one V100", "JPEG, batched", *shown))
+    measured = ("devices", "jpeg-batches", "device-alone", "janus", "adaptive", "adaptive-fleet", "bound")
+    assert own
+    assert all(row in rows(page, measured) for row in own)
+
+
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]

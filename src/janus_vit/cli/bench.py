@@ -37,6 +37,7 @@ from janus_vit.cli.common.options import (
     parse_duration,
     use_threads,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.policies.presets import check_policy
 
@@ -190,13 +191,13 @@ def _print_tables(found: Sequence[Comparison], console: Console) -> None:
             None if one is None or other is None else one - other for one, other in zip(live, simulated, strict=True)
         )
         table.add_row("", "gap", *(_format(gap, "+") for gap in gaps))
-    console.print(table)
+    print_table(console, table)
     tolerances = f"median within {MEDIAN_TOLERANCE:.0%} of live, late within {100 * LATE_TOLERANCE:g} points"
     for each in found:
         say(console, f"{each.policy}: {'PASS' if each.close else 'FAIL'}: " + ("; ".join(each.misses) or tolerances))
         if each.drift:
             say(console, f"{each.policy}: {each.drift}")
-    console.print(_parts_table(found))
+    print_table(console, _parts_table(found))
 
 
 def _cells(row: Summary) -> tuple[float | None, ...]:

@@ -30,6 +30,7 @@ from janus_vit.cli.common.options import (
     check_not_input,
     use_threads,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.model.tasks import CLASSIFY
@@ -170,9 +171,9 @@ def _read_profile_to_learn(names: list[str], path: Path | None, model: Model) ->
 def _print(table: AccuracyTable, shape: ModelShape) -> None:
     console = human_console(as_json=False)
     say(console, f"{table.model} on {table.frames} frames; % of answers {METRICS[table.metric]}, with 95 % interval")
-    console.print(_measured_table(table.points))
+    print_table(console, _measured_table(table.points))
     for family in table.families:
-        console.print(_estimated_table(table, family, shape))
+        print_table(console, _estimated_table(table, family, shape))
     say(console, "~ was not measured, but estimated from the loss of merging and the loss of the payload.", "dim")
 
 

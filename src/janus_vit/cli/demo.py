@@ -31,6 +31,7 @@ from janus_vit.cli.common.options import (
     parse_duration,
     use_threads,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 
@@ -230,5 +231,5 @@ def _print_table(rows: dict[str, Summary], console: Console) -> None:
             f"{100 * (row.in_time_accuracy or 0.0):.1f}",
             kinds,
         )
-    console.print(table)
+    print_table(console, table)
     say(console, "late: over the SLA. right in time: the answer was right and came within the SLA.", "dim")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from janus_vit.cli.common.console import plain_table, results
 from janus_vit.cli.common.options import AsJson
+from janus_vit.cli.common.tables import print_table
 
 if TYPE_CHECKING:
     from janus_vit.model.catalog import Entry
@@ -32,7 +33,7 @@ def models(as_json: AsJson = False) -> None:
     for row in rows:
         numbers = (f"{row[key]:,}" for key in ("blocks", "tokens", "width", "parameters"))
         table.add_row(row["name"], *numbers, row["summary"])
-    results().print(table)
+    print_table(results(), table)
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

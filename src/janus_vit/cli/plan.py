@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.padding import Padding
 
 from janus_vit.cli.common.console import milliseconds, plain_table, results, say
 from janus_vit.cli.common.loading import ArchitectureName, Head, ImageSize, Task, load_engine, load_model_for_task
@@ -28,6 +27,7 @@ from janus_vit.cli.common.options import (
     check_positive,
     parse_duration,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.model.engines.registry import AUTO, precision_of
 from janus_vit.planning.accuracy.table import FLOAT32, METRICS, RIGHT, Estimate
 from janus_vit.planning.latency import PlatformProfile
@@ -116,13 +116,12 @@ def _print(policy: str, platforms: Platforms, sla_s: float, shown: Sequence[Cand
     metric = "right" if platforms.accuracy is None or platforms.accuracy.metric == RIGHT else "agrees"
     table = plain_table("  plan", "level", "kB", *times, "in\ntime", f"{metric}\n95 % interval")
     table.show_edge = False
-    for column in table.columns[1:]:
-        column.no_wrap = True
-    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # on a narrow terminal only plans wrap
     for index, candidate in enumerate(shown):
         plan, *numbers = _cells(candidate, _estimate(candidate, platforms))
-        table.add_row(Padding(plan, (0, 0, 0, 2)) if index else f"> {plan}", *numbers, style=None if index else "bold")
-    console.print("", table, "", sep="\n")
+        table.add_row(f"> {plan}" if index == 0 else f"  {plan}", *numbers, style=None if index else "bold")
+    say(console, "")
+    print_table(console, table)
+    say(console, "")
     say(console, f"Chosen: {shown[0].plan}")
     say(console, f"Why: {why}.")
     if platforms.accuracy is None and policy == DEFAULT_POLICY:

@@ -31,6 +31,7 @@ from janus_vit.cli.common.options import (
     check_not_input,
     use_threads,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.latency import PlatformProfile
 
@@ -109,9 +110,9 @@ def _print(measured: PlatformProfile) -> None:
     for name, curve in (("line (the paper's)", measured.line), ("quadratic", measured.quadratic)):
         errors = (f"{100 * error:.1f}" for error in (curve.mean_error, curve.max_error))
         curves.add_row(name, *errors, f"{curve.correlation:.3f}")
-    console.print(curves)
-    console.print(_parts_table(measured))
-    console.print(_formats_table(measured))
+    print_table(console, curves)
+    print_table(console, _parts_table(measured))
+    print_table(console, _formats_table(measured))
 
 
 def _parts_table(measured: PlatformProfile) -> object:

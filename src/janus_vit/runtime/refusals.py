@@ -28,7 +28,7 @@ _LONGEST_DETAILS, _LONGEST_NUMBER = 500, 40  # characters
 _PREAMBLE = re.compile(r"failed to connect to all addresses; last error: [A-Z_]+: (?:ipv[46]:\S+: )?")  # of gRPC
 _START = "start one there, or check host and port"
 _REMEDIES = {  # by what gRPC says of a handshake of TLS that failed
-    "CERTIFICATE_VERIFY_FAILED": "check that its certificate is valid now, and that --ca has the authority that signed it",
+    "CERTIFICATE_VERIFY_FAILED": "check that its certificate is valid now, and that --ca holds its authority",
     "Hostname Verification": "connect to a host that its certificate names, or renew it with this host",
     "WRONG_VERSION_NUMBER": "it serves without TLS: start it with --cert and --key, or leave out --ca",
 }

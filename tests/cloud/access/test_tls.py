@@ -141,7 +141,7 @@ OURS, STRANGE, ELSEWHERE = Authority(), Authority("strange"), Authority("elsewhe
     [
         (OURS, False, None, r"Socket closed\)\): .*; if it has TLS, add --ca$"),
         (OURS, True, OURS, "; if it asks devices for certificates, add --cert and --key$"),
-        (OURS, False, STRANGE, "check that its certificate is valid now, and that --ca has the authority that signed it$"),
+        (OURS, False, STRANGE, "check that its certificate is valid now, and that --ca holds its authority$"),
         (ELSEWHERE, False, ELSEWHERE, "connect to a host that its certificate names, or renew it with this host$"),
         (None, False, OURS, "it serves without TLS: start it with --cert and --key, or leave out --ca$"),
     ],
@@ -196,7 +196,7 @@ def test_every_call_needs_a_token_and_no_secret_is_logged(model, serve, tmp_path
             transport.infer(image_request(model), PATIENCE_S)
         assert not transport.probe(1_000, PATIENCE_S).result().transfer.delivered
         transport.close()
-    for bad, says in [(None, "the call has no token: start"), (wrong, "its token is not in the cloud's file --tokens: ")]:
+    for bad, says in ((None, "the call has no token: "), (wrong, "its token is not in the cloud's file --tokens: ")):
         with pytest.raises(InputError, match=f"does not know this device: {says}"):
             connect(model, f"127.0.0.1:{cloud.port}", make_profile(1e-5, model="small"), token=bad)
     assert token not in caplog.text

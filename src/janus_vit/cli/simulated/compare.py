@@ -32,6 +32,7 @@ from janus_vit.cli.common.options import (
     parse_duration,
     parse_late_target,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.errors import InputError
 from janus_vit.planning.accuracy.table import AccuracyTable, load_accuracy
 from janus_vit.planning.jsonfile import write_text
@@ -250,7 +251,7 @@ def _print(title: str, found: dict[str, list[Score]], as_json: bool) -> None:
     table = plain_table(*(name.replace(" ", "\n", 1) for name in HEADER))
     for name in found:
         table.add_row(*row(name, found))
-    console.print(table)
+    print_table(console, table)
 
 
 def _as_rows(found: dict[str, list[Score]], links: Sequence[Trace]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from janus_vit.cli.common.options import (
     check_not_input,
     check_positive,
 )
+from janus_vit.cli.common.tables import print_table
 from janus_vit.errors import InputError
 from janus_vit.planning.jsonfile import shown, write_text
 
@@ -229,6 +230,6 @@ def _print(chosen: Fleet, seconds: float, rows: Sequence[Any], as_json: bool) ->
     table = plain_table(*HEADER, left=2)
     for row in rows:
         table.add_row(*row.cells())
-    console.print(table)
+    print_table(console, table)
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=1, allow_nan=False))

@@ -11,6 +11,7 @@ from janus_vit.cli.common.console import human_console, plain_table, progress, s
 from janus_vit.cli.common.loading import load_model_for_task
 from janus_vit.cli.common.measure import measure_profile, read_accuracy
 from janus_vit.cli.common.options import use_threads
+from janus_vit.cli.common.tables import print_table
 from janus_vit.errors import InputError
 from janus_vit.planning.policies.presets import check_policy
 
@@ -129,7 +130,7 @@ def _print_found(console: Console, found: FleetComparison) -> None:
     for kind in found.kinds:
         table.add_row(kind.name, "live", *kind.live.cells())
         table.add_row("", "simulated", *kind.simulated.cells())
-    console.print(table)
+    print_table(console, table)
     (live, simulated), (batch, batch_simulated) = found.busy, found.mean_batch
     say(console, f"the cloud's engine runs {live:.0%} of the time live and {simulated:.0%} simulated")
     say(console, f"a batch has {batch:.2f} frames live and {batch_simulated:.2f} simulated")

@@ -17,7 +17,7 @@ from janus_vit.wire.addresses import is_loopback
 
 _LONGEST_NAME, _HASH_LENGTH = 64, 12  # characters
 _NO_TOKEN = "the call has no token: start the device with --token-file"
-_UNKNOWN_TOKEN = "its token is not in the cloud's file --tokens: admit it there, or give the device another --token-file"
+_UNKNOWN_TOKEN = "its token is not in the cloud's file --tokens: admit it there, or use another --token-file"
 
 
 @dataclass(frozen=True, slots=True)
