@@ -42,6 +42,8 @@ from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import ModelShape, Plan
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from janus_vit.model.catalog import Model
 
 _FRAMES = 1000
@@ -177,7 +179,7 @@ def _print(table: AccuracyTable, shape: ModelShape) -> None:
     say(console, "~ was not measured, but estimated from the loss of merging and the loss of the payload.", "dim")
 
 
-def _measured_table(points: tuple[Point, ...]) -> object:
+def _measured_table(points: tuple[Point, ...]) -> Table:
     columns = ("measured", "level", "split", "payload", "frames", "share", "interval", "agree", "KL", "kB")
     view = plain_table(*columns)
     for point in points:
@@ -199,7 +201,7 @@ def _measured_table(points: tuple[Point, ...]) -> object:
     return view
 
 
-def _estimated_table(table: AccuracyTable, family: str, shape: ModelShape) -> object:
+def _estimated_table(table: AccuracyTable, family: str, shape: ModelShape) -> Table:
     """Show every measured payload at every measured level of a family, at the split where it was measured first."""
     merges = {point.level: point.merges for point in table.points if point.family == family}
     merges[0.0] = (0,) * shape.blocks

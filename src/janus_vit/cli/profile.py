@@ -36,6 +36,8 @@ from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.planning.latency import PlatformProfile
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from janus_vit.model.catalog import Model
     from janus_vit.model.engines.base import Engine
 
@@ -115,7 +117,7 @@ def _print(measured: PlatformProfile) -> None:
     print_table(console, _formats_table(measured))
 
 
-def _parts_table(measured: PlatformProfile) -> object:
+def _parts_table(measured: PlatformProfile) -> Table:
     parts = plain_table("part", "ms")
     parts.add_row("stem", milliseconds(measured.stem_s))
     slowest = max(sample for sample in measured.samples if sample[0] == sample[1])
@@ -125,7 +127,7 @@ def _parts_table(measured: PlatformProfile) -> object:
     return parts
 
 
-def _formats_table(measured: PlatformProfile) -> object:
+def _formats_table(measured: PlatformProfile) -> Table:
     columns = ("payload", "encode: fixed ms", "ns per value", "decode: fixed ms", "ns per value", "kB per image")
     formats = plain_table(*columns)
     for name, encode in measured.encode.items():
