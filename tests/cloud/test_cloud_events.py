@@ -1,19 +1,14 @@
 """What happens in a cloud, for whoever watches it: requests, batches, and what devices report of their streams."""
 
-import time
-
-import numpy as np
 import pytest
-from cloud_requests import image_request
+from cloud_requests import check_events_of_a_stream, events_until, image_request
 from patience import PATIENCE_S
 
 from janus_vit.cloud.metrics import RequestRecord
 from janus_vit.cloud.server import Cloud
-from janus_vit.cloud.watching.events import BatchRan, EventBuffer
+from janus_vit.cloud.watching.events import EventBuffer
 from janus_vit.errors import Rejected
-from janus_vit.runtime.connect import connect
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.scheduling.config import CloudConfig
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.rpc import STREAM
 from janus_vit.wire.stream_report import StreamReport
@@ -24,29 +19,11 @@ def profile(make_profile):
     return make_profile(1e-5, model="small")
 
 
-def events_until(buffer, kind):
-    """All events up to the first of a kind."""
-    found, until_s = [], time.monotonic() + PATIENCE_S
-    while not any(isinstance(event, kind) for event in found):
-        assert time.monotonic() < until_s
-        found += buffer.take()
-        time.sleep(0.01)
-    return found
-
-
-@pytest.mark.parametrize("ingest_processes", [0, 1])
-def test_a_device_tells_how_its_stream_goes_and_every_request_and_batch_is_an_event(model, profile, ingest_processes):
+def test_a_device_tells_how_its_stream_goes_and_every_request_and_batch_is_an_event(model, profile):
+    """With ingest processes, too: test_ingest_pool.py."""
     buffer = EventBuffer()
-    config = CloudConfig(ingest_processes=ingest_processes)
-    with Cloud(model, profile, engine="eager", config=config, on_event=buffer.add) as cloud:
-        options = {"name": "robot", "policy": "cloud-jpeg", "engine": "eager", "first_probes_bytes": (1_000,)}
-        with connect(model, f"127.0.0.1:{cloud.port}", profile, sla_s=PATIENCE_S, **options) as device:
-            for _ in range(2):
-                device.infer(np.zeros((32, 32, 3), np.uint8))
-        events = events_until(buffer, StreamReport)
-        report = next(event for event in events if isinstance(event, StreamReport))
-        assert (report.device, report.frames, report.in_time, report.images) == ("robot", 1, 1, 1)
-        assert {RequestRecord, BatchRan} <= {type(event) for event in events}
+    with Cloud(model, profile, engine="eager", on_event=buffer.add) as cloud:
+        check_events_of_a_stream(buffer, model, cloud.port, profile)
 
 
 def test_a_report_that_cannot_be_read_changes_nothing(model, profile):

@@ -1,19 +1,21 @@
-"""The load of a cloud on its way to devices: probes, refusals, ingest processes, and clouds that are older."""
+"""The load of a cloud on its way to devices: probes, refusals, and clouds that are older.
+
+What ingest processes tell is in test_ingest_pool.py.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 from cloud_requests import image_request
-from patience import PATIENCE_S, wait_until
+from patience import PATIENCE_S
 
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.server import Cloud
 from janus_vit.errors import Overloaded
 from janus_vit.planning.price import CloudLoad, EnginePrice
 from janus_vit.runtime.grpc_client import GrpcTransport
-from janus_vit.scheduling.config import CloudConfig
-from janus_vit.scheduling.scheduler import Load, Scheduler
+from janus_vit.scheduling.scheduler import Load
 from janus_vit.wire import janus_pb2 as pb
 from janus_vit.wire.answer_check import Outputs
 from janus_vit.wire.load_messages import serialise_price
@@ -43,14 +45,6 @@ def test_a_probe_tells_the_load_of_the_cloud(model, profile, monkeypatch):
         assert idle.price.frame_s > 0
         monkeypatch.setattr(EngineLoop, "load", lambda self: BUSY)
         assert probe(transport).load == CloudLoad(0.5, BUSY.price)
-        transport.close()
-
-
-def test_a_probe_of_an_ingest_process_tells_the_load_of_the_engines_process(model, profile, monkeypatch):
-    with Cloud(model, profile, engine="eager", config=CloudConfig(ingest_processes=1)) as cloud:
-        monkeypatch.setattr(Scheduler, "load", lambda self, now_s: BUSY)
-        transport = connected(cloud.port)
-        wait_until(lambda: probe(transport).load == CloudLoad(0.5, BUSY.price), pause_s=0.06)
         transport.close()
 
 

@@ -3,39 +3,20 @@
 import sys
 
 import pytest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import StatusCode
 from patience import PATIENCE_S
+from trace_collector import Collector
 
 from janus_vit.cloud.server import Cloud
 from janus_vit.cloud.watching.traces import ContinuedTraces
 from janus_vit.errors import InputError
 from janus_vit.runtime.connect import connect
-from janus_vit.scheduling.config import CloudConfig
 from janus_vit.tracing.frames import FrameTracer
 from janus_vit.tracing.opentelemetry import SpanExport
-from janus_vit.tracing.request_spans import request_spans
 from janus_vit.tracing.trace_context import TraceContext
 from janus_vit.wire.rpc import TRACE
 
 HEADER = TraceContext(7, 9).header()
-
-
-class Collector:
-    """Keeps the spans of device and cloud in memory."""
-
-    def __init__(self):
-        self.memory = InMemorySpanExporter()
-        self.export = SpanExport("janus-vit-test", SimpleSpanProcessor(self.memory))
-        self.requests = []
-
-    def take_request(self, traced):
-        self.requests.append(traced)
-        self.export.add(request_spans(traced))
-
-    def spans(self):
-        return self.memory.get_finished_spans()
 
 
 @pytest.fixture
@@ -50,31 +31,16 @@ def profile(make_profile):
     return make_profile(1e-5, model="small")
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_a_frame_is_one_trace_across_device_and_cloud(model, profile, frames, collector, processes):
-    config = CloudConfig(ingest_processes=processes)
+def test_a_frame_is_one_trace_across_device_and_cloud(model, profile, frames, collector):
+    """With ingest processes, too: tests/cloud/test_ingest_pool.py."""
     tracer = FrameTracer(1.0, collector.export)
     options = {"sla_s": PATIENCE_S, "policy": "cloud-only", "tracer": tracer}
-    with Cloud(model, profile, engine="eager", config=config, on_trace=collector.take_request) as cloud:
+    with Cloud(model, profile, engine="eager", on_trace=collector.take_request) as cloud:
         with connect(model, f"127.0.0.1:{cloud.port}", profile, **options) as device:
             outcome = device.infer(frames[0])
         cloud.drain()
         cloud.close()
-    assert outcome.fallback is None
-    spans = {span.name: span for span in collector.spans()}
-    assert {f"{span.context.trace_id:032x}" for span in spans.values()} == {outcome.trace.split("-")[1]}
-    names = {span.context.span_id: span.name for span in collector.spans()}
-    parents = {span.name: span.parent and names[span.parent.span_id] for span in spans.values()}
-    assert parents["frame"] is None
-    assert parents["offload"] == "frame"
-    assert parents["request"] == "offload"
-    assert parents["batch"] == "compute"
-    assert parents["receive"] == parents["decode"] == parents["queue"] == parents["reply"] == "request"
-    assert parents["prepare"] == parents["plan"] == parents["encode"] == "frame"
-    assert (spans["offload"].kind, spans["request"].kind) == (SpanKind.CLIENT, SpanKind.SERVER)
-    assert spans["request"].parent.is_remote
-    assert spans["batch"].attributes["janus.frames"] == 1
-    assert all(span.start_time <= span.end_time for span in spans.values())
+    collector.check_one_frame(outcome)
 
 
 def test_without_a_tracer_no_header_is_sent_and_nothing_is_continued(model, profile, frames, collector):
