@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import janus_vit
 from janus_vit.calibration import profiler
+from janus_vit.cli.common.console import wait_for_signal
 from janus_vit.cli.main import main
 from janus_vit.cloud.server import Cloud
 from janus_vit.model import catalog
@@ -277,23 +278,32 @@ def stopped(process: subprocess.Popen, number: int) -> str:
     return last
 
 
-def test_cloud_says_where_it_serves_and_stops_cleanly_at_ctrl_c():
-    with cloud_process() as process:
-        first = process.stderr.readline()
-        assert stopped(process, signal.SIGINT) == "stopping: answering the requests that were accepted\n"
-    speed = r"[\d.,e+]+ frames/s (one by one|in batches of \d+)"
-    engine = rf"engine eager on cpu in float32, {speed}"
-    assert re.fullmatch(rf"serving small on 127\.0\.0\.1:\d+ with {engine}; Ctrl-C stops it\n", first)
-
-
-def test_device_and_cloud_serve_their_pages_until_they_end(capsys, cloud):
-    assert main(device(cloud, "--page", "127.0.0.1:0")) == 0
-    assert re.search(r"^live page: http://127\.0\.0\.1:\d+/$", capsys.readouterr().err, re.MULTILINE)
+def test_cloud_says_where_it_serves_shows_its_page_and_stops_cleanly_at_ctrl_c():
     with cloud_process("--page", "127.0.0.1:0", "--json") as process:
         with urllib.request.urlopen(json.loads(process.stdout.readline())["page"], timeout=PATIENCE_S) as page:
             assert b"small, engine eager" in page.read()
-        *_, last = stopped(process, signal.SIGTERM).splitlines()
-        assert last == "stopping: answering the requests that were accepted"
+        *first, last = stopped(process, signal.SIGINT).splitlines()
+    assert last == "stopping: answering the requests that were accepted"
+    speed = r"[\d.,e+]+ frames/s (one by one|in batches of \d+)"
+    engine = rf"engine eager on cpu in float32, {speed}"
+    (serving,) = [line for line in first if line.startswith("serving")]
+    assert re.fullmatch(rf"serving small on 127\.0\.0\.1:\d+ with {engine}; Ctrl-C stops it", serving)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_either_signal_ends_the_wait_and_has_its_own_effect_afterwards(number):
+    before = signal.getsignal(number)
+    with wait_for_signal() as stop:
+        assert not stop.requested
+        signal.raise_signal(number)
+        stop.wait()
+        assert stop.requested
+    assert signal.getsignal(number) is before
+
+
+def test_device_serves_its_page_until_it_ends(capsys, cloud):
+    assert main(device(cloud, "--page", "127.0.0.1:0")) == 0
+    assert re.search(r"^live page: http://127\.0\.0\.1:\d+/$", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_plan_explains_its_choice(capsys):
