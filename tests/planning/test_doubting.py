@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction
+from janus_vit.planning.outcome import Answer, Measured, Outcome, Prediction, Transfer
 from janus_vit.planning.payloads import LOCAL
 from janus_vit.planning.plan import Plan
 from janus_vit.planning.policies.base import Decision, Situation
 from janus_vit.planning.policies.doubting import DoubtingPolicy
+from janus_vit.planning.policies.presets import make_policy
 from janus_vit.planning.price import EnginePrice
 
 SENT = Plan("none", 0.0, (0, 0), 0, "jpeg90")
@@ -86,3 +87,54 @@ def test_choosing_changes_nothing():
     situation = Situation(5.0, SLA_S, cloud_queue_s=9.0)
     assert cloud.policy.choose(situation) == cloud.policy.choose(situation)
     assert cloud.policy.choose(dataclasses.replace(situation, now_s=4.9)).plan.is_local
+
+
+class ShyOfTheProfile(Shy):
+    """Sends frames only to a cloud that it takes to be fast."""
+
+    def __init__(self, on_time=None):
+        self.on_time = on_time
+
+    def choose(self, situation):
+        plan = SENT if situation.doubts_profile else HERE
+        return Decision(plan, Prediction(**TIMES, finish_s=self.finish_s, size_bytes=1000.0, on_time=self.on_time))
+
+
+def test_a_profile_that_keeps_all_frames_away_is_tried_like_a_wait():
+    assert Cloud(policy=ShyOfTheProfile()).run(200) == pytest.approx([5.0, 10.0, 20.0, 40.0, 80.0, 160.0])
+
+
+def test_a_frame_that_would_be_late_anyway_may_be_tried_although_it_could_not_be_finished_here_in_time():
+    late, in_time = ShyOfTheProfile(on_time=0.0), ShyOfTheProfile(on_time=0.9)
+    late.finish_s = in_time.finish_s = 0.28
+    assert len(Cloud(policy=late).run(30)) == 3
+    assert Cloud(policy=in_time).run(30) == []
+
+
+@pytest.mark.parametrize("name", ["adaptive", "adaptive-fleet"])
+@pytest.mark.parametrize("claimed", [10.0, 100.0, 1e4])
+def test_a_cloud_whose_profile_is_slower_than_it_is_gets_frames_after_two_trials(
+    platforms, make_profile, name, claimed
+):
+    """The device alone is always late; the cloud needs 20 ms, and says that it needs up to 200 s."""
+    platforms = dataclasses.replace(platforms, device=make_profile(2e-3), cloud=make_profile(5e-5).slowed(claimed))
+    sent_s, sla_s = [0.0], 0.3
+    policy = DoubtingPolicy(make_policy(name, platforms), lambda: sent_s[-1])
+    for frame in range(300):
+        at_s = frame / 10
+        decision = policy.choose(Situation(at_s, sla_s))
+        predicted, local = decision.predicted, decision.plan.is_local
+        measured = Measured(
+            device_s=predicted.device_s,
+            encode_s=predicted.encode_s,
+            cloud_s=predicted.cloud_s / policy._policy._correction.cloud.factor / claimed,
+            total_s=predicted.device_s if local else 0.1,
+        )
+        if not local:
+            sent_s.append(at_s)
+        transfers = () if local else (Transfer(at_s, 1000, 0.001, 0.02),)
+        policy.observe(
+            Outcome(frame, at_s, sla_s, decision.plan, predicted, measured, 0, Answer((), ()), None, transfers)
+        )
+    assert sent_s[1] <= 5.1
+    assert len([each for each in sent_s if each > 11.0]) > 180, "from then on every frame is sent"

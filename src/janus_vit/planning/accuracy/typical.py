@@ -65,3 +65,8 @@ def _payload_loss(payload: str, depth: float) -> float:
         return float(np.interp(depth, _SPLIT, _LOSS_OF_TOKENS.get(base) or _LOSS_OF_TOKENS[_format_of_bits(base)]))
     jpeg = float(np.interp(parse_payload(base).quality, _QUALITY, _LOSS_OF_JPEG))
     return _WEBP * jpeg if base.startswith("webp") else jpeg
+
+
+def typical_order(table: PlanTable) -> Floats:
+    """Return a value from 0 to 1 for each plan; the plan that typically loses least has the largest."""
+    return np.asarray(1.0 - np.minimum(typical_losses(table), 1.0))

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_vit.planning.accuracy.typical import typical_losses
+from janus_vit.planning.accuracy.typical import typical_order
 from janus_vit.planning.latency import Floats
 from janus_vit.planning.link import RateForecast, RoundTrip
 from janus_vit.planning.outcome import Outcome, hedge_s
@@ -21,6 +21,7 @@ from janus_vit.planning.policies.probing import HOPELESS, ProbeTimer
 from janus_vit.planning.price import EnginePrice
 from janus_vit.planning.table import PlanTable
 
+_NO_TIME = 1e-6  # of a cloud whose profile is doubted, by the profile
 _WORTH_SENDING = 0.1  # a frame that the device is more likely to answer itself is sent from this probability on
 
 
@@ -37,6 +38,7 @@ class Chances:
         time_left_s: time until the deadline.
         busy_s: time for which earlier frames may need the device.
         at_most_mbps: see `Situation.at_most_mbps`.
+        cloud_factor: expected compute time of the cloud, as a multiple of its profile's.
         before_s: time until the payload is encoded.
         after_s: time from the arrival of the last byte to the answer.
         on_time: probability of meeting the deadline.
@@ -47,6 +49,7 @@ class Chances:
     time_left_s: float
     busy_s: float
     at_most_mbps: float
+    cloud_factor: float
     before_s: Floats
     after_s: Floats
     on_time: Floats
@@ -103,7 +106,7 @@ class MostAccurateInTime:
         self._cloud_s = table.cloud_s + table.decode_s
         self._saved = np.array([tokens_saved(schedule.applied) for schedule in table.schedules], float)
         # A plan that was not measured is never chosen while there are measured ones.
-        self._value = _typical_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
+        self._value = typical_order(table) if accuracy is None else np.nan_to_num(accuracy, nan=0.0)
         self._rescued = self._value if rescued is None else np.nan_to_num(rescued, nan=0.0)
         self._most = (1.0 + self._value) if accuracy is None else np.maximum(self._value, self._rescued)
         self._late = self._new_price()
@@ -138,7 +141,8 @@ class MostAccurateInTime:
         """Pick the plan with the largest expected accuracy in time."""
         rtt_s, device, cloud = self._rtt.seconds, self._correction.device, self._correction.cloud
         before_s = device.factor * self._device_s
-        after_s = cloud.factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
+        factor = _NO_TIME if situation.doubts_profile else cloud.factor
+        after_s = factor * self._cloud_s + self._uses_link * (rtt_s + situation.cloud_queue_s)
         if situation.uplink_busy_s > 0:
             after_s += self._uses_link * np.maximum(0.0, situation.uplink_busy_s - before_s)
         accepted = self._acceptance.probability(situation.now_s)
@@ -191,7 +195,8 @@ class MostAccurateInTime:
         found = np.zeros((3, *self._value.shape))
         time_left_s = situation.time_left_s
         busy_s, at_most_mbps = situation.device_busy_s, situation.at_most_mbps
-        chances = Chances(time_left_s, busy_s, at_most_mbps, before_s, after_s, *found)
+        factor = _NO_TIME if situation.doubts_profile else self._correction.cloud.factor
+        chances = Chances(time_left_s, busy_s, at_most_mbps, factor, before_s, after_s, *found)
         # A payload that is encoded after the deadline is neither answered nor rescued in time: its chances stay 0.
         possible = (before_s < time_left_s) | (self._megabits == 0)
         most = self._most + max(0.0, self._late.answers)
@@ -218,7 +223,7 @@ class MostAccurateInTime:
         """
         device, cloud = self._correction.device, self._correction.cloud
         megabits, before_s, after_s = (each.take(plans) for each in (self._megabits, chances.before_s, chances.after_s))
-        cloud_s = cloud.factor * self._cloud_s.take(plans)
+        cloud_s = chances.cloud_factor * self._cloud_s.take(plans)
         time_left_s = chances.time_left_s
         left_s = time_left_s - before_s
         finish_s = device.factor * self._table.finish_s.take(plans)
@@ -292,8 +297,3 @@ def in_budget(compute_s: Floats, budget_s: Floats | float, spread: Floats | floa
     """
     distance = np.log(np.maximum(budget_s, 1e-9) / np.maximum(compute_s, 1e-9)) / (1.25 * spread)
     return np.asarray(1.0 / (1.0 + np.exp(-1.7 * np.clip(distance, -30.0, 30.0))))
-
-
-def _typical_order(table: PlanTable) -> Floats:
-    """Return a value from 0 to 1 for each plan; the plan that typically loses least has the largest."""
-    return np.asarray(1.0 - np.minimum(typical_losses(table), 1.0))

@@ -34,6 +34,7 @@ class Situation:
         device_busy_s: time for which earlier frames will need the device if none of their replies comes.
         at_most_mbps: upper bound of the uplink's rate, in 10^6 bit/s, from a frame whose reply is overdue; infinite if
             none is.
+        doubts_profile: whether to plan as if the cloud computed in no time, however slow its profile says that it is.
     """
 
     now_s: float
@@ -44,6 +45,7 @@ class Situation:
     uplink_busy_s: float = 0.0
     device_busy_s: float = 0.0
     at_most_mbps: float = math.inf
+    doubts_profile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ _SPREAD = 0.02  # before any measurement: how well a profile that was measured o
 _CAUTIOUS_SPREAD = 0.05  # before any measurement, where time is kept in reserve
 _LEAST_SPREAD = 0.005  # no machine is steadier
 _NEGLIGIBLE = 0.1  # of the SLA
+_WRONG = math.log(10)  # a profile that is as far off in two frames, one after the other, is another machine's
 _REFUSAL_HALF_LIFE_S = 1.0  # a refused device tries again after some seconds, at a time of its own
 
 
@@ -24,14 +25,16 @@ class MachineCorrection:
         log_ratio: mean logarithm of measured over predicted compute.
         spread: mean distance of a frame's logarithm from `log_ratio`.
         is_measured: whether a frame has been measured yet.
+        outlier: logarithm of the last frame's error if it is too large for a disturbance; otherwise 0.
     """
 
     log_ratio: float = 0.0
     spread: float = _SPREAD
     is_measured: bool = False
+    outlier: float = 0.0
 
-    def observe(self, measured_s: float, predicted_s: float, sla_s: float) -> None:
-        """Learn from one frame's compute.
+    def observe(self, measured_s: float, predicted_s: float, sla_s: float) -> bool:
+        """Learn from one frame's compute. Return whether the predictions made so far were of another machine.
 
         Compute that is short compared with the SLA is mostly noise and is ignored.
 
@@ -41,11 +44,20 @@ class MachineCorrection:
             sla_s: time allowed for the frame.
         """
         if max(measured_s, predicted_s) < _NEGLIGIBLE * sla_s or min(measured_s, predicted_s) <= 0:
-            return
-        error = max(-1.0, min(1.0, math.log(measured_s / predicted_s)))  # one outlier is not a trend
+            self.outlier = 0.0
+            return False
+        exact = math.log(measured_s / predicted_s)
+        error = max(-1.0, min(1.0, exact))  # one outlier is not a trend
+        before, self.outlier = self.outlier, exact if abs(exact) > _WRONG else 0.0
+        is_wrong = before * self.outlier > 0
         self.is_measured = True
-        self.log_ratio += _WEIGHT * error
+        if is_wrong:
+            self.log_ratio += math.copysign(min(abs(before), abs(exact)), exact)
+            self.outlier = 0.0
+        else:
+            self.log_ratio += _WEIGHT * error
         self.spread = max(_LEAST_SPREAD, self.spread + _WEIGHT * (abs(error) - self.spread))
+        return is_wrong
 
     def forget(self) -> None:
         """Move a little back to the profile after a frame without a measurement, so that a slow side is retried."""
@@ -74,16 +86,22 @@ class Correction:
 
     device: MachineCorrection = field(default_factory=MachineCorrection)
     cloud: MachineCorrection = field(default_factory=MachineCorrection)
+    _rescaled_s: float = -math.inf  # when a profile turned out to be wrong; frames before it were planned with it
 
     def observe(self, outcome: Outcome) -> None:
         """Learn from a frame's predicted and measured compute."""
         predicted, measured, sla_s = outcome.predicted, outcome.measured, outcome.sla_s
+        if outcome.at_s < self._rescaled_s:
+            return
         expected_s = predicted.device_s + predicted.encode_s + _expected_fallback_s(outcome)
-        self.device.observe(measured.device_s + measured.encode_s + measured.fallback_s, expected_s, sla_s)
+        is_wrong = self.device.observe(measured.device_s + measured.encode_s + measured.fallback_s, expected_s, sla_s)
         if outcome.fallback is None and not outcome.plan.is_local:
-            self.cloud.observe(measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s, sla_s)
+            cloud_s, expected_s = measured.cloud_s + measured.decode_s, predicted.cloud_s + predicted.decode_s
+            is_wrong |= self.cloud.observe(cloud_s, expected_s, sla_s)
         else:
             self.cloud.forget()
+        if is_wrong:
+            self._rescaled_s = outcome.at_s + measured.total_s
 
 
 def _expected_fallback_s(outcome: Outcome) -> float:

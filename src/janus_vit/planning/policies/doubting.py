@@ -1,6 +1,7 @@
-"""A policy that sends a frame now and then although the cloud reports a load that keeps all frames on the device.
+"""A policy that sends a frame now and then although what the cloud tells keeps all frames on the device.
 
-Such a report may be old, wrong or a lie, and only a frame shows it. Knows no network; who sends tells when.
+A report of its load, or its latency profile, may be old, wrong or a lie, and only a frame shows it. Knows no network;
+who sends tells when.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 from janus_vit.planning.outcome import Outcome
 from janus_vit.planning.policies.base import FREE, Decision, Policy, Situation
+from janus_vit.planning.policies.probing import HOPELESS
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 320.0
 _OF_A_PRICE = 12  # pauses: a price asks devices to leave the engine to others, and no answer can prove it wrong
@@ -19,9 +21,9 @@ _OF_A_PRICE = 12  # pauses: a price asks devices to leave the engine to others, 
 class DoubtingPolicy:
     """Decides as another policy, except for a few trials.
 
-    While reports keep all frames on the device, a trial ignores them after five seconds, the next one after twice that
-    time, and so on up to 320 s; twelve times as long if the cloud reports a price. A trial is a frame that the device
-    can still finish in time if the cloud does not answer.
+    While all frames stay on the device, a trial ignores the cloud's reports and its profile after five seconds, the
+    next one after twice that time, and so on up to 320 s; twelve times as long if the cloud reports a price. A trial is
+    a frame that the device can still finish in time if the cloud does not answer, or one that would be late anyway.
 
     Args:
         policy: the other policy.
@@ -49,20 +51,21 @@ class DoubtingPolicy:
         if not decision.plan.is_local or believed == situation:
             return decision
         trial = self._policy.choose(believed)
-        return trial if _is_cheap(trial, situation.time_left_s) else decision
+        on_time = decision.predicted.on_time
+        is_late_anyway = on_time is not None and on_time < HOPELESS
+        is_trial = not trial.plan.is_local and (is_late_anyway or _is_cheap(trial, situation.time_left_s))
+        return trial if is_trial else decision
 
     def _believed(self, situation: Situation) -> Situation:
-        """The situation without reports that have kept all frames on the device for too long."""
+        """The situation without what has kept all frames on the device for too long."""
         is_priced = situation.price.answers_per_s > 0
-        if not (is_priced or situation.cloud_queue_s):
-            return situation
         pause_s = _OF_A_PRICE * self._pause_s if is_priced else self._pause_s
         is_due = situation.now_s - self._sent_s() >= pause_s
-        return replace(situation, cloud_queue_s=0.0, price=FREE) if is_due else situation
+        return replace(situation, cloud_queue_s=0.0, price=FREE, doubts_profile=True) if is_due else situation
 
 
 def _is_cheap(decision: Decision, time_left_s: float) -> bool:
-    """Whether a frame is sent and can be finished here in time if no answer comes."""
+    """Whether a frame that is sent can be finished here in time if no answer comes."""
     predicted = decision.predicted
     left_s = time_left_s - predicted.device_s - predicted.encode_s
-    return not decision.plan.is_local and (1 + 2 * predicted.spread) * predicted.finish_s < left_s
+    return (1 + 2 * predicted.spread) * predicted.finish_s < left_s
