@@ -35,11 +35,11 @@ PROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"do_rescale": False}, "field do_rescale is false, and only pixels from 0 to 1 are supported"),
+        ({"do_rescale": False}, "field do_rescale is off, and only pixels from 0 to 1 are supported"),
         ({"rescale_factor": 1 / 127.5}, "field rescale_factor is 0.00784314, and only 1/255"),
         ({"rescale_factor": "1/255"}, "field rescale_factor must be a finite number"),
         ({"do_flip_channel_order": True}, "field do_flip_channel_order is true, and only the order red, green, blue"),
-        ({"do_resize": False, "do_center_crop": True, "crop_size": 32}, "field do_resize is false"),
+        ({"do_resize": False, "do_center_crop": True, "crop_size": 32}, "field do_resize is off"),
         ({"do_center_crop": True}, "field crop_size is missing"),
         ({"resample": True}, "field resample is True"),
     ],
@@ -47,6 +47,42 @@ PROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
 def test_what_changes_pixels_is_followed_or_refused(tmp_path, changes, message):
     with pytest.raises(InputError, match=f"{PROCESSOR}: {message}"):
         loaded(tmp_path, "hf-vit", PROCESSOR, changes)
+
+
+@pytest.mark.parametrize("family", ["hf-vit", "hf-clip", "hf-deit", "hf-siglip"])
+def test_fields_that_a_processor_leaves_out_have_the_defaults_of_its_class(tmp_path, family):
+    FAMILIES[family](tmp_path)
+    whole = load_model(str(tmp_path)).preprocessing
+    path = tmp_path / "preprocessor_config.json"
+    values = json.loads(path.read_text())
+    usual = ("do_resize", "do_normalize", "do_rescale", "rescale_factor", "do_center_crop", "resample")
+    path.write_text(json.dumps({key: value for key, value in values.items() if key not in usual}))
+    assert load_model(str(tmp_path)).preprocessing == whole
+
+
+def test_a_step_that_is_null_is_off_as_in_transformers(tmp_path):
+    FAMILIES["hf-clip"](tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "do_normalize": None}))
+    assert load_model(str(tmp_path)).preprocessing.std == (1.0, 1.0, 1.0)
+    for step in ("do_rescale", "do_resize"):
+        path.write_text(json.dumps({**values, step: None}))
+        with pytest.raises(InputError, match=f"field {step} is off"):
+            load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("change", [{"num_classes": 3}, {"model_args": {"num_classes": 3}}])
+def test_a_number_of_classes_of_timm_that_the_tensors_do_not_have_is_refused(tmp_path, change):
+    """timm draws a new last layer then, at random."""
+    FAMILIES["timm-vit"](tmp_path)
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    change = {key: {**values[key], **each} if isinstance(each, dict) else each for key, each in change.items()}
+    path.write_text(json.dumps({**values, **change}))
+    with pytest.raises(InputError, match=r"num_classes is 3, and the tensors show 7"):
+        load_model(str(tmp_path))
+    assert load_model(str(tmp_path), task="embed").task == "embed"
 
 
 def test_fields_of_a_processor_that_say_what_is_usual_change_nothing(tmp_path):

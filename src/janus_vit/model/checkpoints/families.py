@@ -9,7 +9,7 @@ from janus_vit.model.checkpoints.assemble import ConfigFacts
 from janus_vit.model.checkpoints.hugging_face.config import FAMILIES, read_hugging_face_facts
 from janus_vit.model.checkpoints.hugging_face.stated import check_stated_fields
 from janus_vit.model.checkpoints.names import is_hugging_face, is_timm
-from janus_vit.model.checkpoints.timm.config import check_timm_config, read_timm_facts
+from janus_vit.model.checkpoints.timm.config import check_classes, check_timm_config, read_timm_facts
 from janus_vit.model.checkpoints.weights import Weights
 from janus_vit.model.vit import Architecture
 from janus_vit.planning.jsonfile import Section
@@ -40,14 +40,18 @@ def read_config_facts(weights: Weights, config: Section | None, with_head: bool)
     return read_hugging_face_facts(weights, config, with_head, with_head and not embeds(weights, config))
 
 
-def check_config(weights: Weights, config: Section | None, architecture: Architecture) -> None:
-    """Check that the config of a model of transformers and its tensors describe one architecture.
+def check_config(weights: Weights, config: Section | None, architecture: Architecture, with_head: bool) -> None:
+    """Check that a config and its tensors describe one architecture.
 
     Raises:
         InputError: they do not; the message names the field.
     """
-    if config is not None and not is_timm(weights.tensors):
+    if config is None:
+        return
+    if not is_timm(weights.tensors):
         check_stated_fields(config, architecture, weights)
+    elif with_head:
+        check_classes(config, architecture)
 
 
 def embeds(weights: Weights, config: Section | None) -> bool:

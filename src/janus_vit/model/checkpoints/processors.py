@@ -23,6 +23,9 @@ from janus_vit.planning.plan import MOST_TOKENS
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
 _RESCALE_TOLERANCE = 1e-3  # files round 1/255
 _Channels = tuple[float, float, float]
+# Processors, by the beginnings of their names, whose files may leave out a field that is not the usual default.
+_BICUBIC = ("CLIP", "Bit", "DeiT", "SiglipImage", "DPT")
+_CROPPING = ("CLIP", "Bit", "DeiT", "VideoMAE", "VJEPA2")
 _SHORTER_SIDE = ("CLIP", "Bit", "VideoMAE")  # processors whose `size`, if one number, is that of the shorter side
 
 
@@ -35,16 +38,16 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
     if "image_processor" in processor.values:
         processor = processor.section("image_processor")
     _check_pixels(processor)
-    if processor.flag("do_normalize", True):
+    if _is_on(processor, "do_normalize"):
         channels, mean, std = _mean_and_std(processor, "image_mean", "image_std")
     else:
         channels, mean, std = 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if "max_num_patches" in processor.values:
         return _naflex(processor, mean, std)
     squash, resize = _size(processor)
-    crops = processor.flag("do_center_crop", False)
-    if crops and not processor.flag("do_resize", True):
-        raise processor.wrong("do_resize", "is false, which is not supported with do_center_crop")
+    crops = processor.flag("do_center_crop", "do_center_crop" not in processor.values and _is_a(processor, _CROPPING))
+    if crops and not _is_on(processor, "do_resize"):
+        raise processor.wrong("do_resize", "is off, which is not supported with do_center_crop")
     height, width = _sides(processor, "crop_size") if crops else resize
     if resize[0] < height or resize[1] < width:
         raise InputError(
@@ -65,10 +68,22 @@ def read_hugging_face_preprocessing(processor: Section, frames: int) -> Preproce
     )
 
 
+def _is_a(processor: Section, names: tuple[str, ...]) -> bool:
+    """Whether the processor's class has one of these names, at least in its beginning."""
+    fields = ("image_processor_type", "video_processor_type", "feature_extractor_type")
+    name = next((processor.values[field] for field in fields if processor.values.get(field)), "")
+    return str(name).startswith(names)
+
+
+def _is_on(processor: Section, step: str) -> bool:
+    """Whether a step is done. It is unless the file says otherwise; null switches it off, as in transformers."""
+    return processor.flag(step, step not in processor.values)
+
+
 def _check_pixels(processor: Section) -> None:
     """Refuse fields that change pixels in a way that is not supported."""
-    if not processor.flag("do_rescale", True):
-        raise processor.wrong("do_rescale", "is false, and only pixels from 0 to 1 are supported")
+    if not _is_on(processor, "do_rescale"):
+        raise processor.wrong("do_rescale", "is off, and only pixels from 0 to 1 are supported")
     if processor.values.get("rescale_factor") is not None:
         factor = processor.number("rescale_factor")
         if not math.isclose(factor, 1 / 255, rel_tol=_RESCALE_TOLERANCE):
@@ -118,7 +133,7 @@ def _naflex(processor: Section, mean: _Channels, std: _Channels) -> Preprocessin
 
 
 def _interpolation(processor: Section) -> str:
-    number = processor.values.get("resample", 2)
+    number = processor.values.get("resample", 3 if _is_a(processor, _BICUBIC) else 2)
     if type(number) is not int or not 0 <= number < len(_FILTERS):
         raise InputError(f"{processor.source}: field resample is {number!r}: use Pillow's numbers 0 to 5")
     return _FILTERS[number]
@@ -209,10 +224,9 @@ def _size(processor: Section) -> tuple[bool, tuple[int, int]]:
     if isinstance(size, dict) and "shortest_edge" in size:
         edge = processor.section("size").integer("shortest_edge", 1, MOST_PIXELS)
         return False, (edge, edge)
-    name = str(processor.values.get("image_processor_type") or processor.values.get("feature_extractor_type") or "")
     if isinstance(size, int):
         side = processor.integer("size", 1, MOST_PIXELS)
-        return not name.startswith(_SHORTER_SIDE), (side, side)
+        return not _is_a(processor, _SHORTER_SIDE), (side, side)
     return True, _sides(processor, "size")
 
 

@@ -96,7 +96,7 @@ def _read_foreign(opened: OpenedCheckpoint, image_size: ImageSize | None, task: 
     size = preprocessing.size if preprocessing else None
     network = assemble(weights, facts, wanted or size)
     arch = network.architecture
-    check_config(weights, config, arch)
+    check_config(weights, config, arch, with_head)
     if wanted is not None:
         check_image_size(weights.path, arch)
     elif facts.rotary is not None and facts.rotary.of_clips and facts.image_size != arch.size:

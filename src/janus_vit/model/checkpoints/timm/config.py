@@ -12,7 +12,8 @@ from janus_vit.model.checkpoints.processors import read_input_size
 from janus_vit.model.checkpoints.timm import eva
 from janus_vit.model.checkpoints.timm.names import COMPARED_NAMES, COMPARED_WITH, SHAPES, TimmShape
 from janus_vit.model.checkpoints.weights import Weights
-from janus_vit.planning.jsonfile import Section
+from janus_vit.model.vit import Architecture
+from janus_vit.planning.jsonfile import Section, shown
 
 _POOLING = {"token": "class", "avg": "mean", "map": "attention"}
 _SHAPE_ARGUMENTS = {"width": "embed_dim", "depth": "depth", "heads": "num_heads", "patch_size": "patch_size"}
@@ -52,6 +53,18 @@ def check_timm_config(config: Section) -> None:
         )
     if "embed_dim" in arguments.values and "num_heads" not in arguments.values:
         raise InputError(f"{config.source}: field model_args.embed_dim is set without num_heads: add num_heads")
+
+
+def check_classes(config: Section, arch: Architecture) -> None:
+    """Check that the fields num_classes are the number of outputs that the tensors show.
+
+    Raises:
+        InputError: one is not: timm would draw a new last layer at random.
+    """
+    for section in (config, _model_args(config)):
+        stated = None if section is None else section.values.get("num_classes")
+        if section is not None and stated is not None and stated != arch.classes:
+            raise section.wrong("num_classes", f"is {shown(stated)}, and the tensors show {arch.classes}")
 
 
 def read_timm_facts(weights: Weights, config: Section, with_head: bool) -> ConfigFacts:
