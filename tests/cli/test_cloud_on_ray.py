@@ -54,6 +54,12 @@ def test_a_wrong_option_is_named(capsys, free, options, says):
     assert says in refused(capsys, ["cloud", "--ray", "--allow-anonymous", "--listen", free, *options])
 
 
+def test_everybody_may_use_ray_serve_and_the_error_advises_nothing_else(capsys, free):
+    error = refused(capsys, ["cloud", "--ray", "--listen", free, "--profile", "cloud.json"])
+    assert "add --allow-anonymous if everybody who can reach it may use the cloud" in error
+    assert "--tokens" not in error
+
+
 def test_ray_serve_listens_on_every_address(capsys):
     error = refused(capsys, ["cloud", "--ray", "--allow-anonymous", "--profile", "cloud.json"])
     assert "--listen 127.0.0.1:50051: Ray Serve listens on every address: write 0.0.0.0:50051" in error

@@ -26,6 +26,7 @@ from janus_vit.cli.common.options import (
 from janus_vit.cli.common.responsive import quick_answers
 from janus_vit.cli.common.security import AllowAnonymous, ClientCa, ServerCertificate, ServerKey, TokenHashes
 from janus_vit.cli.common.tracing import Traces, request_tracer
+from janus_vit.errors import InputError
 from janus_vit.model.engines.registry import AUTO, check_engine
 from janus_vit.wire.addresses import check_address
 
@@ -119,7 +120,11 @@ def cloud(
     check_engine(engine)
     access = Access(cert, key, client_ca, tokens, allow_anonymous)
     if ray:
-        access.check("0.0.0.0")
+        if not allow_anonymous:
+            raise InputError(
+                "Ray Serve asks nobody for credentials: add --allow-anonymous if everybody who can reach it may "
+                "use the cloud, or leave out --ray"
+            )
         arguments = {
             "profile": profile,
             "model": model,
