@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from janus_vit.cloud.access.settings import Access
     from janus_vit.cloud.server import Cloud
     from janus_vit.errors import (
+        CloudFailed,
         DeadlineExceeded,
         InputError,
         JanusError,
@@ -88,6 +89,7 @@ _HOMES = {
     "OtherModel": "janus_vit.errors",
     "TransportError": "janus_vit.errors",
     "Unreachable": "janus_vit.errors",
+    "CloudFailed": "janus_vit.errors",
     "DeadlineExceeded": "janus_vit.errors",
     "Overloaded": "janus_vit.errors",
     "Rejected": "janus_vit.errors",
@@ -101,6 +103,7 @@ __all__ = [
     "Answer",
     "Cloud",
     "CloudConfig",
+    "CloudFailed",
     "DeadlineExceeded",
     "Decision",
     "Device",

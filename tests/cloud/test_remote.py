@@ -1,6 +1,7 @@
 """Frames that cross to the engine's process: shared memory and messages, here with both ends in one process."""
 
 import multiprocessing
+import socket
 import threading
 
 import pytest
@@ -9,7 +10,8 @@ from patience import PATIENCE_S, wait_until
 
 from janus_vit.cloud.backend import Finished, Frame
 from janus_vit.cloud.metrics import RequestRecord
-from janus_vit.cloud.processes.remote import Pipe, RemoteBackend, RemoteSession
+from janus_vit.cloud.processes.pipe import Pipe
+from janus_vit.cloud.processes.remote import RemoteBackend, RemoteSession
 from janus_vit.cloud.processes.shared_frames import SharedFrames, read_frame, slots_memory
 from janus_vit.errors import Rejected
 from janus_vit.model.stage import Activation
@@ -105,6 +107,26 @@ def job(number, within_s=1e9):
     return Job(number, "camera", 0.0, within_s, 0, (17, 17, 17))
 
 
+class ReadInParts:
+    """A connection whose reader is between two parts of a message until it may go on."""
+
+    def __init__(self):
+        self._socket, self._other = socket.socketpair()
+        self.between, self.may_go_on, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.fileno = self._socket.fileno
+
+    def recv(self):
+        self.between.set()
+        assert self.may_go_on.wait(PATIENCE_S)
+        assert not self.closed.is_set(), "another connection may have this number now"
+        raise EOFError
+
+    def close(self):
+        self.closed.set()
+        self._socket.close()
+        self._other.close()
+
+
 @pytest.fixture
 def ends():
     ends = Ends()
@@ -121,6 +143,19 @@ def test_a_job_is_computed_there_and_its_answer_comes_back(ends):
     assert told.wait(PATIENCE_S)
     assert finished[0].answer == Answer((4,), (0.5,))
     assert finished[0].load == BUSY
+
+
+def test_a_connection_is_closed_when_nobody_reads_it_any_more():
+    connection = ReadInParts()
+    remote = RemoteBackend(Pipe(connection), slots_memory(2, 1000), IDLE, lambda: None, lambda: None)
+    assert connection.between.wait(PATIENCE_S)
+    closing = threading.Thread(target=remote.close)
+    closing.start()
+    closing.join(0.1)
+    assert not connection.closed.is_set()
+    connection.may_go_on.set()
+    closing.join(PATIENCE_S)
+    assert connection.closed.is_set()
 
 
 def test_jobs_of_different_processes_never_share_an_id(ends):

@@ -15,7 +15,7 @@ from janus_vit.cloud.engine_half import Capacity, EngineHalf
 from janus_vit.cloud.loop import EngineLoop
 from janus_vit.cloud.metrics import CloudMetrics, RequestRecord
 from janus_vit.cloud.processes.ingest_pool import IngestPool, IngestSetup, PortReservation
-from janus_vit.cloud.processes.remote import Record
+from janus_vit.cloud.processes.pipe import Record
 from janus_vit.cloud.rpc.server import GrpcServer
 from janus_vit.cloud.watching.events import BatchRan, Event
 from janus_vit.cloud.watching.metrics_page import MetricsPage

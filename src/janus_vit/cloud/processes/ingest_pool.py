@@ -21,7 +21,8 @@ from torch import Tensor
 from janus_vit.cloud.access.settings import Access, Gate
 from janus_vit.cloud.ingest import Ingest
 from janus_vit.cloud.loop import EngineLoop
-from janus_vit.cloud.processes.remote import Pipe, Record, RemoteBackend, RemoteSession
+from janus_vit.cloud.processes.pipe import Pipe, Record
+from janus_vit.cloud.processes.remote import RemoteBackend, RemoteSession
 from janus_vit.cloud.processes.shared_frames import largest_frame_bytes, slots_memory
 from janus_vit.cloud.processes.supervisor import Member, Supervisor
 from janus_vit.cloud.rpc.server import GrpcServer

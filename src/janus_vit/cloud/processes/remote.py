@@ -7,104 +7,34 @@ pipe closes, and its session cancels the jobs of that process only.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import TypeAlias
 
 from torch import Tensor
 
 from janus_vit.cloud.backend import Backend, Finished, OnFinished, Start
-from janus_vit.cloud.metrics import RequestRecord
-from janus_vit.cloud.processes.shared_frames import FrameRef, SharedFrames, read_frame
+from janus_vit.cloud.processes.pipe import (
+    AskLoad,
+    Cancel,
+    Drain,
+    JobEnded,
+    LoadReport,
+    Message,
+    Pipe,
+    Record,
+    Submit,
+)
+from janus_vit.cloud.processes.shared_frames import SharedFrames, read_frame
 from janus_vit.errors import JanusError, Overloaded, Rejected, Unreachable, described
 from janus_vit.scheduling.job import Job
 from janus_vit.scheduling.scheduler import Load
-from janus_vit.tracing.request_spans import RequestTrace
-from janus_vit.wire.stream_report import StreamReport
 
 _LOG = logging.getLogger("janus_vit.cloud")
 _SESSION_IDS = 1 << 40  # number of job ids reserved for each session
 _ASK_EVERY_S = 0.05  # devices need no news of the load more often
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Compute this job; `ref` says where its frame is."""
-
-    job: Job
-    ref: FrameRef
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Drop this job."""
-
-    job_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobEnded:
-    """A job has ended, and its slot is free."""
-
-    job_id: int
-    finished: Finished
-
-
-@dataclass(frozen=True, slots=True)
-class AskLoad:
-    """Report the load."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """The load of the cloud."""
-
-    load: Load
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Refuse new requests."""
-
-
-Record: TypeAlias = RequestRecord | StreamReport | RequestTrace
-Message: TypeAlias = Submit | Cancel | JobEnded | AskLoad | LoadReport | Drain | Record
-
-
-class Pipe:
-    """A connection that several threads may send through."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def send(self, message: Message) -> None:
-        """Send a message. Drop it if the other process has ended."""
-        with self._lock:
-            try:
-                self._connection.send(message)
-            except (OSError, ValueError):
-                return
-
-    def receive(self) -> Message | None:
-        """Wait for a message; None when the other process has ended."""
-        try:
-            message: Message = self._connection.recv()
-        except (EOFError, OSError, TypeError):  # TypeError: `close` came between two reads of one message
-            return None
-        return message
-
-    def close(self) -> None:
-        """Close this end. Threads that wait in `receive` at either end return."""
-        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as both:
-            both.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
 
 
 class RemoteBackend:
@@ -170,12 +100,15 @@ class RemoteBackend:
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._pipe.close()
+        self._pipe.end()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _listen(self) -> None:
         try:
             self._take_messages()
         finally:  # a process that hears of no results serves nobody
+            self._pipe.close()
             self._on_disconnect()
 
     def _take_messages(self) -> None:
