@@ -15,10 +15,12 @@ RUNS := $(if $(wildcard $(TRACES)/paper/*.csv),--runs $(TRACES)/paper)
 demo: $(VENV)/.installed
 	$(BIN)/janus-vit demo
 
-# Four minutes on two cores. One worker with one thread for each core, at most eight: each needs 1.3 GB. To run one file, call pytest without -n.
+# Four minutes on two cores. A worker with one thread for each core, and one more since some tests wait; at most eight: each needs 1.3 GB.
+# To run one file, call pytest without -n.
 # Bytecode is kept, whatever the environment says: each worker and each process of a test would compile the package again.
+WORKERS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores + 1 : 8)))
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # What CI runs after `make chaos CHAOS=--short`, the tests last so that their summary closes the output.
 check: $(VENV)/.ready $(VENV)/.checked docs test
