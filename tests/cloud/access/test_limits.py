@@ -89,6 +89,18 @@ def test_who_asks_above_a_limit_without_waiting_for_answers_uses_up_its_calls_so
         begin(ledger, "eager")
 
 
+def test_who_is_refused_because_of_others_keeps_its_calls():
+    ledger = Ledger(LIMITS)
+    for name in ("a", "b"):
+        for _ in range(LIMITS.calls_per_client):
+            begin(ledger, name)
+    for _ in range(10):
+        with pytest.raises(Rejected, match="the cloud has too many requests in flight"):
+            begin(ledger, "modest")
+    with pytest.raises(TooManyCalls):
+        begin(ledger, "modest")
+
+
 def test_callers_that_ask_for_nothing_are_forgotten():
     ledger = Ledger(Limits(10**6, 3, 10.0, 10**9, 400))
     begin(ledger, "stays")

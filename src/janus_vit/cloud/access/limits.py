@@ -8,7 +8,7 @@ from janus_vit.errors import Rejected
 
 _MOST_ACCOUNTS = 4_096
 _DECODING_IN_A_CALL_S = 1e-3  # a call that takes longer to decode counts as several
-REFUSED_CALLS = 4.0  # a call above a limit counts as this many more: its caller does not wait for answers
+REFUSED_CALLS = 4.0  # a call above its caller's limit counts as this many more: it does not wait for answers
 INVALID_CALLS = 15.0  # a request that no device sends counts as this many more
 _SLACK_S, _SLOWEST_BYTES_PER_S, _LONGEST_S = 2.0, 62_500.0, 10.0
 
@@ -74,14 +74,13 @@ class Ledger:
         limits, account = self._limits, self._account(name, now_s)
         if account.credit < 1:
             raise TooManyCalls(f"{name} may send {limits.calls_per_s:g} calls a second: send fewer")
-        account.credit -= 1 + REFUSED_CALLS
-        if account.calls >= limits.calls_per_client:
-            raise Rejected(f"{name} already has {account.calls} calls open: wait for answers before sending more")
-        if account.memory_bytes + memory_bytes > limits.memory_per_client_bytes:
-            raise Rejected(f"{name} already uses {account.memory_bytes:,} bytes: wait for answers before sending more")
+        account.credit -= 1
+        above = self._above(name, account, memory_bytes)
+        if above is not None:
+            account.credit -= REFUSED_CALLS
+            raise Rejected(f"{above}: wait for answers before sending more")
         if self._calls >= limits.calls or self._memory_bytes + memory_bytes > limits.memory_bytes:
             raise Rejected("the cloud has too many requests in flight: try again later")
-        account.credit += REFUSED_CALLS
         account.calls += 1
         account.memory_bytes += memory_bytes
         self._calls += 1
@@ -104,6 +103,14 @@ class Ledger:
             more_calls: that it counts as for other reasons.
         """
         self._accounts[name].credit -= decode_s / _DECODING_IN_A_CALL_S + more_calls
+
+    def _above(self, name: str, account: _Account, memory_bytes: int) -> str | None:
+        """Which of its own limits a caller would exceed with one more call."""
+        if account.calls >= self._limits.calls_per_client:
+            return f"{name} already has {account.calls} calls open"
+        if account.memory_bytes + memory_bytes > self._limits.memory_per_client_bytes:
+            return f"{name} already uses {account.memory_bytes:,} bytes"
+        return None
 
     def _account(self, name: str, now_s: float) -> _Account:
         rate = self._limits.calls_per_s
